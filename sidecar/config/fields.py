@@ -1,0 +1,52 @@
+"""Field types of the configuration: durations, secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+_PART = re.compile(r"(\d+)(ms|[smhdwy])")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds from a Prometheus duration (`90s`, `1h30m`, `14d`) or a plain number of seconds.
+
+    Raises: ValueError, naming the forms that are understood.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    if isinstance(value, bool):
+        raise ValueError("is not a duration; write 30s, 5m, 1h30m or 14d")
+    if isinstance(value, int | float):
+        return float(value)
+    text = str(value).strip()
+    if text == "0":
+        return 0.0
+    if not text or _PART.sub("", text):
+        raise ValueError(f"{text!r} is not a duration; write 30s, 5m, 1h30m or 14d")
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest Prometheus duration that says so many seconds.
+
+    >>> format_duration(5400)
+    '1h30m'
+    """
+    milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0s"
+    text = ""
+    for unit in ("d", "h", "m", "s", "ms"):
+        size = round(_UNITS[unit] * 1000)
+        count, milliseconds = divmod(milliseconds, size)
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]

@@ -1,0 +1,202 @@
+"""The configuration, typed: every key, its default and its bounds.
+
+Frozen models; unknown keys are refused. Reading YAML, environment and secret
+files is `load.py`'s business, so these can be built in a test by hand.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from sidecar.config.fields import PositiveSeconds, Seconds
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TlsConfig(Section):
+    """How to trust, and to be trusted by, an HTTPS server."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+    insecure_skip_verify: bool = False
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together; give both or neither")
+        return self
+
+
+class BasicAuth(Section):
+    username: str
+    password: SecretStr | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Self:
+        if (self.password is None) == (self.password_file is None):
+            raise ValueError("give exactly one of password and password_file")
+        return self
+
+
+class HttpConfig(Section):
+    """What every HTTP client here can be told: credentials, TLS, headers."""
+
+    basic_auth: BasicAuth | None = None
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    tls: TlsConfig = TlsConfig()
+    headers: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        given = [
+            name
+            for name in ("basic_auth", "bearer_token", "bearer_token_file")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        return self
+
+
+class SourceConfig(Section):
+    """A server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, VictoriaMetrics."""
+
+    url: str = "http://localhost:9090"
+    http: HttpConfig = HttpConfig()
+    tenant: str | None = Field(None, description="sent as X-Scope-OrgID")
+    timeout: PositiveSeconds = 30.0
+    retries: int = Field(3, ge=0, le=10)
+    max_concurrent_queries: int = Field(4, ge=1, le=64)
+    max_series_per_query: int = Field(20_000, ge=1)
+    remote_read: Literal["auto", "off"] = "auto"
+    compression: Literal["auto", "identity", "gzip"] = "auto"
+    breaker_failures: int = Field(5, ge=1)
+    breaker_cooldown: PositiveSeconds = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is not a URL; write http://host:9090")
+        return value.rstrip("/")
+
+
+class AlertmanagerConfig(Section):
+    """An Alertmanager to ask about alerts and silences."""
+
+    url: str
+    http: HttpConfig = HttpConfig()
+    timeout: PositiveSeconds = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is not a URL; write http://host:9093")
+        return value.rstrip("/")
+
+
+class QueryConfig(Section):
+    """One query that is watched: every series of its answer gets its own expectation."""
+
+    name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    expr: str = Field(min_length=1)
+    step: PositiveSeconds = 60.0
+    history: PositiveSeconds = 14 * 86400.0
+    false_alarms_per_series_per_month: float = Field(1.0, gt=0)
+    direction: Literal["both", "above", "below"] = "both"
+    lower_bound: float | None = None
+    upper_bound: float | None = None
+    forecast_horizons: tuple[PositiveSeconds, ...] = (300.0, 900.0, 3600.0, 14400.0, 86400.0)
+    max_series: int | None = Field(None, ge=1)
+    rule: bool = Field(True, description="write an adaptive alert rule from what is learnt")
+    rule_for: Seconds = 120.0
+    severity: str = "warning"
+
+
+class WebhookAuth(Section):
+    """Credentials that a sender must show; none given means none asked."""
+
+    basic_auth: BasicAuth | None = None
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+
+
+class WebhookConfig(Section):
+    auth: WebhookAuth = WebhookAuth()
+    max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    queue_deliveries: int = Field(4096, ge=1)
+    incident_gap: PositiveSeconds = Field(300.0, description="silence that ends an incident's growth")
+
+
+class RulesConfig(Section):
+    """Where adaptive rules go; without a directory nothing is written."""
+
+    directory: Path | None = None
+    interval: PositiveSeconds = Field(3600.0, description="how often thresholds are learnt again")
+    promtool: str = "promtool"
+    reload: bool = True
+    evaluation_interval: PositiveSeconds = 15.0
+    min_history: Seconds = Field(86400.0, description="less than this is too thin for a rule")
+    max_series_per_rule: int = Field(20, ge=1)
+    margin: float = Field(1.1, ge=1.0, description="band half-width multiplier for literals")
+    verify_timeout: PositiveSeconds = 30.0
+
+
+class StoreConfig(Section):
+    directory: Path = Path("pronoia-data")
+    retention_deliveries: PositiveSeconds = 7 * 86400.0
+    retention_episodes: PositiveSeconds = 400 * 86400.0
+    retention_dead_letters: PositiveSeconds = 30 * 86400.0
+    retention_revisions: PositiveSeconds = 400 * 86400.0
+    snapshot_interval: PositiveSeconds = 60.0
+
+
+class ExportConfig(Section):
+    max_series: int = Field(
+        100_000, ge=0, description="exported series in all; the rest is dropped and counted"
+    )
+
+
+class ServerConfig(Section):
+    listen: str = Field("0.0.0.0:9469", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$")
+
+
+class LogConfig(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "human"] = "auto"
+
+
+class Config(Section):
+    """The whole configuration file."""
+
+    server: ServerConfig = ServerConfig()
+    log: LogConfig = LogConfig()
+    prometheus: SourceConfig = SourceConfig()
+    alertmanagers: tuple[AlertmanagerConfig, ...] = ()
+    queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
+    webhook: WebhookConfig = WebhookConfig()
+    rules: RulesConfig = RulesConfig()
+    store: StoreConfig = StoreConfig()
+    export: ExportConfig = ExportConfig()
+
+    @field_validator("queries")
+    @classmethod
+    def _unique_names(cls, queries: tuple[QueryConfig, ...]) -> tuple[QueryConfig, ...]:
+        seen: set[str] = set()
+        for query in queries:
+            if query.name in seen:
+                raise ValueError(f"the name {query.name!r} is used twice; names must be unique")
+            seen.add(query.name)
+        return queries

@@ -1,0 +1,110 @@
+"""What is stored: alerts, episodes, incidents and rule revisions.
+
+msgspec structs, because they decode and encode at the speed of the intake
+(see tests/benchmarks) and are JSON for the API without further code.
+Times are integer nanoseconds since the epoch (UTC), the resolution of
+Alertmanager's RFC 3339 timestamps; `None` is "not yet".
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+DEFAULT_TENANT = "default"
+
+
+class AlertEvent(msgspec.Struct, frozen=True):
+    """One alert in one delivery, as sent; `fingerprint` is computed where the sender gave none."""
+
+    fingerprint: str
+    firing: bool
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at_ns: int
+    ends_at_ns: int | None
+    generator_url: str
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A part of a delivery that could not be used, kept with its reason."""
+
+    reason: str
+    raw: bytes
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One webhook request: what it held and where it came from."""
+
+    tenant: str
+    receiver: str
+    group_key: str
+    external_url: str
+    received_at_ns: int
+    body_hash: bytes
+    truncated_alerts: int
+    alerts: list[AlertEvent]
+    dead_letters: list[DeadLetter]
+
+
+class Episode(msgspec.Struct):
+    """One fingerprint from firing to resolved; repeats and HA duplicates fold into it."""
+
+    tenant: str
+    fingerprint: str
+    starts_at_ns: int
+    ends_at_ns: int | None
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    generator_url: str
+    first_seen_ns: int
+    last_seen_ns: int
+    deliveries: int = 1
+    state: str = "firing"  # firing | resolved | unknown (not repeated, not proven resolved)
+    incident_id: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Tenant, fingerprint and start: what makes two sightings one episode."""
+        return (self.tenant, self.fingerprint, self.starts_at_ns)
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One candidate for an incident's root cause, with the reasons in words."""
+
+    fingerprint: str | None
+    service: str
+    score: float
+    reasons: list[str]
+
+
+class Incident(msgspec.Struct):
+    """Episodes believed to share a cause."""
+
+    incident_id: str
+    tenant: str
+    title: str
+    started_at_ns: int
+    last_change_ns: int
+    ended_at_ns: int | None = None
+    state: str = "open"  # open | resolved
+    shared_labels: dict[str, str] = {}
+    causes: list[Cause] = []
+    n_episodes: int = 0
+    n_firing: int = 0
+
+
+class RuleRevision(msgspec.Struct):
+    """One generated rule file: what it says, why, how it was checked, when it was live."""
+
+    revision_id: str
+    group: str
+    created_at_ns: int
+    content: str
+    content_hash: str
+    evidence: dict[str, object]
+    checks: dict[str, str]
+    state: str  # proposed | live | superseded | rolled_back | rejected
+    live_from_ns: int | None = None
+    live_until_ns: int | None = None
+    replaces: str | None = None
+    reason: str = ""
