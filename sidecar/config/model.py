@@ -113,6 +113,7 @@ class QueryConfig(Section):
     name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
     expr: str = Field(min_length=1)
     step: PositiveSeconds = 60.0
+    offset: Seconds = Field(1.0, description="how long to let samples settle before a step is judged")
     history: PositiveSeconds = 14 * 86400.0
     false_alarms_per_series_per_month: float = Field(1.0, gt=0)
     direction: Literal["both", "above", "below"] = "both"

@@ -1,0 +1,216 @@
+"""Reading a configuration: YAML, environment, overrides; every fault found at once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from promql_parser import parse as parse_promql
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from sidecar.config.model import Config
+from sidecar.errors import ConfigError, ConfigProblem
+
+_VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which the same key twice is an error, not the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_file(path: Path, *, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration in the file at `path`.
+
+    Raises: ConfigError listing every problem with its path, or saying why the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([ConfigProblem("(file)", f"cannot be read: {error}")], str(path)) from error
+    return load_text(text, env=env, overrides=overrides, source=str(path))
+
+
+def load_text(
+    text: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    source: str = "configuration",
+) -> Config:
+    """The configuration in YAML `text`.
+
+    `${NAME}` and `${NAME:-default}` inside string values are taken from `env`
+    after YAML was parsed, so that a value can never change the document's
+    structure; `$${NAME}` stands for itself. `overrides` (nested mappings, from
+    the command line) win over the file.
+
+    Raises: ConfigError listing every problem with its path.
+
+    >>> load_text("prometheus: {url: 'http://prometheus:9090'}").prometheus.url
+    'http://prometheus:9090'
+    """
+    try:
+        # The loader is a SafeLoader: it constructs plain values only.
+        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError([ConfigProblem(_yaml_place(error), _yaml_words(error))], source) from error
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ConfigError(
+            [ConfigProblem("(top)", f"is a {type(document).__name__}; write keys and values")], source
+        )
+    problems: list[ConfigProblem] = []
+    document = _expand(document, env or {}, "", problems)
+    document = _merge(document, overrides or {})
+    config: Config | None = None
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        problems.extend(_translate(error))
+    problems.extend(_check_expressions(document))
+    if problems or config is None:
+        raise ConfigError(problems, source)
+    return config
+
+
+def config_hash(config: BaseModel) -> str:
+    """12 hex digits that change when the configuration's meaning does; secrets do not count."""
+    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
+    """The secret itself: the literal, or the file's content less its last newline, read anew each time.
+
+    Raises: OSError where the file cannot be read.
+    """
+    if value is not None:
+        return value.get_secret_value()
+    if file is not None:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    return None
+
+
+def _yaml_place(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
+
+
+def _yaml_words(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or error)
+
+
+def _expand(node: Any, env: Mapping[str, str], path: str, problems: list[ConfigProblem]) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: _expand(value, env, f"{path}.{key}" if path else str(key), problems)
+            for key, value in node.items()
+        }
+    if isinstance(node, list):
+        return [_expand(value, env, f"{path}[{i}]", problems) for i, value in enumerate(node)]
+    if not isinstance(node, str) or "${" not in node:
+        return node
+
+    def replace(match: re.Match[str]) -> str:
+        escaped, name, default = match.groups()
+        if escaped:
+            return match.group(0)[1:]
+        if name in env:
+            return env[name]
+        if default is not None:
+            return default
+        problems.append(
+            ConfigProblem(path, f"the environment has no {name}; set it, or write ${{{name}:-default}}")
+        )
+        return ""
+
+    return _VARIABLE.sub(replace, node)
+
+
+def _merge(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(document)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = _merge(below if isinstance(below, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _translate(error: ValidationError) -> Iterator[ConfigProblem]:
+    for fault in error.errors(include_url=False, include_input=False):
+        location = fault["loc"]
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = _unknown_key(location)
+        elif fault["type"] == "missing":
+            message = "is required"
+        else:
+            message = message[:1].lower() + message[1:]
+        yield ConfigProblem(_dotted(location), message)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part}" if path else part
+    return path or "(top)"
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    known = _keys_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    if near:
+        return f"unknown key; did you mean {near[0]!r}?"
+    return f"unknown key; known here: {', '.join(sorted(known))}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, int) or part not in section.model_fields:
+            continue
+        for candidate in _models_in(section.model_fields[part].annotation):
+            section = candidate
+    return list(section.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+    queries = document.get("queries")
+    for i, query in enumerate(queries if isinstance(queries, list | tuple) else ()):
+        expr = query.get("expr") if isinstance(query, dict) else None
+        if not isinstance(expr, str) or not expr.strip():
+            continue
+        try:
+            parse_promql(expr)
+        except ValueError as error:
+            yield ConfigProblem(f"queries[{i}].expr", f"is not PromQL: {' '.join(str(error).split())}")

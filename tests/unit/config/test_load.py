@@ -1,0 +1,142 @@
+"""A configuration is read whole: every fault with its path, or nothing is used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.fields import format_duration, parse_duration
+from sidecar.config.load import config_hash, load_file, load_text, read_secret
+from sidecar.errors import ConfigError
+
+
+def problems(text: str, **kwargs: object) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, **kwargs)  # type: ignore[arg-type]
+    return {problem.path: problem.message for problem in caught.value.problems}
+
+
+def test_empty_file_is_the_default_configuration() -> None:
+    config = load_text("")
+    assert config.server.listen == "0.0.0.0:9469"
+    assert config.queries == ()
+
+
+def test_every_fault_is_listed_at_once_with_its_path() -> None:
+    found = problems(
+        """
+prometheus: {url: localhost:9090, retrys: 3}
+queries:
+- {name: ok, expr: up}
+- {name: "bad name", expr: "sum(up", step: fast}
+rules: {margin: 0.5}
+"""
+    )
+    assert set(found) == {
+        "prometheus.url",
+        "prometheus.retrys",
+        "queries[1].name",
+        "queries[1].step",
+        "queries[1].expr",
+        "rules.margin",
+    }
+    assert "http://host:9090" in found["prometheus.url"]
+    assert found["prometheus.retrys"] == "unknown key; did you mean 'retries'?"
+    assert "30s, 5m" in found["queries[1].step"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        pytest.param("- 1\n- 2\n", "(top)", "keys and values", id="a list at the top"),
+        pytest.param("a: [1\n", "line 2, column 1", "expected", id="broken yaml says where"),
+        pytest.param(
+            "log: {level: info}\nlog: {level: debug}\n", "line 2, column 1", "twice", id="key twice"
+        ),
+        pytest.param("zzz: 1\n", "zzz", "known here", id="unknown with nothing near"),
+        pytest.param(
+            "queries: [{name: a, expr: up}, {name: a, expr: up}]", "queries", "used twice", id="name twice"
+        ),
+        pytest.param(
+            "prometheus: {http: {bearer_token: x, bearer_token_file: y}}",
+            "prometheus.http",
+            "exclude each other",
+            id="two credentials",
+        ),
+        pytest.param("queries: [{expr: up}]", "queries[0].name", "is required", id="missing key"),
+        pytest.param("log: {level: '${NOPE}'}", "log.level", "", id="absent variable"),
+    ],
+)
+def test_faults_name_their_place_and_need(text: str, path: str, words: str) -> None:
+    found = problems(text)
+    assert path in found
+    assert words in found[path]
+
+
+def test_environment_fills_strings_after_parsing() -> None:
+    text = (
+        "prometheus: {url: 'http://${HOST}:9090', tenant: '${T:-team-a}', http: {headers: {X: '$${HOST}'}}}"
+    )
+    config = load_text(text, env={"HOST": "prom: {evil: 1}"})
+    assert config.prometheus.url == "http://prom: {evil: 1}:9090"
+    assert config.prometheus.tenant == "team-a"
+    assert config.prometheus.http.headers == {"X": "${HOST}"}
+
+
+def test_overrides_win_over_the_file() -> None:
+    config = load_text(
+        "prometheus: {url: 'http://a', retries: 7}", overrides={"prometheus": {"url": "http://b"}}
+    )
+    assert (config.prometheus.url, config.prometheus.retries) == ("http://b", 7)
+
+
+def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_file(tmp_path / "none.yaml", env={})
+
+
+def test_secrets_are_masked_and_read_from_files(tmp_path: Path) -> None:
+    config = load_text("prometheus: {http: {bearer_token: hunter2}}")
+    assert "hunter2" not in repr(config)
+    assert "hunter2" not in config.model_dump_json()
+    assert read_secret(config.prometheus.http.bearer_token, None) == "hunter2"
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    assert read_secret(None, file) == "s3cret"
+    assert read_secret(None, None) is None
+
+
+def test_errors_never_show_a_secret() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text("prometheus: {http: {bearer_token: [hunter2]}}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_hash_changes_with_meaning_only() -> None:
+    one = load_text("log: {level: info}")
+    assert config_hash(one) == config_hash(load_text(""))
+    assert config_hash(one) != config_hash(load_text("log: {level: debug}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("14d", 1209600.0),
+        ("500ms", 0.5),
+        (15, 15.0),
+        ("0", 0.0),
+    ],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "fast", "5 m", "-5m", "1.5h", True, "m5"])
+def test_what_is_not_a_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)
