@@ -29,6 +29,16 @@ class Source(Protocol):
         ...
 
 
+class HistorySource(Source, Protocol):
+    """A source that can also give long history by whatever way is fastest for it."""
+
+    async def history(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        """As `range`; plain selectors may travel as raw chunks."""
+        ...
+
+
 class Sink(Protocol):
     """Where evaluations go: the scrape page, later remote write."""
 

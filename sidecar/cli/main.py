@@ -1,0 +1,60 @@
+"""The command line's entry: a group whose commands are imported only when used.
+
+`pronoia run` must serve its health page within two seconds, so no command pays
+for another's imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "run": ("sidecar.cli.run:run", "Run the sidecar."),
+    "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
+    "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
+    "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
+    "db": ("sidecar.cli.db:db", "Look after the database: migrate, status, backup, restore."),
+    "rules": ("sidecar.cli.rules:rules", "Adaptive rules: what is live, roll back."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pronoia", prog_name="pronoia")
+def main() -> None:
+    """Foresight for Prometheus and Alertmanager.
+
+    pronoia pulls series from Prometheus, scores and forecasts them, exports the
+    result for Prometheus to scrape, turns Alertmanager's alerts into incidents
+    with a probable cause, and writes alert rules that adapt.
+
+    \b
+    Begin with:
+      pronoia demo                                      see it work, on this machine
+      pronoia run --prometheus http://localhost:9090    watch your own Prometheus
+      pronoia init --prometheus http://localhost:9090   write its proposal as a file to edit
+
+    Exit codes: 0 fine, 1 something was found or failed, 2 wrong use.
+    """

@@ -1,0 +1,71 @@
+"""Options that several commands share, and how they become a configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sidecar.config.load import load_file, load_text
+from sidecar.config.model import Config
+from sidecar.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ENVIRONMENT_FILE = "PRONOIA_CONFIG"
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`, also from the environment."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=ENVIRONMENT_FILE,
+        show_envvar=True,
+        help="Configuration file (YAML). Without one, defaults and proposals serve.",
+    )(command)
+
+
+def data_option(command: F) -> F:
+    """`--data DIR`, the one folder that pronoia writes."""
+    return click.option(
+        "--data",
+        "data_directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the database and the models.  [default: pronoia-data]",
+    )(command)
+
+
+def format_option(command: F) -> F:
+    """`--format json|text`."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="For people, or for programs.",
+    )(command)
+
+
+def read_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """The configuration of a command line; ends the process with code 2 and every fault on bad input."""
+    try:
+        return load_config(path, overrides)
+    except ConfigError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(2) from error
+
+
+def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
+    """As `read_config`, for callers that outlive a bad file.
+
+    Raises: ConfigError.
+    """
+    if path is None:
+        return load_text("", env=os.environ, overrides=overrides, source="command line")
+    return load_file(path, env=os.environ, overrides=overrides)

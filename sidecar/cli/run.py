@@ -1,0 +1,76 @@
+"""`pronoia run`: the sidecar, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.cli.options import config_option, data_option, load_config, read_config
+
+
+@click.command()
+@config_option
+@click.option("--prometheus", "prometheus_url", metavar="URL", help="Prometheus, or what speaks its API.")
+@click.option(
+    "--alertmanager", "alertmanager_urls", metavar="URL", multiple=True, help="Alertmanager; may be repeated."
+)
+@click.option("--listen", metavar="HOST:PORT", help="Address to serve on.  [default: 0.0.0.0:9469]")
+@data_option
+@click.option(
+    "--rules-dir",
+    "rules_directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write adaptive rules here; Prometheus must load *.rules.yaml of it.",
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--log-format", type=click.Choice(["auto", "json", "human"]))
+def run(
+    config_path: Path | None,
+    prometheus_url: str | None,
+    alertmanager_urls: tuple[str, ...],
+    listen: str | None,
+    data_directory: Path | None,
+    rules_directory: Path | None,
+    log_level: str | None,
+    log_format: str | None,
+) -> None:
+    """Run the sidecar beside a Prometheus and an Alertmanager.
+
+    Works without a configuration file: it then proposes by itself what to
+    watch. Options win over the file. SIGHUP or POST /-/reload reads the file
+    again; SIGTERM stops within seconds and loses nothing.
+
+    \b
+    In prometheus.yml:                        In alertmanager.yml:
+      scrape_configs:                           receivers:
+      - job_name: pronoia                       - name: pronoia
+        honor_labels: true                        webhook_configs:
+        metrics_path: /synthetic                  - url: http://HOST:9469/webhooks/alertmanager
+        static_configs:
+        - targets: [HOST:9469]
+    """
+    overrides: dict[str, Any] = {}
+    given: list[tuple[str, str, Any]] = [
+        ("prometheus", "url", prometheus_url),
+        ("server", "listen", listen),
+        ("store", "directory", data_directory),
+        ("rules", "directory", rules_directory),
+        ("log", "level", log_level),
+        ("log", "format", log_format),
+    ]
+    for section, key, value in given:
+        if value is not None:
+            overrides.setdefault(section, {})[key] = value
+    if alertmanager_urls:
+        overrides["alertmanagers"] = [{"url": url} for url in alertmanager_urls]
+    config = read_config(config_path, overrides)
+
+    from sidecar.app import Sidecar
+    from sidecar.telemetry import configure_logs
+
+    configure_logs(config.log.level, config.log.format)
+    sidecar = Sidecar(config, load=lambda: load_config(config_path, overrides))
+    raise SystemExit(asyncio.run(sidecar.run()))

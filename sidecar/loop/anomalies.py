@@ -1,0 +1,69 @@
+"""Anomaly events: when a series leaves what was expected of it, and when it is back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sidecar.events import Event, EventBus
+from sidecar.series import BoolArray, Evaluation
+
+QUIET_STEPS = 3
+"""An anomaly ends after so many steps inside the band, so that one good sample does not end it."""
+
+EVENTS_PER_STEP = 20
+"""A whole fleet that breaks at once is one story, not a thousand events; the worst are told."""
+
+
+class AnomalyTracker:
+    """Turns scores into `anomaly.started` and `anomaly.ended`, one pair per series and anomaly."""
+
+    def __init__(self, query: str, bus: EventBus, now: Callable[[], float]) -> None:
+        self._query = query
+        self._bus = bus
+        self._now = now
+        self._active: BoolArray = np.zeros(0, dtype=np.bool_)
+        self._quiet = np.zeros(0, dtype=np.int32)
+
+    def observe(self, evaluation: Evaluation) -> None:
+        """Take one evaluation's scores; rows keep their meaning while their label set does."""
+        self._grow(len(evaluation.labels))
+        score = np.nan_to_num(evaluation.anomaly_score, nan=0.0)
+        flagged = score > 1.0
+        started = flagged & ~self._active
+        self._quiet = np.where(flagged, 0, self._quiet + 1)
+        ended = self._active & (self._quiet >= QUIET_STEPS)
+        self._active = (self._active | started) & ~ended
+        worst = np.flatnonzero(started)
+        worst = worst[np.argsort(-score[worst], kind="stable")]
+        for row in worst[:EVENTS_PER_STEP]:
+            self._tell("anomaly.started", evaluation, int(row), also=max(len(worst) - EVENTS_PER_STEP, 0))
+        for row in np.flatnonzero(ended)[:EVENTS_PER_STEP]:
+            self._tell("anomaly.ended", evaluation, int(row), also=0)
+
+    def _grow(self, n_rows: int) -> None:
+        missing = n_rows - len(self._active)
+        if missing > 0:
+            self._active = np.concatenate([self._active, np.zeros(missing, dtype=np.bool_)])
+            self._quiet = np.concatenate([self._quiet, np.zeros(missing, dtype=np.int32)])
+        elif missing < 0:
+            self._active, self._quiet = self._active[:n_rows], self._quiet[:n_rows]
+
+    def _tell(self, kind: str, evaluation: Evaluation, row: int, *, also: int) -> None:
+        facts = {
+            "query": self._query,
+            "labels": dict(evaluation.labels[row].pairs),
+            "timestamp_ms": evaluation.timestamp_ms,
+            "actual": _number(evaluation.actual[row]),
+            "expected": _number(evaluation.expected[row]),
+            "lower": _number(evaluation.lower[row]),
+            "upper": _number(evaluation.upper[row]),
+            "score": _number(evaluation.anomaly_score[row]),
+            "and_others": also,
+        }
+        self._bus.publish(Event(kind, self._now(), facts))
+
+
+def _number(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,77 @@
+"""What the metrics loop tells of itself."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class LoopMetrics:
+    """The metrics loop's own metrics, on the registry that is passed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.evaluations = Counter(
+            "pronoia_evaluations_total",
+            "Evaluations of watched queries, by outcome.",
+            ["query", "result"],
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "pronoia_evaluation_duration_seconds",
+            "Pull, score and export of one query, end to end.",
+            registry=registry,
+            buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.series = Gauge(
+            "pronoia_query_series", "Series in the last answer to a query.", ["query"], registry=registry
+        )
+        self.anomalous = Gauge(
+            "pronoia_query_anomalous_series",
+            "Series of a query whose newest score is above 1.",
+            ["query"],
+            registry=registry,
+        )
+        self.warming_up = Gauge(
+            "pronoia_query_warming_up_series",
+            "Series of a query that have a value but no score yet.",
+            ["query"],
+            registry=registry,
+        )
+        self.last_success = Gauge(
+            "pronoia_query_last_evaluation_timestamp_seconds",
+            "Time of the newest step that was judged.",
+            ["query"],
+            registry=registry,
+        )
+        self.ignored_columns = Counter(
+            "pronoia_ignored_steps_total",
+            "Steps that were not learnt from, because they were late or seen before.",
+            ["query", "reason"],
+            registry=registry,
+        )
+        self.snapshots = Counter(
+            "pronoia_model_snapshots_total",
+            "Saves of model state, by outcome.",
+            ["result"],
+            registry=registry,
+        )
+        self.snapshot_time = Gauge(
+            "pronoia_model_last_snapshot_timestamp_seconds",
+            "Time of the newest saved model state.",
+            registry=registry,
+        )
+        self.clock_skew = Gauge(
+            "pronoia_clock_skew_seconds",
+            "How far the source's clock is ahead of ours; 0 within tolerance.",
+            registry=registry,
+        )
+
+    def forget(self, query: str) -> None:
+        """Drop the children of a query that is no longer watched."""
+        for gauge in (self.series, self.anomalous, self.warming_up, self.last_success):
+            gauge.remove(query)
+        for counter, values in (
+            (self.evaluations, ("ok", "error", "empty")),
+            (self.ignored_columns, ("late", "duplicate")),
+        ):
+            for value in values:
+                counter.remove(query, value)

@@ -1,0 +1,136 @@
+"""The metrics loop: one task for each watched query, each on its own step."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from sidecar.config.model import QueryConfig
+from sidecar.errors import PullError, SidecarError
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.watch import Watch
+from sidecar.series import LearnedBand
+from sidecar.telemetry import get_logger
+
+RETRY_SECONDS = 5.0
+"""While a query has no model yet, so long between tries; the client's breaker spares the server."""
+
+
+class MetricsLoop:
+    """Keeps every query's scores up to date, whatever happens to the source.
+
+    `proposal` is asked, again and again until the source answers, for the
+    queries to watch where the configuration names none.
+    """
+
+    def __init__(
+        self,
+        queries: Sequence[QueryConfig],
+        *,
+        make_watch: Callable[[QueryConfig], Watch],
+        propose: Callable[[], Awaitable[Sequence[QueryConfig]]],
+        clock: SourceClock,
+        metrics: LoopMetrics,
+        snapshot_interval_seconds: float,
+    ) -> None:
+        self._configured = queries
+        self._make_watch = make_watch
+        self._propose = propose
+        self._clock = clock
+        self._metrics = metrics
+        self._snapshot_interval = snapshot_interval_seconds
+        self._log = get_logger("metrics-loop")
+        self._tasks: list[asyncio.Task[None]] = []
+        self.watches: list[Watch] = []
+        self.last_error: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """True once a first pull was scored."""
+        return any(watch.ready for watch in self.watches)
+
+    @property
+    def queries(self) -> list[QueryConfig]:
+        """What is watched now: as configured, or as proposed."""
+        return [watch.query for watch in self.watches]
+
+    def start(self) -> None:
+        """Start the loop's tasks on the running event loop."""
+        self._tasks.append(asyncio.create_task(self._run(), name="metrics-loop"))
+
+    async def stop(self) -> None:
+        """End every task and save every model."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for watch in self.watches:
+            await watch.checkpoint()
+
+    async def bands(self) -> list[LearnedBand]:
+        """What is learnt by hour of week, of every query that has learnt something."""
+        found = [await watch.band() for watch in self.watches]
+        return [band for band in found if band is not None]
+
+    async def _run(self) -> None:
+        queries = self._configured or await self._wait_for_proposal()
+        self.watches = [self._make_watch(query) for query in queries]
+        self._tasks.extend(
+            asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in self.watches
+        )
+
+    async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
+        while True:
+            try:
+                queries = await self._propose()
+            except PullError as error:
+                self._complain("no proposal of queries yet", error)
+            else:
+                if queries:
+                    return queries
+                self.last_error = "the source has no series worth watching yet"
+                self._log.info("nothing to watch yet, will look again")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep(self, watch: Watch) -> None:
+        """Learn, then step for ever; a failure is told once, counted each time, and tried again."""
+        log = self._log.bind(query=watch.query.name)
+        prepared = failing = False
+        saved_at = time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                if not prepared:
+                    await watch.prepare()
+                    prepared = True
+                await watch.step()
+                if failing:
+                    log.info("query is answered again")
+                failing, self.last_error = False, None
+            except SidecarError as error:
+                self._metrics.evaluations.labels(watch.query.name, "error").inc()
+                if not failing:
+                    self._complain(
+                        "query not evaluated, its steps will be caught up", error, watch.query.name
+                    )
+                failing = True
+            except Exception as error:
+                # The loop's edge: a defect in one query must not blind the others.
+                self._metrics.evaluations.labels(watch.query.name, "error").inc()
+                self.last_error = repr(error)
+                log.exception("evaluation broke off")
+                failing = True
+            self._metrics.duration.observe(time.monotonic() - began)
+            self._metrics.clock_skew.set(self._clock.skew_seconds)
+            if prepared and time.monotonic() - saved_at >= self._snapshot_interval:
+                saved_at = time.monotonic()
+                await watch.checkpoint()
+            pause = self._clock.until_next_step(watch.query.step, watch.query.offset)
+            await asyncio.sleep(pause if prepared else min(pause, RETRY_SECONDS))
+
+    def _complain(self, message: str, error: SidecarError, query: str = "") -> None:
+        self.last_error = str(error)
+        fields = {"query": query} if query else {}
+        self._log.warning(message, reason=error.reason, err=str(error), **fields)

@@ -1,0 +1,250 @@
+"""One watched query: learn its history once, then pull, score and hand on each step."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sidecar.config.model import QueryConfig
+from sidecar.errors import ModelError
+from sidecar.events import Event, EventBus
+from sidecar.loop.anomalies import AnomalyTracker
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.metrics import LoopMetrics
+from sidecar.offload import Offload
+from sidecar.ports import HistorySource, Sink
+from sidecar.series import Evaluation, LearnedBand, SeriesBatch
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
+    from sidecar.engine.model import QueryModel
+
+HISTORY_POINTS = 30_000_000
+"""At most so many points of history are held at once (240 MB); beyond, history is read coarser."""
+
+
+class Watch:
+    """A query's model and the loop's dealings with it.
+
+    The model is arrays that are changed in place by worker threads, so a lock
+    lets only one piece of work at it at a time: a step, a save, or a reading.
+    """
+
+    def __init__(
+        self,
+        query: QueryConfig,
+        *,
+        source: HistorySource,
+        sinks: Sequence[Sink],
+        bus: EventBus,
+        offload: Offload,
+        clock: SourceClock,
+        metrics: LoopMetrics,
+        directory: Path,
+        max_series: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.query = query
+        self.evaluation: Evaluation | None = None
+        self.ready = False
+        self._source = source
+        self._sinks = sinks
+        self._bus = bus
+        self._offload = offload
+        self._clock = clock
+        self._metrics = metrics
+        self._path = directory / f"{query.name}.model"
+        self._max_series = query.max_series or max_series
+        self._now = now
+        self._log = get_logger("watch").bind(query=query.name)
+        self._model: QueryModel | None = None
+        self._anomalies = AnomalyTracker(query.name, bus, now)
+        self._saved_at_ms: int | None = None
+        self._model_lock = asyncio.Lock()
+
+    @property
+    def step_ms(self) -> int:
+        """The query's step in milliseconds."""
+        return round(self.query.step * 1000)
+
+    async def prepare(self) -> None:
+        """Have a model: the saved one, or one learnt from the source's history.
+
+        Raises: PullError where the history cannot be had now; call again later.
+        """
+        if self._model is None:
+            self._model = await self._offload.run(self._restore)
+        if self._model is None:
+            self._model = await self._learn()
+
+    def _restore(self) -> QueryModel | None:
+        from sidecar.engine import snapshot
+
+        if not self._path.exists():
+            return None
+        try:
+            model = snapshot.load(self._path, self.query)
+        except ModelError as error:
+            self._log.warning("saved model set aside, learning anew", path=str(self._path), err=str(error))
+            return None
+        age = self._clock.now() - (model.last_timestamp_ms or 0) / 1000
+        if age > self.query.history:
+            self._log.warning("saved model too old, learning anew", age_seconds=round(age))
+            return None
+        self._log.info("model restored", path=str(self._path), age_seconds=round(age, 1))
+        return model
+
+    async def _learn(self) -> QueryModel:
+        began = time.monotonic()
+        end_ms = self._clock.last_step_ms(self.query.step, self.query.offset)
+        now = await self._source.instant(
+            self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
+        )
+        n_steps = max(round(self.query.history * 1000) // self.step_ms, 1)
+        coarser = max(-(-now.n_series * n_steps // HISTORY_POINTS), 1)
+        step_ms = self.step_ms * coarser
+        end_ms = end_ms // step_ms * step_ms
+        history = await self._source.history(
+            self.query.expr,
+            start_ms=end_ms - n_steps // coarser * step_ms,
+            end_ms=end_ms,
+            step_ms=step_ms,
+            name=self.query.name,
+            # Over two weeks pods come and go: history may hold more series than any instant.
+            max_series=self._max_series * 4,
+        )
+        model = await self._offload.run(self._fit, history)
+        seconds = time.monotonic() - began
+        facts = {
+            "query": self.query.name,
+            "n_series": history.n_series,
+            "n_samples": int(np.isfinite(history.values).sum()),
+            "elapsed_seconds": round(seconds, 3),
+        }
+        self._log.info("history learned", **facts)
+        self._bus.publish(Event("query.fitted", self._now(), facts))
+        await self.checkpoint(model)
+        return model
+
+    def _fit(self, history: SeriesBatch) -> QueryModel:
+        from sidecar.engine.model import QueryModel
+
+        model = QueryModel(self.query)
+        model.fit(history)
+        return model
+
+    async def step(self) -> bool:
+        """Judge every step since the last one. True when something new was judged.
+
+        Raises: PullError; what was missed is pulled with the next call.
+        """
+        model = self._model
+        if model is None:
+            raise ModelError(f"{self.query.name}: prepare() comes before step()")
+        end_ms = self._clock.last_step_ms(self.query.step, self.query.offset)
+        last_ms = model.last_timestamp_ms
+        # After a long outage the newest part teaches what is normal now; weeks are not re-read.
+        oldest_ms = end_ms - round(self.query.history * 1000)
+        start_ms = end_ms if last_ms is None else max(last_ms + self.step_ms, oldest_ms)
+        if start_ms > end_ms:
+            # Nothing new by our clock. Ask once all the same: the answer tells the server's time.
+            await self._source.instant(
+                self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
+            )
+            self._metrics.ignored_columns.labels(self.query.name, "duplicate").inc()
+            return False
+        batch = await self._pull(start_ms, end_ms)
+        async with self._model_lock:
+            evaluation = await self._offload.run(self._judge, model, batch)
+        if evaluation is None:
+            self._metrics.evaluations.labels(self.query.name, "empty").inc()
+            return False
+        self._publish(evaluation, batch)
+        return True
+
+    async def _pull(self, start_ms: int, end_ms: int) -> SeriesBatch:
+        if start_ms == end_ms:
+            return await self._source.instant(
+                self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
+            )
+        return await self._source.range(
+            self.query.expr,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            step_ms=self.step_ms,
+            name=self.query.name,
+            max_series=self._max_series,
+        )
+
+    def _judge(self, model: QueryModel, batch: SeriesBatch) -> Evaluation | None:
+        evaluation = model.update(batch)
+        if evaluation is not None:
+            for sink in self._sinks:
+                sink.publish(evaluation)
+        return evaluation
+
+    def _publish(self, evaluation: Evaluation, batch: SeriesBatch) -> None:
+        first = self.evaluation is None
+        self.evaluation = evaluation
+        self.ready = True
+        name = self.query.name
+        metrics = self._metrics
+        present = np.isfinite(evaluation.actual)
+        scored = np.isfinite(evaluation.anomaly_score)
+        metrics.evaluations.labels(name, "ok").inc()
+        metrics.series.labels(name).set(int(present.sum()))
+        metrics.warming_up.labels(name).set(int((present & ~scored).sum()))
+        with np.errstate(invalid="ignore"):
+            metrics.anomalous.labels(name).set(int((evaluation.anomaly_score > 1).sum()))
+        metrics.last_success.labels(name).set(evaluation.timestamp_ms / 1000)
+        for warning in batch.warnings:
+            self._log.warning("source answered with a warning", warning=warning)
+        if first:
+            self._bus.publish(
+                Event(
+                    "query.scored",
+                    self._now(),
+                    {"query": name, "n_series": int(present.sum()), "n_scored": int(scored.sum())},
+                )
+            )
+        self._anomalies.observe(evaluation)
+
+    async def checkpoint(self, model: QueryModel | None = None) -> None:
+        """Save the model's state, if it moved since the last save; a failure is counted and survived."""
+        model = model or self._model
+        if model is None or model.last_timestamp_ms in (None, self._saved_at_ms):
+            return
+        try:
+            async with self._model_lock:
+                await self._offload.run(self._save, model)
+        except (OSError, ModelError) as error:
+            self._metrics.snapshots.labels("error").inc()
+            self._log.warning("model not saved, will try again", path=str(self._path), err=str(error))
+            return
+        self._saved_at_ms = model.last_timestamp_ms
+        self._metrics.snapshots.labels("ok").inc()
+        self._metrics.snapshot_time.set(self._now())
+
+    def _save(self, model: QueryModel) -> None:
+        from sidecar.engine import snapshot
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.save(model, self._path)
+
+    async def band(self) -> LearnedBand | None:
+        """The learned expectation by hour of week, or None before anything was learnt."""
+        if self._model is None or self._model.last_timestamp_ms is None:
+            return None
+        async with self._model_lock:
+            return await self._offload.run(self._model.learned_band)
+
+    def retire(self) -> None:
+        """Take the query out of every sink and metric."""
+        for sink in self._sinks:
+            sink.retire(self.query.name)
+        self._metrics.forget(self.query.name)
