@@ -96,7 +96,12 @@ class Watch:
         if age > self.query.history:
             self._log.warning("saved model too old, learning anew", age_seconds=round(age))
             return None
-        self._log.info("model restored", path=str(self._path), age_seconds=round(age, 1))
+        self._log.info(
+            "model restored",
+            path=str(self._path),
+            last_timestamp_seconds=(model.last_timestamp_ms or 0) / 1000,
+            age_seconds=round(age, 1),
+        )
         return model
 
     async def _learn(self) -> QueryModel:
