@@ -1,0 +1,152 @@
+"""The server programs that pronoia's demo and tests start: found, or installed through apt.
+
+Standard library only, because it also runs before pronoia's own dependencies
+are there: `python -m sidecar.cli.demo.install`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+SUPERUSER_PATHS = ("/usr/sbin", "/sbin", "/usr/local/bin")
+"""Debian keeps some programs where an ordinary user's PATH does not look."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server program, the names it goes by, its Debian package and its home page."""
+
+    name: str
+    names: tuple[str, ...]
+    package: str
+    home: str
+
+
+PROGRAMS = (
+    Program("prometheus", ("prometheus",), "prometheus", "https://prometheus.io/download/#prometheus"),
+    Program("promtool", ("promtool",), "prometheus", "https://prometheus.io/download/#prometheus"),
+    Program(
+        "alertmanager",
+        ("prometheus-alertmanager", "alertmanager"),
+        "prometheus-alertmanager",
+        "https://prometheus.io/download/#alertmanager",
+    ),
+    Program(
+        "node_exporter",
+        ("prometheus-node-exporter", "node_exporter"),
+        "prometheus-node-exporter",
+        "https://prometheus.io/download/#node_exporter",
+    ),
+)
+
+
+def find(program: Program, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Path of the program: from PRONOIA_<NAME>, then PATH, then where Debian keeps servers."""
+    named = environment.get(f"PRONOIA_{program.name.upper()}")
+    search = os.pathsep.join((environment.get("PATH", os.defpath), *SUPERUSER_PATHS))
+    for candidate in (named,) if named else program.names:
+        found = shutil.which(candidate, path=search)
+        if found:
+            return found
+    return None
+
+
+def find_all() -> dict[str, str]:
+    """Paths by name, of those that are there."""
+    return {program.name: path for program in PROGRAMS if (path := find(program))}
+
+
+def missing() -> list[Program]:
+    """The programs that are not on this machine."""
+    return [program for program in PROGRAMS if find(program) is None]
+
+
+def advice(programs: Sequence[Program]) -> str:
+    """What to install, for a system on which we do not install by ourselves."""
+    lines = ["pronoia's demo and tests need these programs on PATH:"]
+    lines += [f"  {program.name:<14} {program.home}" for program in programs]
+    lines.append("Install them (macOS: brew install prometheus alertmanager node_exporter), then try again.")
+    names = ", ".join(f"PRONOIA_{program.name.upper()}" for program in programs)
+    lines.append(f"Programs elsewhere are named by path in the environment: {names}.")
+    return "\n".join(lines)
+
+
+def plan(
+    packages: Sequence[str], *, root: bool, has: Callable[[str], str | None] = shutil.which
+) -> list[list[str]]:
+    """The commands that install the packages; none where this is not ours to do.
+
+    >>> plan(["prometheus"], root=True, has=lambda name: name)[-1][:3]
+    ['apt-get', 'install', '-y']
+    """
+    if not has("apt-get") or not (root or has("sudo")):
+        return []
+    # `env` and not sudo's own assignment: a sudoers file may forbid setting variables.
+    prefix = [] if root else ["sudo"]
+    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"] if prefix else ["apt-get"]
+    return [[*apt, "update", "-q"], [*apt, "install", "-y", "-q", "--no-install-recommends", *packages]]
+
+
+def install(
+    *,
+    say: Callable[[str], None] = print,
+    run: Callable[[list[str]], int] | None = None,
+    root: bool | None = None,
+) -> bool:
+    """Install what is missing, saying so first. True when every program is there afterwards."""
+    absent = missing()
+    if not absent:
+        return True
+    packages = sorted({program.package for program in absent})
+    root = os.geteuid() == 0 if root is None else root
+    commands = plan(packages, root=root)
+    if not commands:
+        say(advice(absent))
+        return False
+    who = "" if root else " with sudo (you may be asked for your password)"
+    say(f"Installing {', '.join(packages)} through apt{who}:")
+    execute = run or _execute
+    for command in commands:
+        say("  $ " + " ".join(command))
+        # A stale index often still serves, so only the installation itself decides.
+        if execute(command) != 0 and command is commands[-1]:
+            say("apt did not install them; see its words above.")
+            say(advice(absent))
+            return False
+    if os.path.isdir("/run/systemd/system"):
+        say("Debian's packages also start these servers as services, on ports 9090, 9093 and 9100.")
+        say("The demo leaves those alone and takes other ports; `systemctl disable --now prometheus")
+        say("prometheus-alertmanager prometheus-node-exporter` stops them if you do not want them.")
+    still = missing()
+    if still:
+        say(advice(still))
+    return not still
+
+
+def _execute(command: list[str]) -> int:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Install what is missing; exit code 0 when all is there, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m sidecar.cli.demo.install", description=__doc__)
+    parser.add_argument("--for-tests", action="store_true", help="the same programs, asked for by the tests")
+    parser.add_argument("--check", action="store_true", help="only say what is missing")
+    options = parser.parse_args(arguments)
+    if options.check:
+        absent = missing()
+        if absent:
+            print(advice(absent))
+        return 1 if absent else 0
+    return 0 if install() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
