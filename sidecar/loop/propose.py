@@ -1,0 +1,267 @@
+"""The proposal of what to watch, gathered from a Prometheus that nobody has described to us."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from sidecar.config.fields import parse_duration
+from sidecar.config.model import QueryConfig
+from sidecar.errors import PullError, PullReason, TooManySeries
+from sidecar.loop.propose_alerts import Measured, measured
+from sidecar.loop.propose_rank import (
+    OWN,
+    Candidate,
+    LeftOut,
+    MetricFacts,
+    Rank,
+    candidates,
+)
+from sidecar.series import LabelSet, SeriesBatch
+
+NAMES_AT_MOST = 20_000
+"""So many pairs of metric and job are counted; a server with more is asked for fewer by its tenants."""
+
+LABELS_AT_MOST = 2_000
+"""A metric with more series than this is summed by job, without a look at its other labels."""
+
+SHARE_OF_ONE = 0.25
+"""One query may use so much of the series budget, so that one metric cannot crowd out the rest."""
+
+LOOKS_AT_MOST = 150
+"""So many candidates are tried on the server before the proposal is made of what was found."""
+
+
+class ProposalSource(Protocol):
+    """What a proposal asks of a Prometheus; `PrometheusClient` has it."""
+
+    async def metadata(self) -> Any:
+        """Entries with `name`, `type`, `help`."""
+        ...
+
+    async def targets(self) -> Any:
+        """Entries with `labels`, `discovered`, `health`."""
+        ...
+
+    async def rules(self) -> Any:
+        """Entries with `name`, `expr`, `kind`."""
+        ...
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        """The value of each series at one instant."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedQuery:
+    """A query worth watching, why, and how many series it has now."""
+
+    config: QueryConfig
+    reason: str
+    n_series: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to watch first, in order, and what is left out with its reason."""
+
+    queries: tuple[ProposedQuery, ...]
+    left_out: tuple[LeftOut, ...]
+    n_series: int
+
+
+async def propose(
+    source: ProposalSource,
+    *,
+    max_series: int = 2000,
+    max_queries: int = 25,
+    now: Callable[[], float] = time.time,
+) -> Proposal:
+    """Ask the source what it has, and choose.
+
+    Order: what existing alerts measure, then errors, latency, traffic, targets
+    up, recorded series, states, and last machines and runtimes. Every query is
+    tried on the server, so its count of series is true at this moment.
+
+    Raises: PullError where the source cannot be asked at all.
+    """
+    at_ms = int(now() * 1000)
+    metrics = await _metrics(source, at_ms)
+    alerts, left_out = _alerts(await source.rules())
+    found, worthless = candidates(metrics, alerts)
+    step = step_seconds(await source.targets())
+    chosen: list[ProposedQuery] = []
+    taken: set[str] = set()
+    exprs: set[str] = set()
+    total = looks = 0
+    full: list[str] = []
+    for candidate in found:
+        if candidate.expr in exprs:
+            continue
+        exprs.add(candidate.expr)
+        if len(chosen) >= max_queries or looks >= LOOKS_AT_MOST:
+            full.append(candidate.name)
+            continue
+        looks += 1
+        room = min(max_series - total, max(int(max_series * SHARE_OF_ONE), 1))
+        n_series, why = await _look(source, candidate, at_ms, room)
+        if why:
+            left_out.append(LeftOut(candidate.expr, why))
+            continue
+        name = _unused(candidate.name, taken)
+        chosen.append(ProposedQuery(_config(candidate, name, step), candidate.reason, n_series))
+        total += n_series
+    if full:
+        more = ", ".join(full[:6]) + (f" and {len(full) - 6} more" if len(full) > 6 else "")
+        left_out.append(LeftOut(more, f"after the first {len(chosen)} queries; add what you miss by hand"))
+    return Proposal(tuple(chosen), (*left_out, *worthless), total)
+
+
+def step_seconds(targets: Iterable[Any]) -> float:
+    """A step for every query: a multiple of the usual scrape interval, 15 to 60 s where that allows.
+
+    60 where the targets do not tell their interval.
+    """
+    intervals: list[float] = []
+    for target in _entries(targets):
+        discovered = getattr(target, "discovered", None) or {}
+        if interval := discovered.get("__scrape_interval__"):
+            intervals.append(parse_duration(interval))
+    if not intervals:
+        return 60.0
+    usual = float(np.median(intervals))
+    return usual * max(math.ceil(15.0 / usual), 1)
+
+
+def _entries(answer: Any) -> list[Any]:
+    """The entries of an answer, whether it came as a list or by name."""
+    if isinstance(answer, Mapping):
+        rows: list[Any] = []
+        for value in answer.values():
+            rows.extend(value if isinstance(value, list | tuple) else [value])
+        return rows
+    return list(answer)
+
+
+async def _metrics(source: ProposalSource, at_ms: int) -> list[MetricFacts]:
+    types: dict[str, tuple[str, str]] = {}
+    for entry in _entries(await source.metadata()):
+        types.setdefault(entry.name, (entry.type, entry.help))
+    counted = await source.instant(
+        'count by (__name__) ({__name__!=""})', at_ms=at_ms, name="proposal", max_series=NAMES_AT_MOST
+    )
+    metrics = []
+    for labels, count in zip(counted.labels, counted.values[:, 0], strict=True):
+        name = labels.get("__name__", "")
+        kind, text = types.get(name) or types.get(re.sub(r"_(bucket|count|sum|total)$", "", name), ("", ""))
+        facts = MetricFacts(name, _TYPES.get(kind, kind), text, int(count))
+        if _looked_at(facts):
+            facts = replace(facts, labels=await _label_sets(source, facts, at_ms))
+        metrics.append(facts)
+    return sorted(metrics, key=lambda metric: metric.name)
+
+
+_TYPES = {"unknown": "", "untyped": "", "stateset": "info", "gaugehistogram": "histogram"}
+
+
+def _looked_at(metric: MetricFacts) -> bool:
+    """Labels matter where series will be summed: counters, and the counts of histograms and summaries."""
+    name = metric.name
+    if OWN.match(name) or metric.n_series > LABELS_AT_MOST or name.endswith(("_bucket", "_sum", "_created")):
+        return False
+    return metric.type == "counter" or name.endswith(("_total", "_count")) or metric.n_series > 40
+
+
+async def _label_sets(source: ProposalSource, metric: MetricFacts, at_ms: int) -> tuple[LabelSet, ...]:
+    try:
+        batch = await source.instant(metric.name, at_ms=at_ms, name="proposal", max_series=LABELS_AT_MOST)
+    except PullError as error:
+        if error.reason in (PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN):
+            raise
+        return ()
+    return batch.labels
+
+
+def _alerts(rules: Iterable[Any]) -> tuple[list[tuple[str, Measured]], list[LeftOut]]:
+    found: list[tuple[str, Measured]] = []
+    left_out: list[LeftOut] = []
+    for rule in _entries(rules):
+        labels = getattr(rule, "labels", None) or {}
+        if not rule.kind.startswith("alert") or any(key.startswith("pronoia") for key in labels):
+            continue
+        try:
+            sides = measured(rule.expr)
+        except ValueError:
+            left_out.append(LeftOut(f"alert {rule.name}", "its expression is not understood by our parser"))
+            continue
+        if not sides:
+            left_out.append(LeftOut(f"alert {rule.name}", "it compares no series with a threshold"))
+        found.extend((rule.name, side) for side in sides)
+    return found, left_out
+
+
+async def _look(source: ProposalSource, candidate: Candidate, at_ms: int, room: int) -> tuple[int, str]:
+    """How many series the candidate has, or why it is left out."""
+    try:
+        batch = await source.instant(candidate.expr, at_ms=at_ms, name=candidate.name, max_series=room)
+        if batch.n_series == 0:
+            return 0, "has no series now"
+        if not candidate.even_if_constant and not await _moves(source, candidate, at_ms, room):
+            return 0, "did not change in the last hour"
+    except TooManySeries as error:
+        return (
+            0,
+            f"has {error.matched} series, more than the {room} that there is room for; sum it up by hand",
+        )
+    except PullError as error:
+        if error.reason in (PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN):
+            raise
+        return 0, f"the server does not answer it: {error}"
+    return batch.n_series, ""
+
+
+async def _moves(source: ProposalSource, candidate: Candidate, at_ms: int, room: int) -> bool:
+    """Whether any series changed in the last hour, or is too young to tell."""
+    plain = re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", candidate.expr)
+    over = f"{candidate.expr}[1h]" if plain else f"({candidate.expr})[1h:5m]"
+    batch = await source.instant(
+        f"max(changes({over})) > 0 or max(count_over_time({over})) < 3",
+        at_ms=at_ms,
+        name=candidate.name,
+        max_series=max(room, 1),
+    )
+    return batch.n_series > 0
+
+
+def _config(candidate: Candidate, name: str, step: float) -> QueryConfig:
+    return QueryConfig(
+        name=name,
+        expr=candidate.expr,
+        step=step,
+        direction=candidate.direction,
+        lower_bound=candidate.lower_bound,
+        upper_bound=candidate.upper_bound,
+        rule=candidate.rule,
+    )
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    number, unused = 2, name
+    while unused in taken:
+        unused, number = f"{name}_{number}", number + 1
+    taken.add(unused)
+    return unused
+
+
+__all__ = ["LeftOut", "Proposal", "ProposalSource", "ProposedQuery", "Rank", "propose", "step_seconds"]
+
+
+def configs(proposal: Proposal) -> Sequence[QueryConfig]:
+    """Only the queries, as the metrics loop takes them."""
+    return [query.config for query in proposal.queries]
