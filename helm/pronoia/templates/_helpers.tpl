@@ -1,0 +1,103 @@
+{{- define "pronoia.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "pronoia.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "pronoia.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pronoia.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "pronoia.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "pronoia.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "pronoia.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{/* What the Service selects: our own pods, or those of the Prometheus that holds our container. */}}
+{{- define "pronoia.podSelector" -}}
+{{- if eq .Values.mode "inPrometheus" -}}
+{{- toYaml .Values.podSelector -}}
+{{- else -}}
+{{- include "pronoia.selectorLabels" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pronoia.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "pronoia.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "pronoia.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The configuration file: the user's, with the keys that belong to the chart laid over it. */}}
+{{- define "pronoia.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $ours := dict "server" (dict "listen" "0.0.0.0:9469") "store" (dict "directory" "/var/lib/pronoia") -}}
+{{- if eq .Values.rules.mode "directory" -}}
+{{- $_ := set $ours "rules" (dict "directory" "/var/lib/pronoia-rules") -}}
+{{- else if eq .Values.rules.mode "ruler" -}}
+{{- $_ := set $ours "rules" (dict "directory" "/var/lib/pronoia-rules") -}}
+{{- $_ := set $ours "prometheus" (dict "url" "http://localhost:9090") -}}
+{{/* The ruler asks for no credentials; those of the user's Prometheus go to rules.ruler.remoteRead. */}}
+{{- $_ := unset $config.prometheus "http" -}}
+{{- end -}}
+{{- mergeOverwrite $config $ours | toYaml -}}
+{{- end -}}
+
+{{/* The ruler's configuration: everything read from the user's Prometheus, only our rules evaluated. */}}
+{{- define "pronoia.rulerConfig" -}}
+{{- $read := merge (dict "url" (printf "%s/api/v1/read" (trimSuffix "/" .Values.config.prometheus.url)) "read_recent" true) .Values.rules.ruler.remoteRead -}}
+{{- $alertmanagers := list -}}
+{{- range .Values.config.alertmanagers -}}
+{{- $url := urlParse .url -}}
+{{- $entry := dict "scheme" $url.scheme "static_configs" (list (dict "targets" (list $url.host))) -}}
+{{- if and $url.path (ne $url.path "/") -}}
+{{- $_ := set $entry "path_prefix" $url.path -}}
+{{- end -}}
+{{- $alertmanagers = append $alertmanagers (merge $entry $.Values.rules.ruler.alertmanager) -}}
+{{- end -}}
+{{- $global := dict "evaluation_interval" .Values.rules.ruler.evaluationInterval -}}
+{{- with .Values.rules.ruler.externalLabels -}}
+{{- $_ := set $global "external_labels" . -}}
+{{- end -}}
+{{- dict "global" $global "rule_files" (list "/var/lib/pronoia-rules/*.rules.yaml") "remote_read" (list $read) "alerting" (dict "alertmanagers" $alertmanagers) | toYaml -}}
+{{- end -}}
+
+{{/* Values that are right one by one and wrong together. */}}
+{{- define "pronoia.checks" -}}
+{{- if and (eq .Values.mode "inPrometheus") (not .Values.podSelector) -}}
+{{- fail "podSelector: name the labels of Prometheus' pods when mode is inPrometheus" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "inPrometheus") (eq .Values.rules.mode "ruler") -}}
+{{- fail "rules.mode: the ruler lives in pronoia's own pod; use mode deployment, or rules.mode none or directory" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "deployment") (eq .Values.rules.mode "directory") (not .Values.rules.volume) -}}
+{{- fail "rules.volume: name the volume that Prometheus mounts too when rules.mode is directory" -}}
+{{- end -}}
+{{- if and .Values.rbac.create (not .Values.rbac.rules) -}}
+{{- fail "rbac.rules: name what the Role allows when rbac.create is true" -}}
+{{- end -}}
+{{- end -}}

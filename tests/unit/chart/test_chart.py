@@ -1,0 +1,356 @@
+"""The chart, rendered by a real Helm: valid objects, a loadable configuration, refusals that help."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from sidecar.cli.main import main
+from sidecar.config.load import load_text
+from sidecar.config.model import Config
+from tests.integration.servers import binary
+from tests.unit.chart.helm_chart import CHART, CI_VALUES, NAMESPACE, ci, helm, of_kind, only, render
+from tools import chart_schema
+
+pytestmark = pytest.mark.integration
+
+KUBERNETES = ("1.25", "1.34")
+SERVICE_MONITOR = json.loads((Path(__file__).parent / "servicemonitor.schema.json").read_text())
+ENV = {"PROMETHEUS_PASSWORD": "not-a-real-one"}
+each_option = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.name[: -len("-values.yaml")])
+
+
+def pod_of(objects: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+    return dict(only(objects, "Deployment")["spec"]["template"]["spec"])
+
+
+def config_of(objects: tuple[dict[str, Any], ...]) -> Config:
+    return load_text(only(objects, "ConfigMap")["data"]["pronoia.yaml"], env=ENV)
+
+
+@each_option
+def test_lint_has_nothing_to_say(values: Path) -> None:
+    done = helm("lint", "--strict", str(CHART), "-f", str(values))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+@each_option
+def test_objects_are_valid_kubernetes(values: Path) -> None:
+    objects = render(values=values)
+    assert objects
+    for each in objects:
+        if each["kind"] == "ServiceMonitor":
+            jsonschema.validate(each, SERVICE_MONITOR)
+            continue
+        for version in KUBERNETES:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+@each_option
+def test_every_object_is_named_and_labelled(values: Path) -> None:
+    for each in render(values=values):
+        labels = each["metadata"]["labels"]
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert len(each["metadata"]["name"]) <= 63
+        assert each["metadata"]["namespace"] in (NAMESPACE, "monitoring")
+
+
+@each_option
+def test_config_map_loads_as_pronoias_configuration(values: Path) -> None:
+    config = config_of(render(values=values))
+    assert config.server.listen.endswith(":9469")
+    assert str(config.store.directory) == "/var/lib/pronoia"
+
+
+@each_option
+def test_containers_are_confined(values: Path) -> None:
+    objects = render(values=values)
+    pods = [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment")]
+    pods += [each["spec"] for each in of_kind(objects, "Pod")]
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@each_option
+def test_mounts_and_volumes_fit(values: Path) -> None:
+    objects = render(values=values)
+    if not of_kind(objects, "Deployment"):
+        assert "mode: inPrometheus" in values.read_text()
+        return
+    pod = pod_of(objects)
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    mounted = {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]}
+    assert volumes == mounted
+    paths = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    config = config_of(objects)
+    for needed in (config.store.directory, config.rules.directory):
+        if needed is not None:
+            assert str(needed) in paths
+
+
+def test_container_runs_a_command_that_exists() -> None:
+    container = pod_of(render())["containers"][0]
+    assert container["args"] == ["run", "--config", "/etc/pronoia/pronoia.yaml"]
+    assert "command" not in container
+    assert {
+        "name": "config",
+        "mountPath": "/etc/pronoia/pronoia.yaml",
+        "subPath": "pronoia.yaml",
+    }.items() <= (container["volumeMounts"][0].items())
+    answer = CliRunner().invoke(main, ["run", "--help"])
+    assert answer.exit_code == 0, answer.output
+    assert "--config" in answer.output
+
+
+def test_probes_ask_the_contract_paths() -> None:
+    container = pod_of(render())["containers"][0]
+    paths = {
+        name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")
+    }
+    assert paths == {"startup": "/-/healthy", "liveness": "/-/healthy", "readiness": "/-/ready"}
+
+
+def test_one_writer_owns_the_volume() -> None:
+    spec = only(render(), "Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+    assert only(render(), "PersistentVolumeClaim")["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep"
+    }
+
+
+def test_nothing_of_kubernetes_api_is_granted_by_default() -> None:
+    kinds = {each["kind"] for each in render()}
+    assert kinds == {"ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "Service", "Deployment", "Pod"}
+    assert pod_of(render())["automountServiceAccountToken"] is False
+    assert only(render(), "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_role_binding_names_what_was_made() -> None:
+    objects = render(values=ci("rbac"))
+    role, binding = only(objects, "Role"), only(objects, "RoleBinding")
+    assert role["rules"] == [
+        {
+            "apiGroups": ["monitoring.coreos.com"],
+            "resources": ["prometheuses/api"],
+            "verbs": ["get", "create"],
+        }
+    ]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    account = only(objects, "ServiceAccount")["metadata"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+
+
+def test_service_monitor_scrapes_both_pages_of_our_service() -> None:
+    objects = render(values=ci("service-monitor"))
+    monitor, service = only(objects, "ServiceMonitor"), only(objects, "Service")
+    pages = {each["path"]: each.get("honorLabels", False) for each in monitor["spec"]["endpoints"]}
+    assert pages == {"/metrics": False, "/synthetic": True}
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {each["port"] for each in monitor["spec"]["endpoints"]} == {
+        each["name"] for each in service["spec"]["ports"]
+    }
+    assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+
+
+@pytest.mark.parametrize("name", ["default", "service", "scheduling"])
+def test_service_and_policies_select_the_pod(name: str) -> None:
+    objects = render("--set", "networkPolicy.enabled=true,podDisruptionBudget.enabled=true", values=ci(name))
+    deployment = only(objects, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        deployment["spec"]["selector"]["matchLabels"],
+        only(objects, "Service")["spec"]["selector"],
+        only(objects, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        only(objects, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+    # The connection test's pod must never receive alerts.
+    test_pod = only(objects, "Pod")["metadata"]["labels"]
+    assert not selectors[1].items() <= test_pod.items()
+
+
+def test_in_prometheus_leaves_the_pod_to_prometheus() -> None:
+    objects = render(values=ci("in-prometheus"))
+    assert {each["kind"] for each in objects} == {"ConfigMap", "Service", "ServiceMonitor", "Pod"}
+    assert only(objects, "Service")["spec"]["selector"] == {"app.kubernetes.io/name": "prometheus"}
+
+
+def test_a_changed_configuration_restarts_the_pod() -> None:
+    def checksum(*arguments: str) -> str:
+        template = only(render(*arguments), "Deployment")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/config"])
+
+    assert checksum() == checksum("--set", "podLabels.team=sre")
+    assert checksum() != checksum("--set", "config.log.level=debug")
+
+
+def test_values_survive_into_the_configuration() -> None:
+    config = config_of(render(values=ci("big-config")))
+    assert config.prometheus.max_series_per_query == 1_000_000
+    assert config.prometheus.timeout == 90.0
+    assert config.prometheus.tenant == "team-a"
+    assert config.webhook.max_body_bytes == 67_108_864
+    assert config.queries[0].forecast_horizons == (300.0, 3600.0)
+    assert r'path!="/\"quoted\""' in config.queries[0].expr
+
+
+def test_secrets_stay_out_of_the_config_map() -> None:
+    objects = render(values=ci("secrets"))
+    text = only(objects, "ConfigMap")["data"]["pronoia.yaml"]
+    assert "${PROMETHEUS_PASSWORD}" in text
+    pod = pod_of(objects)
+    assert {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v} == {
+        "prometheus-credentials",
+        "pronoia-webhook",
+    }
+    token = config_of(objects).webhook.auth.bearer_token_file
+    assert str(token) == "/etc/pronoia/secrets/webhook/token"
+    assert str(token.parent) in [m["mountPath"] for m in pod["containers"][0]["volumeMounts"]]
+
+
+def test_ruler_reads_from_prometheus_and_sends_to_every_alertmanager(tmp_path: Path) -> None:
+    objects = render(values=ci("rules-ruler"))
+    data = only(objects, "ConfigMap")["data"]
+    ruler = yaml.safe_load(data["ruler.yaml"])
+    assert ruler["remote_read"] == [
+        {
+            "url": "https://prometheus.monitoring.svc:9090/prom/api/v1/read",
+            "read_recent": True,
+            "authorization": {"credentials_file": "/etc/pronoia/secrets/prometheus/token"},
+        }
+    ]
+    assert ruler["alerting"]["alertmanagers"] == [
+        {"scheme": "http", "static_configs": [{"targets": ["am-0:9093"]}]},
+        {
+            "scheme": "https",
+            "static_configs": [{"targets": ["am-1:9093"]}],
+            "path_prefix": "/alertmanager",
+        },
+    ]
+    config = config_of(objects)
+    assert config.prometheus.url == "http://localhost:9090"
+    assert config.prometheus.http.bearer_token_file is None
+    # Prometheus' own words on the file, less the credentials that only the cluster has.
+    ruler["remote_read"][0].pop("authorization")
+    path = tmp_path / "ruler.yaml"
+    path.write_text(yaml.safe_dump(ruler))
+    done = subprocess.run([binary("promtool"), "check", "config", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        pytest.param("bogus=1", "'bogus'", id="unknown value"),
+        pytest.param("image.tagg=1", "'tagg'", id="unknown key inside"),
+        pytest.param("persistence.size=big", "/persistence/size", id="not a quantity"),
+        pytest.param("service.port=http", "/service/port", id="wrong type"),
+        pytest.param("mode=daemonset", "/mode", id="unknown mode"),
+        pytest.param("config.prometeus.url=x", "'prometeus'", id="unknown key of the configuration"),
+        pytest.param("config.prometheus.timeout=soon", "/config/prometheus/timeout", id="not a duration"),
+        pytest.param("config.prometheus.timeout=0", "/config/prometheus/timeout", id="duration of nothing"),
+        pytest.param("config.export.max_series=-1", "/config/export/max_series", id="out of bounds"),
+        pytest.param("config.server.listen=:80", "'listen'", id="a key that the chart owns"),
+        pytest.param(
+            "config.prometheus.http.bearer_token=s3cret",
+            "/config/prometheus/http/bearer_token",
+            id="a secret in the configuration",
+        ),
+        pytest.param("rules.mode=directory", "rules.volume", id="rules without a volume"),
+        pytest.param("mode=inPrometheus", "podSelector", id="inside what"),
+        pytest.param(
+            "mode=inPrometheus,podSelector.a=b,rules.mode=ruler", "rules.mode", id="a ruler without a pod"
+        ),
+        pytest.param("rbac.create=true", "rbac.rules", id="a role that allows nothing"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_place(setting: str, words: str) -> None:
+    done = helm("template", "demo", str(CHART), "--set", setting)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_schema_is_what_the_generator_writes() -> None:
+    written = (CHART / "values.schema.json").read_text()
+    assert written == chart_schema.render(), "run: python -m tools.chart_schema"
+
+
+def test_schema_knows_every_key_of_the_configuration() -> None:
+    schema = json.loads(chart_schema.render())
+    assert set(schema["properties"]["config"]["properties"]) == set(Config.model_fields)
+
+
+def test_schema_knows_every_value_and_only_those() -> None:
+    schema = json.loads(chart_schema.render())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(schema["properties"]) - {"global"} == set(values)
+
+
+def test_every_value_has_a_comment_with_its_default() -> None:
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    bare = []
+    for number, line in enumerate(lines):
+        key = re.match(r"^( *)([A-Za-z]+):", line)
+        opens_a_map = key is not None and line.rstrip().endswith(":")
+        if key is None or opens_a_map or lines[number - 1].lstrip().startswith("- "):
+            continue
+        if key[1] and key[2] in (
+            "runAsNonRoot",
+            "runAsUser",
+            "runAsGroup",
+            "fsGroup",
+            "fsGroupChangePolicy",
+            "type",
+        ):
+            continue
+        if key[2] in ("allowPrivilegeEscalation", "readOnlyRootFilesystem", "drop"):
+            continue
+        if "Default:" not in lines[number - 1]:
+            bare.append(line)
+    assert bare == []
+
+
+def test_empty_maps_carry_an_example() -> None:
+    lines = (CHART / "values.yaml").read_text().splitlines()
+    for line, following in pairwise(lines):
+        if re.search(r": (\{\}|\[\])$", line):
+            assert following.lstrip().startswith("#"), line
+            assert len(following) - len(following.lstrip()) > len(line) - len(line.lstrip()), line
+
+
+def test_every_option_has_a_ci_file() -> None:
+    turned = " ".join(path.read_text() for path in CI_VALUES)
+    for key in yaml.safe_load((CHART / "values.yaml").read_text()):
+        if key not in ("probes", "podSecurityContext", "securityContext"):
+            assert f"{key}:" in turned, key
+
+
+def test_packaged_chart_leaves_the_checks_at_home(tmp_path: Path) -> None:
+    done = helm("package", str(CHART), "--destination", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("pronoia-*.tgz")
+    listing = subprocess.run(["tar", "tzf", str(archive)], capture_output=True, text=True, check=True).stdout
+    assert "pronoia/values.schema.json" in listing
+    assert "/ci/" not in listing

@@ -1,0 +1,190 @@
+"""Writes the chart's values.schema.json: its own values, and `config` from pronoia's configuration model.
+
+So a typing error inside `config` is refused by `helm install`, before a pod
+exists. Run as `python -m tools.chart_schema` after a change to either;
+`tests/unit/chart` fails while the file is stale.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from sidecar.config.fields import parse_duration
+from sidecar.config.model import Config
+
+CHART = Path(__file__).resolve().parent.parent / "helm" / "pronoia"
+DURATION = {"type": "string", "pattern": r"^(0|([0-9]+(ms|[smhdwy]))+)$"}
+REFERENCE = r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"
+# Keys that the chart sets itself, and that would part the pod from its Service or its volumes.
+OURS = (("ServerConfig", "listen"), ("StoreConfig", "directory"), ("RulesConfig", "directory"))
+JSON = dict[str, Any]
+
+
+class _Schema(GenerateJsonSchema):
+    """Durations may be written `1h30m`, which pydantic cannot know from a validator."""
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        inner = super().function_before_schema(schema)
+        if schema["function"]["function"] is parse_duration:
+            return {"anyOf": [inner, dict(DURATION)]}
+        return inner
+
+
+def config_definitions() -> tuple[JSON, JSON]:
+    """The schema of `config`, and the definitions it refers to."""
+    schema = Config.model_json_schema(schema_generator=_Schema)
+    definitions: JSON = schema.pop("$defs")
+    for section, key in OURS:
+        del definitions[section]["properties"][key]
+    config: JSON = _tidy(schema)
+    return config, {name: _tidy(body) for name, body in definitions.items()}
+
+
+def _tidy(node: Any, *, names: bool = False) -> Any:
+    """Without titles and defaults; secrets only as `${NAME}`; pydantic's `gt` as JSON Schema's word.
+
+    `names`: the keys of this node are property names, not schema words.
+    """
+    if isinstance(node, list):
+        return [_tidy(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if names:
+        return {key: _tidy(value) for key, value in node.items()}
+    if node.get("format") == "password":
+        # A ConfigMap is no place for a secret.
+        return {"type": "string", "pattern": REFERENCE}
+    tidy: JSON = {}
+    for key, value in node.items():
+        if key in ("title", "default", "format", "writeOnly", "description"):
+            continue
+        if key in ("gt", "ge"):
+            bounded = next(each for each in tidy["anyOf"] if each.get("type") == "number")
+            bounded["exclusiveMinimum" if key == "gt" else "minimum"] = value
+            continue
+        tidy[key] = _tidy(value, names=key in ("properties", "$defs"))
+    return tidy
+
+
+def _object(properties: JSON, required: tuple[str, ...] = ()) -> JSON:
+    schema: JSON = {"type": "object", "additionalProperties": False, "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    return schema
+
+
+STRING: JSON = {"type": "string"}
+NAME: JSON = {"type": "string", "minLength": 1}
+BOOL: JSON = {"type": "boolean"}
+STRINGS: JSON = {"type": "object", "additionalProperties": {"type": "string"}}
+FREE: JSON = {"type": "object"}
+FREE_LIST: JSON = {"type": "array", "items": {"type": "object"}}
+SECONDS: JSON = {"type": "integer", "minimum": 1}
+QUANTITY: JSON = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$"}
+PROMETHEUS_DURATION: JSON = {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"}
+DNS_LABEL: JSON = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 56}
+
+
+def chart_values() -> JSON:
+    """The properties of values.yaml other than `config`."""
+    timed = {"periodSeconds": SECONDS, "timeoutSeconds": SECONDS, "failureThreshold": SECONDS}
+    ruler = {
+        "image": NAME,
+        "tag": NAME,
+        "evaluationInterval": PROMETHEUS_DURATION,
+        "externalLabels": STRINGS,
+        "remoteRead": FREE,
+        "alertmanager": FREE,
+        "resources": FREE,
+    }
+    return {
+        "global": FREE,  # Helm itself hands this to every chart.
+        "mode": {"enum": ["deployment", "inPrometheus"]},
+        "podSelector": STRINGS,
+        "image": _object(
+            {
+                "repository": NAME,
+                "tag": STRING,
+                "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+                "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+            }
+        ),
+        "imagePullSecrets": FREE_LIST,
+        "nameOverride": STRING,
+        "fullnameOverride": STRING,
+        "rules": _object(
+            {"mode": {"enum": ["none", "directory", "ruler"]}, "volume": FREE, "ruler": _object(ruler)}
+        ),
+        "secretMounts": {
+            "type": "array",
+            "items": _object({"name": DNS_LABEL, "existingSecret": NAME}, ("name", "existingSecret")),
+        },
+        "env": FREE_LIST,
+        "persistence": _object(
+            {
+                "enabled": BOOL,
+                "existingClaim": STRING,
+                "size": QUANTITY,
+                "storageClass": STRING,
+                "accessModes": {"type": "array", "minItems": 1, "items": STRING},
+                "keep": BOOL,
+            }
+        ),
+        "service": _object(
+            {
+                "type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+                "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+                "publishNotReadyAddresses": BOOL,
+                "annotations": STRINGS,
+            }
+        ),
+        "serviceMonitor": _object(
+            {
+                "enabled": BOOL,
+                "labels": STRINGS,
+                "interval": PROMETHEUS_DURATION,
+                "syntheticInterval": PROMETHEUS_DURATION,
+                "scrapeTimeout": PROMETHEUS_DURATION,
+            }
+        ),
+        "serviceAccount": _object(
+            {"create": BOOL, "name": STRING, "annotations": STRINGS, "automountToken": BOOL}
+        ),
+        "rbac": _object({"create": BOOL, "namespace": STRING, "rules": FREE_LIST}),
+        "networkPolicy": _object({"enabled": BOOL, "from": FREE_LIST, "egress": FREE_LIST}),
+        "podDisruptionBudget": _object(
+            {"enabled": BOOL, "maxUnavailable": {"type": ["integer", "string"], "minimum": 0}}
+        ),
+        "resources": FREE,
+        "terminationGracePeriodSeconds": SECONDS,
+        "probes": _object({name: _object(timed) for name in ("startup", "liveness", "readiness")}),
+        "podSecurityContext": FREE,
+        "securityContext": FREE,
+        "podAnnotations": STRINGS,
+        "podLabels": STRINGS,
+        "nodeSelector": STRINGS,
+        "tolerations": FREE_LIST,
+        "affinity": FREE,
+        "priorityClassName": STRING,
+    }
+
+
+def render() -> str:
+    """The text of values.schema.json."""
+    config, definitions = config_definitions()
+    schema: JSON = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the pronoia chart; written by tools/chart_schema.py",
+        **_object({"config": config, **chart_values()}),
+        "$defs": definitions,
+    }
+    return json.dumps(schema, indent=2, sort_keys=False) + "\n"
+
+
+if __name__ == "__main__":
+    (CHART / "values.schema.json").write_text(render(), encoding="utf-8")
