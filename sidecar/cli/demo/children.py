@@ -57,6 +57,11 @@ class Child:
             )
 
     @property
+    def started(self) -> bool:
+        """True once it was started, also when it has ended since."""
+        return self._process is not None
+
+    @property
     def returncode(self) -> int | None:
         """Its exit code, or None while it runs (or was never started)."""
         return self._process.poll() if self._process else None
