@@ -335,7 +335,7 @@ def test_every_value_has_a_comment_with_its_default() -> None:
 def test_empty_maps_carry_an_example() -> None:
     lines = (CHART / "values.yaml").read_text().splitlines()
     for line, following in pairwise(lines):
-        if re.search(r": (\{\}|\[\])$", line):
+        if re.match(r"^ *[A-Za-z]+: (\{\}|\[\])$", line):
             assert following.lstrip().startswith("#"), line
             assert len(following) - len(following.lstrip()) > len(line) - len(line.lstrip()), line
 
