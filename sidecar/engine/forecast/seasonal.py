@@ -1,0 +1,207 @@
+"""Profile plus fading level against last value, mixed by past errors at each horizon.
+
+Two rules forecast every horizon: the seasonal profile plus the recent level
+error, which fades with the lead time, and the recent mean. They are mixed by
+their errors at that very horizon so far; the interval is the followed quantiles
+of the mix's own errors there, on either side. Forecasts wait in a small ring
+until their time has come and then teach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sidecar.engine.arrays import RowArrays
+from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, read
+from sidecar.series import Forecast, SeriesBatch
+
+PENDING = 12  # Forecasts that wait at once, per horizon.
+RECENT_SECONDS = 600.0
+LEVEL_SECONDS = 3600.0
+FADE_SECONDS = 6 * 3600.0
+ERROR_SECONDS = 3 * 86400.0
+LEVEL = 0.95
+
+RECENT, LEVEL_ERROR, SAMPLES, LAST_SECONDS, SPREAD = range(5)
+ERR_SEASONAL, ERR_RECENT, Q_LOW, Q_HIGH, N_ERRORS = range(5)
+
+
+@njit(cache=True, inline="always")
+def _candidates(s, day, day_mass, week, week_mass, row, target, lead):
+    w, w_mass = read(week, week_mass, row, target, HOURS_OF_WEEK)
+    d, d_mass = read(day, day_mass, row, target, HOURS_OF_DAY)
+    recent = s[row, RECENT]
+    if w_mass > 0.25:
+        trust = w_mass / (w_mass + 1.0)
+        profile = trust * w + (1.0 - trust) * d if d_mass > 0.25 else w
+    elif d_mass > 0.25:
+        profile = d
+    else:
+        return recent, recent
+    return profile + s[row, LEVEL_ERROR] * np.exp(-lead / FADE_SECONDS), recent
+
+
+@njit(cache=True, inline="always")
+def _mix(errors, row, h, seasonal, recent, spread):
+    floor = 1e-12 + 1e-3 * spread
+    a = 1.0 / (errors[row, h, ERR_SEASONAL] + floor)
+    b = 1.0 / (errors[row, h, ERR_RECENT] + floor)
+    a, b = a * a * a * a, b * b * b * b
+    return (a * seasonal + b * recent) / (a + b)
+
+
+@njit(cache=True, nogil=True)
+def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads, every, seconds, x):
+    n_rows, n_steps = x.shape
+    n_leads = len(leads)
+    for row in range(n_rows):
+        for t in range(n_steps):
+            now = seconds[t]
+            y = x[row, t]
+            if not np.isfinite(y):
+                continue
+            n = s[row, SAMPLES]
+            dt = min(max(now - s[row, LAST_SECONDS], 1e-3), 21600.0) if n > 0.0 else 1e-3
+            # What was forecast for about now teaches first.
+            if n > 0.0:
+                for h in range(n_leads):
+                    for k in range(PENDING):
+                        due = pending_due[row, h, k]
+                        if due <= 0.0 or due > now:
+                            continue
+                        pending_due[row, h, k] = 0.0
+                        if now - due > max(2.0 * dt, 60.0):
+                            continue  # A gap lay there; the value of another time teaches nothing.
+                        seasonal, recent = pending[row, h, k, 0], pending[row, h, k, 1]
+                        m = errors[row, h, N_ERRORS]
+                        rate = max(1.0 / (m + 1.0), every[h] / (ERROR_SECONDS + every[h]))
+                        mixed = _mix(errors, row, h, seasonal, recent, s[row, SPREAD])
+                        off = y - mixed
+                        size = errors[row, h, ERR_SEASONAL] + errors[row, h, ERR_RECENT]
+                        if m < 4.0:
+                            errors[row, h, Q_HIGH] = max(errors[row, h, Q_HIGH], 1.5 * abs(off))
+                            errors[row, h, Q_LOW] = max(errors[row, h, Q_LOW], 1.5 * abs(off))
+                        else:
+                            step = 0.5 * size / np.sqrt(min(m, 400.0))
+                            share = (1.0 - LEVEL) / 2.0
+                            errors[row, h, Q_HIGH] += step * (
+                                (1.0 - share) if off > errors[row, h, Q_HIGH] else -share
+                            )
+                            errors[row, h, Q_LOW] += step * (
+                                (1.0 - share) if -off > errors[row, h, Q_LOW] else -share
+                            )
+                            errors[row, h, Q_HIGH] = max(errors[row, h, Q_HIGH], 0.0)
+                            errors[row, h, Q_LOW] = max(errors[row, h, Q_LOW], 0.0)
+                        cap = np.inf if m < 10.0 else 10.0 * size
+                        errors[row, h, ERR_SEASONAL] += rate * (
+                            min(abs(y - seasonal), cap) - errors[row, h, ERR_SEASONAL]
+                        )
+                        errors[row, h, ERR_RECENT] += rate * (
+                            min(abs(y - recent), cap) - errors[row, h, ERR_RECENT]
+                        )
+                        errors[row, h, N_ERRORS] = m + 1.0
+            if n <= 0.0:
+                s[row, RECENT] = y
+                day_error = week_error = 0.0
+            else:
+                s[row, RECENT] += max(1.0 / (n + 1.0), dt / (RECENT_SECONDS + dt)) * (y - s[row, RECENT])
+                s[row, SPREAD] += max(1.0 / (n + 1.0), dt / (ERROR_SECONDS + dt)) * (
+                    abs(y - s[row, RECENT]) - s[row, SPREAD]
+                )
+                d, d_mass = read(day, day_mass, row, now, HOURS_OF_DAY)
+                w, w_mass = read(week, week_mass, row, now, HOURS_OF_WEEK)
+                day_error = y - d if d_mass > 0.0 else 0.0
+                week_error = y - w if w_mass > 0.0 else 0.0
+                if w_mass > 0.25:
+                    trust = w_mass / (w_mass + 1.0)
+                    profile = trust * w + (1.0 - trust) * d if d_mass > 0.25 else w
+                    s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - profile - s[row, LEVEL_ERROR])
+                elif d_mass > 0.25:
+                    s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - d - s[row, LEVEL_ERROR])
+            learn(day, day_mass, row, now, HOURS_OF_DAY, y, day_error, dt / 3600.0)
+            learn(week, week_mass, row, now, HOURS_OF_WEEK, y, week_error, dt / 3600.0)
+            s[row, SAMPLES] = n + 1.0
+            s[row, LAST_SECONDS] = now
+            # New forecasts are made on a grid of the clock, so that batching does not matter.
+            for h in range(n_leads):
+                if now - np.floor(now / every[h]) * every[h] < dt and n > 0.0:
+                    k = int(np.floor(now / every[h])) % PENDING
+                    seasonal, recent = _candidates(
+                        s, day, day_mass, week, week_mass, row, now + leads[h], leads[h]
+                    )
+                    pending[row, h, k, 0] = seasonal
+                    pending[row, h, k, 1] = recent
+                    pending_due[row, h, k] = now + leads[h]
+
+
+@njit(cache=True, nogil=True)
+def _predict(s, day, day_mass, week, week_mass, errors, leads, yhat, lower, upper):
+    for row in range(len(s)):
+        if s[row, SAMPLES] < 2.0:
+            continue
+        for h in range(len(leads)):
+            target = s[row, LAST_SECONDS] + leads[h]
+            seasonal, recent = _candidates(s, day, day_mass, week, week_mass, row, target, leads[h])
+            y = _mix(errors, row, h, seasonal, recent, s[row, SPREAD])
+            yhat[h, row] = y
+            if errors[row, h, N_ERRORS] >= 4.0:
+                lower[h, row] = y - errors[row, h, Q_LOW]
+                upper[h, row] = y + errors[row, h, Q_HIGH]
+
+
+class SeasonalForecaster(RowArrays):
+    """The forecaster `seasonal`; see the module's docstring. State about 2 KB a series."""
+
+    def __init__(self, horizons_seconds: tuple[float, ...], step_seconds: float) -> None:
+        n = len(horizons_seconds)
+        super().__init__(
+            {
+                "scalars": ((5,), np.float64),
+                "day": ((HOURS_OF_DAY,), np.float32),
+                "day_mass": ((HOURS_OF_DAY,), np.float32),
+                "week": ((HOURS_OF_WEEK,), np.float32),
+                "week_mass": ((HOURS_OF_WEEK,), np.float32),
+                "errors": ((n, 5), np.float64),
+                "pending": ((n, PENDING, 2), np.float32),
+                "pending_due": ((n, PENDING), np.float64),
+            }
+        )
+        self.horizons_seconds = horizons_seconds
+        self._leads = np.array(horizons_seconds, dtype=np.float64)
+        self._every = np.maximum(self._leads / (PENDING - 1), step_seconds)
+
+    def update(self, batch: SeriesBatch) -> None:
+        """Learn the columns in order of time; see `Forecaster.update`."""
+        if len(self._leads):
+            _run(
+                *self._arrays(),
+                self._leads,
+                self._every,
+                batch.timestamps / 1000.0,
+                np.ascontiguousarray(batch.values),
+            )
+
+    def predict(self) -> tuple[Forecast, ...]:
+        """One Forecast a horizon; see `Forecaster.predict`."""
+        shape = (len(self._leads), self.n_rows)
+        yhat, lower, upper = (np.full(shape, np.nan) for _ in range(3))
+        arrays: dict[str, NDArray[Any]] = self.arrays
+        _predict(
+            arrays["scalars"],
+            arrays["day"],
+            arrays["day_mass"],
+            arrays["week"],
+            arrays["week_mass"],
+            arrays["errors"],
+            self._leads,
+            yhat,
+            lower,
+            upper,
+        )
+        return tuple(
+            Forecast(lead, yhat[h], lower[h], upper[h], LEVEL) for h, lead in enumerate(self.horizons_seconds)
+        )

@@ -1,0 +1,107 @@
+"""Which series lives in which row: rows are stable while a series lives, and are reused after it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sidecar.series import LabelSet, RowArray, SeriesBatch
+
+GONE = LabelSet()
+
+
+class SeriesIndex:
+    """Label sets to stable integer rows, growing geometrically.
+
+    A series that was absent for `retire_after_ms` of query time gives up its row.
+    """
+
+    def __init__(self, retire_after_ms: int = 24 * 3600 * 1000) -> None:
+        self.retire_after_ms = retire_after_ms
+        self.labels: tuple[LabelSet, ...] = ()
+        self.last_seen_ms = np.zeros(0, dtype=np.int64)
+        self._rows: dict[LabelSet, int] = {}
+        self._free: list[int] = []
+        self._last_batch: tuple[LabelSet, ...] | None = None
+        self._last_rows = np.zeros(0, dtype=np.int64)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all, free ones too."""
+        return len(self.labels)
+
+    @property
+    def n_series(self) -> int:
+        """Rows in use."""
+        return len(self._rows)
+
+    def restore(self, labels: tuple[LabelSet, ...], last_seen_ms: RowArray) -> None:
+        """Take rows as they once were."""
+        self.labels = labels
+        self.last_seen_ms = last_seen_ms.astype(np.int64)
+        self._rows = {label_set: row for row, label_set in enumerate(labels) if last_seen_ms[row] > 0}
+        self._free = [row for row in range(len(labels)) if last_seen_ms[row] <= 0]
+        self._last_batch = None
+
+    def retire(self, now_ms: int) -> RowArray:
+        """Free the rows of series not seen for too long; the rows, to be forgotten by the models."""
+        gone = np.flatnonzero((self.last_seen_ms > 0) & (self.last_seen_ms < now_ms - self.retire_after_ms))
+        if len(gone):
+            labels = list(self.labels)
+            for row in gone.tolist():
+                del self._rows[labels[row]]
+                labels[row] = GONE
+                self._free.append(row)
+            self.labels = tuple(labels)
+            self.last_seen_ms[gone] = 0
+            self._last_batch = None
+        return gone
+
+    def rows(self, labels: tuple[LabelSet, ...], now_ms: int) -> RowArray:
+        """The row of each label set; unseen ones get a row."""
+        # The client hands out the same label objects for the same series, so a
+        # steady set of series is recognised by identity in one pass.
+        last = self._last_batch
+        if (
+            last is not None
+            and len(last) == len(labels)
+            and all(a is b for a, b in zip(last, labels, strict=False))
+        ):
+            return self._last_rows
+        unseen = [label_set for label_set in labels if label_set not in self._rows]
+        if unseen:
+            self._admit(unseen, now_ms)
+        rows = np.fromiter((self._rows[label_set] for label_set in labels), dtype=np.int64, count=len(labels))
+        self._last_batch, self._last_rows = labels, rows
+        return rows
+
+    def _admit(self, unseen: list[LabelSet], now_ms: int) -> None:
+        labels = list(self.labels)
+        for label_set in unseen:
+            if label_set in self._rows:
+                continue
+            if self._free:
+                row = self._free.pop()
+                labels[row] = label_set
+            else:
+                row = len(labels)
+                labels.append(label_set)
+            self._rows[label_set] = row
+        grown = np.zeros(len(labels), dtype=np.int64)
+        grown[: len(self.last_seen_ms)] = self.last_seen_ms
+        for label_set in unseen:
+            grown[self._rows[label_set]] = now_ms
+        self.labels, self.last_seen_ms = tuple(labels), grown
+
+    def align(self, batch: SeriesBatch) -> SeriesBatch:
+        """The batch with one row for each of ours, NaN where a series is absent."""
+        first_ms = int(batch.timestamps[0]) if batch.n_steps else 0
+        rows = self.rows(batch.labels, first_ms)
+        values = np.full((self.n_rows, batch.n_steps), np.nan)
+        values[rows] = batch.values
+        if batch.n_steps:
+            present = np.isfinite(values)
+            newest = np.where(
+                present.any(axis=1), batch.timestamps[batch.n_steps - 1 - present[:, ::-1].argmax(axis=1)], 0
+            )
+            self.last_seen_ms = np.maximum(self.last_seen_ms, newest)
+        return SeriesBatch(batch.query, self.labels, batch.timestamps, values, batch.warnings)

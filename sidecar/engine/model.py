@@ -1,0 +1,235 @@
+"""The model of one query: rows, detector, calibration, forecaster; columns in, evaluations out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.calibrate import MONTH_SECONDS, Calibrator, segments
+from sidecar.engine.index import GONE, SeriesIndex
+from sidecar.engine.protocols import Statistic
+from sidecar.engine.registry import make_detector, make_forecaster
+from sidecar.records import DEFAULT_TENANT
+from sidecar.series import (
+    Evaluation,
+    Expectation,
+    FloatArray,
+    LabelSet,
+    LearnedBand,
+    Score,
+    SeriesBatch,
+)
+
+MAX_SCORE = 100.0
+WEEK_MS = 7 * 86400 * 1000
+SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
+FULL_CONFIDENCE_SECONDS = 3 * 86400.0
+
+
+@dataclass
+class Counts:
+    """What happened to the columns and rows that came in."""
+
+    late: int = 0
+    duplicate: int = 0
+    judged_points: int = 0
+    anomalous_points: int = 0
+    retired_rows: int = 0
+
+
+class QueryModel:
+    """Scores and forecasts every series of one query, online and without look-ahead.
+
+    The same columns give the same answers however they are batched, so a
+    restart from saved state continues as if nothing had happened.
+    """
+
+    def __init__(
+        self,
+        query: QueryConfig,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        detector: str = "seasonal",
+        forecaster: str = "seasonal",
+    ) -> None:
+        self.query = query
+        self.tenant = tenant
+        self.detector_name = detector
+        self.forecaster_name = forecaster
+        self.index = SeriesIndex()
+        self.detector = make_detector(detector, query)
+        self.forecaster = make_forecaster(forecaster, query)
+        self.calibrator = Calibrator(query.false_alarms_per_series_per_month, query.step)
+        self.seen_points = np.zeros(0, dtype=np.int64)
+        self.ever_negative = np.zeros(0, dtype=np.bool_)
+        self.last_timestamp_ms: int | None = None
+        self.counts = Counts()
+
+    @property
+    def level(self) -> float:
+        """The share of normal points that the band claims to hold, from the budget."""
+        share = self.query.false_alarms_per_series_per_month * self.query.step / MONTH_SECONDS
+        return 1.0 - min(share, 0.5)
+
+    def fit(self, history: SeriesBatch) -> None:
+        """Learn from history, (N, T); any number of series, none included."""
+        self.score(history)
+
+    def score(self, batch: SeriesBatch) -> tuple[SeriesBatch, Expectation, Score]:
+        """Judge and learn the new columns of a batch: the aligned batch and what is said of it.
+
+        Columns not newer than the last one judged are left out, and counted.
+        """
+        batch = self._newer(batch)
+        aligned = self.index.align(batch)
+        self._resize(self.index.n_rows)
+        n_rows, n_steps = aligned.values.shape
+        yhat, lower, upper, score = (np.full((n_rows, n_steps), np.nan) for _ in range(4))
+        direction = np.zeros((n_rows, n_steps), dtype=np.int8)
+        confidence = np.zeros((n_rows, n_steps))
+        for first, end, new_hour in segments(aligned.timestamps, self.last_timestamp_ms):
+            if new_hour:
+                self._on_the_hour(int(aligned.timestamps[first]))
+                aligned = SeriesBatch(
+                    aligned.query, self.index.labels, aligned.timestamps, aligned.values, aligned.warnings
+                )
+            part = SeriesBatch(
+                aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
+            )
+            where = slice(first, end)
+            statistic = self.detector.update(part)
+            q = self.calibrator.update(part.timestamps, statistic.value)
+            seen = np.isfinite(part.values)
+            negative = np.logical_or.accumulate(
+                np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
+            )
+            yhat[:, where] = statistic.yhat
+            lower[:, where], upper[:, where] = self._band(statistic, q, negative[:, :-1])
+            score[:, where], direction[:, where] = self._judge(
+                part.values, statistic, q, lower[:, where], upper[:, where]
+            )
+            points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
+            confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
+            self.forecaster.update(part)
+            self.ever_negative = negative[:, -1]
+            self.seen_points = points[:, -1]
+            self.last_timestamp_ms = int(part.timestamps[-1])
+        self.counts.judged_points += int(np.isfinite(score).sum())
+        self.counts.anomalous_points += int((np.nan_to_num(score) > 1).sum())
+        return (
+            aligned,
+            Expectation(yhat, lower, upper, self.level),
+            Score(score, direction, confidence),
+        )
+
+    def update(self, batch: SeriesBatch) -> Evaluation | None:
+        """As `score`, of which the newest column is handed on; None where no column was new."""
+        aligned, expectation, score = self.score(batch)
+        if not aligned.n_steps:
+            return None
+        return Evaluation(
+            query=self.query.name,
+            tenant=self.tenant,
+            timestamp_ms=int(aligned.timestamps[-1]),
+            labels=aligned.labels,
+            actual=aligned.values[:, -1].copy(),
+            expected=expectation.yhat[:, -1].copy(),
+            lower=expectation.lower[:, -1].copy(),
+            upper=expectation.upper[:, -1].copy(),
+            anomaly_score=score.anomaly_score[:, -1].copy(),
+            direction=score.direction[:, -1].copy(),
+            confidence=score.confidence[:, -1].copy(),
+            forecasts=self.forecaster.predict(),
+        )
+
+    def learned_band(self) -> LearnedBand:
+        """The band by hour of week as learnt so far, of the series that are alive."""
+        hours = SUNDAY_MS + np.arange(168, dtype=np.int64) * 3600_000 + 1800_000
+        if self.last_timestamp_ms is not None:
+            # The next week, so that the levels of now count, as they would in a forecast.
+            hours += (self.last_timestamp_ms - SUNDAY_MS) // WEEK_MS * WEEK_MS
+        yhat, down, up = self.detector.expect(hours)
+        statistic = Statistic(np.full_like(yhat, np.nan), yhat, down, up)
+        q = np.repeat(self.calibrator.thresholds()[:, None], 168, axis=1)
+        lower, upper = self._band(statistic, q, np.repeat(self.ever_negative[:, None], 168, axis=1))
+        alive = np.array([label_set is not GONE for label_set in self.index.labels], dtype=np.bool_)
+        alive &= self.seen_points > 0
+        labels: tuple[LabelSet, ...] = tuple(
+            label_set for label_set, lives in zip(self.index.labels, alive, strict=True) if lives
+        )
+        return LearnedBand(
+            self.query.name,
+            self.query.expr,
+            labels,
+            yhat[alive],
+            lower[alive],
+            upper[alive],
+            self.seen_points[alive],
+        )
+
+    def _newer(self, batch: SeriesBatch) -> SeriesBatch:
+        last = self.last_timestamp_ms
+        if last is None or not batch.n_steps or batch.timestamps[0] > last:
+            return batch
+        new = batch.timestamps > last
+        n_same = int((batch.timestamps == last).sum())
+        self.counts.duplicate += n_same
+        self.counts.late += int((~new).sum()) - n_same
+        return SeriesBatch(
+            batch.query, batch.labels, batch.timestamps[new], batch.values[:, new], batch.warnings
+        )
+
+    def _resize(self, n_rows: int) -> None:
+        if n_rows > len(self.seen_points):
+            for part in (self.detector, self.calibrator, self.forecaster):
+                part.resize(n_rows)
+            missing = n_rows - len(self.seen_points)
+            self.seen_points = np.concatenate([self.seen_points, np.zeros(missing, dtype=np.int64)])
+            self.ever_negative = np.concatenate([self.ever_negative, np.zeros(missing, dtype=np.bool_)])
+
+    def _on_the_hour(self, now_ms: int) -> None:
+        """Once an hour of query time: renew the pool, forget rows of series long gone."""
+        self.calibrator.renew_pool()
+        gone = self.index.retire(now_ms)
+        if len(gone):
+            for part in (self.detector, self.calibrator, self.forecaster):
+                part.reset(gone)
+            self.seen_points[gone] = 0
+            self.ever_negative[gone] = False
+            self.counts.retired_rows += len(gone)
+
+    def _band(
+        self, statistic: Statistic, q: FloatArray, negative: np.ndarray
+    ) -> tuple[FloatArray, FloatArray]:
+        lower = statistic.yhat - q * statistic.scale_down
+        upper = statistic.yhat + q * statistic.scale_up
+        # A series that never was below zero is given no negative band.
+        lower = np.where(~negative & (lower < 0), 0.0, lower)
+        if self.query.lower_bound is not None:
+            lower = np.maximum(lower, self.query.lower_bound)
+        if self.query.upper_bound is not None:
+            upper = np.minimum(upper, self.query.upper_bound)
+        if self.query.direction == "above":
+            lower = np.full_like(lower, np.nan)
+        elif self.query.direction == "below":
+            upper = np.full_like(upper, np.nan)
+        return lower, upper
+
+    def _judge(
+        self,
+        values: FloatArray,
+        statistic: Statistic,
+        q: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+    ) -> tuple[FloatArray, np.ndarray]:
+        with np.errstate(invalid="ignore"):
+            score = np.minimum(statistic.value / q, MAX_SCORE)
+            outside = (values < lower) | (values > upper)
+            # The band is what users see, so it decides: rounding and bounds included.
+            score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), np.minimum(score, 1.0))
+            score = np.where(np.isfinite(statistic.value), score, np.nan)
+            direction = np.sign(np.nan_to_num(values - statistic.yhat)).astype(np.int8)
+        return score, direction

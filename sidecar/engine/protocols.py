@@ -1,0 +1,98 @@
+"""What a detector and a forecaster are: the seams at which more of them plug in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.series import FloatArray, Forecast, RowArray, SeriesBatch, TimeArray
+
+State = dict[str, NDArray[np.generic]]
+"""Arrays by name; the first axis is the row wherever it has as many entries as there are rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """What a detector says of each point before learning from it; all arrays (N, T).
+
+    `value`: distance from the expected in units of the scale, >= 0, high is
+    anomalous, NaN while nothing can be said. `yhat`: the centre. `scale_down`,
+    `scale_up`: the unit on either side, so that a threshold q on `value` is the
+    band `yhat - q * scale_down .. yhat + q * scale_up`.
+    """
+
+    value: FloatArray
+    yhat: FloatArray
+    scale_down: FloatArray
+    scale_up: FloatArray
+
+
+class Detector(Protocol):
+    """Judges each column before it learns from it; thresholds are not its business.
+
+    Rows are stable: row i of one batch is row i of the next. Arrays given to it
+    are never changed.
+    """
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows; new ones have seen nothing."""
+        ...
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what was learnt of these rows: their series are gone."""
+        ...
+
+    def update(self, batch: SeriesBatch) -> Statistic:
+        """Judge and learn the columns of `batch`, (n_rows, T), in order of time."""
+        ...
+
+    def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Centre, scale down, scale up at other times, each (n_rows, T), learning nothing."""
+        ...
+
+    def state(self) -> State:
+        """All that was learnt, as arrays (not copies)."""
+        ...
+
+    def restore(self, state: State) -> Self:
+        """Take what `state` once gave; shapes must fit the rows.
+
+        Raises: ModelError.
+        """
+        ...
+
+
+class Forecaster(Protocol):
+    """Says what comes, at each of its horizons, with an interval that it corrects by its own errors."""
+
+    horizons_seconds: tuple[float, ...]
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows; new ones have seen nothing."""
+        ...
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what was learnt of these rows."""
+        ...
+
+    def update(self, batch: SeriesBatch) -> None:
+        """Learn the columns of `batch`, (n_rows, T), in order of time."""
+        ...
+
+    def predict(self) -> tuple[Forecast, ...]:
+        """One Forecast a horizon, counted from the last column learnt."""
+        ...
+
+    def state(self) -> State:
+        """All that was learnt, as arrays (not copies)."""
+        ...
+
+    def restore(self, state: State) -> Self:
+        """Take what `state` once gave.
+
+        Raises: ModelError.
+        """
+        ...

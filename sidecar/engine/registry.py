@@ -1,0 +1,39 @@
+"""Every detector and forecaster by name; a new one is its file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.seasonal import SeasonalDetector
+from sidecar.engine.forecast.seasonal import SeasonalForecaster
+from sidecar.engine.protocols import Detector, Forecaster
+from sidecar.errors import ModelError
+
+DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
+    "seasonal": lambda query: SeasonalDetector(),
+}
+
+FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {
+    "seasonal": lambda query: SeasonalForecaster(query.forecast_horizons, query.step),
+}
+
+
+def make_detector(name: str, query: QueryConfig) -> Detector:
+    """A new detector of that name.
+
+    Raises: ModelError listing the known names.
+    """
+    if name not in DETECTORS:
+        raise ModelError(f"no detector {name!r}; known: {', '.join(sorted(DETECTORS))}")
+    return DETECTORS[name](query)
+
+
+def make_forecaster(name: str, query: QueryConfig) -> Forecaster:
+    """A new forecaster of that name.
+
+    Raises: ModelError listing the known names.
+    """
+    if name not in FORECASTERS:
+        raise ModelError(f"no forecaster {name!r}; known: {', '.join(sorted(FORECASTERS))}")
+    return FORECASTERS[name](query)

@@ -1,0 +1,115 @@
+"""Model state on disk: one file, written whole or not at all, restored whole or not at all.
+
+The file is a zip of arrays (numpy's npz, uncompressed) with a JSON header that
+names the format, the query's meaning and the labels of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sidecar.config.load import config_hash
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import Counts, QueryModel
+from sidecar.errors import ModelError
+from sidecar.series import LabelSet
+
+FORMAT = 1
+PARTS = ("detector", "calibrator", "forecaster")
+NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset"}
+"""Keys of a query that do not change what its state means, so that editing them costs no history."""
+
+
+def meaning(query: QueryConfig) -> str:
+    """Hash of what the state depends on: another expression or step is another model."""
+    return config_hash(
+        query.model_copy(update={name: QueryConfig.model_fields[name].default for name in NOT_MEANING})
+    )
+
+
+def save(model: QueryModel, path: Path) -> None:
+    """Write the model's state to `path` atomically: temporary file, fsync, rename.
+
+    Raises: OSError where it cannot be written; the old file is then untouched.
+    """
+    header = {
+        "format": FORMAT,
+        "query": model.query.name,
+        "tenant": model.tenant,
+        "meaning": meaning(model.query),
+        "detector": model.detector_name,
+        "forecaster": model.forecaster_name,
+        "last_timestamp_ms": model.last_timestamp_ms,
+        "libraries": {name: version(name) for name in ("numpy", "numba")},
+        "labels": [label_set.pairs for label_set in model.index.labels],
+    }
+    arrays: dict[str, Any] = {
+        "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        "last_seen_ms": model.index.last_seen_ms,
+        "seen_points": model.seen_points,
+        "ever_negative": model.ever_negative,
+        "pool": model.calibrator.pool,
+    }
+    for part in PARTS:
+        for name, array in getattr(model, part).state().items():
+            arrays[f"{part}.{name}"] = array
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def load(path: Path, query: QueryConfig) -> QueryModel:
+    """The model saved at `path`, if it is of this query.
+
+    Raises: ModelError where the file is of another format, another query or damaged.
+    """
+    try:
+        # np.load leaves a file that it was given by path open when it is damaged.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(arrays.pop("header").tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
+    if header.get("format") != FORMAT:
+        raise ModelError(f"{path}: format {header.get('format')!r}, this version reads {FORMAT}")
+    if header.get("meaning") != meaning(query):
+        raise ModelError(f"{path}: was learnt with another expression or step of query {query.name!r}")
+    try:
+        model = QueryModel(
+            query, tenant=header["tenant"], detector=header["detector"], forecaster=header["forecaster"]
+        )
+        labels = tuple(LabelSet((str(k), str(v)) for k, v in pairs) for pairs in header["labels"])
+        model.index.restore(labels, arrays["last_seen_ms"])
+        model.seen_points = arrays["seen_points"]
+        model.ever_negative = arrays["ever_negative"]
+        for part in PARTS:
+            prefix = f"{part}."
+            state = {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
+            getattr(model, part).restore(state)
+        model.calibrator.pool = arrays["pool"]
+        model.last_timestamp_ms = header["last_timestamp_ms"]
+        model.counts = Counts()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: incomplete: {error}") from error
+    if {len(labels), len(model.seen_points), model.calibrator.n_rows} != {len(labels)}:
+        raise ModelError(f"{path}: labels and arrays differ in rows")
+    return model

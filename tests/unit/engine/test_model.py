@@ -1,0 +1,237 @@
+"""A query's model on series whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine import snapshot
+from sidecar.engine.model import QueryModel
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
+
+STEP = 60
+DAY = 1440
+START = 1_790_000_000 // STEP * STEP
+QUERY = QueryConfig(name="q", expr="up", step=STEP)
+
+
+def labels(n: int) -> tuple[LabelSet, ...]:
+    return tuple(LabelSet({"i": str(i)}) for i in range(n))
+
+
+def batch(values: FloatArray, first: int = 0, names: tuple[LabelSet, ...] | None = None) -> SeriesBatch:
+    times = (START + np.arange(first, first + values.shape[1]) * STEP) * 1000
+    return SeriesBatch("q", names or labels(len(values)), times.astype(np.int64), values)
+
+
+def seasonal(n: int, days: int, seed: int = 0) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    t = np.arange(days * DAY)
+    day = 50 * np.sin(2 * np.pi * t / DAY)
+    weekend = np.where((t // DAY) % 7 >= 5, 20.0, 0.0)
+    return 100 + day + weekend + rng.normal(0, 3, (n, len(t)))
+
+
+def noise(kind: str, shape: tuple[int, int]) -> FloatArray:
+    rng = np.random.default_rng(11)
+    _n_rows, n_steps = shape
+    if kind == "gaussian":
+        return rng.normal(50, 2, shape)
+    if kind == "heavy tail":
+        return 50 + rng.standard_t(3, shape)
+    if kind == "ar1":
+        x = rng.normal(0, 1, shape)
+        for t in range(1, n_steps):
+            x[:, t] += 0.9 * x[:, t - 1]
+        return x + 20
+    if kind == "counts":
+        return rng.poisson(3, shape).astype(float)
+    if kind == "seasonal variance":
+        return 50 + rng.normal(0, 1, shape) * (2 + np.sin(2 * np.pi * np.arange(n_steps) / DAY))
+    if kind == "quantised":
+        return np.round(rng.normal(10, 0.6, shape))
+    return (rng.random(shape) < 0.01) * rng.poisson(5, shape).astype(float)
+
+
+@pytest.mark.parametrize(
+    "kind", ["gaussian", "heavy tail", "ar1", "counts", "seasonal variance", "quantised", "mostly zero"]
+)
+def test_false_alarms_stay_near_the_budget(kind: str) -> None:
+    """One a series and month is allowed; the spine holds a factor of 4, the next issue asks for 2."""
+    values = noise(kind, (50, 12 * DAY))
+    _, _, score = QueryModel(QUERY).score(batch(values))
+    flagged = np.nan_to_num(score.anomaly_score[:, 2 * DAY :]) > 1
+    # An alarm is a run of flagged points, as people and `for:` count them.
+    alarms = flagged[:, 1:] & ~flagged[:, :-1]
+    per_series_and_month = alarms.sum() / 50 / 10 * 30
+    assert per_series_and_month < 4.0
+
+
+def test_spikes_are_found_and_one_does_not_blind() -> None:
+    values = seasonal(20, 10)
+    values[:, 9 * DAY] += 60
+    values[:, 9 * DAY + 30] += 60
+    _, _, score = QueryModel(QUERY).score(batch(values))
+    assert (score.anomaly_score[:, 9 * DAY] > 1).all()
+    assert (score.direction[:, 9 * DAY] == 1).all()
+    assert (score.anomaly_score[:, 9 * DAY + 30] > 1).mean() > 0.9
+
+
+def test_a_level_shift_becomes_the_new_normal() -> None:
+    values = seasonal(10, 10)
+    values[:, 9 * DAY :] += 80
+    _, _, score = QueryModel(QUERY).score(batch(values))
+    assert (score.anomaly_score[:, 9 * DAY : 9 * DAY + 10] > 1).all()
+    assert (score.anomaly_score[:, 9 * DAY + 240 :] > 1).mean() < 0.01
+
+
+def test_a_score_above_one_is_a_value_outside_the_band() -> None:
+    values = seasonal(10, 4)
+    values[:, ::97] += 70
+    aligned, expectation, score = QueryModel(QUERY).score(batch(values))
+    known = np.isfinite(score.anomaly_score)
+    outside = (aligned.values < expectation.lower) | (aligned.values > expectation.upper)
+    np.testing.assert_array_equal(score.anomaly_score[known] > 1, outside[known])
+    assert outside[known].any()
+
+
+def test_what_was_never_negative_has_no_negative_band() -> None:
+    values = np.abs(np.random.default_rng(2).normal(0, 5, (5, DAY)))
+    _, expectation, _ = QueryModel(QUERY).score(batch(values))
+    assert np.nanmin(expectation.lower) == 0.0
+
+
+@pytest.mark.parametrize(("direction", "blind"), [("above", -60.0), ("below", 60.0)])
+def test_directions_are_honoured(direction: str, blind: float) -> None:
+    query = QUERY.model_copy(update={"direction": direction})
+    values = seasonal(5, 9)
+    values[:, -2] += blind
+    values[:, -1] -= blind
+    _, _, score = QueryModel(query).score(batch(values))
+    assert (score.anomaly_score[:, -2] <= 1).all()
+    assert (score.anomaly_score[:, -1] > 1).all()
+
+
+def test_late_and_duplicate_columns_change_nothing() -> None:
+    values = seasonal(3, 2)
+    plain, disturbed = QueryModel(QUERY), QueryModel(QUERY)
+    plain.score(batch(values))
+    disturbed.score(batch(values[:, :2000]))
+    disturbed.score(batch(values[:, 1990:2000] * 7, first=1990))
+    disturbed.score(batch(values[:, 1995:], first=1995))
+    assert disturbed.counts.late == 9 + 4
+    assert disturbed.counts.duplicate == 2
+    one, two = (m.update(batch(values[:, -1:], first=2 * DAY)) for m in (plain, disturbed))
+    assert one is not None
+    assert two is not None
+    np.testing.assert_array_equal(one.expected, two.expected)
+    assert plain.update(batch(values[:, -1:], first=2 * DAY)) is None
+
+
+def test_series_come_and_go_in_stable_rows() -> None:
+    values = seasonal(3, 3)
+    model = QueryModel(QUERY)
+    model.score(batch(values[:, :DAY]))
+    swapped = labels(3)[::-1][:2]  # Series 2 and 1; series 0 is gone.
+    evaluation = model.update(batch(values[[2, 1], DAY : 2 * DAY], first=DAY, names=swapped))
+    assert evaluation is not None
+    assert evaluation.labels[:3] == labels(3)
+    assert np.isnan(evaluation.actual[0])
+    assert evaluation.actual[2] == values[2, 2 * DAY - 1]
+    new = (*swapped, LabelSet({"i": "new"}))
+    evaluation = model.update(batch(values[[2, 1, 0], 2 * DAY :], first=2 * DAY, names=new))
+    assert evaluation is not None
+    assert evaluation.labels == (LabelSet(), *labels(3)[1:], LabelSet({"i": "new"}))
+    assert model.counts.retired_rows == 1, "series 0 was not seen for a day"
+    newer = (*new, LabelSet({"i": "newer"}))
+    evaluation = model.update(batch(values[[2, 1, 0, 0], -1:], first=3 * DAY, names=newer))
+    assert evaluation is not None
+    assert evaluation.labels[0] == LabelSet({"i": "newer"}), "a free row is reused"
+    assert np.isnan(evaluation.expected[0]), "and knows nothing of who lived there"
+    again = model.update(batch(values[[2, 1, 0, 0], -1:], first=3 * DAY + 1, names=newer))
+    assert again is not None
+    assert again.labels is evaluation.labels, "the same set is the same object"
+
+
+def test_short_history_explodes_nothing() -> None:
+    values = seasonal(5, 1)[:, :60]
+    _, _, score = QueryModel(QUERY).score(batch(values))
+    assert np.nanmax(score.anomaly_score) < 3
+    assert np.isnan(score.anomaly_score[:, :20]).all()
+    assert np.isfinite(score.anomaly_score[:, 21:]).all()
+
+
+def test_an_empty_history_is_a_cold_start() -> None:
+    model = QueryModel(QUERY)
+    model.fit(SeriesBatch("q", (), np.arange(3, dtype=np.int64) * 60_000, np.zeros((0, 3))))
+    model.fit(SeriesBatch("q", (), np.zeros(0, dtype=np.int64), np.zeros((0, 0))))
+    evaluation = model.update(batch(seasonal(2, 1)[:, :1]))
+    assert evaluation is not None
+    assert np.isfinite(evaluation.actual).all()
+
+
+def test_the_learned_band_follows_the_hour_of_week() -> None:
+    values = seasonal(2, 14)
+    model = QueryModel(QUERY)
+    model.score(batch(values))
+    band = model.learned_band()
+    assert band.centre.shape == (2, 168)
+    assert (band.n_samples == 14 * DAY).all()
+    # Column c is the hour of the week from Sunday 00:00 UTC: compare with the history's own means.
+    hours = ((START + np.arange(14 * DAY) * STEP) // 3600 + 96) % 168
+    truth = np.array([values[0, hours == hour].mean() for hour in range(168)])
+    assert np.abs(band.centre[0] - truth).mean() < 8
+    assert (band.upper > band.centre).all()
+
+
+def test_saved_in_the_middle_it_continues_without_a_jump(tmp_path: Path) -> None:
+    values = seasonal(4, 3)
+    unbroken, broken = QueryModel(QUERY), QueryModel(QUERY)
+    unbroken.score(batch(values[:, :2500]))
+    broken.score(batch(values[:, :2500]))
+    snapshot.save(broken, tmp_path / "q.model")
+    resumed = snapshot.load(tmp_path / "q.model", QUERY)
+    rest = batch(values[:, 2500:], first=2500)
+    for one, two in zip(unbroken.score(rest)[1:], resumed.score(rest)[1:], strict=True):
+        for name in one.__slots__:
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name), name)
+    one_last, two_last = (m.update(batch(values[:, -1:], first=3 * DAY)) for m in (unbroken, resumed))
+    assert one_last is not None
+    assert two_last is not None
+    for ours, theirs in zip(one_last.forecasts, two_last.forecasts, strict=True):
+        np.testing.assert_array_equal(ours.yhat, theirs.yhat)
+        np.testing.assert_array_equal(ours.upper, theirs.upper)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(lambda data: data[: len(data) // 2], "cannot be read", id="cut short"),
+        pytest.param(lambda data: b"", "cannot be read", id="empty"),
+        pytest.param(lambda data: b"{}" + data, "cannot be read|another", id="garbage before"),
+    ],
+)
+def test_a_damaged_file_is_refused_whole(tmp_path: Path, damage: object, words: str) -> None:
+    model = QueryModel(QUERY)
+    model.score(batch(seasonal(2, 1)))
+    path = tmp_path / "q.model"
+    snapshot.save(model, path)
+    path.write_bytes(damage(path.read_bytes())[:-200])  # type: ignore[operator]
+    with pytest.raises(ModelError, match=words):
+        snapshot.load(path, QUERY)
+
+
+def test_a_model_of_another_expression_is_refused_and_of_another_severity_is_not(tmp_path: Path) -> None:
+    model = QueryModel(QUERY)
+    model.score(batch(seasonal(2, 1)))
+    snapshot.save(model, tmp_path / "q.model")
+    with pytest.raises(ModelError, match="another expression"):
+        snapshot.load(tmp_path / "q.model", QUERY.model_copy(update={"expr": "down"}))
+    assert (
+        snapshot.load(tmp_path / "q.model", QUERY.model_copy(update={"severity": "page"})).query.severity
+        == "page"
+    )
