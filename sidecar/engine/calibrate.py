@@ -83,10 +83,10 @@ def _run(tail, pool, rarity, value, q_out):
                 excess = min(s, 1.5 * q) - u
                 if excess > 0.0:
                     # Excesses of one cluster are one event: the later ones teach ever less.
-                    rate = max(1.0 / (n + 1.0), 0.005) / (1.0 + run * run)
+                    rate = max(1.0 / (n + 1.0), 0.005) / (1.0 + run) ** 1.5
                     tail[row, M1] += rate * (excess - tail[row, M1])
                     tail[row, M2] += rate * (excess * excess - tail[row, M2])
-                    tail[row, N_EXCESSES] = n + 1.0 / (1.0 + run * run)
+                    tail[row, N_EXCESSES] = n + 1.0 / (1.0 + run) ** 1.5
 
 
 class Calibrator(RowArrays):
