@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -16,14 +17,16 @@ from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.loop.propose_alerts import Measured, measured
 from sidecar.loop.propose_rank import (
+    INTERNAL,
     OWN,
     Candidate,
     LeftOut,
     MetricFacts,
     Rank,
     candidates,
+    shorten,
 )
-from sidecar.series import LabelSet, SeriesBatch
+from sidecar.series import SeriesBatch
 
 NAMES_AT_MOST = 20_000
 """So many pairs of metric and job are counted; a server with more is asked for fewer by its tenants."""
@@ -36,6 +39,13 @@ SHARE_OF_ONE = 0.25
 
 LOOKS_AT_MOST = 150
 """So many candidates are tried on the server before the proposal is made of what was found."""
+
+
+ENOUGH_QUERIES = 8
+"""With so many found, details of machines and runtimes are left out; alone they are better than none."""
+
+FULL = "there are enough queries before it; add what you miss by hand"
+DETAIL = "a detail of a machine or a runtime, and there is more telling to watch"
 
 
 class ProposalSource(Protocol):
@@ -100,26 +110,27 @@ async def propose(
     taken: set[str] = set()
     exprs: set[str] = set()
     total = looks = 0
-    full: list[str] = []
+    passed_over: dict[str, list[str]] = {}
     for candidate in found:
         if candidate.expr in exprs:
             continue
         exprs.add(candidate.expr)
         if len(chosen) >= max_queries or looks >= LOOKS_AT_MOST:
-            full.append(candidate.name)
+            passed_over.setdefault(FULL, []).append(candidate.name)
+            continue
+        if candidate.rank >= Rank.DETAIL and len(chosen) >= ENOUGH_QUERIES:
+            passed_over.setdefault(DETAIL, []).append(candidate.name)
             continue
         looks += 1
         room = min(max_series - total, max(int(max_series * SHARE_OF_ONE), 1))
         n_series, why = await _look(source, candidate, at_ms, room)
         if why:
-            left_out.append(LeftOut(candidate.expr, why))
+            passed_over.setdefault(why, []).append(candidate.name)
             continue
         name = _unused(candidate.name, taken)
         chosen.append(ProposedQuery(_config(candidate, name, step), candidate.reason, n_series))
         total += n_series
-    if full:
-        more = ", ".join(full[:6]) + (f" and {len(full) - 6} more" if len(full) > 6 else "")
-        left_out.append(LeftOut(more, f"after the first {len(chosen)} queries; add what you miss by hand"))
+    left_out.extend(LeftOut(shorten(names), why) for why, names in passed_over.items())
     return Proposal(tuple(chosen), (*left_out, *worthless), total)
 
 
@@ -156,15 +167,14 @@ async def _metrics(source: ProposalSource, at_ms: int) -> list[MetricFacts]:
     counted = await source.instant(
         'count by (__name__) ({__name__!=""})', at_ms=at_ms, name="proposal", max_series=NAMES_AT_MOST
     )
-    metrics = []
+    metrics: list[MetricFacts] = []
     for labels, count in zip(counted.labels, counted.values[:, 0], strict=True):
         name = labels.get("__name__", "")
         kind, text = types.get(name) or types.get(re.sub(r"_(bucket|count|sum|total)$", "", name), ("", ""))
-        facts = MetricFacts(name, _TYPES.get(kind, kind), text, int(count))
-        if _looked_at(facts):
-            facts = replace(facts, labels=await _label_sets(source, facts, at_ms))
-        metrics.append(facts)
-    return sorted(metrics, key=lambda metric: metric.name)
+        metrics.append(MetricFacts(name, _TYPES.get(kind, kind), text, int(count)))
+    # All at once: the client itself bounds how many are under way.
+    looked_at = await asyncio.gather(*(_with_labels(source, metric, at_ms) for metric in metrics))
+    return sorted(looked_at, key=lambda metric: metric.name)
 
 
 _TYPES = {"unknown": "", "untyped": "", "stateset": "info", "gaugehistogram": "histogram"}
@@ -173,19 +183,26 @@ _TYPES = {"unknown": "", "untyped": "", "stateset": "info", "gaugehistogram": "h
 def _looked_at(metric: MetricFacts) -> bool:
     """Labels matter where series will be summed: counters, and the counts of histograms and summaries."""
     name = metric.name
-    if OWN.match(name) or metric.n_series > LABELS_AT_MOST or name.endswith(("_bucket", "_sum", "_created")):
+    if (
+        OWN.match(name)
+        or INTERNAL.match(name)
+        or metric.n_series > LABELS_AT_MOST
+        or name.endswith(("_bucket", "_sum", "_created"))
+    ):
         return False
     return metric.type == "counter" or name.endswith(("_total", "_count")) or metric.n_series > 40
 
 
-async def _label_sets(source: ProposalSource, metric: MetricFacts, at_ms: int) -> tuple[LabelSet, ...]:
+async def _with_labels(source: ProposalSource, metric: MetricFacts, at_ms: int) -> MetricFacts:
+    if not _looked_at(metric):
+        return metric
     try:
         batch = await source.instant(metric.name, at_ms=at_ms, name="proposal", max_series=LABELS_AT_MOST)
     except PullError as error:
         if error.reason in (PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN):
             raise
-        return ()
-    return batch.labels
+        return metric
+    return replace(metric, labels=batch.labels)
 
 
 def _alerts(rules: Iterable[Any]) -> tuple[list[tuple[str, Measured]], list[LeftOut]]:
@@ -230,13 +247,13 @@ async def _moves(source: ProposalSource, candidate: Candidate, at_ms: int, room:
     """Whether any series changed in the last hour, or is too young to tell."""
     plain = re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", candidate.expr)
     over = f"{candidate.expr}[1h]" if plain else f"({candidate.expr})[1h:5m]"
-    batch = await source.instant(
-        f"max(changes({over})) > 0 or max(count_over_time({over})) < 3",
+    constant = await source.instant(
+        f"max(changes({over})) == 0 and max(count_over_time({over})) >= 3",
         at_ms=at_ms,
         name=candidate.name,
         max_series=max(room, 1),
     )
-    return batch.n_series > 0
+    return constant.n_series == 0
 
 
 def _config(candidate: Candidate, name: str, step: float) -> QueryConfig:
@@ -257,9 +274,6 @@ def _unused(name: str, taken: set[str]) -> str:
         unused, number = f"{name}_{number}", number + 1
     taken.add(unused)
     return unused
-
-
-__all__ = ["LeftOut", "Proposal", "ProposalSource", "ProposedQuery", "Rank", "propose", "step_seconds"]
 
 
 def configs(proposal: Proposal) -> Sequence[QueryConfig]:

@@ -24,7 +24,8 @@ class Rank(IntEnum):
     STATE = 6
     WORK = 7
     MACHINE = 8
-    INTERNAL = 9
+    DETAIL = 9
+    INTERNAL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,20 @@ GROUP_FIRST = ("cluster", "namespace", "job", "service", "app")
 
 GROUP_NEVER = frozenset(
     (
-        *("instance", "pod", "container", "node", "le", "quantile", "id", "ip", "endpoint", "path", "url"),
+        *(
+            "instance",
+            "pod",
+            "container",
+            "node",
+            "cpu",
+            "le",
+            "quantile",
+            "id",
+            "ip",
+            "endpoint",
+            "path",
+            "url",
+        ),
         *("method", "handler", "version", *CODE_LABELS),
     )
 )
@@ -117,12 +131,19 @@ def candidates(
         if reason := _worthless(metric, by_name):
             reasons.append((reason, metric.name))
         else:
-            found.extend(_of_metric(metric, by_name))
+            found.extend(one for one in _of_metric(metric, by_name) if not _watched(one, metric, alerts))
     for reason, group in groupby(sorted(reasons), key=lambda pair: pair[0]):
         if reason != PART:
-            left_out.append(LeftOut(_shorten([name for _, name in group]), reason))
-    found.sort(key=lambda candidate: (candidate.rank, _audience(candidate), candidate.name))
+            left_out.append(LeftOut(shorten([name for _, name in group]), reason))
+    found.sort(key=lambda candidate: (candidate.rank, candidate.name))
     return found, left_out
+
+
+def _watched(candidate: Candidate, metric: MetricFacts, alerts: Sequence[tuple[str, Measured]]) -> bool:
+    """Whether an alert already measures this share of errors over all of the metric's series."""
+    return candidate.rank is Rank.ERRORS and any(
+        "/" in side.expr and f"({metric.name}[" in side.expr for _, side in alerts
+    )
 
 
 PART = "part of a histogram or summary"
@@ -287,18 +308,16 @@ def _sum(selector: str, by: Sequence[str]) -> str:
 def _rank(name: str, usual: Rank) -> Rank:
     if INTERNAL.match(name):
         return Rank.INTERNAL
-    return Rank.MACHINE if MACHINE.match(name) else usual
+    if not MACHINE.match(name):
+        return usual
+    return Rank.MACHINE if _FELT.search(name) else Rank.DETAIL
 
 
-# Of a machine's several hundred metrics these are what its users feel first.
+# Of a machine's several hundred metrics these are what its users feel.
 _FELT = re.compile(
-    r"load1|MemAvailable|filesystem_avail|cpu_seconds|disk_io_time_seconds|network_(receive|transmit)_bytes"
-    r"|memory_working_set|cpu_usage_seconds|oom|pressure"
+    r"load1$|MemAvailable|filesystem_avail|cpu_seconds|disk_io_time_seconds|network_(receive|transmit)_bytes"
+    r"|memory_working_set|cpu_usage_seconds|oom|pressure_(cpu|io|memory)_waiting"
 )
-
-
-def _audience(candidate: Candidate) -> int:
-    return 0 if candidate.rank is not Rank.MACHINE or _FELT.search(candidate.expr) else 1
 
 
 def slug(text: str) -> str:
@@ -312,6 +331,7 @@ def slug(text: str) -> str:
     return name if re.match(r"[a-z]", name) else f"_{name}"
 
 
-def _shorten(names: Sequence[str], at_most: int = 6) -> str:
+def shorten(names: Sequence[str], at_most: int = 6) -> str:
+    """The first names, and how many more there are."""
     shown = ", ".join(names[:at_most])
     return shown if len(names) <= at_most else f"{shown} and {len(names) - at_most} more"

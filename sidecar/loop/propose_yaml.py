@@ -102,8 +102,11 @@ def _query(query: ProposedQuery) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    # JSON's strings are YAML's; `$` before a brace would be taken for an environment variable.
-    return json.dumps(text, ensure_ascii=False).replace("${", "$${")
+    # `$` before a brace would be taken for an environment variable.
+    text = text.replace("${", "$${")
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"  # In single quotes PromQL needs no further escapes.
+    return json.dumps(text)  # JSON's strings are YAML's.
 
 
 def _comment(text: str, *, indent: str = "", hanging: str = "") -> list[str]:
