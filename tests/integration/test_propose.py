@@ -1,4 +1,4 @@
-"""The proposal from a real Prometheus that scrapes the platform, a machine and itself, with people's rules."""
+"""The proposal from a real Prometheus that scrapes the platform and a machine, with people's rules."""
 
 from __future__ import annotations
 

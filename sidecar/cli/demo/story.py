@@ -141,7 +141,7 @@ class Story:
     def _learned(self) -> None:
         n_series = sum(int(facts.get("n_series") or 0) for facts in self._fitted.values())
         n_samples = sum(int(facts.get("n_samples") or 0) for facts in self._fitted.values())
-        seconds = sum(float(facts.get("elapsed_seconds") or 0) for facts in self._fitted.values())
+        seconds = self._now() - self._began - self.told.get("up", 0.0)
         what = f"{len(self._fitted)} queries, {n_series} series, {n_samples:,} points"
         text = f"history learned in {seconds:.1f} s: {what}"
         self.tell("learned", text, f"{self._places.pronoia}/api/v1/queries")
@@ -190,13 +190,15 @@ class Story:
         if not firing:
             return
         labels = next((one for one in firing if one.get("edge") == FAILING_EDGE), firing[0])
-        where = ", ".join(f'{key}="{labels[key]}"' for key in ("edge", "region", "service") if key in labels)
+        where = next(
+            (f'{{{key}="{labels[key]}"}}' for key in ("edge", "region", "service") if key in labels), ""
+        )
         after = self._now() - self._began - self.told["injected"]
         by_hand = len(_firing_alerts([group for group in groups if group not in ours]))
-        beside = f"; of the fixed rules {by_hand or 'none'} so far"
         self.tell(
             "fires",
-            f"adaptive rule fires after {after:.0f} s: {labels.get('alertname')}{{{where}}}{beside}",
+            f"adaptive rule fires {after:.0f} s after that: {labels.get('alertname')}{where} "
+            f"(rules by hand: {by_hand or 'none yet'})",
             f"{self._places.prometheus}/alerts",
         )
 

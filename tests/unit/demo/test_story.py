@@ -83,8 +83,8 @@ def test_the_whole_story_in_order_on_one_screen() -> None:
     assert "20 s after the command" in text["scored"][0]
     assert "promtool" in text["rule"][0]
     assert "0.31, expected 0.003, upper bound 0.005: score 9.13" in text["anomaly"][0]
-    assert "after 35 s" in text["fires"][0]
-    assert "of the fixed rules none so far" in text["fires"][0]
+    assert "fires 35 s after that: CdnErrorRatioAnomalous{" in text["fires"][0]
+    assert "rules by hand: none yet" in text["fires"][0]
     assert "probable cause: cdn (began first; others depend on it)" in text["incident"][0]
     assert text["resolved"][1].endswith("/incidents/i1")
 
