@@ -6,9 +6,9 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from sidecar.loop.propose_rank import (
     candidates,
     shorten,
 )
+from sidecar.prometheus.answers import Metadata, Rule, Target
 from sidecar.series import SeriesBatch
 
 NAMES_AT_MOST = 20_000
@@ -51,16 +52,16 @@ DETAIL = "a detail of a machine or a runtime, and there is more telling to watch
 class ProposalSource(Protocol):
     """What a proposal asks of a Prometheus; `PrometheusClient` has it."""
 
-    async def metadata(self) -> Any:
-        """Entries with `name`, `type`, `help`."""
+    async def metadata(self) -> Sequence[Metadata]:
+        """One entry a metric, as its targets describe it."""
         ...
 
-    async def targets(self) -> Any:
-        """Entries with `labels`, `discovered`, `health`."""
+    async def targets(self) -> Sequence[Target]:
+        """What is scraped, and how often."""
         ...
 
-    async def rules(self) -> Any:
-        """Entries with `name`, `expr`, `kind`."""
+    async def rules(self) -> Sequence[Rule]:
+        """Every rule that is loaded."""
         ...
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
@@ -134,35 +135,21 @@ async def propose(
     return Proposal(tuple(chosen), (*left_out, *worthless), total)
 
 
-def step_seconds(targets: Iterable[Any]) -> float:
+def step_seconds(targets: Iterable[Target]) -> float:
     """A step for every query: a multiple of the usual scrape interval, 15 to 60 s where that allows.
 
     60 where the targets do not tell their interval.
     """
-    intervals: list[float] = []
-    for target in _entries(targets):
-        discovered = getattr(target, "discovered", None) or {}
-        if interval := discovered.get("__scrape_interval__"):
-            intervals.append(parse_duration(interval))
+    intervals = [parse_duration(target.scrape_interval) for target in targets if target.scrape_interval]
     if not intervals:
         return 60.0
     usual = float(np.median(intervals))
     return usual * max(math.ceil(15.0 / usual), 1)
 
 
-def _entries(answer: Any) -> list[Any]:
-    """The entries of an answer, whether it came as a list or by name."""
-    if isinstance(answer, Mapping):
-        rows: list[Any] = []
-        for value in answer.values():
-            rows.extend(value if isinstance(value, list | tuple) else [value])
-        return rows
-    return list(answer)
-
-
 async def _metrics(source: ProposalSource, at_ms: int) -> list[MetricFacts]:
     types: dict[str, tuple[str, str]] = {}
-    for entry in _entries(await source.metadata()):
+    for entry in await source.metadata():
         types.setdefault(entry.name, (entry.type, entry.help))
     counted = await source.instant(
         'count by (__name__) ({__name__!=""})', at_ms=at_ms, name="proposal", max_series=NAMES_AT_MOST
@@ -205,12 +192,11 @@ async def _with_labels(source: ProposalSource, metric: MetricFacts, at_ms: int) 
     return replace(metric, labels=batch.labels)
 
 
-def _alerts(rules: Iterable[Any]) -> tuple[list[tuple[str, Measured]], list[LeftOut]]:
+def _alerts(rules: Iterable[Rule]) -> tuple[list[tuple[str, Measured]], list[LeftOut]]:
     found: list[tuple[str, Measured]] = []
     left_out: list[LeftOut] = []
-    for rule in _entries(rules):
-        labels = getattr(rule, "labels", None) or {}
-        if not rule.kind.startswith("alert") or any(key.startswith("pronoia") for key in labels):
+    for rule in rules:
+        if rule.kind != "alerting" or any(key.startswith("pronoia") for key in rule.labels):
             continue
         try:
             sides = measured(rule.expr)

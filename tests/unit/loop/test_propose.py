@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import promql_parser
 import pytest
@@ -16,6 +14,7 @@ from sidecar.loop.propose import LeftOut, Proposal, ProposedQuery, propose, step
 from sidecar.loop.propose_alerts import Measured, measured
 from sidecar.loop.propose_rank import MetricFacts, Rank, candidates, grouping, slug
 from sidecar.loop.propose_yaml import ConfigFacts, render_yaml
+from sidecar.prometheus.answers import Metadata, Rule, Target
 from sidecar.series import LabelSet, SeriesBatch
 
 
@@ -177,24 +176,11 @@ def test_every_slug_is_a_query_name(text: str) -> None:
     QueryConfig(name=slug(text), expr="up")
 
 
-@dataclass
-class Rule:
-    name: str
-    expr: str
-    kind: str = "alerting"
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Target:
-    discovered: dict[str, str]
-
-
-@dataclass
-class Meta:
-    name: str
-    type: str
-    help: str = ""
+def rule(name: str, expr: str, kind: str = "alerting", labels: dict[str, str] | None = None) -> Rule:
+    return Rule(
+        name=name, expr=expr, kind=kind, group="g", file="f", health="ok", last_error="", state="inactive",
+        duration_seconds=0.0, labels=labels or {}, annotations={}, active_alerts=[],
+    )  # fmt: skip
 
 
 class Server:
@@ -203,11 +189,11 @@ class Server:
     def __init__(self, names: dict[str, int], rules: list[Rule] | None = None) -> None:
         self.names, self._rules, self.asked = names, rules or [], []
 
-    async def metadata(self) -> list[Meta]:
-        return [Meta(name, "counter" if name.endswith("_total") else "gauge") for name in self.names]
+    async def metadata(self) -> list[Metadata]:
+        return [Metadata(name, "counter" if name.endswith("_total") else "gauge") for name in self.names]
 
     async def targets(self) -> list[Target]:
-        return [Target({"__scrape_interval__": "10s"})]
+        return [Target(scrape_interval="10s")]
 
     async def rules(self) -> list[Rule]:
         return self._rules
@@ -238,11 +224,11 @@ async def test_a_proposal_says_what_it_leaves_out_and_why() -> None:
     server = Server(
         {"errors_total": 3, "queue": 5, "huge": 39, "constant": 2, "broken": 1, "x_info": 1, "gone_total": 0},
         [
-            Rule("TooLong", "queue > 10"),
-            Rule("Recorded", "queue", kind="recording"),
-            Rule("Ours", "queue > 11", labels={"pronoia_rule": "true"}),
-            Rule("Absent", "absent(queue)"),
-            Rule("Odd", "sum("),
+            rule("TooLong", "queue > 10"),
+            rule("Recorded", "queue", kind="recording"),
+            rule("Ours", "queue > 11", labels={"pronoia_rule": "true"}),
+            rule("Absent", "absent(queue)"),
+            rule("Odd", "sum("),
         ],
     )
     proposal = await propose(server, max_series=100, now=lambda: 1000.0)
@@ -298,12 +284,12 @@ async def test_an_empty_server_gives_an_empty_proposal() -> None:
     ],
 )
 def test_step(intervals: list[str], step: float) -> None:
-    assert step_seconds([Target({"__scrape_interval__": interval}) for interval in intervals]) == step
+    assert step_seconds([Target(scrape_interval=interval) for interval in intervals]) == step
 
 
 async def test_the_file_loads_and_says_the_same() -> None:
     server = Server(
-        {"errors_total": 3, "queue": 5, "x_info": 1}, [Rule("TooLong", 'queue{a="${b}\\"#"} > 10')]
+        {"errors_total": 3, "queue": 5, "x_info": 1}, [rule("TooLong", 'queue{a="${b}\\"#"} > 10')]
     )
     proposal = await propose(server, now=lambda: 1000.0)
     text = render_yaml(proposal, ConfigFacts("http://localhost:9090", ["http://localhost:9093"]))
