@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from sidecar.prometheus.client import PrometheusClient
 
 from sidecar.cli.demo.live import LivePage
 from sidecar.cli.demo.platform import Platform
@@ -20,6 +19,8 @@ from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError
 from sidecar.loop.propose import propose
 from sidecar.loop.propose_yaml import ConfigFacts, render_yaml
+from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.session import PullMetrics
 from tests.integration.servers import Prometheus, Server, binary, free_port, run_blocking, wait_until
 
 pytestmark = pytest.mark.integration
@@ -63,7 +64,7 @@ async def server(tmp_path: Path, keep: Callable[..., Any]) -> AsyncIterator[Prom
 
 async def test_what_people_look_at_comes_first_and_every_count_is_true(server: Prometheus) -> None:
     source = SourceConfig(url=server.url)
-    async with PrometheusClient(source, registry=CollectorRegistry()) as client:
+    async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
         proposal = await propose(client)
         names = [query.config.name for query in proposal.queries]
         assert names[:3] == ["api_gateway_errors", "buffering_ratio_high", "cdn_edge_errors"]
@@ -85,7 +86,9 @@ async def test_what_people_look_at_comes_first_and_every_count_is_true(server: P
 
 
 async def test_a_small_budget_is_kept_and_the_rest_is_named(server: Prometheus) -> None:
-    async with PrometheusClient(SourceConfig(url=server.url), registry=CollectorRegistry()) as client:
+    async with PrometheusClient(
+        SourceConfig(url=server.url), metrics=PullMetrics(CollectorRegistry())
+    ) as client:
         proposal = await propose(client, max_series=12, max_queries=4)
     assert len(proposal.queries) <= 4
     assert proposal.n_series <= 12
@@ -94,6 +97,6 @@ async def test_a_small_budget_is_kept_and_the_rest_is_named(server: Prometheus) 
 
 async def test_a_server_that_is_not_there_is_an_error() -> None:
     source = SourceConfig(url=f"http://127.0.0.1:{free_port()}", retries=0)
-    async with PrometheusClient(source, registry=CollectorRegistry()) as client:
+    async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
         with pytest.raises(PullError):
             await propose(client)
