@@ -1,0 +1,125 @@
+"""Typed answers of Prometheus' and Alertmanager's APIs, other than series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What a target says of one of its metrics (`/api/v1/metadata`)."""
+
+    name: str
+    type: str
+    help: str = ""
+    unit: str = ""
+
+
+class Target(
+    msgspec.Struct, frozen=True, rename={"discovered": "discoveredLabels", "scrape_url": "scrapeUrl"}
+):
+    """One active scrape target (`/api/v1/targets`). `scrape_interval` is a Prometheus duration."""
+
+    labels: dict[str, str] = {}
+    discovered: dict[str, str] = {}
+    health: str = "unknown"
+    scrape_url: str = ""
+    scrape_interval: str = msgspec.field(default="", name="scrapeInterval")
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule as Prometheus has it loaded (`/api/v1/rules`); `kind` is alerting or recording."""
+
+    name: str
+    expr: str
+    kind: str
+    group: str
+    file: str
+    health: str
+    last_error: str
+    state: str
+    duration_seconds: float
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    active_alerts: list[dict[str, Any]]
+    last_evaluation: str = ""
+
+
+class BuildInfo(msgspec.Struct, frozen=True):
+    """Which server it is (`/api/v1/status/buildinfo`)."""
+
+    version: str = ""
+    revision: str = ""
+
+
+class _RawRule(msgspec.Struct, rename="camel"):
+    name: str = ""
+    query: str = ""
+    type: str = ""
+    health: str = "unknown"
+    last_error: str = ""
+    state: str = ""
+    duration: float = 0.0
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    alerts: list[dict[str, Any]] | None = None
+    last_evaluation: str = ""
+
+
+class _RawGroup(msgspec.Struct):
+    name: str = ""
+    file: str = ""
+    rules: list[_RawRule] = []
+
+
+class _RawGroups(msgspec.Struct):
+    groups: list[_RawGroup] = []
+
+
+def rules_of(data: bytes) -> list[Rule]:
+    """The rules in the `data` of an answer of `/api/v1/rules`, in the order of evaluation."""
+    return [
+        Rule(
+            name=rule.name,
+            expr=rule.query,
+            kind=rule.type,
+            group=group.name,
+            file=group.file,
+            health=rule.health,
+            last_error=rule.last_error,
+            state=rule.state,
+            duration_seconds=rule.duration,
+            labels=rule.labels,
+            annotations=rule.annotations,
+            active_alerts=rule.alerts or [],
+            last_evaluation=rule.last_evaluation,
+        )
+        for group in msgspec.json.decode(data, type=_RawGroups).groups
+        for rule in group.rules
+    ]
+
+
+class _RawTargets(msgspec.Struct, rename={"active": "activeTargets"}):
+    active: list[Target] | None = None
+
+
+def targets_of(data: bytes) -> list[Target]:
+    """The active targets in the `data` of an answer of `/api/v1/targets`."""
+    return msgspec.json.decode(data, type=_RawTargets).active or []
+
+
+class _RawMetadata(msgspec.Struct):
+    type: str = "unknown"
+    help: str = ""
+    unit: str = ""
+
+
+def metadata_of(data: bytes) -> list[Metadata]:
+    """One entry a metric in the `data` of an answer of `/api/v1/metadata`, by name."""
+    raw = msgspec.json.decode(data, type=dict[str, list[_RawMetadata]])
+    return [
+        Metadata(name, entries[0].type, entries[0].help, entries[0].unit)
+        for name, entries in sorted(raw.items())
+        if entries
+    ]

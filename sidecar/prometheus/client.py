@@ -1,0 +1,296 @@
+"""A client of Prometheus' HTTP API that answers with arrays.
+
+What speaks this API (Thanos, Mimir, VictoriaMetrics) works as well. Recurring
+pulls go through JSON scanned into arrays (`scan.py`), history of plain selectors
+through remote read where the server offers it (`remote_read.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import yaml
+
+from sidecar.config.model import SourceConfig
+from sidecar.errors import PullError, PullReason, TooManySeries
+from sidecar.prometheus import answers
+from sidecar.prometheus.selector import plain_matchers
+from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
+from sidecar.series import LabelSet, SeriesBatch, TimeArray
+from sidecar.telemetry import get_logger
+
+MAX_STEPS = 11_000
+"""Prometheus refuses more points a series in one range query (web/api/v1, "maximum resolution")."""
+
+
+class PrometheusClient:
+    """One source of series. Use as `async with PrometheusClient(...) as client`."""
+
+    def __init__(
+        self,
+        config: SourceConfig,
+        *,
+        metrics: PullMetrics,
+        on_server_time: Callable[[float], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._log = get_logger("prometheus")
+        self._session = Session(
+            SessionSettings(
+                url=config.url,
+                http=config.http,
+                timeout_seconds=config.timeout,
+                retries=config.retries,
+                max_concurrent=config.max_concurrent_queries,
+                breaker_failures=config.breaker_failures,
+                breaker_cooldown_seconds=config.breaker_cooldown,
+                compression=config.compression,
+                tenant=config.tenant,
+            ),
+            metrics,
+            on_server_time=on_server_time,
+            monotonic=monotonic,
+        )
+        self._cache: Any = None
+        self._remote_read: bool | None = None if config.remote_read == "auto" else False
+        self._external: Mapping[str, str] = {}
+        self._get_only = False
+
+    async def __aenter__(self) -> Self:
+        await self._session.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.__aexit__(kind, error, trace)
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        """The value of each series at one instant, shape (N, 1).
+
+        Raises: PullError, TooManySeries.
+        """
+        form = [("query", expr), ("time", _seconds(at_ms)), ("timeout", f"{self._config.timeout:g}s")]
+        body = await self._query("/api/v1/query", form, api="query")
+        return await self._decode(body, np.array([at_ms], dtype=np.int64), 1000, name, max_series)
+
+    async def range(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        """Values at the multiples of `step_ms` within [start, end], shape (N, T).
+
+        The grid does not depend on the start, so re-evaluations agree. Ranges
+        of more than 11,000 steps are asked for in parts, one after another.
+
+        Raises: PullError, TooManySeries.
+        """
+        times = _grid(start_ms, end_ms, step_ms)
+        parts: list[SeriesBatch] = []
+        for first in range(0, len(times), MAX_STEPS):
+            part = times[first : first + MAX_STEPS]
+            form = [
+                ("query", expr),
+                ("start", _seconds(int(part[0]))),
+                ("end", _seconds(int(part[-1]))),
+                ("step", _seconds(step_ms)),
+                ("timeout", f"{self._config.timeout:g}s"),
+            ]
+            body = await self._query("/api/v1/query_range", form, api="query_range")
+            parts.append(await self._decode(body, part, step_ms, name, max_series))
+        return joined(parts, name, max_series) if parts else SeriesBatch(name, (), times, np.zeros((0, 0)))
+
+    async def history(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        """As `range`, through remote read where the expression and the server allow it.
+
+        Raises: PullError, TooManySeries.
+        """
+        matchers = plain_matchers(expr)
+        if matchers and await self._offers_remote_read():
+            try:
+                return await self.remote_read(
+                    matchers, _grid(start_ms, end_ms, step_ms), name=name, max_series=max_series
+                )
+            except TooManySeries:
+                raise
+            except PullError as error:
+                self._log.warning("remote read gave up, asking by JSON", query=name, err=str(error))
+                if not error.retryable:
+                    self._remote_read = False
+        return await self.range(
+            expr, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, name=name, max_series=max_series
+        )
+
+    async def remote_read(
+        self, matchers: Sequence[tuple[str, str, str]], times: TimeArray, *, name: str, max_series: int
+    ) -> SeriesBatch:
+        """Raw samples of the matched series, put on the grid `times` as instant queries would see them.
+
+        Raises: PullError, TooManySeries.
+        """
+        # protobuf, snappy and the decoder are imported by the first who needs them.
+        from sidecar.prometheus import remote_read as wire
+
+        body = wire.request_body(matchers, int(times[0]) - wire.LOOKBACK_MS, int(times[-1]))
+        collected = wire.Collected(name, max_series, self._external)
+        async with self._session.stream(
+            "POST", "/api/v1/read", api="read", body=body, headers=wire.REQUEST_HEADERS
+        ) as response:
+            if "streamed-protobuf" not in response.headers.get("Content-Type", ""):
+                raise PullError(PullReason.BAD_RESPONSE, "the server does not stream remote read")
+            async for frame in wire.frames(response.content.iter_any()):
+                self._metrics.bytes.inc(len(frame))
+                collected.add(frame)
+        decoded = await asyncio.to_thread(collected.decode, times)
+        return self._batch(decoded, times, name)
+
+    async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
+        """Label sets of the series that match any of the selectors in the time range."""
+        form = [("match[]", match) for match in matches]
+        form += [("start", _seconds(start_ms)), ("end", _seconds(end_ms))]
+        data = await self._data(await self._query("/api/v1/series", form, api="series"))
+        return [LabelSet(labels) for labels in msgspec.json.decode(data, type=list[dict[str, str]])]
+
+    async def label_values(self, label: str) -> list[str]:
+        """All values of a label."""
+        data = await self._get(f"/api/v1/label/{label}/values", api="label_values")
+        return msgspec.json.decode(data, type=list[str])
+
+    async def metadata(self) -> list[answers.Metadata]:
+        """Type, help and unit of every metric that a target told of."""
+        return answers.metadata_of(await self._get("/api/v1/metadata", api="metadata"))
+
+    async def rules(self) -> list[answers.Rule]:
+        """Every rule the server has loaded."""
+        return answers.rules_of(await self._get("/api/v1/rules", api="rules"))
+
+    async def targets(self) -> list[answers.Target]:
+        """The active scrape targets."""
+        data = await self._get("/api/v1/targets", api="targets", params=[("state", "active")])
+        return answers.targets_of(data)
+
+    async def build_info(self) -> answers.BuildInfo:
+        """Version of the server."""
+        data = await self._get("/api/v1/status/buildinfo", api="buildinfo")
+        return msgspec.json.decode(data, type=answers.BuildInfo)
+
+    async def reload(self) -> None:
+        """Make the server read its configuration and rules again (POST /-/reload).
+
+        Raises: PullError with the server's words; BAD_QUERY where the lifecycle API is off.
+        """
+        await self._session.fetch("POST", "/-/reload", api="reload", retry=False)
+
+    async def _query(self, path: str, form: list[tuple[str, str]], *, api: str) -> bytes:
+        if not self._get_only:
+            try:
+                return await self._session.fetch("POST", path, api=api, form=form)
+            except PullError as error:
+                if f"{path}: 405" not in str(error):
+                    raise
+                self._get_only = True  # Some proxies in front of Prometheus let only GET through.
+        return await self._session.fetch("GET", path, api=api, params=form)
+
+    async def _get(self, path: str, *, api: str, params: list[tuple[str, str]] | None = None) -> bytes:
+        return await self._data(await self._session.fetch("GET", path, api=api, params=params))
+
+    async def _data(self, body: bytes) -> bytes:
+        try:
+            answer = msgspec.json.decode(body, type=_Envelope)
+        except msgspec.DecodeError as error:
+            start = body[:80].decode(errors="replace")
+            raise PullError(PullReason.BAD_RESPONSE, f"not an answer of the API: {start!r}") from error
+        if answer.status != "success":
+            raise PullError(PullReason.BAD_QUERY, answer.error[:300])
+        return bytes(answer.data)
+
+    async def _decode(
+        self, body: bytes, times: TimeArray, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        decoded = await asyncio.to_thread(self._scan, body, times, step_ms, name, max_series)
+        return self._batch(decoded, times, name)
+
+    def _scan(self, body: bytes, times: TimeArray, step_ms: int, name: str, max_series: int) -> Any:
+        # Imported in this worker thread: numba is half a second that a start must not wait for.
+        from sidecar.prometheus import scan
+
+        if self._cache is None:
+            self._cache = scan.LabelCache()
+        return scan.decode(
+            body,
+            start_ms=int(times[0]),
+            step_ms=step_ms,
+            n_steps=len(times),
+            name=name,
+            max_series=max_series,
+            cache=self._cache,
+        )
+
+    def _batch(self, decoded: Any, times: TimeArray, name: str) -> SeriesBatch:
+        self._metrics.samples.inc(decoded.n_samples)
+        self._metrics.dropped.labels("infinite").inc(decoded.n_infinite)
+        self._metrics.dropped.labels("histogram").inc(decoded.n_histograms)
+        return SeriesBatch(name, decoded.labels, times, decoded.values, decoded.warnings)
+
+    async def _offers_remote_read(self) -> bool:
+        """True where the server is a Prometheus whose external labels, added to raw series, we know."""
+        if self._remote_read is None:
+            try:
+                data = await self._get("/api/v1/status/config", api="config")
+                text = msgspec.json.decode(data, type=dict[str, Any]).get("yaml", "")
+                settings = yaml.safe_load(text) or {}
+                self._external = dict((settings.get("global") or {}).get("external_labels") or {})
+                self._remote_read = "scrape_configs" in settings or "global" in settings
+            except (PullError, yaml.YAMLError, msgspec.DecodeError, AttributeError) as error:
+                if isinstance(error, PullError) and error.retryable:
+                    raise
+                self._remote_read = False
+        return self._remote_read
+
+
+class _Envelope(msgspec.Struct):
+    status: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    error: str = ""
+
+
+def joined(parts: Sequence[SeriesBatch], name: str, max_series: int) -> SeriesBatch:
+    """Consecutive parts of one range as one batch; NaN where a series is not in a part.
+
+    Raises: TooManySeries where the parts together hold more than the bound.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    rows: dict[LabelSet, int] = {}
+    for part in parts:
+        for labels in part.labels:
+            rows.setdefault(labels, len(rows))
+    if len(rows) > max_series:
+        raise TooManySeries(name, len(rows), max_series)
+    times = np.concatenate([part.timestamps for part in parts])
+    values = np.full((len(rows), len(times)), np.nan)
+    first = 0
+    for part in parts:
+        where = np.fromiter((rows[labels] for labels in part.labels), dtype=np.int64, count=part.n_series)
+        values[where, first : first + part.n_steps] = part.values
+        first += part.n_steps
+    warnings = tuple(dict.fromkeys(warning for part in parts for warning in part.warnings))
+    return SeriesBatch(name, tuple(rows), times, values, warnings)
+
+
+def _grid(start_ms: int, end_ms: int, step_ms: int) -> TimeArray:
+    first = -(-start_ms // step_ms) * step_ms
+    return np.arange(first, end_ms // step_ms * step_ms + 1, step_ms, dtype=np.int64)
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"

@@ -1,0 +1,32 @@
+"""Which expressions are plain selectors, and the matchers they are made of."""
+
+from __future__ import annotations
+
+import promql_parser
+
+_OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+
+
+def plain_matchers(expr: str) -> list[tuple[str, str, str]] | None:
+    """(name, operator, value) of `metric{label="x"}`; None for anything beyond a plain selector.
+
+    >>> plain_matchers('up{job!="x"}')
+    [('__name__', '=', 'up'), ('job', '!=', 'x')]
+    >>> plain_matchers("rate(up[5m])") is None
+    True
+    """
+    try:
+        tree = promql_parser.parse(expr)
+    except ValueError:
+        return None
+    if not isinstance(tree, promql_parser.VectorSelector) or tree.offset or tree.at:
+        return None
+    if tree.matchers.or_matchers:
+        return None
+    matchers = [("__name__", "=", tree.name)] if tree.name else []
+    for matcher in tree.matchers.matchers:
+        operator = _OPERATORS.get(str(matcher.op).rpartition(".")[2])
+        if operator is None:
+            return None
+        matchers.append((matcher.name, operator, matcher.value))
+    return matchers

@@ -1,0 +1,292 @@
+"""One HTTP session to one server: credentials, TLS, retries, breaker, bounds, and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from sidecar.config.load import read_secret
+from sidecar.config.model import HttpConfig, TlsConfig
+from sidecar.errors import PullError, PullReason
+from sidecar.prometheus.breaker import Breaker
+from sidecar.telemetry import redact_url
+
+ERROR_BODY_BYTES = 2000
+READ_BYTES = 1 << 20
+
+
+class PullMetrics:
+    """What is told of requests to sources; one instance serves every session of a process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.duration = Histogram(
+            "pronoia_pull_duration_seconds",
+            "Requests to Prometheus or Alertmanager, from sending to the whole answer.",
+            ["api"],
+            registry=registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.samples = Counter("pronoia_pull_samples_total", "Samples decoded.", registry=registry)
+        self.bytes = Counter(
+            "pronoia_pull_received_bytes_total", "Bytes of answers, decompressed.", registry=registry
+        )
+        self.errors = Counter(
+            "pronoia_pull_errors_total", "Requests without a usable answer.", ["reason"], registry=registry
+        )
+        for reason in PullReason:
+            self.errors.labels(reason.value)
+        self.retries = Counter("pronoia_pull_retries_total", "Requests tried again.", registry=registry)
+        self.circuit_open = Gauge(
+            "pronoia_pull_circuit_open",
+            "1 while a failing server is left alone.",
+            ["server"],
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "pronoia_pull_dropped_samples_total",
+            "Samples that cannot be used, by what they are.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in ("infinite", "histogram"):
+            self.dropped.labels(kind)
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What a session needs to know of its server."""
+
+    url: str
+    http: HttpConfig
+    timeout_seconds: float
+    retries: int
+    max_concurrent: int
+    breaker_failures: int
+    breaker_cooldown_seconds: float
+    compression: str = "auto"
+    tenant: str | None = None
+
+
+class Session:
+    """Requests to one server. Open it on the event loop that uses it (`async with`)."""
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        metrics: PullMetrics,
+        *,
+        on_server_time: Callable[[float], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self._metrics = metrics
+        self._on_server_time = on_server_time
+        self._monotonic = monotonic
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_seconds, monotonic)
+        self._slots = asyncio.Semaphore(settings.max_concurrent)
+        self._session: aiohttp.ClientSession | None = None
+        self._name = redact_url(settings.url)
+        self._accept = "identity" if _is_local(settings) else "gzip"
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(
+            total=self.settings.timeout_seconds, sock_connect=min(self.settings.timeout_seconds, 10.0)
+        )
+        tls = self.settings.http.tls
+        self._session = aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(
+                ssl=tls_context(tls) if self.settings.url.startswith("https") else True
+            ),
+            read_bufsize=READ_BYTES,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        api: str,
+        form: list[tuple[str, str]] | None = None,
+        params: list[tuple[str, str]] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry: bool = True,
+    ) -> bytes:
+        """The whole body of a 2xx answer.
+
+        Raises: PullError after the configured retries, at once where retrying cannot help.
+        """
+        attempts = self.settings.retries + 1 if retry else 1
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(attempts),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.5),
+            retry=retry_if_exception(lambda error: isinstance(error, PullError) and error.retryable),
+            before_sleep=lambda _: self._metrics.retries.inc(),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    async with self.stream(
+                        method, path, api=api, form=form, params=params, body=body, headers=headers
+                    ) as response:
+                        data = await response.read()
+                        self._metrics.bytes.inc(len(data))
+                        return data
+        except PullError as error:
+            self._metrics.errors.labels(error.reason).inc()
+            raise
+        raise AssertionError("unreachable: tenacity returns or raises")
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        api: str,
+        form: list[tuple[str, str]] | None = None,
+        params: list[tuple[str, str]] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A 2xx answer whose body is still to be read; one try.
+
+        Raises: PullError.
+        """
+        if self._session is None:
+            raise RuntimeError("the session is not open")
+        if not self._breaker.allow():
+            raise PullError(
+                PullReason.CIRCUIT_OPEN,
+                f"{self._name} failed repeatedly; next try in {self._breaker.retry_in_seconds():.0f} s",
+            )
+        async with self._slots:
+            began = self._monotonic()
+            try:
+                async with self._session.request(
+                    method,
+                    self.settings.url + path,
+                    data=body if body is not None else (aiohttp.FormData(form) if form else None),
+                    params=params,
+                    headers={**self._headers(), **(headers or {})},
+                    allow_redirects=False,
+                    server_hostname=self.settings.http.tls.server_name,
+                ) as response:
+                    self._note_time(response)
+                    if response.status // 100 != 2:
+                        raise await self._refusal(response, path)
+                    yield response
+                self._settle(ok=True)
+            except PullError as error:
+                self._settle(ok=not error.retryable)
+                raise
+            except TimeoutError as error:
+                self._settle(ok=False)
+                raise PullError(
+                    PullReason.TIMEOUT,
+                    f"{self._name}{path}: no answer within {self.settings.timeout_seconds:g} s",
+                    retryable=True,
+                ) from error
+            except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+                self._settle(ok=False)
+                raise PullError(
+                    PullReason.UNREACHABLE, f"{self._name}{path}: {_words(error)}", retryable=True
+                ) from error
+            finally:
+                self._metrics.duration.labels(api).observe(self._monotonic() - began)
+
+    def _settle(self, *, ok: bool) -> None:
+        if ok:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed()
+        self._metrics.circuit_open.labels(self._name).set(float(self._breaker.open))
+
+    def _headers(self) -> dict[str, str]:
+        http = self.settings.http
+        headers = {"Accept-Encoding": self._accept, "User-Agent": "pronoia", **http.headers}
+        if self.settings.tenant:
+            headers["X-Scope-OrgID"] = self.settings.tenant
+        try:
+            if http.basic_auth is not None:
+                password = read_secret(http.basic_auth.password, http.basic_auth.password_file) or ""
+                headers["Authorization"] = aiohttp.encode_basic_auth(http.basic_auth.username, password)
+            else:
+                token = read_secret(http.bearer_token, http.bearer_token_file)
+                if token is not None:
+                    headers["Authorization"] = f"Bearer {token}"
+        except OSError as error:
+            raise PullError(PullReason.UNAUTHORIZED, f"credentials cannot be read: {error}") from error
+        return headers
+
+    def _note_time(self, response: aiohttp.ClientResponse) -> None:
+        date = email.utils.parsedate_tz(response.headers.get("Date", ""))
+        if date is not None:
+            # The header has whole seconds: on average the moment is half a second later.
+            self._on_server_time(email.utils.mktime_tz(date) + 0.5)
+
+    async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> PullError:
+        text = (await response.content.read(ERROR_BODY_BYTES)).decode(errors="replace")
+        status = response.status
+        words = f"{self._name}{path}: {status} {' '.join(text.split())[:300]}"
+        if status in (401, 403):
+            return PullError(PullReason.UNAUTHORIZED, words)
+        if status in (400, 404, 405, 413, 422) or 300 <= status < 400:
+            return PullError(PullReason.BAD_QUERY, words)
+        return PullError(PullReason.SERVER_ERROR, words, retryable=status in (429, 500, 502, 503, 504))
+
+
+def _words(error: BaseException) -> str:
+    return redact_url(" ".join(str(error).split()) or type(error).__name__)[:300]
+
+
+def _is_local(settings: SessionSettings) -> bool:
+    """gzip costs the server three times the answer itself, so on a near link it is not asked for."""
+    if settings.compression != "auto":
+        return settings.compression == "identity"
+    host = urlsplit(settings.url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host  # A bare name is a service of the same cluster or compose file.
+
+
+def tls_context(config: TlsConfig) -> ssl.SSLContext:
+    """The TLS context that a configuration describes.
+
+    Raises: PullError where a file of it cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
+        if config.cert_file is not None:
+            context.load_cert_chain(config.cert_file, config.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise PullError(PullReason.UNREACHABLE, f"TLS files cannot be used: {error}") from error
+    if config.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

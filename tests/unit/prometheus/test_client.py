@@ -1,0 +1,250 @@
+"""The client against a local server that misbehaves in every documented way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from sidecar.config.model import BasicAuth, HttpConfig, SourceConfig
+from sidecar.errors import PullError, TooManySeries
+from sidecar.prometheus.client import MAX_STEPS, PrometheusClient, joined
+from sidecar.prometheus.session import PullMetrics
+from sidecar.series import LabelSet, SeriesBatch
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+GOOD = {
+    "status": "success",
+    "data": {"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [60, "1"]}]},
+}
+
+
+@asynccontextmanager
+async def client(
+    handler: Handler, **settings: Any
+) -> AsyncIterator[tuple[PrometheusClient, CollectorRegistry]]:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    registry = CollectorRegistry()
+    config = SourceConfig(url=f"http://127.0.0.1:{port}", **{"retries": 0, "timeout": 0.5, **settings})
+    try:
+        async with PrometheusClient(config, metrics=PullMetrics(registry)) as opened:
+            yield opened, registry
+    finally:
+        await runner.cleanup()
+
+
+async def ask(opened: PrometheusClient) -> SeriesBatch:
+    return await opened.instant("up", at_ms=60_000, name="q", max_series=10)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "reason", "retryable"),
+    [
+        pytest.param(400, '{"status":"error","error":"parse error"}', "bad_query", False, id="400"),
+        pytest.param(401, "no", "unauthorized", False, id="401"),
+        pytest.param(403, "no", "unauthorized", False, id="403"),
+        pytest.param(404, "no", "bad_query", False, id="404"),
+        pytest.param(422, '{"status":"error","error":"exec"}', "bad_query", False, id="422"),
+        pytest.param(302, "", "bad_query", False, id="redirect"),
+        pytest.param(429, "slow down", "server_error", True, id="429"),
+        pytest.param(500, "boom", "server_error", True, id="500"),
+        pytest.param(503, "busy", "server_error", True, id="503"),
+        pytest.param(200, "<html>login</html>", "bad_response", False, id="html instead of JSON"),
+        pytest.param(200, '{"status":"success","data":{"resu', "bad_response", False, id="cut short"),
+    ],
+)
+async def test_answers_become_errors_with_reasons(
+    status: int, text: str, reason: str, retryable: bool
+) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text=text)
+
+    async with client(handler) as (opened, _):
+        with pytest.raises(PullError) as caught:
+            await ask(opened)
+    assert caught.value.reason == reason
+    assert caught.value.retryable is retryable
+    assert len(str(caught.value)) < 500
+
+
+async def test_retries_until_the_server_is_well_and_counts_them() -> None:
+    answers = [500, 503, 200]
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(GOOD, status=answers.pop(0))
+
+    async with client(handler, retries=3) as (opened, registry):
+        batch = await ask(opened)
+    assert batch.values.tolist() == [[1.0]]
+    assert batch.labels == (LabelSet({"a": "b"}),)
+    assert registry.get_sample_value("pronoia_pull_retries_total") == 2
+
+
+async def test_a_server_that_hangs_is_a_timeout() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5)
+        raise AssertionError
+
+    async with client(handler, timeout=0.2) as (opened, registry):
+        with pytest.raises(PullError, match=r"no answer within 0\.2 s"):
+            await ask(opened)
+        assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": "timeout"}) == 1
+
+
+async def test_nobody_there_is_unreachable_and_the_breaker_opens() -> None:
+    config = SourceConfig(url="http://127.0.0.1:1", retries=0, timeout=1, breaker_failures=2)
+    registry = CollectorRegistry()
+    async with PrometheusClient(config, metrics=PullMetrics(registry)) as opened:
+        for reason in ("unreachable", "unreachable", "circuit_open"):
+            with pytest.raises(PullError) as caught:
+                await ask(opened)
+            assert caught.value.reason == reason
+    assert registry.get_sample_value("pronoia_pull_circuit_open", {"server": "http://127.0.0.1:1"}) == 1
+
+
+async def test_a_bad_query_does_not_open_the_breaker() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=400, text="parse error")
+
+    async with client(handler, breaker_failures=1) as (opened, _):
+        for _ in range(3):
+            with pytest.raises(PullError, match="parse error"):
+                await ask(opened)
+
+
+async def test_credentials_tenant_and_headers_are_sent(tmp_path: Path) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(dict(request.headers))
+        return web.json_response(GOOD)
+
+    token = tmp_path / "token"
+    token.write_text("one\n")
+    http = HttpConfig(bearer_token_file=token, headers={"X-Team": "audio"})
+    async with client(handler, http=http, tenant="team-a") as (opened, _):
+        await ask(opened)
+        token.write_text("two\n")
+        await ask(opened)
+    assert [headers["Authorization"] for headers in seen] == ["Bearer one", "Bearer two"], (
+        "files are read anew"
+    )
+    assert seen[0]["X-Scope-OrgID"] == "team-a"
+    assert seen[0]["X-Team"] == "audio"
+    assert seen[0]["Accept-Encoding"] == "identity", "a near server is not asked to compress"
+
+    basic = HttpConfig(basic_auth=BasicAuth(username="u", password=SecretStr("p")))
+    async with client(handler, http=basic, compression="gzip") as (opened, _):
+        await ask(opened)
+    assert seen[-1]["Authorization"] == "Basic dTpw"
+    assert seen[-1]["Accept-Encoding"] == "gzip"
+
+
+async def test_a_proxy_that_allows_only_get_is_asked_with_get() -> None:
+    methods: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        methods.append(request.method)
+        if request.method == "POST":
+            raise web.HTTPMethodNotAllowed("POST", ["GET"])
+        return web.json_response(GOOD)
+
+    async with client(handler) as (opened, _):
+        await ask(opened)
+        await ask(opened)
+    assert methods == ["POST", "GET", "GET"]
+
+
+async def test_long_ranges_are_split_on_one_grid_and_joined() -> None:
+    asked: list[tuple[float, float, float]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        start, end, step = (float(str(form[key])) for key in ("start", "end", "step"))
+        asked.append((start, end, step))
+        series = [{"metric": {"part": "all"}, "values": [[start, "1"], [end, "2"]]}]
+        if len(asked) == 2:
+            series.append({"metric": {"part": "second"}, "values": [[start, "5"]]})
+        return web.Response(
+            text=json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}})
+        )
+
+    async with client(handler) as (opened, _):
+        batch = await opened.range(
+            "up", start_ms=1, end_ms=15_000 * (MAX_STEPS + 5) + 7, step_ms=15_000, name="q", max_series=10
+        )
+    assert batch.n_steps == MAX_STEPS + 5
+    assert (batch.timestamps % 15_000 == 0).all()
+    assert (np.diff(batch.timestamps) == 15_000).all()
+    assert all((end - start) / step + 1 <= MAX_STEPS for start, end, step in asked)
+    assert len(asked) == 2
+    assert batch.values[0, [0, MAX_STEPS - 1, MAX_STEPS, -1]].tolist() == [1.0, 2.0, 1.0, 2.0]
+    assert np.isnan(batch.values[1, :MAX_STEPS]).all()
+    assert batch.values[1, MAX_STEPS] == 5.0
+
+
+def test_joined_parts_keep_the_bound() -> None:
+    parts = [
+        SeriesBatch("q", (LabelSet({"i": str(i)}),), np.array([i], dtype=np.int64), np.ones((1, 1)))
+        for i in range(3)
+    ]
+    with pytest.raises(TooManySeries):
+        joined(parts, "q", max_series=2)
+
+
+async def test_queries_at_once_are_bounded() -> None:
+    running = most = 0
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return web.json_response(GOOD)
+
+    async with client(handler, max_concurrent_queries=2) as (opened, _):
+        await asyncio.gather(*(ask(opened) for _ in range(8)))
+    assert most == 2
+
+
+async def test_the_servers_clock_is_told() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(GOOD, headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+
+    told: list[float] = []
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    config = SourceConfig(url=f"http://127.0.0.1:{runner.addresses[0][1]}", retries=0)
+    async with PrometheusClient(
+        config, metrics=PullMetrics(CollectorRegistry()), on_server_time=told.append
+    ) as opened:
+        await ask(opened)
+    await runner.cleanup()
+    assert told == [1767225600.5]
+
+
+async def test_passwords_in_urls_reach_no_message() -> None:
+    config = SourceConfig(url="http://bob:secret@127.0.0.1:1", retries=0, timeout=1)
+    async with PrometheusClient(config, metrics=PullMetrics(CollectorRegistry())) as opened:
+        with pytest.raises(PullError) as caught:
+            await ask(opened)
+    assert "secret" not in str(caught.value)
