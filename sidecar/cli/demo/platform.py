@@ -236,8 +236,9 @@ class Platform:
     def _present(self, times: FloatArray) -> NDArray[np.bool_]:
         ago = (self.anchor_seconds - times) / DAY
         everyone = ~((ago > 9.30) & (ago < 9.32))  # Nothing was scraped for half an hour.
+        services = sorted({track.labels["service"] for track in self.tracks})
         rows = []
-        for n, track in enumerate(self.tracks):
+        for track in self.tracks:
             here = everyone.copy()
             if track.labels["service"] == "search":
                 here &= ~((ago > 5.60) & (ago < 5.72))
@@ -245,8 +246,10 @@ class Platform:
                 here &= ago <= track.born_days_ago
             if track.died_days_ago is not None:
                 here &= ago > track.died_days_ago
-            # One scrape in a thousand was lost, but none while people watch.
-            here &= (self._uniform(n, 2, np.floor(times / MINUTE)) > 0.001) | (ago < 0.1)
+            # One scrape in a thousand was lost, but none while people watch. A scrape is lost for
+            # a service as a whole: without one code only, shares of errors would be nonsense.
+            lost = self._uniform(services.index(track.labels["service"]), 2, np.floor(times / MINUTE)) < 0.001
+            here &= ~lost | (ago < 0.1)
             rows.append(here)
         return np.array(rows)
 

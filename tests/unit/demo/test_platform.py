@@ -83,6 +83,26 @@ def test_one_series_is_born_one_dies_and_some_have_gaps() -> None:
     assert np.isnan(search).sum() > np.isnan(HISTORY[rows("api_latency_seconds")[0]]).sum() + 60
 
 
+def test_a_scrape_is_lost_for_a_service_as_a_whole() -> None:
+    codes = [HISTORY[n] for n in rows("http_requests_total", service="billing")]
+    missing = np.isnan(codes)
+    assert missing.any()
+    assert (missing.all(axis=0) == missing.any(axis=0)).all(), "or a share of errors would be nonsense"
+
+
+def test_shares_of_errors_are_calm_before_the_incident() -> None:
+    for edge in ("fra", "lhr", "ams"):
+        failed, *others = (
+            HISTORY[rows("cdn_requests_total", edge=edge, code=c)[0]] for c in ("503", "200", "404")
+        )
+        grown = [np.diff(row) for row in (failed, *others)]
+        with np.errstate(invalid="ignore"):
+            steady = np.isfinite(grown).all(axis=0) & (np.array(grown) > 0).all(axis=0)
+        share = grown[0][steady] / np.sum(grown, axis=0)[steady]
+        assert steady.mean() > 0.3
+        assert share.max() < 0.015, edge
+
+
 def test_the_incident_reaches_the_upstream_last_and_then_all_is_as_before() -> None:
     start = ANCHOR + 100
     troubled = Platform(ANCHOR, incident=Incident(start, duration_seconds=120))
