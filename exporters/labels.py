@@ -1,0 +1,54 @@
+"""Label texts of synthetic series: names made legal, collisions resolved, values escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sidecar.records import DEFAULT_TENANT
+from sidecar.series import LabelSet
+
+_ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
+RESERVED = ("query", "horizon", "tenant")
+
+
+def legal_name(name: str) -> str:
+    """The name as every Prometheus accepts it: other characters become `_`, as in its own escaping scheme.
+
+    >>> legal_name("http.method")
+    'http_method'
+    """
+    legal = _ILLEGAL.sub("_", name)
+    return "_" + legal if legal[:1].isdigit() else legal
+
+
+def escape(value: str) -> str:
+    """A label value as the text formats write it."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def label_text(labels: LabelSet, query: str, tenant: str, *, with_name: bool) -> bytes:
+    """`{a="1",query="q"`, not closed: a tail closes it.
+
+    A source label that we set ourselves keeps its value as `exported_<name>`,
+    as Prometheus does it. `with_name`: the source's metric name becomes the
+    label `metric`, where one query answers with several.
+    """
+    found: dict[str, str] = {}
+    for name, value in labels.pairs:
+        if name == "__name__":
+            if with_name:
+                found["metric"] = value
+            continue
+        name = legal_name(name)
+        while name in RESERVED or (name in found and name != "metric"):
+            name = f"exported_{name}"
+        found[name] = value
+    found["query"] = query
+    if tenant != DEFAULT_TENANT:
+        found["tenant"] = tenant
+    return ("{" + _joined(found)).encode()
+
+
+def _joined(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())

@@ -1,0 +1,204 @@
+"""The HTTP server: lifecycle endpoints as Prometheus has them, the JSON API, the web page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from sidecar.api.openapi import document
+from sidecar.api.stream import EventStream
+from sidecar.api.views import Reload, Views
+from sidecar.errors import ConfigError, StoreError
+from sidecar.events import EventBus
+
+MAX_LIMIT = 10_000
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # The page is one file with its own script and style; nothing else may run or load.
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+
+
+def build_app(
+    *, views: Views, bus: EventBus, reload: Reload, quit_process: Callable[[], None], max_body_bytes: int
+) -> web.Application:
+    """The application without the scrape and webhook endpoints, which the wiring adds to its router."""
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
+    app.on_response_prepare.append(_secure)
+    Lifecycle(views, reload, quit_process).add_routes(app.router)
+    JsonApi(views).add_routes(app.router)
+    app.router.add_get("/api/v1/stream", EventStream(bus).handle)
+    page = resources.files("sidecar.api").joinpath("page.html").read_text(encoding="utf-8")
+
+    async def index(_: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html")
+
+    app.router.add_get("/", index)
+    return app
+
+
+class Lifecycle:
+    """`/-/healthy`, `/-/ready`, `/-/reload`, `/-/quit` and `/health`."""
+
+    def __init__(self, views: Views, reload: Reload, quit_process: Callable[[], None]) -> None:
+        self._views = views
+        self._reload = reload
+        self._quit = quit_process
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        router.add_get("/-/healthy", self.healthy)
+        router.add_get("/-/ready", self.ready)
+        router.add_get("/health", self.health)
+        router.add_get("/health/{component}", self.component)
+        for method in ("POST", "PUT"):
+            router.add_route(method, "/-/reload", self.reload)
+            router.add_route(method, "/-/quit", self.quit)
+
+    async def healthy(self, _: web.Request) -> web.Response:
+        """200 as long as the process serves."""
+        return web.Response(text="pronoia is healthy.\n")
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """200 once a first pull was scored, else 503 with the reason."""
+        ready, reason = self._views.ready()
+        if ready:
+            return web.Response(text="pronoia is ready.\n")
+        return web.Response(status=503, text=f"not ready: {reason}\n")
+
+    async def reload(self, _: web.Request) -> web.Response:
+        """Read the configuration again; 500 with every fault if it cannot be used."""
+        try:
+            await self._reload()
+        except ConfigError as error:
+            return web.Response(status=500, text=f"{error}\n")
+        return web.Response(text="configuration reloaded\n")
+
+    async def quit(self, _: web.Request) -> web.Response:
+        """Stop the process, as SIGTERM does."""
+        asyncio.get_running_loop().call_later(0.1, self._quit)
+        return web.Response(text="stopping\n")
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Every component; 503 if any is not well."""
+        found = {name: check() for name, check in self._views.health().items()}
+        return _json(
+            {name: {"ok": health.ok, **health.detail} for name, health in found.items()},
+            status=200 if all(health.ok for health in found.values()) else 503,
+        )
+
+    async def component(self, request: web.Request) -> web.Response:
+        """One component."""
+        check = self._views.health().get(request.match_info["component"])
+        if check is None:
+            return _error(404, "not_found", f"known components: {', '.join(self._views.health())}")
+        health = check()
+        return _json({"ok": health.ok, **health.detail}, status=200 if health.ok else 503)
+
+
+class JsonApi:
+    """`/api/v1/…`, in the envelope that Prometheus uses."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        router.add_get("/api/v1/status", self.status)
+        router.add_get("/api/v1/queries", self.queries)
+        router.add_get("/api/v1/series", self.series)
+        router.add_get("/api/v1/incidents", self.incidents)
+        router.add_get("/api/v1/incidents/{id}", self.incident)
+        router.add_get("/api/v1/rules", self.rules)
+        router.add_get("/api/v1/openapi.json", self.openapi)
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Version, uptime, configuration hash."""
+        return _json(self._views.status())
+
+    async def queries(self, _: web.Request) -> web.Response:
+        """The watched queries."""
+        return _json(self._views.queries())
+
+    async def series(self, request: web.Request) -> web.Response:
+        """The most anomalous series, of one query or of all."""
+        query = request.query.get("query")
+        try:
+            return _json(self._views.series(query, _limit(request)))
+        except KeyError:
+            return _error(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
+
+    async def incidents(self, request: web.Request) -> web.Response:
+        """Incidents, newest first."""
+        state = request.query.get("state")
+        if state not in (None, "open", "resolved"):
+            return _error(400, "bad_data", f"state is {state!r}; write open or resolved, or leave it out")
+        return _json(await self._views.incidents(state, _limit(request)))
+
+    async def incident(self, request: web.Request) -> web.Response:
+        """One incident with its episodes."""
+        found = await self._views.incident(request.match_info["id"])
+        if found is None:
+            return _error(404, "not_found", "no incident of that id; see /api/v1/incidents")
+        incident, episodes = found
+        return _json({**msgspec.to_builtins(incident), "episodes": episodes})
+
+    async def rules(self, request: web.Request) -> web.Response:
+        """Revisions of generated rule files."""
+        return _json(await self._views.rules(_limit(request)))
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        """The description of this API."""
+        return web.Response(body=msgspec.json.encode(document()), content_type="application/json")
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", "100")
+    if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+        raise _BadData(f"limit is {text!r}; write a whole number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+class _BadData(Exception):
+    """A parameter that cannot be used."""
+
+
+def _json(data: Any, *, status: int = 200) -> web.Response:
+    body = msgspec.json.encode({"status": "success", "data": data})
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _error(status: int, kind: str, words: str) -> web.Response:
+    body = msgspec.json.encode({"status": "error", "errorType": kind, "error": words})
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+@web.middleware
+async def _json_errors(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    """Under /api, errors are JSON too, and a store in trouble is a 503 that says so."""
+    if not request.path.startswith("/api/"):
+        response: web.StreamResponse = await handler(request)
+        return response
+    try:
+        response = await handler(request)
+        return response
+    except _BadData as error:
+        return _error(400, "bad_data", str(error))
+    except StoreError as error:
+        return _error(503, "unavailable", str(error))
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _error(error.status, "not_found" if error.status == 404 else "bad_data", error.reason)
+
+
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
