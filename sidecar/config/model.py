@@ -166,7 +166,7 @@ class StoreConfig(Section):
 
 class ExportConfig(Section):
     max_series: int = Field(
-        100_000, ge=0, description="exported series in all; the rest is dropped and counted"
+        400_000, ge=0, description="exported series in all; the rest is dropped and counted"
     )
 
 

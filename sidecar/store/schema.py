@@ -1,0 +1,105 @@
+"""Tables and their migrations: numbered steps, each applied once, in its own transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import sqlite_utils
+
+from sidecar.errors import StoreError
+
+
+def _first(db: sqlite_utils.Database) -> None:
+    db.table("deliveries").create(
+        {
+            "id": int,
+            "tenant": str,
+            "receiver": str,
+            "group_key": str,
+            "external_url": str,
+            "received_at_ns": int,
+            "body_hash": bytes,
+            "n_alerts": int,
+            "truncated_alerts": int,
+        },
+        pk="id",
+    )
+    db.table("dead_letters").create(
+        {"id": int, "tenant": str, "receiver": str, "received_at_ns": int, "reason": str, "raw": bytes},
+        pk="id",
+    )
+    db.table("episodes").create(
+        {
+            "tenant": str,
+            "fingerprint": str,
+            "starts_at_ns": int,
+            "ends_at_ns": int,
+            "labels": str,
+            "annotations": str,
+            "generator_url": str,
+            "first_seen_ns": int,
+            "last_seen_ns": int,
+            "deliveries": int,
+            "state": str,
+            "incident_id": str,
+        },
+        pk=("tenant", "fingerprint", "starts_at_ns"),
+    )
+    db.table("episodes").create_index(["state"])
+    db.table("episodes").create_index(["incident_id"])
+    db.table("incidents").create(
+        {
+            "incident_id": str,
+            "tenant": str,
+            "state": str,
+            "started_at_ns": int,
+            "last_change_ns": int,
+            "body": str,
+        },
+        pk="incident_id",
+    )
+    db.table("incidents").create_index(["state", "started_at_ns"])
+    db.table("revisions").create(
+        {"revision_id": str, "group_name": str, "created_at_ns": int, "state": str, "body": str},
+        pk="revision_id",
+    )
+    db.table("revisions").create_index(["group_name", "created_at_ns"])
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first,)
+"""Step i brings a database of version i to i + 1. Steps are only ever added."""
+
+LATEST = len(MIGRATIONS)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The schema version of a database; 0 for an empty one."""
+    return int(connection.execute("pragma user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> list[int]:
+    """Bring a database to the latest version; the versions that were reached.
+
+    Raises: StoreError for a database of a newer pronoia, which is left alone.
+    """
+    current = version(connection)
+    if current > LATEST:
+        raise StoreError(
+            f"the database has schema version {current}, this pronoia knows {LATEST}; "
+            "run the newer pronoia, or restore a backup"
+        )
+    db = sqlite_utils.Database(connection)
+    reached: list[int] = []
+    for step in range(current, LATEST):
+        connection.execute("begin immediate")
+        try:
+            MIGRATIONS[step](db)
+            connection.execute(f"pragma user_version = {step + 1}")
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            raise
+        reached.append(step + 1)
+    return reached

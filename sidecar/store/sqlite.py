@@ -1,0 +1,290 @@
+"""The embedded store: SQLite in WAL mode, synchronous FULL, one writer, readers beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import StoreConfig
+from sidecar.errors import StoreError
+from sidecar.records import Delivery, Episode, Incident, RuleRevision
+from sidecar.store import schema
+from sidecar.store.writer import StoreMetrics, Writer
+
+FILE = "pronoia.db"
+BUSY_SECONDS = 5.0
+PRUNE_ROWS = 5000
+"""Rows deleted in one transaction, so that pruning never holds up an alert."""
+
+_EPISODE = (
+    "tenant, fingerprint, starts_at_ns, ends_at_ns, labels, annotations, generator_url, "
+    "first_seen_ns, last_seen_ns, deliveries, state, incident_id"
+)
+_PUT_EPISODE = (
+    f"insert into episodes ({_EPISODE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+    "on conflict (tenant, fingerprint, starts_at_ns) do update set ends_at_ns = excluded.ends_at_ns, "
+    "annotations = excluded.annotations, last_seen_ns = excluded.last_seen_ns, "
+    "deliveries = excluded.deliveries, state = excluded.state, "
+    # The alerts loop assigns incidents; the intake must not undo it.
+    "incident_id = coalesce(excluded.incident_id, incident_id)"
+)
+_encode = msgspec.json.Encoder().encode
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with our pragmas; transactions are begun by hand.
+
+    Raises: StoreError where the file cannot be opened as a database.
+    """
+    try:
+        if read_only:
+            connection = sqlite3.connect(
+                f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+            )
+        else:
+            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection.execute("pragma auto_vacuum = incremental")
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+            connection.execute("pragma journal_size_limit = 67108864")
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    connection.isolation_level = None
+    return connection
+
+
+class SqliteStore:
+    """Everything that outlives the process, in one file. See the protocols in `sidecar.ports`."""
+
+    def __init__(self, path: Path, config: StoreConfig, metrics: StoreMetrics) -> None:
+        self.path = path
+        self._config = config
+        connection = connect(path)
+        try:
+            schema.migrate(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise StoreError(f"{path}: {error}") from error
+        except StoreError:
+            connection.close()
+            raise
+        self._writer = Writer(connection, metrics)
+
+    @classmethod
+    async def open(cls, config: StoreConfig, *, registry: CollectorRegistry) -> SqliteStore:
+        """The store in the configured directory, made and migrated if need be.
+
+        Raises: StoreError.
+        """
+
+        def make() -> SqliteStore:
+            try:
+                config.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(f"{config.directory}: {error}") from error
+            return cls(config.directory / FILE, config, StoreMetrics(registry))
+
+        return await asyncio.to_thread(make)
+
+    async def close(self) -> None:
+        """Commit what waits, then let go of the database."""
+        await asyncio.to_thread(self._writer.close)
+
+    async def commit_deliveries(self, deliveries: Sequence[Delivery], changed: Sequence[Episode]) -> None:
+        """Deliveries, their dead letters and the changed episodes, in one transaction."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "insert into deliveries (tenant, receiver, group_key, external_url, received_at_ns, "
+                "body_hash, n_alerts, truncated_alerts) values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        d.tenant,
+                        d.receiver,
+                        d.group_key,
+                        d.external_url,
+                        d.received_at_ns,
+                        d.body_hash,
+                        len(d.alerts),
+                        d.truncated_alerts,
+                    )
+                    for d in deliveries
+                ],
+            )
+            connection.executemany(
+                "insert into dead_letters (tenant, receiver, received_at_ns, reason, raw) "
+                "values (?, ?, ?, ?, ?)",
+                [
+                    (d.tenant, d.receiver, d.received_at_ns, letter.reason, letter.raw)
+                    for d in deliveries
+                    for letter in d.dead_letters
+                ],
+            )
+            connection.executemany(_PUT_EPISODE, [_episode_row(episode) for episode in changed])
+
+        await self._writer.run(work)
+
+    async def open_episodes(self) -> list[Episode]:
+        """Every episode that is not resolved, oldest first."""
+        return await self.episodes("where state != 'resolved' order by starts_at_ns")
+
+    async def recent_episodes(self, since_ns: int) -> list[Episode]:
+        """Episodes that are open or were last seen since then: what late deliveries may speak of."""
+        return await self.episodes(
+            "where state != 'resolved' or last_seen_ns >= ? order by starts_at_ns", (since_ns,)
+        )
+
+    async def episodes(self, where: str, parameters: tuple[Any, ...] = ()) -> list[Episode]:
+        """Episodes that match an SQL tail."""
+        rows = await self._read(f"select {_EPISODE} from episodes {where}", parameters)  # noqa: S608
+        return [_episode(row) for row in rows]
+
+    async def put_incidents(self, incidents: Sequence[Incident], members: Sequence[Episode]) -> None:
+        """Incidents as they now are, and the membership of the episodes given, in one transaction."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "insert or replace into incidents "
+                "(incident_id, tenant, state, started_at_ns, last_change_ns, body) values (?, ?, ?, ?, ?, ?)",
+                [
+                    (i.incident_id, i.tenant, i.state, i.started_at_ns, i.last_change_ns, _encode(i).decode())
+                    for i in incidents
+                ],
+            )
+            connection.executemany(
+                "update episodes set incident_id = ?, "
+                "state = case when state = 'firing' then ? else state end "
+                "where tenant = ? and fingerprint = ? and starts_at_ns = ?",
+                [(e.incident_id, e.state, *e.key) for e in members],
+            )
+
+        await self._writer.run(work)
+
+    async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
+        """Newest first; `state` is open or resolved, None for both."""
+        rows = await self._read(
+            "select body from incidents where (? is null or state = ?) order by started_at_ns desc limit ?",
+            (state, state, limit),
+        )
+        return [msgspec.json.decode(row[0], type=Incident) for row in rows]
+
+    async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
+        """The incident and its episodes, or None where there is none of that id."""
+        rows = await self._read("select body from incidents where incident_id = ?", (incident_id,))
+        if not rows:
+            return None
+        members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
+        return msgspec.json.decode(rows[0][0], type=Incident), members
+
+    async def put_revision(self, revision: RuleRevision) -> None:
+        """Insert or replace by `revision_id`."""
+        row = (
+            revision.revision_id,
+            revision.group,
+            revision.created_at_ns,
+            revision.state,
+            _encode(revision).decode(),
+        )
+        await self._writer.run(
+            lambda connection: connection.execute(
+                "insert or replace into revisions (revision_id, group_name, created_at_ns, state, body) "
+                "values (?, ?, ?, ?, ?)",
+                row,
+            )
+        )
+
+    async def revisions(self, *, group: str | None = None, limit: int = 100) -> list[RuleRevision]:
+        """Newest first."""
+        rows = await self._read(
+            "select body from revisions where (? is null or group_name = ?) "
+            "order by created_at_ns desc, rowid desc limit ?",
+            (group, group, limit),
+        )
+        return [msgspec.json.decode(row[0], type=RuleRevision) for row in rows]
+
+    async def prune(self, *, now_ns: int) -> Mapping[str, int]:
+        """Delete what is older than its table's retention; rows deleted per table."""
+        config = self._config
+        tails = {
+            "deliveries": ("received_at_ns < ?", config.retention_deliveries),
+            "dead_letters": ("received_at_ns < ?", config.retention_dead_letters),
+            "episodes": ("state = 'resolved' and last_seen_ns < ?", config.retention_episodes),
+            "incidents": ("state = 'resolved' and last_change_ns < ?", config.retention_episodes),
+            "revisions": ("state != 'live' and created_at_ns < ?", config.retention_revisions),
+        }
+        deleted: dict[str, int] = {}
+        for table, (condition, retention) in tails.items():
+            deleted[table] = 0
+            before = now_ns - int(retention * 1e9)
+            while True:
+                n = await self._writer.run(
+                    lambda connection, table=table, condition=condition, before=before: (
+                        connection.execute(  # type: ignore[misc]
+                            f"delete from {table} where rowid in "  # noqa: S608
+                            f"(select rowid from {table} where {condition} limit {PRUNE_ROWS})",
+                            (before,),
+                        ).rowcount
+                    )
+                )
+                deleted[table] += n
+                if n < PRUNE_ROWS:
+                    break
+        return deleted
+
+    async def status(self) -> Mapping[str, Any]:
+        """Schema version, sizes, rows per table."""
+        from sidecar.store.maintenance import describe
+
+        return await asyncio.to_thread(describe, self.path)
+
+    async def _read(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        return await asyncio.to_thread(self._read_now, sql, parameters)
+
+    def _read_now(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        try:
+            with reading(self.path) as connection:
+                return connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection, closed afterwards."""
+    connection = connect(path, read_only=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _episode_row(e: Episode) -> tuple[Any, ...]:
+    return (
+        e.tenant,
+        e.fingerprint,
+        e.starts_at_ns,
+        e.ends_at_ns,
+        _encode(e.labels).decode(),
+        _encode(e.annotations).decode(),
+        e.generator_url,
+        e.first_seen_ns,
+        e.last_seen_ns,
+        e.deliveries,
+        e.state,
+        e.incident_id,
+    )
+
+
+def _episode(row: Sequence[Any]) -> Episode:
+    names = _EPISODE.split(", ")
+    values = dict(zip(names, row, strict=True))
+    for name in ("labels", "annotations"):
+        values[name] = msgspec.json.decode(values[name], type=dict[str, str])
+    return Episode(**values)

@@ -1,0 +1,150 @@
+"""Deliveries into episodes: one episode from firing to resolved, whoever says it how often.
+
+Pure: what is known, and what a delivery says, give what changes. The caller
+makes the changes durable and only then lets memory have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sidecar.records import AlertEvent, Delivery, Episode
+
+QUIET_NS = 60_000_000_000
+"""A repeat that says nothing new is written at most so often; what is lost is `last_seen`, never an alert."""
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Changes:
+    """What a batch of deliveries changes. `written` must become durable; `touched` are mere repeats."""
+
+    episodes: dict[Key, Episode] = field(default_factory=dict)
+    closed: list[Episode] = field(default_factory=list)
+    written: set[Key] = field(default_factory=set)
+    n_firing: int = 0
+    n_resolved: int = 0
+    n_stale: int = 0
+
+    def durable(self) -> list[Episode]:
+        """Episodes that must be stored, an episode that another one displaced first."""
+        return [*self.closed, *(self.episodes[key] for key in self.written)]
+
+
+class Memory:
+    """The newest episode of every fingerprint: open ones, and resolved ones for a while."""
+
+    def __init__(self, episodes: Iterable[Episode] = ()) -> None:
+        self.episodes: dict[Key, Episode] = {}
+        for episode in sorted(episodes, key=lambda e: e.starts_at_ns):
+            self.episodes[episode.tenant, episode.fingerprint] = episode
+
+    def fold(self, deliveries: Iterable[Delivery]) -> Changes:
+        """What these deliveries change; memory itself stays as it is until `apply`."""
+        changes = Changes()
+        for delivery in deliveries:
+            for event in delivery.alerts:
+                self._fold_one(event, delivery, changes)
+        return changes
+
+    def apply(self, changes: Changes) -> None:
+        """Let memory have changes that are durable now.
+
+        Episodes that the alerts loop holds stay the same objects, so that it sees the change.
+        """
+        for closed in changes.closed:
+            held = self.episodes.get((closed.tenant, closed.fingerprint))
+            if held is not None and held.key == closed.key:
+                _overwrite(held, closed)
+        for key, episode in changes.episodes.items():
+            held = self.episodes.get(key)
+            if held is not None and held.key == episode.key:
+                _overwrite(held, episode)
+            else:
+                self.episodes[key] = episode
+
+    def forget_resolved(self, before_ns: int) -> int:
+        """Drop resolved episodes last seen before then; how many."""
+        old = [
+            key
+            for key, episode in self.episodes.items()
+            if episode.state == "resolved" and episode.last_seen_ns < before_ns
+        ]
+        for key in old:
+            del self.episodes[key]
+        return len(old)
+
+    def _fold_one(self, event: AlertEvent, delivery: Delivery, changes: Changes) -> None:
+        if event.firing:
+            changes.n_firing += 1
+        else:
+            changes.n_resolved += 1
+        key = (delivery.tenant, event.fingerprint)
+        known = changes.episodes.get(key) or self.episodes.get(key)
+        seen_ns = delivery.received_at_ns
+        if known is None or event.starts_at_ns > known.starts_at_ns:
+            if known is not None and known.state != "resolved":
+                # It fired anew, so it had ended: that resolve never reached us.
+                ended = msgspec.structs.replace(known, state="resolved", ends_at_ns=event.starts_at_ns)
+                changes.closed.append(ended)
+            changes.episodes[key] = _new_episode(event, delivery)
+            changes.written.add(key)
+            return
+        current = changes.episodes.get(key)
+        if current is None:
+            current = changes.episodes[key] = msgspec.structs.replace(known)
+        if event.firing:
+            if known.state == "resolved":
+                # Resolved wins over firing for the same start, and over any older start:
+                # this is a late or repeated delivery.
+                changes.n_stale += 1
+                return
+            if seen_ns - current.last_seen_ns >= QUIET_NS or current.state == "unknown":
+                changes.written.add(key)
+            current.state = "firing"
+            current.last_seen_ns = max(current.last_seen_ns, seen_ns)
+            current.deliveries += 1
+            if event.annotations != current.annotations:
+                current.annotations = event.annotations
+                changes.written.add(key)
+            return
+        ends_ns = event.ends_at_ns if event.ends_at_ns is not None else seen_ns
+        if event.starts_at_ns < known.starts_at_ns and ends_ns <= known.starts_at_ns:
+            changes.n_stale += 1  # The end of an earlier episode, told late.
+            return
+        if known.state == "resolved":
+            current.deliveries += 1
+            return
+        current.state = "resolved"
+        current.ends_at_ns = ends_ns
+        current.last_seen_ns = max(current.last_seen_ns, seen_ns)
+        current.deliveries += 1
+        changes.written.add(key)
+
+
+def _new_episode(event: AlertEvent, delivery: Delivery) -> Episode:
+    resolved_at = event.ends_at_ns if event.ends_at_ns is not None else delivery.received_at_ns
+    return Episode(
+        tenant=delivery.tenant,
+        fingerprint=event.fingerprint,
+        starts_at_ns=event.starts_at_ns,
+        ends_at_ns=None if event.firing else resolved_at,
+        labels=event.labels,
+        annotations=event.annotations,
+        generator_url=event.generator_url,
+        first_seen_ns=delivery.received_at_ns,
+        last_seen_ns=delivery.received_at_ns,
+        state="firing" if event.firing else "resolved",
+    )
+
+
+def _overwrite(held: Episode, new: Episode) -> None:
+    held.ends_at_ns = new.ends_at_ns
+    held.annotations = new.annotations
+    held.last_seen_ns = new.last_seen_ns
+    held.deliveries = new.deliveries
+    held.state = new.state

@@ -1,0 +1,153 @@
+"""From a parsed delivery to a durable one: many requests share one fold and one commit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar.errors import StoreError
+from sidecar.ports import AlertStore
+from sidecar.records import Delivery, Episode
+from sidecar.telemetry import get_logger
+from webhooks.fold import Memory
+
+BATCH_ALERTS = 2000
+"""So many alerts are folded without a breath, a few milliseconds; more wait for the next commit."""
+
+
+class IntakeMetrics:
+    """What the intake tells of itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.alerts = Counter(
+            "pronoia_webhook_alerts_total", "Alerts accepted, by status.", ["status"], registry=registry
+        )
+        self.stale = Counter(
+            "pronoia_webhook_stale_alerts_total",
+            "Alerts that told of an episode already over, late or again.",
+            registry=registry,
+        )
+        self.dead = Counter(
+            "pronoia_webhook_dead_letters_total", "Alerts that could not be used.", registry=registry
+        )
+        self.truncated = Counter(
+            "pronoia_webhook_truncated_alerts_total",
+            "Alerts that Alertmanager left out because of max_alerts.",
+            registry=registry,
+        )
+        self.queue = Gauge(
+            "pronoia_webhook_queue_deliveries", "Deliveries that wait to become durable.", registry=registry
+        )
+        self.open = Gauge("pronoia_episodes_open", "Alerts that fire now.", registry=registry)
+
+
+class QueueFull(StoreError):
+    """More deliveries wait than memory is given for; the sender shall try again."""
+
+    reason = "queue_full"
+
+
+class Intake:
+    """Makes deliveries durable. Start it on the event loop that serves requests."""
+
+    def __init__(
+        self,
+        store: AlertStore,
+        *,
+        memory: Memory,
+        max_waiting: int,
+        registry: CollectorRegistry,
+        on_committed: Callable[[Sequence[Episode]], None] = lambda _: None,
+    ) -> None:
+        self.memory = memory
+        self._store = store
+        self._max_waiting = max_waiting
+        self._on_committed = on_committed
+        self._metrics = IntakeMetrics(registry)
+        self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+        self._log = get_logger("intake")
+        self._told_trouble = 0.0
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="intake")
+
+    async def stop(self) -> None:
+        """Refuse what comes, commit what waits, end."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Return once the delivery is durable.
+
+        Raises: StoreError where it is not, and was not kept: the sender must send it again.
+        """
+        if self._closing:
+            raise StoreError("shutting down")
+        if len(self._waiting) >= self._max_waiting:
+            raise QueueFull(f"{len(self._waiting)} deliveries wait already")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((delivery, future))
+        self._metrics.queue.set(len(self._waiting))
+        self._wake.set()
+        await future
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._commit(self._next_batch())
+                self._metrics.queue.set(len(self._waiting))
+            if self._closing:
+                return
+
+    def _next_batch(self) -> list[tuple[Delivery, asyncio.Future[None]]]:
+        batch: list[tuple[Delivery, asyncio.Future[None]]] = []
+        n_alerts = 0
+        while self._waiting and (not batch or n_alerts < BATCH_ALERTS):
+            item = self._waiting.popleft()
+            n_alerts += len(item[0].alerts)
+            batch.append(item)
+        return batch
+
+    async def _commit(self, batch: list[tuple[Delivery, asyncio.Future[None]]]) -> None:
+        deliveries = [delivery for delivery, _ in batch]
+        changes = self.memory.fold(deliveries)
+        durable = changes.durable()
+        try:
+            await self._store.commit_deliveries(deliveries, durable)
+        except StoreError as error:
+            # Memory has not changed, so the sender's next try is folded as if it were the first.
+            if time.monotonic() - self._told_trouble > 30:
+                self._told_trouble = time.monotonic()
+                self._log.error(
+                    "alerts not stored, answering 503 so that they are sent again", err=str(error)
+                )
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        self.memory.apply(changes)
+        for _, future in batch:
+            if not future.done():
+                future.set_result(None)
+        metrics = self._metrics
+        metrics.alerts.labels("firing").inc(changes.n_firing)
+        metrics.alerts.labels("resolved").inc(changes.n_resolved)
+        metrics.stale.inc(changes.n_stale)
+        metrics.dead.inc(sum(len(delivery.dead_letters) for delivery in deliveries))
+        metrics.truncated.inc(sum(delivery.truncated_alerts for delivery in deliveries))
+        metrics.open.set(sum(episode.state == "firing" for episode in self.memory.episodes.values()))
+        current = [self.memory.episodes[key] for key in changes.written if key in self.memory.episodes]
+        if current:
+            self._on_committed([*changes.closed, *current])

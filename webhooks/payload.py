@@ -1,0 +1,179 @@
+"""Alertmanager's webhook body (version 4) into a Delivery, leniently.
+
+Whatever of a body can be used is used; an alert that cannot goes to the dead
+letters with its reason; a body that is no such payload is a PayloadError.
+Source of the rules: the receiver checklist in docs/alertmanager.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from functools import lru_cache
+
+import msgspec
+
+from sidecar.errors import PayloadError
+from sidecar.records import DEFAULT_TENANT, AlertEvent, DeadLetter, Delivery
+from sidecar.series import LabelSet
+
+_EPOCH = date(1970, 1, 1).toordinal()
+MAX_DEAD_BYTES = 65_536
+
+
+class _Alert(msgspec.Struct):
+    status: str
+    labels: dict[str, str]
+    startsAt: str
+    annotations: dict[str, str] | None = None
+    endsAt: str | None = None
+    generatorURL: str | None = None
+    fingerprint: str | None = None
+
+
+class _Payload(msgspec.Struct):
+    version: str | int
+    alerts: list[msgspec.Raw]
+    receiver: str = ""
+    groupKey: str = ""
+    truncatedAlerts: int = 0
+    externalURL: str = ""
+
+
+class _GoodPayload(msgspec.Struct):
+    version: str | int
+    alerts: list[_Alert]
+    receiver: str = ""
+    groupKey: str = ""
+    truncatedAlerts: int = 0
+    externalURL: str = ""
+
+
+_decode_good = msgspec.json.Decoder(_GoodPayload).decode
+_decode_any = msgspec.json.Decoder(_Payload).decode
+_decode_alert = msgspec.json.Decoder(_Alert).decode
+
+
+def parse(body: bytes, *, received_at_ns: int, tenant: str = DEFAULT_TENANT) -> Delivery:
+    """The delivery in a request body.
+
+    Raises: PayloadError (one short line) for what is no version 4 payload; nothing else.
+
+    >>> parse(b'{"version":"4","alerts":[]}', received_at_ns=0).alerts
+    []
+    """
+    events: list[AlertEvent] = []
+    dead: list[DeadLetter] = []
+    payload: _Payload | _GoodPayload
+    try:
+        payload = good = _decode_good(body)
+        for alert in good.alerts:
+            _take(alert, b"", events, dead)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        events, dead = [], []
+        payload = _one_by_one(body, events, dead)
+    if str(payload.version) != "4":
+        raise PayloadError(f"version is {str(payload.version)[:20]!r}, this receiver reads version 4")
+    return Delivery(
+        tenant=tenant,
+        receiver=_unquoted(payload.receiver),
+        group_key=payload.groupKey,
+        external_url=payload.externalURL,
+        received_at_ns=received_at_ns,
+        body_hash=hashlib.blake2b(body, digest_size=16).digest(),
+        truncated_alerts=max(payload.truncatedAlerts, 0),
+        alerts=events,
+        dead_letters=dead,
+    )
+
+
+def _one_by_one(body: bytes, events: list[AlertEvent], dead: list[DeadLetter]) -> _Payload:
+    try:
+        payload = _decode_any(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        words = " ".join(str(error).split())[:120]
+        raise PayloadError(f"not an Alertmanager webhook payload (version 4): {words}") from error
+    for raw in payload.alerts:
+        try:
+            alert = _decode_alert(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            dead.append(DeadLetter(" ".join(str(error).split())[:200], bytes(raw)[:MAX_DEAD_BYTES]))
+        else:
+            _take(alert, bytes(raw), events, dead)
+    return payload
+
+
+def _take(alert: _Alert, raw: bytes, events: list[AlertEvent], dead: list[DeadLetter]) -> None:
+    try:
+        events.append(_event(alert))
+    except ValueError as error:
+        dead.append(DeadLetter(str(error)[:200], (raw or msgspec.json.encode(alert))[:MAX_DEAD_BYTES]))
+
+
+def _event(alert: _Alert) -> AlertEvent:
+    if alert.status not in ("firing", "resolved"):
+        raise ValueError(f"status is {alert.status[:40]!r}; known are firing and resolved")
+    if not alert.labels:
+        raise ValueError("labels are empty; an alert has at least alertname")
+    starts = parse_time(alert.startsAt)
+    if starts is None:
+        raise ValueError("startsAt is the zero time; an alert has begun at some time")
+    firing = alert.status == "firing"
+    ends = parse_time(alert.endsAt) if alert.endsAt else None
+    return AlertEvent(
+        # Senders compute fingerprints differently; ours serves only where there is none.
+        fingerprint=alert.fingerprint or LabelSet(alert.labels).fingerprint(),
+        firing=firing,
+        labels=alert.labels,
+        annotations=alert.annotations or {},
+        starts_at_ns=starts,
+        ends_at_ns=None if firing else ends,
+        generator_url=alert.generatorURL or "",
+    )
+
+
+@lru_cache(maxsize=65_536)
+def parse_time(text: str) -> int | None:
+    """Nanoseconds since the epoch from RFC 3339, any offset; None for Go's zero time (year 1).
+
+    Raises: ValueError, naming the text.
+
+    >>> parse_time("2026-01-01T01:00:00.000000001+01:00")
+    1767225600000000001
+    """
+    try:
+        if text[4] != "-" or text[7] != "-" or text[10] not in "Tt " or text[13] != ":" or text[16] != ":":
+            raise ValueError
+        year = int(text[:4])
+        if year <= 1:
+            return None
+        days = date(year, int(text[5:7]), int(text[8:10])).toordinal() - _EPOCH
+        hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
+        if hour > 23 or minute > 59 or second > 60 or min(hour, minute, second) < 0:
+            raise ValueError
+        rest = text[19:]
+        nanoseconds = 0
+        if rest[:1] == ".":
+            digits = 1
+            while digits < len(rest) and rest[digits].isdecimal():
+                digits += 1
+            if digits == 1:
+                raise ValueError
+            nanoseconds = int(rest[1:digits][:9].ljust(9, "0"))
+            rest = rest[digits:]
+        offset = 0
+        if rest not in ("Z", "z"):
+            if len(rest) != 6 or rest[0] not in "+-" or rest[3] != ":":
+                raise ValueError
+            offset = (int(rest[1:3]) * 60 + int(rest[4:6])) * (60 if rest[0] == "+" else -60)
+        return ((days * 86400 + hour * 3600 + minute * 60 + second - offset) * 1_000_000_000) + nanoseconds
+    except (ValueError, IndexError):
+        raise ValueError(f"{text[:40]!r} is no RFC 3339 time such as 2026-01-01T00:00:00Z") from None
+
+
+def _unquoted(receiver: str) -> str:
+    """Alertmanager sends regexp.QuoteMeta of the receiver's name: `team\\.a` is team.a."""
+    if "\\" not in receiver:
+        return receiver
+    characters = iter(receiver)
+    return "".join(next(characters, "") if c == "\\" else c for c in characters)

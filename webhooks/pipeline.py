@@ -1,0 +1,248 @@
+"""The alerts loop: durable episodes become incidents with a probable cause, and are told of.
+
+It works from what is stored, after the sender has had its answer; when it
+fails, intake goes on, and what it missed is taken up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar.config.model import WebhookConfig
+from sidecar.errors import StoreError
+from sidecar.events import Event, EventBus
+from sidecar.ports import AlertStore
+from sidecar.records import Episode, Incident
+from sidecar.telemetry import get_logger
+from webhooks.cause import rank
+from webhooks.correlate import Group, choose
+from webhooks.fold import Memory
+from webhooks.identity import LabelStatistics, shared_labels
+from webhooks.intake import Intake
+
+REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
+UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
+"""Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
+
+RETRY_SECONDS = 5.0
+SWEEP_SECONDS = 60.0
+
+
+class LoopStore(AlertStore, Protocol):
+    """What the loop needs beyond intake: what late deliveries may still speak of."""
+
+    async def recent_episodes(self, since_ns: int) -> list[Episode]:
+        """Open episodes, and those last seen since then."""
+        ...
+
+
+class AlertsLoop:
+    """Intake and everything behind it. `await open()` before the first request."""
+
+    def __init__(
+        self,
+        store: LoopStore,
+        *,
+        bus: EventBus,
+        config: WebhookConfig,
+        registry: CollectorRegistry,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._now = now
+        self._gap_ns = int(config.incident_gap * 1e9)
+        self._statistics = LabelStatistics()
+        self._groups: dict[str, Group] = {}
+        self._known: dict[str, Incident] = {}
+        self._pending: dict[tuple[str, str, int], Episode] = {}
+        self._unsaved: set[str] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._log = get_logger("alerts-loop")
+        self._open = Gauge("pronoia_incidents_open", "Incidents that are open now.", registry=registry)
+        self._failures = Counter(
+            "pronoia_alerts_loop_failures_total",
+            "Times that incidents could not be stored and were kept for later.",
+            registry=registry,
+        )
+        self.last_error: str | None = None
+        self.intake = Intake(
+            store,
+            memory=Memory(),
+            max_waiting=config.queue_deliveries,
+            registry=registry,
+            on_committed=self._committed,
+        )
+
+    async def open(self) -> None:
+        """Remember what the store holds, then begin.
+
+        Raises: StoreError.
+        """
+        now_ns = int(self._now() * 1e9)
+        episodes = await self._store.recent_episodes(now_ns - REMEMBER_RESOLVED_NS)
+        for episode in episodes:
+            self._statistics.learn(episode.labels)
+        self.intake.memory.__init__(episodes)  # type: ignore[misc]
+        for incident in await self._store.incidents(state="open", limit=10_000):
+            found = await self._store.incident(incident.incident_id)
+            group = Group(incident.incident_id, incident.tenant)
+            for member in found[1] if found else ():
+                held = self.intake.memory.episodes.get((member.tenant, member.fingerprint))
+                group.add(held if held is not None and held.key == member.key else member, self._statistics)
+            self._groups[incident.incident_id] = group
+            self._known[incident.incident_id] = incident
+        # What was committed and not yet correlated when the process died.
+        lost = [e for e in episodes if e.incident_id is None]
+        self._pending.update((episode.key, episode) for episode in lost)
+        self._wake.set()
+        self.intake.start()
+        self._task = asyncio.create_task(self._run(), name="alerts-loop")
+
+    async def stop(self) -> None:
+        """Commit what waits, correlate it, end."""
+        await self.intake.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._work()
+        except StoreError as error:
+            self._log.warning("incidents not stored, they will be made again at start", err=str(error))
+
+    def _committed(self, episodes: Sequence[Episode]) -> None:
+        self._pending.update((episode.key, episode) for episode in episodes)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        swept = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                if time.monotonic() - swept >= SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    self._sweep()
+                await self._work()
+                self.last_error = None
+            except StoreError as error:
+                self._failures.inc()
+                if self.last_error is None:
+                    self._log.warning("incidents not stored, will try again", err=str(error))
+                self.last_error = str(error)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
+            except Exception as error:
+                # The loop's edge: intake must go on whatever a strange alert does here.
+                self._failures.inc()
+                self.last_error = repr(error)
+                self._log.exception("correlation broke off")
+
+    async def _work(self) -> None:
+        """Correlate what is pending, store what changed, tell of it."""
+        pending = sorted(self._pending.values(), key=lambda e: (e.first_seen_ns, e.starts_at_ns))
+        self._pending.clear()
+        assigned: list[Episode] = []
+        told: dict[str, str] = {}
+        for episode in pending:
+            group = self._groups.get(episode.incident_id or "")
+            if group is None:
+                self._statistics.learn(episode.labels)
+                group = choose(episode, self._groups.values(), self._statistics, gap_ns=self._gap_ns)
+                if group is None:
+                    group = Group(_new_id(), episode.tenant)
+                    self._groups[group.incident_id] = group
+                    told[group.incident_id] = "incident.opened"
+                episode.incident_id = group.incident_id
+                assigned.append(episode)
+            group.add(episode, self._statistics)
+            self._unsaved.add(group.incident_id)
+        if not self._unsaved:
+            return
+        incidents = [self._describe(self._groups[incident_id]) for incident_id in sorted(self._unsaved)]
+        try:
+            await self._store.put_incidents(incidents, assigned)
+        except StoreError:
+            # Membership must be written with the incident: take these episodes up again.
+            for episode in assigned:
+                self._pending.setdefault(episode.key, episode)
+            raise
+        self._unsaved.clear()
+        for incident in incidents:
+            before = self._known.get(incident.incident_id)
+            self._known[incident.incident_id] = incident
+            kind = told.get(incident.incident_id, "incident.updated")
+            if before is None:
+                kind = "incident.opened"
+            if kind != "incident.updated" or before != incident:
+                self._tell(kind, incident)
+            if incident.state == "resolved" and (before is None or before.state == "open"):
+                self._tell("incident.resolved", incident)
+        self._open.set(sum(incident.state == "open" for incident in self._known.values()))
+
+    def _describe(self, group: Group) -> Incident:
+        episodes = list(group.episodes.values())
+        firing = [episode for episode in episodes if episode.state != "resolved"]
+        causes = rank(episodes)
+        now_ns = int(self._now() * 1e9)
+        ended = None if firing else max(episode.ends_at_ns or now_ns for episode in episodes)
+        group.ended_at_ns = ended
+        names = sorted({episode.labels.get("alertname", "?") for episode in episodes})
+        cause = causes[0].service if causes else "unknown"
+        title = f"{cause}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return Incident(
+            incident_id=group.incident_id,
+            tenant=group.tenant,
+            title=title,
+            started_at_ns=min(episode.starts_at_ns for episode in episodes),
+            last_change_ns=now_ns,
+            ended_at_ns=ended,
+            state="open" if firing else "resolved",
+            shared_labels=shared_labels(episode.labels for episode in episodes),
+            causes=causes[:10],
+            n_episodes=len(episodes),
+            n_firing=len(firing),
+        )
+
+    def _tell(self, kind: str, incident: Incident) -> None:
+        cause = incident.causes[0] if incident.causes else None
+        facts = {
+            "incident_id": incident.incident_id,
+            "title": incident.title,
+            "state": incident.state,
+            "cause": cause.service if cause else None,
+            "reasons": cause.reasons if cause else [],
+            "n_episodes": incident.n_episodes,
+            "n_firing": incident.n_firing,
+        }
+        self._log.info(kind.replace(".", " "), **facts)
+        self._bus.publish(Event(kind, self._now(), facts))
+
+    def _sweep(self) -> None:
+        """Forget what is long over; doubt what was not repeated for long."""
+        now_ns = int(self._now() * 1e9)
+        self.intake.memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS)
+        for episode in self.intake.memory.episodes.values():
+            if episode.state == "firing" and episode.last_seen_ns < now_ns - UNKNOWN_AFTER_NS:
+                # Not resolved: silence is no proof. Reconciling with Alertmanager will tell.
+                episode.state = "unknown"
+                self._pending[episode.key] = episode
+        for incident_id, group in list(self._groups.items()):
+            if group.ended_at_ns is not None and group.ended_at_ns < now_ns - REMEMBER_RESOLVED_NS:
+                del self._groups[incident_id]
+                self._known.pop(incident_id, None)
+
+
+def _new_id() -> str:
+    return f"inc-{uuid.uuid4().hex[:12]}"
