@@ -9,7 +9,7 @@ from sidecar.records import DEFAULT_TENANT
 from sidecar.series import LabelSet
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
-RESERVED = ("query", "horizon", "tenant")
+RESERVED = ("query", "horizon")
 
 
 def legal_name(name: str) -> str:
@@ -32,8 +32,10 @@ def label_text(labels: LabelSet, query: str, tenant: str, *, with_name: bool) ->
 
     A source label that we set ourselves keeps its value as `exported_<name>`,
     as Prometheus does it. `with_name`: the source's metric name becomes the
-    label `metric`, where one query answers with several.
+    label `metric`, where one query answers with several. `horizon` is kept free
+    on every line, not only a forecast's, so that the families join one to one.
     """
+    ours = {*RESERVED, *(["metric"] if with_name else []), *(["tenant"] if tenant != DEFAULT_TENANT else [])}
     found: dict[str, str] = {}
     for name, value in labels.pairs:
         if name == "__name__":
@@ -41,13 +43,13 @@ def label_text(labels: LabelSet, query: str, tenant: str, *, with_name: bool) ->
                 found["metric"] = value
             continue
         name = legal_name(name)
-        while name in RESERVED or (name in found and name != "metric"):
+        while name in ours or name in found:
             name = f"exported_{name}"
         found[name] = value
     found["query"] = query
     if tenant != DEFAULT_TENANT:
         found["tenant"] = tenant
-    return ("{" + _joined(found)).encode()
+    return ("{" + _joined(found)).encode(errors="replace")
 
 
 def _joined(labels: Mapping[str, str]) -> str:

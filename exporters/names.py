@@ -15,6 +15,10 @@ class Family:
 
     name: str
     help: str
+    labels: tuple[str, ...] = ("query",)
+    """Added to the source's labels."""
+    kind: str = "gauge"
+    unit: str = "the source's"
 
 
 ACTUAL = Family("pronoia_actual", "Value of the source series as it was judged.")
@@ -22,11 +26,21 @@ EXPECTED = Family("pronoia_expected", "Value that was expected before it was see
 LOWER = Family("pronoia_expected_lower", "Lower edge of what is expected.")
 UPPER = Family("pronoia_expected_upper", "Upper edge of what is expected.")
 SCORE = Family(
-    "pronoia_anomaly_score", "Anomaly score: 1 is the edge of what is expected, above 1 is anomalous."
+    "pronoia_anomaly_score",
+    "Anomaly score: 1 is the edge of what is expected, above 1 is anomalous.",
+    unit="1",
 )
-FORECAST = Family("pronoia_forecast", "Value expected at the horizon ahead.")
-FORECAST_LOWER = Family("pronoia_forecast_lower", "Lower edge of the forecast's interval.")
-FORECAST_UPPER = Family("pronoia_forecast_upper", "Upper edge of the forecast's interval.")
+_AHEAD = ("query", "horizon")
+FORECAST = Family("pronoia_forecast", "Value expected at the horizon ahead.", _AHEAD)
+FORECAST_LOWER = Family("pronoia_forecast_lower", "Lower edge of the forecast's interval.", _AHEAD)
+FORECAST_UPPER = Family("pronoia_forecast_upper", "Upper edge of the forecast's interval.", _AHEAD)
+THRESHOLD_ETA = Family(
+    "pronoia_threshold_eta_seconds",
+    "Time until the forecast crosses the rule's threshold.",
+    ("query", "rule"),
+    unit="seconds",
+)
+"""Reserved: nothing writes it yet."""
 
 FAMILIES = (ACTUAL, EXPECTED, LOWER, UPPER, SCORE, FORECAST, FORECAST_LOWER, FORECAST_UPPER)
-"""In the order of the page."""
+"""What the page shows, in its order."""

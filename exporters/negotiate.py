@@ -34,4 +34,6 @@ def wants_openmetrics(accept: str) -> bool:
 
 def wants_gzip(accept_encoding: str) -> bool:
     """True where gzip is accepted, and not forbidden with q=0."""
-    return any(name in ("gzip", "*") and weight > 0 for name, _, weight in _weights(accept_encoding))
+    weights = {name: weight for name, _, weight in _weights(accept_encoding)}
+    # The named encoding outranks the wildcard: "gzip;q=0, *" forbids gzip.
+    return weights.get("gzip", weights.get("*", 0.0)) > 0

@@ -38,7 +38,7 @@ class ExportMetrics:
         )
         self.dropped = Gauge(
             "pronoia_export_dropped_series",
-            "Series of a query that are left off the page because of export.max_series.",
+            "Source series of a query that are left off the page: beyond export.max_series, or equal in labels.",
             ["query"],
             registry=registry,
         )
@@ -58,7 +58,9 @@ class _Rendered:
     arena: object
     texts: dict[LabelSet, bytes]
     with_name: bool
-    blocks: dict[str, bytes] = field(default_factory=dict)
+    same_text: NDArray[np.int64] | None
+    """Equal where rows have the same label text; None in the usual case that none have."""
+    blocks: dict[str, list[bytes]] = field(default_factory=dict)
     n_lines: int = 0
     timestamp_ms: int = 0
     step_seconds: float = 0.0
@@ -80,46 +82,63 @@ class SyntheticPage:
         self._metrics = ExportMetrics(registry)
         self._monotonic = monotonic
         self._stale_seconds = stale_seconds
-        self._lock = threading.Lock()
+        self._publishing = threading.Lock()  # One evaluation at a time, or two would share the room left.
+        self._joining = threading.Lock()  # Two scrapes at once: the second waits for the first one's bytes.
+        self._lock = threading.Lock()  # Around the fields below, never while bytes are made.
         self._queries: dict[str, _Rendered] = {}
-        self._pages: dict[tuple[bool, bool], bytes] = {}
+        self._generation = 0
+        self._pages: dict[tuple[bool, bool], tuple[int, bytes]] = {}
 
     def publish(self, evaluation: Evaluation) -> None:
         """Render one evaluation; the next scrape shows it whole, or the one before it whole."""
-        began = self._monotonic()
-        with self._lock:
-            before = self._queries.get(evaluation.query)
-            others = sum(r.n_lines for name, r in self._queries.items() if name != evaluation.query)
-        rendered = self._prepare(evaluation, before)
-        self._render(rendered, evaluation, room=self._max_series - others)
-        with self._lock:
-            self._queries[evaluation.query] = rendered
-            self._pages.clear()
-        self._metrics.duration.observe(self._monotonic() - began)
+        with self._publishing:
+            began = self._monotonic()
+            with self._lock:
+                before = self._queries.get(evaluation.query)
+                others = sum(r.n_lines for name, r in self._queries.items() if name != evaluation.query)
+            rendered = self._prepare(evaluation, before)
+            n_dropped = self._render(rendered, evaluation, room=self._max_series - others)
+            with self._lock:
+                self._queries[evaluation.query] = rendered
+                self._generation += 1
+                self._metrics.dropped.labels(evaluation.query).set(n_dropped)
+            self._metrics.duration.observe(self._monotonic() - began)
 
     def retire(self, query: str) -> None:
         """Take a query off the page."""
         with self._lock:
-            if self._queries.pop(query, None) is not None:
-                self._metrics.dropped.remove(query)
-            self._pages.clear()
+            self._forget(query)
 
     def render(self, *, openmetrics: bool, gzipped: bool) -> tuple[bytes, dict[str, str]]:
         """The page's bytes and headers; made once after each change, then only handed out."""
-        with self._lock:
-            self._forget_stale()
-            body = self._pages.get((openmetrics, gzipped))
+        with self._joining:
+            with self._lock:
+                self._forget_stale()
+                generation, shown = self._generation, list(self._queries.values())
+            body = self._cached(generation, openmetrics, gzipped)
             if body is None:
-                plain = self._pages.get((openmetrics, False))
+                plain = self._cached(generation, openmetrics, False)
                 if plain is None:
-                    plain = self._pages[openmetrics, False] = self._join(openmetrics)
-                # Level 1: six times smaller at a tenth of the default's time.
-                body = gzip.compress(plain, 1) if gzipped else plain
-                self._pages[openmetrics, gzipped] = body
+                    plain = self._join(shown, openmetrics)
+                    self._pages[openmetrics, False] = generation, plain
+                body = plain
+                if gzipped:
+                    body = gzip.compress(plain, 1)
+                    self._pages[openmetrics, True] = generation, body
         headers = {"Content-Type": OPENMETRICS_TYPE if openmetrics else TEXT_TYPE}
         if gzipped:
             headers["Content-Encoding"] = "gzip"
         return body, headers
+
+    def warm(self) -> None:
+        """Load or compile the writer, which takes a second or more; in a thread, before the first publish."""
+        from exporters.writer import LabelArena, lines
+
+        lines(b"up", LabelArena([b"{"]), b"} ", np.ones(1), np.zeros(1, dtype=np.int64))
+
+    def _cached(self, generation: int, openmetrics: bool, gzipped: bool) -> bytes | None:
+        made, body = self._pages.get((openmetrics, gzipped), (-1, b""))
+        return body if made == generation else None
 
     def _prepare(self, evaluation: Evaluation, before: _Rendered | None) -> _Rendered:
         """Label texts for this set of series: the old ones where the set is the same object."""
@@ -128,9 +147,11 @@ class SyntheticPage:
         labels = evaluation.labels
         step = 0.0
         if before is not None:
-            step = max((evaluation.timestamp_ms - before.timestamp_ms) / 1000, 0.0)
+            step = (evaluation.timestamp_ms - before.timestamp_ms) / 1000
+            step = step if step > 0 else before.step_seconds
         if before is not None and before.labels is labels:
             arena, texts, with_name = before.arena, before.texts, before.with_name
+            same_text = before.same_text
         else:
             with_name = len({label_set.get("__name__") for label_set in labels if label_set}) > 1
             known = before.texts if before is not None and before.with_name == with_name else {}
@@ -139,18 +160,25 @@ class SyntheticPage:
                 or label_text(label_set, evaluation.query, evaluation.tenant, with_name=with_name)
                 for label_set in labels
             }
-            arena = LabelArena([texts[label_set] for label_set in labels])
+            by_row = [texts[label_set] for label_set in labels]
+            arena = LabelArena(by_row)
+            same_text = None
+            if len(set(by_row)) < len(by_row):
+                ids: dict[bytes, int] = {}
+                same_text = np.array([ids.setdefault(text, len(ids)) for text in by_row], dtype=np.int64)
         return _Rendered(
             labels,
             arena,
             texts,
             with_name,
+            same_text,
             timestamp_ms=evaluation.timestamp_ms,
             step_seconds=step,
             published=self._monotonic(),
         )
 
-    def _render(self, rendered: _Rendered, evaluation: Evaluation, *, room: int) -> None:
+    def _render(self, rendered: _Rendered, evaluation: Evaluation, *, room: int) -> int:
+        """Fill in the lines; the number of live series for which there was no room."""
         from exporters.writer import LabelArena, lines
 
         assert isinstance(rendered.arena, LabelArena)
@@ -167,27 +195,32 @@ class SyntheticPage:
             columns.append((names.FORECAST_LOWER, tail, forecast.lower))
             columns.append((names.FORECAST_UPPER, tail, forecast.upper))
         # A row without an actual value is a series that is gone: nothing of it is shown.
-        rows: NDArray[np.int64] = np.flatnonzero(np.isfinite(evaluation.actual))
+        rows: NDArray[np.int64] = np.flatnonzero(~np.isnan(evaluation.actual))
+        n_live = len(rows)
+        if rendered.same_text is not None:
+            # Names made legal may fall together; a page with one sample twice is refused as a whole.
+            _, first = np.unique(rendered.same_text[rows], return_index=True)
+            rows = rows[np.sort(first)]
         allowed = max(room, 0) // len(columns)
-        self._metrics.dropped.labels(evaluation.query).set(max(len(rows) - allowed, 0))
         rows = rows[:allowed]
         for family, tail, values in columns:
             block = lines(family.name.encode(), rendered.arena, tail, values, rows)
-            rendered.blocks[family.name] = rendered.blocks.get(family.name, b"") + block
-            rendered.n_lines += int(np.isfinite(values[rows]).sum())
+            rendered.blocks.setdefault(family.name, []).append(block)
+            rendered.n_lines += int((~np.isnan(values[rows])).sum())
+        return n_live - len(rows)
 
-    def _join(self, openmetrics: bool) -> bytes:
+    def _join(self, shown: list[_Rendered], openmetrics: bool) -> bytes:
         parts: list[bytes] = []
         for family in names.FAMILIES:
-            blocks = [r.blocks[family.name] for r in self._queries.values() if r.blocks.get(family.name)]
-            if blocks:
+            blocks = [block for r in shown for block in r.blocks.get(family.name, ())]
+            if any(blocks):
                 # The formats want all lines of a family together, whichever query they are from.
                 parts.append(f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode())
                 parts += blocks
         if openmetrics:
             parts.append(b"# EOF\n")
         page = b"".join(parts)
-        self._metrics.series.set(sum(r.n_lines for r in self._queries.values()))
+        self._metrics.series.set(sum(r.n_lines for r in shown))
         self._metrics.bytes.set(len(page))
         return page
 
@@ -196,6 +229,9 @@ class SyntheticPage:
         for name, rendered in list(self._queries.items()):
             limit = max(self._stale_seconds, 3 * rendered.step_seconds)
             if now - rendered.published > limit:
-                del self._queries[name]
-                self._metrics.dropped.remove(name)
-                self._pages.clear()
+                self._forget(name)
+
+    def _forget(self, query: str) -> None:
+        if self._queries.pop(query, None) is not None:
+            self._metrics.dropped.remove(query)
+            self._generation += 1

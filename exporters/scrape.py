@@ -13,6 +13,8 @@ from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from exporters.negotiate import wants_gzip, wants_openmetrics
 from exporters.page import OPENMETRICS_TYPE, TEXT_TYPE, SyntheticPage
 
+VARY = {"Vary": "Accept, Accept-Encoding"}
+
 
 class ScrapeEndpoints:
     """Handlers of the scrape endpoints; nothing is computed on a scrape that was computed before."""
@@ -31,16 +33,16 @@ class ScrapeEndpoints:
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         gzipped = wants_gzip(request.headers.get("Accept-Encoding", ""))
         body, headers = await asyncio.to_thread(self._page.render, openmetrics=openmetrics, gzipped=gzipped)
-        return web.Response(body=body, headers=headers)
+        return web.Response(body=body, headers={**headers, **VARY})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """The sidecar's own metrics."""
+        """The sidecar's own metrics; on the loop's thread, where the objects they look at change."""
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         if openmetrics:
             body = openmetrics_exposition.generate_latest(self._registry)  # type: ignore[no-untyped-call]
         else:
             body = generate_latest(self._registry)
-        headers = {"Content-Type": OPENMETRICS_TYPE if openmetrics else TEXT_TYPE}
+        headers = {"Content-Type": OPENMETRICS_TYPE if openmetrics else TEXT_TYPE, **VARY}
         if wants_gzip(request.headers.get("Accept-Encoding", "")) and len(body) > 4096:
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"

@@ -97,7 +97,7 @@ def _write(name, arena, offsets, tail, values, rows, powers, out):
     at = 0
     for row in rows:
         value = values[row]
-        if not np.isfinite(value):
+        if np.isnan(value):
             continue
         for i in range(len(name)):
             out[at] = name[i]
@@ -108,7 +108,14 @@ def _write(name, arena, offsets, tail, values, rows, powers, out):
         for i in range(len(tail)):
             out[at] = tail[i]
             at += 1
-        at = _number(out, at, value, powers)
+        if np.isinf(value):
+            out[at] = 43 if value > 0 else 45  # + or -, then Inf
+            out[at + 1] = 73
+            out[at + 2] = 110
+            out[at + 3] = 102
+            at += 4
+        else:
+            at = _number(out, at, value, powers)
         out[at] = 10
         at += 1
     return at
@@ -124,7 +131,7 @@ class LabelArena:
 
 
 def lines(name: bytes, arena: LabelArena, tail: bytes, values: FloatArray, rows: NDArray[np.int64]) -> bytes:
-    """One line `<name>{<labels><tail> <number>` for each of the rows that has a finite value.
+    """One line `<name>{<labels><tail> <number>` for each of the rows that has a value (not NaN).
 
     `tail` ends the label list, as `,horizon="300"} ` or `} ` do; `values`: (n_rows,).
     """

@@ -28,7 +28,7 @@ class Subscription:
     """A bounded queue of events, read with `async for`."""
 
     def __init__(self, size: int) -> None:
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(size)
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue(size)
         self.dropped = 0
 
     def offer(self, event: Event) -> bool:
@@ -41,9 +41,15 @@ class Subscription:
         self._queue.put_nowait(event)
         return kept
 
+    def end(self) -> None:
+        """Let the reader's loop end."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
     async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self._queue.get()
+        while (event := await self._queue.get()) is not None:
+            yield event
 
 
 class EventBus:
@@ -68,3 +74,8 @@ class EventBus:
         for subscription in self._subscriptions:
             if not subscription.offer(event):
                 self.dropped_total += 1
+
+    def close(self) -> None:
+        """End every subscription: the process stops."""
+        for subscription in self._subscriptions:
+            subscription.end()

@@ -119,6 +119,7 @@ class AlertsLoop:
 
     def _committed(self, episodes: Sequence[Episode]) -> None:
         self._pending.update((episode.key, episode) for episode in episodes)
+        self._bus.publish(Event("alerts.received", self._now(), {"n_alerts": len(episodes)}))
         self._wake.set()
 
     async def _run(self) -> None:

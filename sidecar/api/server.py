@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -34,7 +35,9 @@ def build_app(
     app.on_response_prepare.append(_secure)
     Lifecycle(views, reload, quit_process).add_routes(app.router)
     JsonApi(views).add_routes(app.router)
-    app.router.add_get("/api/v1/stream", EventStream(bus).handle)
+    stream = EventStream(bus)
+    app.router.add_get("/api/v1/stream", stream.handle)
+    app.on_shutdown.append(stream.close)
     page = resources.files("sidecar.api").joinpath("page.html").read_text(encoding="utf-8")
 
     async def index(_: web.Request) -> web.Response:
@@ -161,7 +164,7 @@ class JsonApi:
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", "100")
-    if not text.isdigit() or not 1 <= int(text) <= MAX_LIMIT:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise _BadData(f"limit is {text!r}; write a whole number from 1 to {MAX_LIMIT}")
     return int(text)
 

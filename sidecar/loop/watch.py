@@ -83,12 +83,12 @@ class Watch:
             self._model = await self._learn()
 
     def _restore(self) -> QueryModel | None:
-        from sidecar.engine import snapshot
+        from sidecar.engine.snapshot import load
 
         if not self._path.exists():
             return None
         try:
-            model = snapshot.load(self._path, self.query)
+            model = load(self._path, self.query)
         except ModelError as error:
             self._log.warning("saved model set aside, learning anew", path=str(self._path), err=str(error))
             return None
@@ -236,10 +236,10 @@ class Watch:
         self._metrics.snapshot_time.set(self._now())
 
     def _save(self, model: QueryModel) -> None:
-        from sidecar.engine import snapshot
+        from sidecar.engine.snapshot import save
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        snapshot.save(model, self._path)
+        save(model, self._path)
 
     async def band(self) -> LearnedBand | None:
         """The learned expectation by hour of week, or None before anything was learnt."""

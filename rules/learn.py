@@ -1,0 +1,128 @@
+"""From a learned band to thresholds: the fewest literals that still follow the week.
+
+Pure. A threshold is one number where the band is flat, 24 where days are alike,
+and otherwise follows the 168 hours of the week; neighbouring hours with nearly
+the same bound share a number. Numbers are rounded away from the band's centre.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.config.model import QueryConfig, RulesConfig
+from sidecar.errors import RuleError, RuleReason
+from sidecar.series import FloatArray, LabelSet, LearnedBand
+
+HOURS = 168
+SAME_SHARE = 0.25
+"""Bounds that differ by less than this share of the band's half-width are the same number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Hours [first, end) of a period and the threshold that holds in them."""
+
+    first: int
+    end: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One series' bound: `period` hours (1 constant, 24 a day, 168 a week from Sunday 00:00 UTC)."""
+
+    labels: LabelSet
+    period: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What one query's rules are made of. `left_out` says how many series are not in, and why."""
+
+    query: QueryConfig
+    above: tuple[Threshold, ...]
+    below: tuple[Threshold, ...]
+    n_samples: int
+    left_out: dict[str, int]
+
+
+def learn(band: LearnedBand, query: QueryConfig, config: RulesConfig) -> Thresholds:
+    """Thresholds for a query's series.
+
+    Raises: RuleError (thin evidence) where no series was seen for long enough.
+    """
+    seen_seconds = band.n_samples * query.step
+    known = np.isfinite(band.centre).any(axis=1) & (seen_seconds >= config.min_history)
+    if not known.any():
+        longest = float(seen_seconds.max()) if len(seen_seconds) else 0.0
+        raise RuleError(
+            RuleReason.THIN_EVIDENCE,
+            f"{query.name}: {longest / 3600:.1f} h of samples at most, "
+            f"{config.min_history / 3600:.1f} h are needed",
+        )
+    # Those seen longest are known best; they come first where there are too many.
+    order = [int(row) for row in np.argsort(-band.n_samples, kind="stable") if known[row]]
+    chosen = sorted(order[: config.max_series_per_rule])
+    above: list[Threshold] = []
+    below: list[Threshold] = []
+    for row in chosen:
+        labels = band.labels[row].without("__name__")
+        if query.direction != "below":
+            above.append(_threshold(labels, band.centre[row], band.upper[row], config.margin, sign=1))
+        if query.direction != "above" and np.nanmax(band.lower[row]) > 0:
+            below.append(_threshold(labels, band.centre[row], band.lower[row], config.margin, sign=-1))
+    left_out = {}
+    if not known.all():
+        left_out["history too short"] = int((~known).sum())
+    if len(order) > len(chosen):
+        left_out[f"more than {config.max_series_per_rule} series"] = len(order) - len(chosen)
+    return Thresholds(query, tuple(above), tuple(below), int(band.n_samples[chosen].sum()), left_out)
+
+
+def _threshold(
+    labels: LabelSet, centre: FloatArray, edge: FloatArray, margin: float, *, sign: int
+) -> Threshold:
+    """One series' bound on one side; hours never seen take the loosest bound of those that were."""
+    # Mirrored for the lower side, so that "higher is looser" holds on both.
+    bound = sign * (centre + margin * (edge - centre))
+    half_width = float(np.nanmedian(np.abs(edge - centre)))
+    bound = np.where(np.isfinite(bound), bound, np.nanmax(bound))
+    tolerance = SAME_SHARE * half_width
+    by_day = bound.reshape(7, 24)
+    if np.ptp(bound) <= tolerance:
+        period, values = 1, np.array([bound.max()])
+    elif float(np.ptp(by_day, axis=0).max()) <= 2 * tolerance:
+        period, values = 24, by_day.max(axis=0)
+    else:
+        period, values = HOURS, bound
+    segments = tuple(
+        Segment(first, end, sign * _outward(value, half_width))
+        for first, end, value in _merged(values, tolerance)
+    )
+    return Threshold(labels, period, segments)
+
+
+def _merged(values: FloatArray, tolerance: float) -> list[tuple[int, int, float]]:
+    """Runs of hours whose bounds lie within the tolerance, with the loosest of each run."""
+    runs: list[tuple[int, int, float]] = []
+    first, low, high = 0, float(values[0]), float(values[0])
+    for hour in range(1, len(values)):
+        value = float(values[hour])
+        if max(high, value) - min(low, value) > tolerance:
+            runs.append((first, hour, high))
+            first, low, high = hour, value, value
+        else:
+            low, high = min(low, value), max(high, value)
+    runs.append((first, len(values), high))
+    return runs
+
+
+def _outward(value: float, half_width: float) -> float:
+    """Rounded up to a tenth of the half-width's magnitude: short to read, never tighter than learnt."""
+    grain = half_width if half_width > 0 else abs(value) or 1.0
+    quantum = 10.0 ** (math.floor(math.log10(grain)) - 1)
+    return float(f"{math.ceil(value / quantum - 1e-9) * quantum:.12g}")

@@ -1,0 +1,295 @@
+"""The process: everything built and wired here, by constructor arguments, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+from prometheus_client import Counter, Gauge, Info
+
+from exporters.page import SyntheticPage
+from exporters.scrape import ScrapeEndpoints
+from rules.loop import RuleMetrics, RulesLoop
+from sidecar import __version__
+from sidecar.api.server import build_app
+from sidecar.app_views import AppViews
+from sidecar.config.load import config_hash
+from sidecar.config.model import Config, QueryConfig
+from sidecar.errors import ConfigError, StoreError
+from sidecar.events import Event, EventBus
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.metrics_loop import MetricsLoop
+from sidecar.loop.propose import configs, propose
+from sidecar.loop.watch import Watch
+from sidecar.offload import Offload
+from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.session import PullMetrics
+from sidecar.store.sqlite import SqliteStore
+from sidecar.telemetry import get_logger, new_registry
+from webhooks.pipeline import AlertsLoop
+from webhooks.receiver import Receiver
+
+STOP_SECONDS = 2.0
+"""How long open requests may take to end when the process stops."""
+
+PRUNE_SECONDS = 3600.0
+NEED_RESTART = ("server", "store", "webhook", "export", "log")
+
+
+class Workings:
+    """What a reload replaces: the client and the loops that a configuration describes."""
+
+    def __init__(self, config: Config, sidecar: Sidecar) -> None:
+        self.config = config
+        self._stack = AsyncExitStack()
+        self.clock = SourceClock(sidecar.wall)
+        self.client = PrometheusClient(
+            config.prometheus, metrics=sidecar.pull_metrics, on_server_time=self.clock.observe
+        )
+
+        def make_watch(query: QueryConfig) -> Watch:
+            return Watch(
+                query,
+                source=self.client,
+                sinks=[sidecar.page],
+                bus=sidecar.bus,
+                offload=sidecar.offload,
+                clock=self.clock,
+                metrics=sidecar.loop_metrics,
+                directory=config.store.directory / "models",
+                max_series=config.prometheus.max_series_per_query,
+                now=sidecar.wall,
+            )
+
+        async def find_queries() -> Sequence[QueryConfig]:
+            return configs(await propose(self.client, now=self.clock.now))
+
+        self.metrics_loop = MetricsLoop(
+            config.queries,
+            make_watch=make_watch,
+            propose=find_queries,
+            clock=self.clock,
+            metrics=sidecar.loop_metrics,
+            snapshot_interval_seconds=config.store.snapshot_interval,
+        )
+        self.rules_loop: RulesLoop | None = None
+        if config.rules.directory is not None:
+            self.rules_loop = RulesLoop(
+                config.rules,
+                queries=lambda: self.metrics_loop.queries,
+                bands=self.metrics_loop.bands,
+                server=self.client,
+                store=sidecar.store,
+                bus=sidecar.bus,
+                metrics=sidecar.rule_metrics,
+                now=sidecar.wall,
+            )
+
+    async def start(self) -> None:
+        """Open the client, start the loops."""
+        await self._stack.enter_async_context(self.client)
+        self.metrics_loop.start()
+        if self.rules_loop is not None:
+            self.rules_loop.start()
+
+    async def stop(self) -> None:
+        """Stop the loops, save the models, close the client."""
+        if self.rules_loop is not None:
+            await self.rules_loop.stop()
+        await self.metrics_loop.stop()
+        await self._stack.aclose()
+
+
+class Sidecar:
+    """The process that `pronoia run` is. `load` reads the configuration anew for a reload."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        load: Callable[[], Config],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.wall = wall
+        self.bus = EventBus()
+        self.offload = Offload()
+        self.registry = new_registry()
+        self.loop_metrics = LoopMetrics(self.registry)
+        self.pull_metrics = PullMetrics(self.registry)
+        self.rule_metrics = RuleMetrics(self.registry)
+        self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
+        self.store: SqliteStore
+        self.alerts: AlertsLoop
+        self.workings: Workings
+        self.started_seconds = wall()
+        self._load = load
+        self._log = get_logger("app")
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        Info("pronoia_build", "The running version.", registry=self.registry).info({"version": __version__})
+        self._reload_ok = Gauge(
+            "pronoia_config_last_reload_successful",
+            "1 if the last reading of the configuration succeeded.",
+            registry=self.registry,
+        )
+        self._reload_time = Gauge(
+            "pronoia_config_last_reload_success_timestamp_seconds",
+            "Time of the last successful reading of the configuration.",
+            registry=self.registry,
+        )
+        self._pruned = Counter(
+            "pronoia_store_pruned_rows_total",
+            "Rows deleted because they outlived their retention.",
+            ["table"],
+            registry=self.registry,
+        )
+        Gauge(
+            "pronoia_events_dropped",
+            "Events that slow readers of the live stream lost since the start.",
+            registry=self.registry,
+        ).set_function(lambda: float(self.bus.dropped_total))
+
+    async def run(self) -> int:
+        """Serve until told to stop; the process' exit code."""
+        try:
+            self.store = await SqliteStore.open(self.config.store, registry=self.registry)
+            self.alerts = AlertsLoop(
+                self.store,
+                bus=self.bus,
+                config=self.config.webhook,
+                registry=self.registry,
+                now=self.wall,
+            )
+            await self.alerts.open()
+        except StoreError as error:
+            self._log.error("the database cannot be used; see pronoia db status", err=str(error))
+            return 1
+        runner = web.AppRunner(
+            self._build_app(), access_log=None, shutdown_timeout=STOP_SECONDS, handler_cancellation=False
+        )
+        await runner.setup()
+        host, _, port = self.config.server.listen.rpartition(":")
+        try:
+            await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        except OSError as error:
+            self._log.error(
+                "cannot listen; is another pronoia running? name another address with --listen",
+                listen=self.config.server.listen,
+                err=error.strerror or str(error),
+            )
+            await runner.cleanup()
+            await self.alerts.stop()
+            await self.store.close()
+            self.offload.close()
+            return 1
+        self.workings = Workings(self.config, self)
+        await self.workings.start()
+        self._note_reload(ok=True)
+        self._listen_to_signals()
+        self._log.info(
+            "serving",
+            listen=self.config.server.listen,
+            version=__version__,
+            prometheus=self.config.prometheus.url,
+            config_hash=config_hash(self.config),
+        )
+        pruning = asyncio.create_task(self._prune_for_ever(), name="prune")
+        await self._stop.wait()
+        self._log.info("stopping")
+        pruning.cancel()
+        await runner.cleanup()  # No more requests; those under way get their answer.
+        await self.alerts.stop()
+        await self.workings.stop()
+        await self.store.close()
+        self.offload.close()
+        return 0
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stop.set()
+
+    async def reload(self) -> None:
+        """Read the configuration and run with it.
+
+        Raises: ConfigError, and then the old one runs on.
+        """
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(self._load)
+            except ConfigError as error:
+                self._note_reload(ok=False)
+                self._log.error("configuration not usable, keeping the old one", err=str(error))
+                raise
+            for section in NEED_RESTART:
+                if getattr(config, section) != getattr(self.config, section):
+                    self._log.warning("this section takes effect at the next start", section=section)
+            kept = {query.name for query in config.queries}
+            old = self.workings
+            await old.stop()
+            for watch in old.metrics_loop.watches:
+                if config.queries and watch.query.name not in kept:
+                    watch.retire()
+            self.config = config
+            self.workings = Workings(config, self)
+            await self.workings.start()
+            self._note_reload(ok=True)
+            self._log.info("configuration reloaded", config_hash=config_hash(config))
+            self.bus.publish(Event("config.reloaded", self.wall(), {"config_hash": config_hash(config)}))
+
+    def _build_app(self) -> web.Application:
+        app = build_app(
+            views=AppViews(self),
+            bus=self.bus,
+            reload=self.reload,
+            quit_process=self.stop,
+            max_body_bytes=self.config.webhook.max_body_bytes,
+        )
+        ScrapeEndpoints(self.page, self.registry).add_routes(app.router)
+        Receiver(self.alerts.intake, self.config.webhook, registry=self.registry, now=self.wall).add_routes(
+            app.router
+        )
+
+        async def end_streams(_: web.Application) -> None:
+            self.bus.close()
+
+        app.on_shutdown.append(end_streams)
+        return app
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except ConfigError:
+                return  # Logged and counted where it was found.
+
+        def on_hangup() -> None:
+            task = asyncio.create_task(reload())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+
+    def _note_reload(self, *, ok: bool) -> None:
+        self._reload_ok.set(float(ok))
+        if ok:
+            self._reload_time.set(self.wall())
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_SECONDS)
+            try:
+                for table, n in (await self.store.prune(now_ns=int(self.wall() * 1e9))).items():
+                    self._pruned.labels(table).inc(n)
+            except StoreError as error:
+                self._log.warning("old rows not deleted, will try again", err=str(error))
