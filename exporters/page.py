@@ -38,7 +38,7 @@ class ExportMetrics:
         )
         self.dropped = Gauge(
             "pronoia_export_dropped_series",
-            "Source series of a query that are left off the page: beyond export.max_series, or equal in labels.",
+            "Source series of a query left off the page: beyond export.max_series, or with equal labels.",
             ["query"],
             registry=registry,
         )

@@ -21,15 +21,23 @@ class Views(Protocol):
     """Everything that the JSON API shows."""
 
     def status(self) -> Mapping[str, Any]:
-        """Version, uptime, configuration hash, addresses of the neighbours."""
+        """`version`, `uptime_seconds`, `config_hash`, addresses of the neighbours."""
         ...
 
     def queries(self) -> Sequence[Mapping[str, Any]]:
-        """One entry a watched query."""
+        """One entry a watched query.
+
+        The page reads `name`, `expr`, `n_series`, `n_warming_up`, `n_anomalous`,
+        `last_evaluation_ms` and, where the last pull failed, `error`.
+        """
         ...
 
     def series(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
-        """Newest judgement of each series, the most anomalous first; KeyError for an unknown query."""
+        """Newest judgement of each series, the most anomalous first; KeyError for an unknown query.
+
+        Each with `query`, `labels`, `timestamp_ms`, `actual`, `expected`, `lower`,
+        `upper`, `score`, `direction`, `confidence`; None where not known.
+        """
         ...
 
     async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
