@@ -24,9 +24,18 @@ def _evaluation(labels: tuple[LabelSet, ...], seed: int) -> Evaluation:
     actual, expected, lower, upper = rng.lognormal(3, 4, (4, len(labels)))
     nothing = np.full(len(labels), np.nan)
     return Evaluation(
-        "bench", "default", seed, labels, actual, expected, lower, upper,
-        nothing, np.zeros(len(labels), dtype=np.int8), nothing,
-    )  # fmt: skip
+        "bench",
+        "default",
+        seed,
+        labels,
+        actual,
+        expected,
+        lower,
+        upper,
+        nothing,
+        np.zeros(len(labels), dtype=np.int8),
+        nothing,
+    )
 
 
 class _Theirs:
@@ -39,8 +48,11 @@ class _Theirs:
         found = self._evaluation
         names = [*(name for name, _ in found.labels[0].pairs if name != "__name__"), "query"]
         texts = [[one[name] for name in names[:-1]] + ["bench"] for one in found.labels]
-        columns = zip(("", "_expected", "_lower", "_upper"),
-                      (found.actual, found.expected, found.lower, found.upper), strict=True)  # fmt: skip
+        columns = zip(
+            ("", "_expected", "_lower", "_upper"),
+            (found.actual, found.expected, found.lower, found.upper),
+            strict=True,
+        )
         for name, values in columns:
             family = GaugeMetricFamily(f"theirs{name}", "The same.", labels=names)
             for text, value in zip(texts, values.tolist(), strict=True):
@@ -66,7 +78,7 @@ def run(quick: bool = False) -> list[Row]:
                     "job": "shop",
                     "pod": f"shop-7d9f8c6b5-{i:06d}",
                 }
-            )  # fmt: skip
+            )
             for i in range(n_series)
         )
         page = SyntheticPage(max_series=1_000_000, registry=CollectorRegistry(auto_describe=True))
@@ -86,7 +98,7 @@ def run(quick: bool = False) -> list[Row]:
         theirs = _seconds(lambda registry=registry: generate_latest(registry))
         rows.append(
             Row(
-                f"/synthetic, {n_series:,} series × 4 ({len(body) / 1e6:.1f} MB; new label set {first:.3f} s)",
+                f"/synthetic, {n_series:,} series × 4 ({len(body) / 1e6:.1f} MB; new labels {first:.3f} s)",
                 f"{steady:.4f} s",
                 f"{theirs:.4f} s",
                 theirs / steady,
@@ -105,7 +117,7 @@ def run(quick: bool = False) -> list[Row]:
                 None,
                 "",
                 True,
-            )  # fmt: skip
+            )
         )
     return rows
 

@@ -106,7 +106,7 @@ def test_prometheus_reads_both_pages(served: Served, tmp_path: Path, keep: Calla
     assert values('pronoia_forecast_upper{horizon="5m"}') == {"10.0.0.1:80": 3.25, 'odd "\\\nü': 9.0}
     # The families join one to one, as a rule over live thresholds needs it.
     assert values("pronoia_actual > bool pronoia_expected_upper") == {"10.0.0.1:80": 0.0, 'odd "\\\nü': 0.0}
-    wait_until(lambda: prometheus.query("pronoia_export_series == 17"), what="self-metrics")
+    wait_until(lambda: prometheus.query("pronoia_export_series == 15"), what="self-metrics")
 
     served.page.publish(evaluation(2.5, np.nan))
     # Far sooner than the five minutes of lookback: the scrape that misses a series marks it stale.
