@@ -28,7 +28,7 @@ class Views(Protocol):
         """One entry a watched query.
 
         The page reads `name`, `expr`, `n_series`, `n_warming_up`, `n_anomalous`,
-        `last_evaluation_ms` and, where the last pull failed, `error`.
+        `timestamp_ms` and, where the last pull failed, `error`.
         """
         ...
 
@@ -36,7 +36,7 @@ class Views(Protocol):
         """Newest judgement of each series, the most anomalous first; KeyError for an unknown query.
 
         Each with `query`, `labels`, `timestamp_ms`, `actual`, `expected`, `lower`,
-        `upper`, `score`, `direction`, `confidence`; None where not known.
+        `upper`, `score`, `direction`, `confidence`, `forecasts`; None where not known.
         """
         ...
 
