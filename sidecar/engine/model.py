@@ -105,7 +105,7 @@ class QueryModel:
             negative = np.logical_or.accumulate(
                 np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
             )
-            yhat[:, where] = statistic.yhat
+            yhat[:, where] = self._possible(statistic.yhat, negative[:, :-1])
             lower[:, where], upper[:, where] = self._band(statistic, q, negative[:, :-1])
             score[:, where], direction[:, where] = self._judge(
                 part.values, statistic, q, lower[:, where], upper[:, where]
@@ -163,7 +163,7 @@ class QueryModel:
             self.query.name,
             self.query.expr,
             labels,
-            yhat[alive],
+            self._possible(yhat, self.ever_negative[:, None])[alive],
             lower[alive],
             upper[alive],
             self.seen_points[alive],
@@ -216,6 +216,15 @@ class QueryModel:
         elif self.query.direction == "below":
             upper = np.full_like(upper, np.nan)
         return lower, upper
+
+    def _possible(self, yhat: FloatArray, negative: np.ndarray) -> FloatArray:
+        """The centre as a value that the series can have: bounds of the query, and of its own past."""
+        centre = np.where(~negative & (yhat < 0), 0.0, yhat)
+        if self.query.lower_bound is not None:
+            centre = np.maximum(centre, self.query.lower_bound)
+        if self.query.upper_bound is not None:
+            centre = np.minimum(centre, self.query.upper_bound)
+        return centre
 
     def _judge(
         self,

@@ -132,6 +132,11 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
             fast = 4.0 if shifted else 1.0
             s[row, FLAT] += _rate(dt * fast, FLAT_SECONDS, samples) * min(max(e, -reach), reach)
             hours = dt / 3600.0
+            seen = y if shifted else centre + min(max(error, -reach), reach)
+            # Profiles learn what the hour itself is like, the level what is left over: if both
+            # chased the same error, the level would hide a profile that zigzags from hour to hour.
+            d, _ = read(day, day_mass, row, now, HOURS_OF_DAY)
+            w, _ = read(week, week_mass, row, now, HOURS_OF_WEEK)
             if np.isfinite(daily):
                 e = y - daily
                 s[row, LOSS_DAY] += loss_rate * (min(abs(e), cap) - s[row, LOSS_DAY])
@@ -139,12 +144,6 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
                 s[row, DAY_LEVEL] += dt * fast / (LEVEL_SECONDS + dt * fast) * e
             else:
                 s[row, LOSS_DAY] = s[row, LOSS_FLAT]
-                e = y - flat
-                e = min(max(e, -reach), reach)
-            value_seen = y if shifted else centre + min(max(error, -reach), reach)
-            learn(
-                day, day_mass, row, now, HOURS_OF_DAY, value_seen, 0.0 if not np.isfinite(daily) else e, hours
-            )
             if np.isfinite(weekly):
                 e = y - weekly
                 s[row, LOSS_WEEK] += loss_rate * (min(abs(e), cap) - s[row, LOSS_WEEK])
@@ -152,16 +151,8 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
                 s[row, WEEK_LEVEL] += dt * fast / (LEVEL_SECONDS + dt * fast) * e
             else:
                 s[row, LOSS_WEEK] = s[row, LOSS_DAY] * 1.1
-            learn(
-                week,
-                week_mass,
-                row,
-                now,
-                HOURS_OF_WEEK,
-                value_seen,
-                0.0 if not np.isfinite(weekly) else e,
-                hours,
-            )
+            learn(day, day_mass, row, now, HOURS_OF_DAY, seen, seen - d, hours)
+            learn(week, week_mass, row, now, HOURS_OF_WEEK, seen, seen - w, hours)
 
             # The scale, on the side that was seen. The first few distances on a side teach
             # in full (a series that was constant must learn its first jumps), young rows
@@ -234,7 +225,7 @@ def _expect(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, y
 
 
 class SeasonalDetector(RowArrays):
-    """The detector `seasonal`; see the module's docstring. State about 1.7 KB a series."""
+    """The detector `seasonal`; see the module's docstring. State 1,952 bytes a series."""
 
     def __init__(self) -> None:
         super().__init__(
