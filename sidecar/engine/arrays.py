@@ -17,17 +17,26 @@ class RowArrays:
     def __init__(self, layout: dict[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
         self._layout = layout
         self.n_rows = 0
+        self._room: dict[str, NDArray[Any]] = {}
         self.arrays: dict[str, NDArray[Any]] = {
             name: np.zeros((0, *shape), dtype=dtype) for name, (shape, dtype) in layout.items()
         }
 
     def resize(self, n_rows: int) -> None:
-        """Make room for so many rows; what was learnt of the others stays."""
+        """Make room for so many rows; what was learnt of the others stays. Rows are never taken away.
+
+        Room grows by a quarter, so that a trickle of new series does not copy all state each time.
+        """
+        if n_rows <= self.n_rows:
+            return
         for name, (shape, dtype) in self._layout.items():
-            grown = np.zeros((n_rows, *shape), dtype=dtype)
-            kept = min(n_rows, self.n_rows)
-            grown[:kept] = self.arrays[name][:kept]
-            self.arrays[name] = grown
+            if len(self._room.get(name, ())) < n_rows:
+                # A first fill is exact: most queries know all of their series from the start.
+                capacity = n_rows if self.n_rows == 0 else max(n_rows, self.n_rows + self.n_rows // 4)
+                room = np.zeros((capacity, *shape), dtype=dtype)
+                room[: self.n_rows] = self.arrays[name]
+                self._room[name] = room
+            self.arrays[name] = self._room[name][:n_rows]
         self.n_rows = n_rows
 
     def reset(self, rows: RowArray) -> None:
@@ -53,6 +62,7 @@ class RowArrays:
             if state[name].shape[1:] != shape:
                 raise ModelError(f"state {name!r} has shape {state[name].shape[1:]}, needed is {shape}")
             self.arrays[name] = np.array(state[name], dtype=dtype)
+        self._room = dict(self.arrays)
         self.n_rows = sizes.pop()
         return self
 

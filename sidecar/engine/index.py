@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
 from sidecar.series import LabelSet, RowArray, SeriesBatch
@@ -50,7 +52,7 @@ class SeriesIndex:
             for row in gone.tolist():
                 del self._rows[labels[row]]
                 labels[row] = GONE
-                self._free.append(row)
+                heapq.heappush(self._free, row)
             self.labels = tuple(labels)
             self.last_seen_ms[gone] = 0
             self._last_batch = None
@@ -80,7 +82,7 @@ class SeriesIndex:
             if label_set in self._rows:
                 continue
             if self._free:
-                row = self._free.pop()
+                row = heapq.heappop(self._free)  # The lowest, so that a restored index chooses alike.
                 labels[row] = label_set
             else:
                 row = len(labels)

@@ -37,6 +37,8 @@ class Detector(Protocol):
     are never changed.
     """
 
+    n_rows: int
+
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; new ones have seen nothing."""
         ...
@@ -68,6 +70,7 @@ class Detector(Protocol):
 class Forecaster(Protocol):
     """Says what comes, at each of its horizons, with an interval that it corrects by its own errors."""
 
+    n_rows: int
     horizons_seconds: tuple[float, ...]
 
     def resize(self, n_rows: int) -> None:

@@ -89,8 +89,8 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         header = json.loads(arrays.pop("header").tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
-    if header.get("format") != FORMAT:
-        raise ModelError(f"{path}: format {header.get('format')!r}, this version reads {FORMAT}")
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
     if header.get("meaning") != meaning(query):
         raise ModelError(f"{path}: was learnt with another expression or step of query {query.name!r}")
     try:
@@ -108,8 +108,11 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         model.calibrator.pool = arrays["pool"]
         model.last_timestamp_ms = header["last_timestamp_ms"]
         model.counts = Counts()
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: incomplete: {error}") from error
-    if {len(labels), len(model.seen_points), model.calibrator.n_rows} != {len(labels)}:
+    rows = {len(model.index.last_seen_ms), len(model.seen_points), len(model.ever_negative)}
+    rows |= {getattr(model, part).n_rows for part in PARTS}
+    # Compiled loops do not check bounds: a part with fewer rows would read foreign memory.
+    if rows != {len(labels)}:
         raise ModelError(f"{path}: labels and arrays differ in rows")
     return model

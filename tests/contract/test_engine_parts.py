@@ -81,9 +81,7 @@ class TestDetector:
         parts = make_detector(name, QUERY)
         parts.resize(len(values))
         cuts = [0, 1, 2, 300, 301, 640, 900]
-        pieces = [
-            parts.update(batch(values[:, a:b], first=a)).value for a, b in itertools.pairwise(cuts)
-        ]
+        pieces = [parts.update(batch(values[:, a:b], first=a)).value for a, b in itertools.pairwise(cuts)]
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1), at_once)
 
     def test_restored_it_goes_on_as_if_nothing_happened(self, name: str) -> None:

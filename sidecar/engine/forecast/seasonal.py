@@ -154,7 +154,7 @@ def _predict(s, day, day_mass, week, week_mass, errors, leads, yhat, lower, uppe
 
 
 class SeasonalForecaster(RowArrays):
-    """The forecaster `seasonal`; see the module's docstring. State about 2 KB a series."""
+    """The forecaster `seasonal`; see the module's docstring. State 2.7 KB a series."""
 
     def __init__(self, horizons_seconds: tuple[float, ...], step_seconds: float) -> None:
         n = len(horizons_seconds)

@@ -61,7 +61,14 @@ def noise(kind: str, shape: tuple[int, int]) -> FloatArray:
     "kind", ["gaussian", "heavy tail", "ar1", "counts", "seasonal variance", "quantised", "mostly zero"]
 )
 def test_false_alarms_stay_near_the_budget(kind: str) -> None:
-    """One a series and month is allowed; the spine holds a factor of 5, the next issue asks for 2."""
+    """One a series and month is allowed; this guards only against far more than that.
+
+    Measured over six seeds, alarms a series and month: gaussian 0.65, heavy tail 2.7,
+    ar1 3.9, counts 1.2, seasonal variance 0.5, quantised 0.14,
+    mostly zero 0.6. So the bound is not a factor that holds both ways: the quantised are
+    judged seven times too strictly, and ar1 at this seed is at 4.6 (6.1 flagged points), for
+    which the bound was raised from 4 to 5. A factor of 2 either way is the next issue's work.
+    """
     values = noise(kind, (50, 12 * DAY))
     _, _, score = QueryModel(QUERY).score(batch(values))
     flagged = np.nan_to_num(score.anomaly_score[:, 2 * DAY :]) > 1
@@ -235,3 +242,41 @@ def test_a_model_of_another_expression_is_refused_and_of_another_severity_is_not
         snapshot.load(tmp_path / "q.model", QUERY.model_copy(update={"severity": "page"})).query.severity
         == "page"
     )
+
+
+@pytest.mark.parametrize(
+    "part", ["detector.scalars", "calibrator.tail", "forecaster.scalars", "last_seen_ms"]
+)
+def test_a_file_whose_parts_differ_in_rows_is_refused(tmp_path: Path, part: str) -> None:
+    model = QueryModel(QUERY)
+    model.score(batch(seasonal(4, 1)))
+    path = tmp_path / "q.model"
+    snapshot.save(model, path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    prefix = part.split(".")[0]
+    for name in arrays:
+        if name.startswith(prefix):
+            arrays[name] = arrays[name][:3]
+    with path.open("wb") as raw:
+        np.savez(raw, **arrays)
+    with pytest.raises(ModelError, match=r"q\.model"):
+        snapshot.load(path, QUERY)
+
+
+def test_series_that_arrive_one_by_one_learn_as_if_there_from_the_start() -> None:
+    values = seasonal(9, 1)
+    names = labels(9)
+    growing = QueryModel(QUERY)
+    for n in range(1, 10):
+        growing.score(batch(values[:n, (n - 1) * 100 : n * 100], first=(n - 1) * 100, names=names[:n]))
+    whole = QueryModel(QUERY)
+    present = values[:, :900].copy()
+    for row in range(9):
+        present[row, : row * 100] = np.nan
+    whole.score(batch(present))
+    one, two = (m.update(batch(values[:, 900:901], first=900)) for m in (growing, whole))
+    assert one is not None
+    assert two is not None
+    np.testing.assert_array_equal(one.expected, two.expected)
+    np.testing.assert_array_equal(one.anomaly_score, two.anomaly_score)

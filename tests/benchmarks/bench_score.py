@@ -1,0 +1,163 @@
+"""What judging and learning one column costs, beside an object for each series."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine import snapshot
+from sidecar.engine.model import QueryModel
+from sidecar.series import LabelSet, SeriesBatch
+from tests.benchmarks.table import Row, show
+
+STEP = 60
+START_MS = 1_790_000_040_000
+QUERY = QueryConfig(name="bench", expr="up", step=STEP)
+BUDGET_MICROSECONDS = 1.0
+BUDGET_STATE_BYTES = 3072
+BUDGET_FIT_SECONDS = 3.0
+BUDGET_SAVE_SECONDS = 5.0
+WARM_COLUMNS = 25  # Past the warm-up of the detector, so that all of its work is done.
+
+
+class PlainSeries:
+    """Exponential mean and variance of one series, as object-per-series libraries keep them."""
+
+    __slots__ = ("mean", "variance")
+
+    def __init__(self) -> None:
+        self.mean, self.variance = 0.0, 1.0
+
+    def update(self, value: float) -> float:
+        """The distance from the mean in deviations, and then the learning."""
+        off = value - self.mean
+        score = abs(off) / math.sqrt(self.variance + 1e-12)
+        self.mean += 0.05 * off
+        self.variance += 0.05 * (off * off - self.variance)
+        return score
+
+
+def _columns(n_series: int, n_steps: int) -> list[SeriesBatch]:
+    rng = np.random.default_rng(5)
+    labels = tuple(LabelSet({"instance": str(i)}) for i in range(n_series))
+    times = START_MS + np.arange(n_steps, dtype=np.int64) * STEP * 1000
+    return [
+        SeriesBatch("bench", labels, times[t : t + 1], rng.normal(50, 2, (n_series, 1)))
+        for t in range(n_steps)
+    ]
+
+
+def _ours(n_series: int, repeats: int) -> tuple[float, QueryModel]:
+    """Seconds a column (median) of score, calibration and all forecasts; and the model."""
+    model = QueryModel(QUERY)
+    columns = _columns(n_series, WARM_COLUMNS + repeats)
+    for column in columns[:WARM_COLUMNS]:
+        model.update(column)
+    taken = []
+    for column in columns[WARM_COLUMNS:]:
+        begun = time.perf_counter()
+        model.update(column)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken), model
+
+
+def _plain(n_series: int, repeats: int) -> float:
+    series = [PlainSeries() for _ in range(n_series)]
+    taken = []
+    for column in _columns(n_series, repeats):
+        values = column.values[:, 0].tolist()
+        begun = time.perf_counter()
+        for one, value in zip(series, values, strict=True):
+            one.update(value)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def _state_bytes(model: QueryModel) -> int:
+    parts = (model.detector, model.calibrator, model.forecaster)
+    return sum(array.nbytes for part in parts for array in part.state().values())
+
+
+def _fit_row(n_series: int, days: int) -> Row:
+    n_steps = days * 86400 // STEP
+    values = np.random.default_rng(6).normal(50, 2, (n_series, n_steps))
+    labels = tuple(LabelSet({"instance": str(i)}) for i in range(n_series))
+    history = SeriesBatch(
+        "bench", labels, START_MS + np.arange(n_steps, dtype=np.int64) * STEP * 1000, values
+    )
+    model = QueryModel(QUERY)
+    begun = time.perf_counter()
+    model.fit(history)
+    seconds = time.perf_counter() - begun
+    return Row(
+        f"learn {n_series} series × {days} days at 1 min",
+        f"{seconds:.2f} s",
+        "",
+        None,
+        f"≤ {BUDGET_FIT_SECONDS:.0f} s",
+        seconds <= BUDGET_FIT_SECONDS,
+    )
+
+
+def _snapshot_rows(model: QueryModel, n_series: int) -> list[Row]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "bench.model"
+        begun = time.perf_counter()
+        snapshot.save(model, path)
+        saved = time.perf_counter() - begun
+        begun = time.perf_counter()
+        snapshot.load(path, QUERY)
+        loaded = time.perf_counter() - begun
+    budget = f"≤ {BUDGET_SAVE_SECONDS:.0f} s"
+    return [
+        Row(f"save {n_series} series", f"{saved:.2f} s", "", None, budget, saved <= BUDGET_SAVE_SECONDS),
+        Row(f"load {n_series} series", f"{loaded:.2f} s", "", None, budget, loaded <= BUDGET_SAVE_SECONDS),
+    ]
+
+
+def run(quick: bool = False) -> list[Row]:
+    """Cost a series and point, state a series, learning from history, saving; seconds on one core."""
+    _ours(10, 1)  # Compiled code is loaded, or made, outside the measurement.
+    rows: list[Row] = []
+    repeats = 5 if quick else 25
+    for n_series in (1_000, 10_000) if quick else (1_000, 10_000, 100_000):
+        ours, model = _ours(n_series, repeats)
+        plain = _plain(n_series, min(repeats, 5))
+        cost = ours / n_series * 1e6
+        rows.append(
+            Row(
+                f"score, calibrate, forecast {n_series} series",
+                f"{cost:.2f} µs a point",
+                f"{plain / n_series * 1e6:.2f} µs (mean and variance only, plain objects)",
+                plain / ours,
+                f"≤ {BUDGET_MICROSECONDS:.0f} µs",
+                cost <= BUDGET_MICROSECONDS,
+            )
+        )
+    state = _state_bytes(model) / n_series
+    rows.append(
+        Row(
+            "state a series, five horizons",
+            f"{state:.0f} bytes",
+            "",
+            None,
+            f"≤ {BUDGET_STATE_BYTES} bytes",
+            state <= BUDGET_STATE_BYTES,
+        )
+    )
+    rows.extend(_snapshot_rows(model, n_series))
+    del model
+    gc.collect()
+    rows.append(_fit_row(50, 2 if quick else 14))
+    return rows
+
+
+if __name__ == "__main__":
+    show("score", run())
