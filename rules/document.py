@@ -62,7 +62,7 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
     )
     for reason, count in sorted(thresholds.left_out.items()):
         header += f"# left out: {count} series, {reason}\n"
-    text = header + yaml.dump(document, Dumper=_Readable, sort_keys=False, width=100, allow_unicode=True)
+    text = header + yaml.dump(document, Dumper=_Readable, sort_keys=False, width=100)
     return RuleFile(group, f"{group}.rules.yaml", revision, text)
 
 
@@ -108,12 +108,16 @@ def _alert(thresholds: Thresholds, side: str, revision: str) -> dict[str, Any]:
         f'max by ({on}) ({live}{{query="{query.name}"}})\n'
         f'  or max by ({on}) ({literal}{{query="{query.name}"}})'
     )
+    taken = {name for threshold in members for name in threshold.labels}
+    labels = {"severity": query.severity, "query": query.name, "generator": "pronoia"}
     where = ", ".join(f"{name} {{{{ $labels.{name} }}}}" for name in on.split(", ") if name)
     return {
         "alert": f"{camel(query.name)}{side.capitalize()}Expected",
-        "expr": f"({query.expr})\n{operator} on ({on}) (\n  {bound}\n)",
+        # group_left: a label that the series gain after learning must not break the alert.
+        "expr": f"({query.expr})\n{operator} on ({on}) group_left () (\n  {bound}\n)",
         "for": format_duration(query.rule_for),
-        "labels": {"severity": query.severity, "query": query.name, "generator": "pronoia"},
+        # A series' own label of that name stays: overwriting it would merge different alerts.
+        "labels": {name: value for name, value in labels.items() if name not in taken},
         "annotations": {
             "summary": f"{query.name} is {side} what is expected" + (f" ({where})" if where else ""),
             "description": f"Now {{{{ $value | humanize }}}}. "

@@ -21,6 +21,10 @@ SAME_SHARE = 0.25
 """Bounds that differ by less than this share of the band's half-width are the same number."""
 
 
+MAX_SEGMENTS = 36
+"""More numbers than this are coarsened: nobody reads them, and Prometheus evaluates each one each time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Hours [first, end) of a period and the threshold that holds in them."""
@@ -37,6 +41,14 @@ class Threshold:
     labels: LabelSet
     period: int
     segments: tuple[Segment, ...]
+    half_width: float = 0.0
+
+    def by_hour(self) -> list[float]:
+        """The bound in each of the week's 168 hours."""
+        return [
+            next(s.value for s in self.segments if s.first <= hour % self.period < s.end)
+            for hour in range(HOURS)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +61,39 @@ class Thresholds:
     n_samples: int
     left_out: dict[str, int]
 
+    def bounds(self) -> dict[str, list[float]]:
+        """Every series' bounds by hour of week, by side and selector: what a revision is remembered by."""
+        return {
+            f"{side} {threshold.labels.selector()}": threshold.by_hour()
+            for side, members in (("above", self.above), ("below", self.below))
+            for threshold in members
+        }
+
+    def like(self, bounds: object) -> bool:
+        """True where an earlier revision's bounds differ by so little that a new one is not worth it."""
+        if not isinstance(bounds, dict):
+            return False
+        ours = self.bounds()
+        if set(ours) != set(bounds):
+            return False
+        widths = [threshold.half_width for threshold in (*self.above, *self.below)]
+        return all(
+            np.abs(np.array(ours[name]) - np.array(bounds[name])).max() <= SAME_SHARE * width
+            for name, width in zip(ours, widths, strict=True)
+        )
+
 
 def learn(band: LearnedBand, query: QueryConfig, config: RulesConfig) -> Thresholds:
     """Thresholds for a query's series.
 
-    Raises: RuleError (thin evidence) where no series was seen for long enough.
+    Raises: RuleError: thin evidence where no series was seen for long enough, not
+    applicable where the series' labels or values allow no rule.
     """
+    _refuse_labels(band, query)
     seen_seconds = band.n_samples * query.step
-    known = np.isfinite(band.centre).any(axis=1) & (seen_seconds >= config.min_history)
+    known = seen_seconds >= config.min_history
+    for array in (band.centre, band.upper if query.direction != "below" else band.lower):
+        known &= np.isfinite(array).any(axis=1) & ~np.isinf(array).any(axis=1)
     if not known.any():
         longest = float(seen_seconds.max()) if len(seen_seconds) else 0.0
         raise RuleError(
@@ -73,14 +110,36 @@ def learn(band: LearnedBand, query: QueryConfig, config: RulesConfig) -> Thresho
         labels = band.labels[row].without("__name__")
         if query.direction != "below":
             above.append(_threshold(labels, band.centre[row], band.upper[row], config.margin, sign=1))
-        if query.direction != "above" and np.nanmax(band.lower[row]) > 0:
+        # A bound of exactly 0 belongs to a series that is never negative: nothing can be below it.
+        if query.direction != "above" and (np.nan_to_num(band.lower[row]) != 0).any():
             below.append(_threshold(labels, band.centre[row], band.lower[row], config.margin, sign=-1))
+    if not above and not below:
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE,
+            f"{query.name}: direction is {query.direction}, and nothing can be below a lower bound of 0",
+        )
     left_out = {}
     if not known.all():
         left_out["history too short"] = int((~known).sum())
     if len(order) > len(chosen):
         left_out[f"more than {config.max_series_per_rule} series"] = len(order) - len(chosen)
     return Thresholds(query, tuple(above), tuple(below), int(band.n_samples[chosen].sum()), left_out)
+
+
+def _refuse_labels(band: LearnedBand, query: QueryConfig) -> None:
+    plain = [labels.without("__name__") for labels in band.labels]
+    for name in ("query", "horizon"):
+        if any(name in labels for labels in plain):
+            raise RuleError(
+                RuleReason.NOT_APPLICABLE,
+                f"{query.name}: its series carry the label {name!r}, which pronoia's own series use; "
+                "rename it in the expression with label_replace, or aggregate it away",
+            )
+    if len(set(plain)) < len(plain):
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE,
+            f"{query.name}: several metrics with equal labels; watch one metric in each query",
+        )
 
 
 def _threshold(
@@ -99,11 +158,12 @@ def _threshold(
         period, values = 24, by_day.max(axis=0)
     else:
         period, values = HOURS, bound
-    segments = tuple(
-        Segment(first, end, sign * _outward(value, half_width))
-        for first, end, value in _merged(values, tolerance)
-    )
-    return Threshold(labels, period, segments)
+    runs = _merged(values, tolerance)
+    while len(runs) > MAX_SEGMENTS:
+        tolerance *= 1.3
+        runs = _merged(values, tolerance)
+    segments = tuple(Segment(first, end, sign * _outward(value, half_width)) for first, end, value in runs)
+    return Threshold(labels, period, segments, half_width)
 
 
 def _merged(values: FloatArray, tolerance: float) -> list[tuple[int, int, float]]:

@@ -25,6 +25,7 @@ from sidecar.telemetry import get_logger
 
 WATCH_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 2.0
+FINE = ("ok", "unchanged", RuleReason.THIN_EVIDENCE.value, RuleReason.NOT_APPLICABLE.value)
 
 
 class RuleMetrics:
@@ -109,6 +110,8 @@ class RulesLoop:
         """Learn and publish every query's rules; one query's failure does not touch the others."""
         async with self._lock:
             queries = {query.name: query for query in self._queries() if query.rule}
+            if self._queries():
+                await self._retire_all_but(queries)
             outcomes: list[Outcome] = []
             for band in await self._bands():
                 query = queries.get(band.query)
@@ -118,8 +121,13 @@ class RulesLoop:
                     outcomes.append(await self._one(band, query))
                 except RuleError as error:
                     outcomes.append(self._failed(query.name, error))
+                except (ValueError, ArithmeticError) as error:
+                    # A band that nobody foresaw must not cost the other queries their rules.
+                    self._log.exception("no rule from this band", query=query.name)
+                    odd = RuleError(RuleReason.NOT_APPLICABLE, f"{query.name}: {error!r}")
+                    outcomes.append(self._failed(query.name, odd))
             self._metrics.live.set(sum(o.result in ("ok", "unchanged") for o in outcomes))
-            if outcomes and all(o.result in ("ok", "unchanged", "thin_evidence") for o in outcomes):
+            if outcomes and all(o.result in FINE for o in outcomes):
                 self._metrics.last_success.set(self._now())
                 self.last_error = None
             return outcomes
@@ -131,6 +139,7 @@ class RulesLoop:
 
     async def recover(self) -> None:
         """After a crash between writing and verifying: what is on disk without being live is undone."""
+        await self.publisher.sweep()
         for group, live in (await self._live()).items():
             file_name = f"{group}.rules.yaml"
             on_disk = await self.publisher.read(file_name)
@@ -164,7 +173,7 @@ class RulesLoop:
                 if time.monotonic() >= due:
                     outcomes = await self.run_once()
                     if outcomes:
-                        failed = any(o.result not in ("ok", "unchanged", "thin_evidence") for o in outcomes)
+                        failed = any(o.result not in FINE for o in outcomes)
                         due = time.monotonic() + min(self._config.interval, 60.0 if failed else 1e9)
                 if time.monotonic() - watched >= WATCH_SECONDS:
                     watched = time.monotonic()
@@ -181,11 +190,20 @@ class RulesLoop:
     async def _one(self, band: LearnedBand, query: QueryConfig) -> Outcome:
         thresholds = learn(band, query, self._config)
         file = render(thresholds, self._config)
-        live = (await self._live()).get(file.group)
-        on_disk = await self.publisher.read(file.file_name)
-        if live is not None and live.content == on_disk and live.content_hash == file.revision:
-            self._metrics.published.labels("unchanged").inc()
-            return Outcome(query.name, "unchanged")
+        history = await self._store.revisions(group=file.group, limit=200)
+        live = next((r for r in history if r.state == "live"), None)
+        if live is not None and live.content == await self.publisher.read(file.file_name):
+            same = live.evidence.get("query") == _essence(query)
+            if live.content_hash == file.revision or (same and thresholds.like(live.evidence.get("bounds"))):
+                self._metrics.published.labels("unchanged").inc()
+                return Outcome(query.name, "unchanged")
+        for old in history:
+            if old.state == "live":
+                break
+            same = old.evidence.get("query") == _essence(query)
+            if old.state == "rolled_back" and same and thresholds.like(old.evidence.get("bounds")):
+                self._metrics.published.labels("unchanged").inc()
+                return Outcome(query.name, "unchanged", "one like it was taken back")
         if self._refused.get(file.group) == file.revision:
             return Outcome(query.name, "unchanged", "this very revision was refused before")
         revision = RuleRevision(
@@ -198,6 +216,8 @@ class RulesLoop:
                 "n_samples": thresholds.n_samples,
                 "n_series": len(thresholds.above) or len(thresholds.below),
                 "left_out": thresholds.left_out,
+                "query": _essence(query),
+                "bounds": thresholds.bounds(),
             },
             checks={},
             state="proposed",
@@ -209,7 +229,7 @@ class RulesLoop:
             "revision": file.revision,
             "file": str(self.publisher.path(file.file_name)),
         }
-        self._tell("rules.proposed", **facts, **revision.evidence)
+        self._tell("rules.proposed", **facts, n_samples=thresholds.n_samples, left_out=thresholds.left_out)
         try:
             revision.checks = await check(file.text, promtool=self._config.promtool)
             self._tell("rules.checked", **facts, checks=revision.checks)
@@ -241,7 +261,7 @@ class RulesLoop:
 
     def _failed(self, query: str, error: RuleError) -> Outcome:
         self._metrics.published.labels(error.reason).inc()
-        if error.reason == RuleReason.THIN_EVIDENCE.value:
+        if error.reason in FINE:
             self._log.info("no rule yet", query=query, why=str(error))
         else:
             self._complain(error, query)
@@ -263,6 +283,18 @@ class RulesLoop:
                 if bad:
                     await self._take_back(group, f"{bad[0].name}: {bad[0].last_error}")
 
+    async def _retire_all_but(self, queries: dict[str, QueryConfig]) -> None:
+        """Remove the files of queries that are no longer configured, or want no rule any more."""
+        wanted = {f"pronoia-{name}" for name in queries}
+        for group, live in (await self._live()).items():
+            if group not in wanted:
+                await self.publisher.restore(f"{group}.rules.yaml", None)
+                ended = msgspec.structs.replace(
+                    live, state="superseded", live_until_ns=int(self._now() * 1e9), reason="query removed"
+                )
+                await self._store.put_revision(ended)
+                self._log.info("rule removed with its query", group=group)
+
     async def _take_back(self, group: str, why: str) -> RuleRevision | None:
         history = await self._store.revisions(group=group, limit=200)
         live = next((revision for revision in history if revision.state == "live"), None)
@@ -282,7 +314,6 @@ class RulesLoop:
             await self._store.put_revision(
                 msgspec.structs.replace(before, state="live", live_from_ns=now_ns, live_until_ns=None)
             )
-        self._refused[group] = live.content_hash
         self._metrics.rolled_back.inc()
         self._log.warning("rule taken back", group=group, why=why)
         self._tell("rules.rolled_back", group=group, revision=live.content_hash, why=why)
@@ -300,3 +331,8 @@ class RulesLoop:
             fields = {"query": query} if query else {}
             self._log.warning("rule not published", reason=error.reason, err=str(error), **fields)
         self.last_error = str(error)
+
+
+def _essence(query: QueryConfig) -> list[object]:
+    """What of a query stands in its rules: a change of it is worth a new revision at once."""
+    return [query.expr, query.rule_for, query.severity, query.direction]

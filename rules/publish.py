@@ -102,6 +102,10 @@ class Publisher:
             except PullError as error:
                 raise RuleError(RuleReason.RELOAD_FAILED, str(error)) from error
 
+    async def sweep(self) -> None:
+        """Remove temporary files that a killed process left."""
+        await asyncio.to_thread(_sweep, self._directory)
+
     async def _put_back(self, file_name: str, before: str | None) -> None:
         await self.put(file_name, before)
         if self._reload:
@@ -115,10 +119,12 @@ class Publisher:
             try:
                 await self._server.reload()
             except PullError as error:
-                raise RuleError(
-                    RuleReason.RELOAD_FAILED,
-                    f"Prometheus refused to reload ({error}); is --web.enable-lifecycle on?",
-                ) from error
+                hint = (
+                    "another rule file may be broken"
+                    if error.retryable
+                    else "start Prometheus with --web.enable-lifecycle"
+                )
+                raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error}); {hint}") from error
         deadline = self._monotonic() + self._timeout
         found: list[Rule] = []
         while self._monotonic() < deadline:
@@ -187,3 +193,8 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+
+
+def _sweep(directory: Path) -> None:
+    for file in directory.glob(f".pronoia-*{TEMPORARY}"):
+        file.unlink(missing_ok=True)

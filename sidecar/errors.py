@@ -98,7 +98,7 @@ class PayloadError(SidecarError):
 
 
 class RuleReason(StrEnum):
-    """Why a generated rule was not, or is no longer, live."""
+    """Why a generated rule is not live; the last two are findings, not failures."""
 
     CHECK_FAILED = "check_failed"
     NOT_WRITABLE = "not_writable"
@@ -106,6 +106,7 @@ class RuleReason(StrEnum):
     NOT_LOADED = "not_loaded"
     UNHEALTHY = "unhealthy"
     THIN_EVIDENCE = "thin_evidence"
+    NOT_APPLICABLE = "not_applicable"
 
 
 class RuleError(SidecarError):

@@ -151,7 +151,11 @@ class RulesConfig(Section):
     evaluation_interval: PositiveSeconds = 15.0
     min_history: Seconds = Field(86400.0, description="less than this is too thin for a rule")
     max_series_per_rule: int = Field(20, ge=1)
-    margin: float = Field(1.1, ge=1.0, description="band half-width multiplier for literals")
+    margin: float = Field(
+        1.1,
+        ge=1.0,
+        description="widens the learned numbers in a rule; live thresholds follow the series and need none",
+    )
     verify_timeout: PositiveSeconds = 30.0
 
 
