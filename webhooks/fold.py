@@ -91,6 +91,8 @@ class Memory:
                 # It fired anew, so it had ended: that resolve never reached us.
                 ended = msgspec.structs.replace(known, state="resolved", ends_at_ns=event.starts_at_ns)
                 changes.closed.append(ended)
+            elif known is not None and key in changes.written:
+                changes.closed.append(known)  # Resolved in this very batch, and not stored yet.
             changes.episodes[key] = _new_episode(event, delivery)
             changes.written.add(key)
             return

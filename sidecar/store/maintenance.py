@@ -118,10 +118,9 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _refuse_in_use(path: Path) -> None:
-    connection = connect(path)
+    connection = sqlite3.connect(path, timeout=0.2, isolation_level=None)
     try:
         connection.execute("pragma locking_mode = exclusive")
-        connection.execute("pragma busy_timeout = 200")
         connection.execute("pragma wal_checkpoint(truncate)")
         connection.execute("begin exclusive")
         connection.execute("rollback")

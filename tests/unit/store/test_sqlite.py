@@ -1,0 +1,219 @@
+"""The embedded store: durable, one transaction for all that wait, bounded, restorable."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import StoreConfig
+from sidecar.errors import StoreError, StoreFull
+from sidecar.records import Cause, Delivery, Episode, Incident, RuleRevision
+from sidecar.store import maintenance, schema
+from sidecar.store.sqlite import FILE, SqliteStore
+
+SECOND = 1_000_000_000
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[tuple[SqliteStore, CollectorRegistry]]:
+    registry = CollectorRegistry()
+    store = await SqliteStore.open(StoreConfig(directory=directory), registry=registry)
+    try:
+        yield store, registry
+    finally:
+        await store.close()
+
+
+def episode(i: int = 0, **changes: object) -> Episode:
+    values: dict[str, object] = {
+        "tenant": "default",
+        "fingerprint": f"f{i}",
+        "starts_at_ns": 10,
+        "ends_at_ns": None,
+        "labels": {"alertname": "Ü"},
+        "annotations": {"a": 'q"'},
+        "generator_url": "",
+        "first_seen_ns": 11,
+        "last_seen_ns": 12,
+    }
+    return Episode(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def delivery(n: int = 0, received_at_ns: int = 1) -> Delivery:
+    return Delivery("default", "r", f"g{n}", "http://am", received_at_ns, b"h", 0, [], [])
+
+
+def revision(i: int, **changes: object) -> RuleRevision:
+    values: dict[str, object] = {
+        "revision_id": f"r{i}",
+        "group": "g",
+        "created_at_ns": i,
+        "content": "c",
+        "content_hash": "h",
+        "evidence": {"n": 1},
+        "checks": {"promtool": "ok"},
+        "state": "live",
+    }
+    return RuleRevision(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_every_record_comes_back_as_it_went_in(tmp_path: Path) -> None:
+    incident = Incident("i1", "default", "t", 5, 6, causes=[Cause("f", "s", 1.5, ["first"])])
+    async with opened(tmp_path) as (store, _):
+        await store.commit_deliveries([delivery()], [episode()])
+        assert await store.open_episodes() == [episode()]
+        await store.put_incidents([incident], [episode(incident_id="i1")])
+        assert await store.incidents() == [incident]
+        found = await store.incident("i1")
+        assert found == (incident, [episode(incident_id="i1")])
+        assert await store.incident("none") is None
+        await store.put_revision(revision(1))
+        await store.put_revision(revision(2, group="h"))
+        await store.put_revision(revision(1, state="superseded"))
+        assert [r.revision_id for r in await store.revisions()] == ["r2", "r1"]
+        assert await store.revisions(group="g") == [revision(1, state="superseded")]
+
+
+async def test_intake_does_not_undo_what_correlation_wrote(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, _):
+        await store.commit_deliveries([], [episode()])
+        await store.put_incidents([], [episode(incident_id="i1")])
+        await store.commit_deliveries([], [episode(state="resolved", ends_at_ns=20)])
+        (stored,) = await store.episodes("")
+        assert (stored.incident_id, stored.state, stored.ends_at_ns) == ("i1", "resolved", 20)
+
+
+async def test_many_writers_share_few_commits(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, registry):
+        await asyncio.gather(*(store.commit_deliveries([delivery(i)], [episode(i)]) for i in range(500)))
+        commits = registry.get_sample_value("pronoia_store_commits_total", {"result": "ok"})
+        assert commits is not None
+        assert commits < 100
+        assert (await store.status())["rows"]["deliveries"] == 500
+
+
+async def test_one_bad_piece_of_work_fails_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, _):
+        bad = episode(1, labels=None)
+        bad.tenant = object()  # type: ignore[assignment]
+        results = await asyncio.gather(
+            store.commit_deliveries([delivery()], [episode(0)]),
+            store.commit_deliveries([delivery()], [bad]),
+            store.commit_deliveries([delivery()], [episode(2)]),
+            return_exceptions=True,
+        )
+        assert [type(r) for r in results] == [type(None), StoreError, type(None)]
+        assert {e.fingerprint for e in await store.open_episodes()} == {"f0", "f2"}
+        assert (await store.status())["rows"]["deliveries"] == 2, "nothing half-written"
+
+
+async def test_no_room_is_told_apart_and_survived(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, registry):
+        await store._writer.run(lambda c: c.execute("pragma max_page_count = 40").fetchall())
+        big = episode(9, annotations={"a": "x" * 400_000})
+        with pytest.raises(StoreFull, match="full"):
+            await store.commit_deliveries([delivery()], [big])
+        assert registry.get_sample_value("pronoia_store_commits_total", {"result": "full"}) == 1
+        assert (await store.status())["rows"]["deliveries"] == 0, "nothing half-written"
+        await store.commit_deliveries([delivery()], [episode()])
+        assert len(await store.open_episodes()) == 1
+
+
+async def test_what_was_committed_survives_without_a_close(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, _):
+        await store.commit_deliveries([delivery()], [episode()])
+        # As another process would see it after this one's death.
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in tmp_path.glob(f"{FILE}*"):
+            if not file.name.endswith("-shm"):
+                (copy / file.name).write_bytes(file.read_bytes())
+    async with opened(copy) as (store, _):
+        assert await store.open_episodes() == [episode()]
+
+
+async def test_retention_bounds_every_table(tmp_path: Path) -> None:
+    config = StoreConfig(
+        directory=tmp_path, retention_deliveries=10, retention_episodes=100, retention_revisions=10
+    )
+    store = await SqliteStore.open(config, registry=CollectorRegistry())
+    old, new = 0, 995 * SECOND
+    await store.commit_deliveries(
+        [delivery(received_at_ns=old)] * 12_000 + [delivery(received_at_ns=new)],
+        [
+            episode(0, state="resolved", last_seen_ns=old),
+            episode(1, last_seen_ns=old),
+            episode(2, state="resolved", last_seen_ns=new),
+        ],
+    )
+    await store.put_revision(revision(1, state="superseded"))
+    await store.put_revision(revision(2))
+    deleted = await store.prune(now_ns=1000 * SECOND)
+    assert deleted == {"deliveries": 12_000, "dead_letters": 0, "episodes": 1, "incidents": 0, "revisions": 1}
+    rows = (await store.status())["rows"]
+    assert (rows["deliveries"], rows["episodes"], rows["revisions"]) == (1, 2, 1), (
+        "what fires or is live stays"
+    )
+    await store.close()
+
+
+async def test_backup_while_in_use_and_restore(tmp_path: Path) -> None:
+    target = tmp_path / "backup.db"
+    async with opened(tmp_path / "a") as (store, _):
+        await store.commit_deliveries([delivery()], [episode()])
+        assert maintenance.backup(store.path, target) > 0
+        with pytest.raises(StoreError, match="in use"):
+            maintenance.restore(store.path, target)
+    maintenance.restore(tmp_path / "b" / FILE, target)
+    async with opened(tmp_path / "b") as (store, _):
+        assert await store.open_episodes() == [episode()]
+    maintenance.restore(tmp_path / "a" / FILE, target)
+    assert (tmp_path / "a" / (FILE + ".before-restore")).exists()
+
+
+def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:
+    damaged = tmp_path / "x.db"
+    damaged.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
+    with pytest.raises(StoreError, match="no intact database"):
+        maintenance.restore(tmp_path / FILE, damaged)
+    assert not (tmp_path / FILE).exists()
+
+
+async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / FILE)
+    connection.execute(f"pragma user_version = {schema.LATEST + 1}")
+    connection.close()
+    with pytest.raises(StoreError, match="run the newer pronoia"):
+        await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+
+
+def test_migrating_twice_does_nothing_the_second_time(tmp_path: Path) -> None:
+    assert maintenance.migrate(tmp_path / FILE) == list(range(1, schema.LATEST + 1))
+    assert maintenance.migrate(tmp_path / FILE) == []
+
+
+def test_a_migration_that_breaks_off_leaves_the_version_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(db: object) -> None:
+        db.table("half").create({"id": int})  # type: ignore[attr-defined]
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "LATEST", len(schema.MIGRATIONS))
+    with pytest.raises(StoreError, match="disk I/O"):
+        maintenance.migrate(tmp_path / FILE)
+    found = maintenance.describe(tmp_path / FILE)
+    assert found["schema_version"] == schema.LATEST - 1
+    assert "half" not in found["rows"]
+
+
+def test_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no database yet"):
+        maintenance.describe(tmp_path / FILE)

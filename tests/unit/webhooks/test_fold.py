@@ -1,0 +1,149 @@
+"""One episode from firing to resolved, in whatever order and however often it is told."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.records import Delivery, Episode
+from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, T2, T3, alert, delivery
+from webhooks.fold import Memory
+
+
+def told(*deliveries: Delivery) -> tuple[Memory, dict[tuple[str, str, int], Episode]]:
+    """Memory after these deliveries, each its own commit, and what a store would hold."""
+    memory = Memory()
+    stored: dict[tuple[str, str, int], Episode] = {}
+    for one in deliveries:
+        changes = memory.fold([one])
+        for episode in changes.durable():
+            stored[episode.key] = episode
+        memory.apply(changes)
+    return memory, stored
+
+
+def summary(stored: dict[tuple[str, str, int], Episode]) -> list[tuple[int, str, int | None]]:
+    return sorted(
+        ((e.starts_at_ns - EPOCH) // SECOND, e.state, e.ends_at_ns and (e.ends_at_ns - EPOCH) // SECOND)
+        for e in stored.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "expected"),
+    [
+        pytest.param([alert()], [(0, "firing", None)], id="fires"),
+        pytest.param([alert(), alert(), alert()], [(0, "firing", None)], id="repeats"),
+        pytest.param([alert(), alert(ends=T1)], [(0, "resolved", 600)], id="resolves"),
+        pytest.param(
+            [alert(), alert(ends=T1), alert()], [(0, "resolved", 600)], id="6: a late firing, same start"
+        ),
+        pytest.param([alert(ends=T1), alert()], [(0, "resolved", 600)], id="6: resolved wins, told first"),
+        pytest.param(
+            [alert(), alert(ends=T1), alert(starts=T2)],
+            [(0, "resolved", 600), (1200, "firing", None)],
+            id="6: a newer start is a new episode",
+        ),
+        pytest.param(
+            [alert(starts=T2), alert(ends=T1)], [(1200, "firing", None)], id="6: an old end ends no new one"
+        ),
+        pytest.param(
+            [alert(), alert(starts=T2)],
+            [(0, "resolved", 1200), (1200, "firing", None)],
+            id="a resolve that never came is implied by the next start",
+        ),
+        pytest.param(
+            [alert(starts=T2), alert(starts=T1)], [(1200, "firing", None)], id="a start moved back folds in"
+        ),
+        pytest.param(
+            [alert(starts=T2), alert(starts=T1), alert(starts=T1, ends=T3)],
+            [(1200, "resolved", 1800)],
+            id="and its end ends the episode",
+        ),
+        pytest.param([alert(ends=T1)], [(0, "resolved", 600)], id="never seen firing"),
+        pytest.param(
+            [alert(), alert("Other", ends=T1)],
+            [(0, "firing", None), (0, "resolved", 600)],
+            id="7: another member's end ends only that member",
+        ),
+    ],
+)  # fmt: skip
+def test_episodes(deliveries: list[dict[str, object]], expected: list[tuple[int, str, int | None]]) -> None:
+    _, stored = told(*(delivery(one, at_seconds=i) for i, one in enumerate(deliveries)))
+    assert summary(stored) == expected
+
+
+def test_checklist_7_the_groups_status_resolves_nobody() -> None:
+    """3.7.7: a group told as resolved while a member fires leaves that member firing."""
+    _, stored = told(delivery(alert(), status="resolved"))
+    assert summary(stored) == [(0, "firing", None)]
+
+
+def test_checklist_8_absence_from_a_payload_means_nothing() -> None:
+    """3.7.8: truncated or not, who is not mentioned is as before."""
+    memory, _ = told(delivery(alert("A"), alert("B")), delivery(alert("A"), truncatedAlerts=1, at_seconds=9))
+    assert sorted(e.state for e in memory.episodes.values()) == ["firing", "firing"]
+
+
+def test_checklist_10_two_alertmanagers_are_one_source() -> None:
+    """3.7.10: who delivers does not count, only what."""
+    one = delivery(alert(), externalURL="http://am-0")
+    two = delivery(alert(), externalURL="http://am-1", at_seconds=15)
+    memory, stored = told(one, two)
+    assert len(stored) == 1
+    (episode,) = memory.episodes.values()
+    assert episode.deliveries == 2
+
+
+EVENTS = [alert(), alert(ends=T1), alert(starts=T2), alert(starts=T2, ends=T3)]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_any_order_of_two_episodes_ends_with_the_newest_resolved(order: tuple[int, ...]) -> None:
+    memory, _ = told(*(delivery(EVENTS[i], at_seconds=n) for n, i in enumerate(order)))
+    (newest,) = memory.episodes.values()
+    assert (newest.starts_at_ns - EPOCH) // SECOND == 1200
+    assert newest.state == "resolved"
+
+
+@given(st.lists(st.sampled_from(range(4)), max_size=12))
+def test_a_replayed_delivery_changes_no_state(sequence: list[int]) -> None:
+    deliveries = [delivery(EVENTS[i], at_seconds=n) for n, i in enumerate(sequence)]
+    _, once = told(*deliveries)
+    _, twice = told(*[d for one in deliveries for d in (one, one)])
+    assert summary(once) == summary(twice)
+
+
+@given(st.lists(st.sampled_from(range(4)), min_size=1, max_size=12), st.integers(0, 11))
+def test_commits_may_be_cut_anywhere(sequence: list[int], cut: int) -> None:
+    deliveries = [delivery(EVENTS[i], at_seconds=n) for n, i in enumerate(sequence)]
+    _, separate = told(*deliveries)
+    memory = Memory()
+    stored: dict[tuple[str, str, int], Episode] = {}
+    for part in (deliveries[:cut], deliveries[cut:]):
+        changes = memory.fold(part)
+        stored.update((episode.key, episode) for episode in changes.durable())
+        memory.apply(changes)
+    assert summary(stored) == summary(separate)
+
+
+def test_a_failed_commit_leaves_memory_as_it_was() -> None:
+    memory = Memory()
+    memory.fold([delivery(alert())])  # Not applied: the store refused.
+    assert memory.episodes == {}
+    assert [e.state for e in memory.fold([delivery(alert())]).durable()] == ["firing"]
+
+
+def test_repeats_are_not_written_each_time() -> None:
+    memory, _ = told(delivery(alert()))
+    assert memory.fold([delivery(alert(), at_seconds=5)]).durable() == []
+    assert len(memory.fold([delivery(alert(), at_seconds=90)]).durable()) == 1
+
+
+def test_resolved_episodes_are_forgotten_after_a_while() -> None:
+    memory, _ = told(delivery(alert("A")), delivery(alert("B", starts=T0, ends=T1)))
+    assert memory.forget_resolved(EPOCH + 10**15) == 1
+    assert [e.labels["alertname"] for e in memory.episodes.values()] == ["A"]
