@@ -123,3 +123,32 @@ def metadata_of(data: bytes) -> list[Metadata]:
         for name, entries in sorted(raw.items())
         if entries
     ]
+
+
+def build_info_of(data: bytes) -> BuildInfo:
+    """The `data` of an answer of `/api/v1/status/buildinfo`."""
+    return msgspec.json.decode(data, type=BuildInfo)
+
+
+def label_maps_of(data: bytes) -> list[dict[str, str]]:
+    """The label sets in the `data` of an answer of `/api/v1/series`."""
+    return msgspec.json.decode(data, type=list[dict[str, str]] | None) or []
+
+
+def texts_of(data: bytes) -> list[str]:
+    """The texts in the `data` of an answer of `/api/v1/label/<name>/values`."""
+    return msgspec.json.decode(data, type=list[str] | None) or []
+
+
+class _RawConfig(msgspec.Struct):
+    yaml: str = ""
+
+
+def config_of(data: bytes) -> str:
+    """The YAML in the `data` of an answer of `/api/v1/status/config`."""
+    return msgspec.json.decode(data, type=_RawConfig).yaml
+
+
+def flags_of(data: bytes) -> dict[str, str]:
+    """The `data` of an answer of `/api/v1/status/flags`."""
+    return msgspec.json.decode(data, type=dict[str, str])

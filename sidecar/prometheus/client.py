@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import numpy as np
-import yaml
 
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.prometheus import answers
-from sidecar.prometheus.selector import plain_matchers
+from sidecar.prometheus.raw_terms import RawTerms, raw_terms
+from sidecar.prometheus.selector import plain_matchers, selector_of
 from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
 from sidecar.series import LabelSet, SeriesBatch, TimeArray
 from sidecar.telemetry import get_logger
+
+T = TypeVar("T")
+TERMS_SECONDS = 300.0
+"""How long a server's terms of remote read are believed: a reload can change its external labels."""
 
 MAX_STEPS = 11_000
 """Prometheus refuses more points a series in one range query (web/api/v1, "maximum resolution")."""
@@ -60,8 +64,10 @@ class PrometheusClient:
             monotonic=monotonic,
         )
         self._cache: Any = None
-        self._remote_read: bool | None = None if config.remote_read == "auto" else False
-        self._external: Mapping[str, str] = {}
+        self._monotonic = monotonic
+        self._remote_read = config.remote_read == "auto"
+        self._terms: RawTerms | None = None
+        self._terms_until = -1.0
         self._get_only = False
 
     async def __aenter__(self) -> Self:
@@ -114,24 +120,30 @@ class PrometheusClient:
 
         Raises: PullError, TooManySeries.
         """
-        matchers = plain_matchers(expr)
-        if matchers and await self._offers_remote_read():
+        times = _grid(start_ms, end_ms, step_ms)
+        matchers = plain_matchers(expr) if len(times) and self._remote_read else None
+        terms = await self._terms_for(matchers, times) if matchers else None
+        if matchers and terms:
             try:
-                return await self.remote_read(
-                    matchers, _grid(start_ms, end_ms, step_ms), name=name, max_series=max_series
-                )
-            except TooManySeries:
-                raise
+                return await self.remote_read(matchers, times, terms, name=name, max_series=max_series)
             except PullError as error:
+                if error.reason in (PullReason.TOO_MANY_SERIES, PullReason.CIRCUIT_OPEN):
+                    raise
                 self._log.warning("remote read gave up, asking by JSON", query=name, err=str(error))
-                if not error.retryable:
-                    self._remote_read = False
+                # A busy server may do better next time; one that cannot, never will.
+                self._remote_read = error.retryable
         return await self.range(
             expr, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, name=name, max_series=max_series
         )
 
     async def remote_read(
-        self, matchers: Sequence[tuple[str, str, str]], times: TimeArray, *, name: str, max_series: int
+        self,
+        matchers: Sequence[tuple[str, str, str]],
+        times: TimeArray,
+        terms: RawTerms,
+        *,
+        name: str,
+        max_series: int,
     ) -> SeriesBatch:
         """Raw samples of the matched series, put on the grid `times` as instant queries would see them.
 
@@ -140,48 +152,55 @@ class PrometheusClient:
         # protobuf, snappy and the decoder are imported by the first who needs them.
         from sidecar.prometheus import remote_read as wire
 
-        body = wire.request_body(matchers, int(times[0]) - wire.LOOKBACK_MS, int(times[-1]))
-        collected = wire.Collected(name, max_series, self._external)
-        async with self._session.stream(
-            "POST", "/api/v1/read", api="read", body=body, headers=wire.REQUEST_HEADERS
-        ) as response:
-            if "streamed-protobuf" not in response.headers.get("Content-Type", ""):
-                raise PullError(PullReason.BAD_RESPONSE, "the server does not stream remote read")
-            async for frame in wire.frames(response.content.iter_any()):
-                self._metrics.bytes.inc(len(frame))
-                collected.add(frame)
-        decoded = await asyncio.to_thread(collected.decode, times)
+        body = wire.request_body(matchers, int(times[0]) - terms.lookback_ms, int(times[-1]))
+        collected = wire.Collected(name, max_series, terms)
+        with self._metrics.counting_errors():
+            async with self._session.stream(
+                "POST", "/api/v1/read", api="read", body=body, headers=wire.REQUEST_HEADERS
+            ) as response:
+                if "streamed-protobuf" not in response.headers.get("Content-Type", ""):
+                    raise PullError(PullReason.BAD_RESPONSE, "the server does not stream remote read")
+                async for frame in wire.frames(response.content.iter_any()):
+                    self._metrics.bytes.inc(len(frame))
+                    collected.add(frame)
+            decoded = await asyncio.to_thread(collected.decode, times)
         return self._batch(decoded, times, name)
 
     async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
         """Label sets of the series that match any of the selectors in the time range."""
         form = [("match[]", match) for match in matches]
         form += [("start", _seconds(start_ms)), ("end", _seconds(end_ms))]
-        data = await self._data(await self._query("/api/v1/series", form, api="series"))
-        return [LabelSet(labels) for labels in msgspec.json.decode(data, type=list[dict[str, str]])]
+        body = await self._query("/api/v1/series", form, api="series")
+        return [LabelSet(labels) for labels in self._parsed(body, answers.label_maps_of)]
 
     async def label_values(self, label: str) -> list[str]:
         """All values of a label."""
-        data = await self._get(f"/api/v1/label/{label}/values", api="label_values")
-        return msgspec.json.decode(data, type=list[str])
+        return await self._get(f"/api/v1/label/{label}/values", answers.texts_of, api="label_values")
 
     async def metadata(self) -> list[answers.Metadata]:
         """Type, help and unit of every metric that a target told of."""
-        return answers.metadata_of(await self._get("/api/v1/metadata", api="metadata"))
+        return await self._get("/api/v1/metadata", answers.metadata_of, api="metadata")
 
     async def rules(self) -> list[answers.Rule]:
         """Every rule the server has loaded."""
-        return answers.rules_of(await self._get("/api/v1/rules", api="rules"))
+        return await self._get("/api/v1/rules", answers.rules_of, api="rules")
 
     async def targets(self) -> list[answers.Target]:
         """The active scrape targets."""
-        data = await self._get("/api/v1/targets", api="targets", params=[("state", "active")])
-        return answers.targets_of(data)
+        active = [("state", "active")]
+        return await self._get("/api/v1/targets", answers.targets_of, api="targets", params=active)
 
     async def build_info(self) -> answers.BuildInfo:
         """Version of the server."""
-        data = await self._get("/api/v1/status/buildinfo", api="buildinfo")
-        return msgspec.json.decode(data, type=answers.BuildInfo)
+        return await self._get("/api/v1/status/buildinfo", answers.build_info_of, api="buildinfo")
+
+    async def healthy(self) -> bool:
+        """True if the server says so now (GET /-/healthy)."""
+        try:
+            await self._session.fetch("GET", "/-/healthy", api="healthy", retry=False)
+        except PullError:
+            return False
+        return True
 
     async def reload(self) -> None:
         """Make the server read its configuration and rules again (POST /-/reload).
@@ -200,23 +219,34 @@ class PrometheusClient:
                 self._get_only = True  # Some proxies in front of Prometheus let only GET through.
         return await self._session.fetch("GET", path, api=api, params=form)
 
-    async def _get(self, path: str, *, api: str, params: list[tuple[str, str]] | None = None) -> bytes:
-        return await self._data(await self._session.fetch("GET", path, api=api, params=params))
+    async def _get(
+        self,
+        path: str,
+        parse: Callable[[bytes], T],
+        *,
+        api: str,
+        params: list[tuple[str, str]] | None = None,
+    ) -> T:
+        return self._parsed(await self._session.fetch("GET", path, api=api, params=params), parse)
 
-    async def _data(self, body: bytes) -> bytes:
-        try:
-            answer = msgspec.json.decode(body, type=_Envelope)
-        except msgspec.DecodeError as error:
-            start = body[:80].decode(errors="replace")
-            raise PullError(PullReason.BAD_RESPONSE, f"not an answer of the API: {start!r}") from error
-        if answer.status != "success":
+    def _parsed(self, body: bytes, parse: Callable[[bytes], T]) -> T:
+        with self._metrics.counting_errors():
+            try:
+                answer = msgspec.json.decode(body, type=_Envelope)
+                if answer.status == "success":
+                    return parse(bytes(answer.data))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                start = body[:80].decode(errors="replace")
+                raise PullError(
+                    PullReason.BAD_RESPONSE, f"not an answer of the API ({error}): {start!r}"
+                ) from error
             raise PullError(PullReason.BAD_QUERY, answer.error[:300])
-        return bytes(answer.data)
 
     async def _decode(
         self, body: bytes, times: TimeArray, step_ms: int, name: str, max_series: int
     ) -> SeriesBatch:
-        decoded = await asyncio.to_thread(self._scan, body, times, step_ms, name, max_series)
+        with self._metrics.counting_errors():
+            decoded = await asyncio.to_thread(self._scan, body, times, step_ms, name, max_series)
         return self._batch(decoded, times, name)
 
     def _scan(self, body: bytes, times: TimeArray, step_ms: int, name: str, max_series: int) -> Any:
@@ -241,20 +271,32 @@ class PrometheusClient:
         self._metrics.dropped.labels("histogram").inc(decoded.n_histograms)
         return SeriesBatch(name, decoded.labels, times, decoded.values, decoded.warnings)
 
-    async def _offers_remote_read(self) -> bool:
-        """True where the server is a Prometheus whose external labels, added to raw series, we know."""
-        if self._remote_read is None:
-            try:
-                data = await self._get("/api/v1/status/config", api="config")
-                text = msgspec.json.decode(data, type=dict[str, Any]).get("yaml", "")
-                settings = yaml.safe_load(text) or {}
-                self._external = dict((settings.get("global") or {}).get("external_labels") or {})
-                self._remote_read = "scrape_configs" in settings or "global" in settings
-            except (PullError, yaml.YAMLError, msgspec.DecodeError, AttributeError) as error:
-                if isinstance(error, PullError) and error.retryable:
-                    raise
-                self._remote_read = False
-        return self._remote_read
+    async def _terms_for(self, matchers: Sequence[tuple[str, str, str]], times: TimeArray) -> RawTerms | None:
+        """The terms of remote read; None where its answer could differ from a range query's."""
+        if self._monotonic() >= self._terms_until:
+            self._terms = await self._ask_terms()
+            self._terms_until = self._monotonic() + TERMS_SECONDS
+        terms = self._terms
+        if terms is None or not terms.allow(matchers):
+            return None
+        # A series which has such a label of its own comes out like one to which it was added.
+        own = [selector_of([*matchers, (name, "=", value)]) for name, value in terms.external.items()]
+        start_ms, end_ms = int(times[0]) - terms.lookback_ms, int(times[-1])
+        if own and await self.series(own, start_ms=start_ms, end_ms=end_ms):
+            return None
+        return terms
+
+    async def _ask_terms(self) -> RawTerms | None:
+        """None where the server does not tell them: Thanos, Mimir, a proxy that hides its status."""
+        try:
+            config = await self._get("/api/v1/status/config", answers.config_of, api="config")
+            flags = await self._get("/api/v1/status/flags", answers.flags_of, api="flags")
+            version = (await self.build_info()).version
+        except PullError as error:
+            if error.retryable or error.reason == PullReason.CIRCUIT_OPEN:
+                raise
+            return None
+        return raw_terms(config, flags, version)
 
 
 class _Envelope(msgspec.Struct):

@@ -16,11 +16,14 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from sidecar.errors import PullError, PullReason, TooManySeries
+from sidecar.prometheus.raw_terms import RawTerms
 from sidecar.prometheus.scan import Decoded
 from sidecar.prometheus.xor import decode_onto_grid
 from sidecar.series import LabelSet, TimeArray
 
-LOOKBACK_MS = 300_000
+PADDING = bytes(32)
+"""Behind the last chunk: a damaged sample can make the decoder read 18 bytes too far."""
+
 MATCH_TYPES = {"=": 0, "!=": 1, "=~": 2, "!~": 3}
 STREAMED_XOR_CHUNKS = 1
 XOR_ENCODING = 1
@@ -131,10 +134,11 @@ def _varint(buffer: bytearray, position: int) -> tuple[int, int]:
 class Collected:
     """Chunks by series, as frames bring them; decoded at the end in one pass."""
 
-    def __init__(self, name: str, max_series: int, external: Mapping[str, str]) -> None:
+    def __init__(self, name: str, max_series: int, terms: RawTerms) -> None:
         self._name = name
         self._max_series = max_series
-        self._external = external
+        self._external = terms.external
+        self._lookback_ms = terms.lookback_ms
         self._chunks: dict[LabelSet, list[bytes]] = {}
         self.n_histograms = 0
 
@@ -174,9 +178,9 @@ class Collected:
         ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
         firsts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(pieces) else ends
         counts = np.cumsum([0, *(len(chunks) for chunks in series.values())], dtype=np.int64)
-        data = np.frombuffer(b"".join(pieces) + bytes(16), dtype=np.uint8)
+        data = np.frombuffer(b"".join(pieces) + PADDING, dtype=np.uint8)
         values = np.full((len(series), len(times)), np.nan)
-        n_samples, n_infinite = decode_onto_grid(data, firsts, ends, counts, times, LOOKBACK_MS, values)
+        n_samples, n_infinite = decode_onto_grid(data, firsts, ends, counts, times, self._lookback_ms, values)
         if n_samples < 0:
             raise PullError(PullReason.BAD_RESPONSE, "remote read: a damaged chunk")
         warnings = (

@@ -19,7 +19,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sidecar.errors import PullError, PullReason, TooManySeries
-from sidecar.series import FloatArray, LabelSet, TimeArray
+from sidecar.series import FloatArray, LabelSet
 
 _METRIC = b'{"metric":'
 _HEAD = np.frombuffer(_METRIC, dtype=np.uint8)
@@ -210,6 +210,8 @@ def _scan(buf, at, start_ms, step_ms, head, values_word, value_word, powers, out
                         return -1, row, n_samples, n_infinite, n_slow
                     at += 1
                 exponent += sign * power
+            if mantissa > np.uint64(1 << 53):
+                exact = False  # Its float64 is rounded, and the power would round a second time.
             if n_digits == 0:
                 # NaN, +Inf, -Inf: nothing that can be judged.
                 if at + 2 >= size:
@@ -258,7 +260,7 @@ def decode(
     if n_rows > max_series:
         raise TooManySeries(name, n_rows, max_series)
     fast = _decode_fast(body, start_ms, step_ms, n_steps, n_rows, cache)
-    return fast if fast is not None else _decode_slow(body, start_ms, step_ms, n_steps, cache)
+    return fast if fast is not None else _decode_slow(body, start_ms, step_ms, n_steps, name, max_series)
 
 
 def _decode_fast(
@@ -293,11 +295,16 @@ def _decode_fast(
         return None
     if n_slow:
         exact = slow[:n_slow].view(f"S{_SLOW_WIDTH}")[:, 0].astype(np.float64)
-        out[where[:n_slow, 0], where[:n_slow, 1]] = exact
+        beyond = np.isinf(exact)  # Decimals greater than any float64.
+        out[where[:n_slow, 0], where[:n_slow, 1]] = np.where(beyond, np.nan, exact)
+        n_samples -= beyond.sum()
+        n_infinite += beyond.sum()
     return Decoded(labels, out, _warnings(tail), int(n_samples), int(n_infinite), 0)
 
 
-def _decode_slow(body: bytes, start_ms: int, step_ms: int, n_steps: int, cache: LabelCache) -> Decoded:
+def _decode_slow(
+    body: bytes, start_ms: int, step_ms: int, n_steps: int, name: str, max_series: int
+) -> Decoded:
     """The same by a plain decoder: any valid answer, whatever its spacing, order or kinds of sample."""
     try:
         answer = msgspec.json.decode(body)
@@ -309,6 +316,8 @@ def _decode_slow(body: bytes, start_ms: int, step_ms: int, n_steps: int, cache: 
             raise PullError(PullReason.BAD_QUERY, "the expression is a string, not series")
         if kind == "scalar":
             result = [{"metric": {}, "value": result}]
+        if len(result) > max_series:
+            raise TooManySeries(name, len(result), max_series)
         labels: list[LabelSet] = []
         values = np.full((len(result), n_steps), np.nan)
         n_samples = n_infinite = n_histograms = 0
@@ -349,8 +358,7 @@ def _warnings(answer: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(warning) for warning in found)
 
 
-def grid(start_ms: int, end_ms: int, step_ms: int) -> TimeArray:
-    """Multiples of the step within [start, end], int64 ms."""
-    first = -(-start_ms // step_ms) * step_ms
-    last = end_ms // step_ms * step_ms
-    return np.arange(first, last + 1, step_ms, dtype=np.int64)
+def warm() -> None:
+    """Compile the kernel, or load it compiled; seconds where no cache is, so call it in a thread."""
+    empty = b'{"status":"success","data":{"resultType":"vector","result":[]}}'
+    decode(empty, start_ms=0, step_ms=1, n_steps=1, name="warm", max_series=0, cache=LabelCache())

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import promql_parser
 
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+
+
+def selector_of(matchers: Iterable[tuple[str, str, str]]) -> str:
+    """The selector that matchers make.
+
+    >>> selector_of([("__name__", "=", "up"), ("job", "!=", 'a"b')])
+    '{__name__="up",job!="a\\\\"b"}'
+    """
+    quoted = (
+        (name, operator, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
+        for name, operator, value in matchers
+    )
+    return "{" + ",".join(f'{name}{operator}"{value}"' for name, operator, value in quoted) + "}"
 
 
 def plain_matchers(expr: str) -> list[tuple[str, str, str]] | None:

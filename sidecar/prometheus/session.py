@@ -7,8 +7,8 @@ import email.utils
 import ipaddress
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -63,6 +63,15 @@ class PullMetrics:
         )
         for kind in ("infinite", "histogram"):
             self.dropped.labels(kind)
+
+    @contextmanager
+    def counting_errors(self) -> Iterator[None]:
+        """Counts the PullError that leaves the block, by its reason."""
+        try:
+            yield
+        except PullError as error:
+            self.errors.labels(error.reason).inc()
+            raise
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class Session:
             before_sleep=lambda _: self._metrics.retries.inc(),
             reraise=True,
         )
-        try:
+        with self._metrics.counting_errors():
             async for attempt in retrying:
                 with attempt:
                     async with self.stream(
@@ -154,9 +163,6 @@ class Session:
                         data = await response.read()
                         self._metrics.bytes.inc(len(data))
                         return data
-        except PullError as error:
-            self._metrics.errors.labels(error.reason).inc()
-            raise
         raise AssertionError("unreachable: tenacity returns or raises")
 
     @asynccontextmanager

@@ -34,7 +34,7 @@ def _bits(data, position, count):
 def decode_onto_grid(data, chunk_first, chunk_end, series_first, times, lookback_ms, out):
     """Put each series' chunks onto the grid `times`, as an instant query at each time would see it.
 
-    `data`: all chunks' bytes, with 16 bytes of padding behind. `chunk_first`, `chunk_end`:
+    `data`: all chunks' bytes, with 32 bytes of padding behind. `chunk_first`, `chunk_end`:
     byte range of each chunk. `series_first`: (N + 1,), the chunks of series i are
     series_first[i]..series_first[i + 1], in order of time. `out`: (N, T), NaN where
     nothing is. Returns (samples decoded, infinite ones left out); -1 samples if a chunk is damaged.

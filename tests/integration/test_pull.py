@@ -32,7 +32,7 @@ N_SERIES = 5
 
 
 def history() -> tuple[np.ndarray, np.ndarray, str]:
-    """Times (s), values (N, T) and their OpenMetrics text: gaps, a death, a birth, a reset, awkward numbers."""
+    """Times (s), values (N, T), OpenMetrics text: gaps, a death, a birth, a reset, awkward numbers."""
     times = np.arange(START, END, STEP)
     rng = np.random.default_rng(5)
     values = rng.normal(0, 1, (N_SERIES, len(times))) * 10.0 ** rng.integers(-12, 12, (N_SERIES, 1))
@@ -97,7 +97,8 @@ async def test_a_range_beyond_eleven_thousand_steps_by_both_ways_is_bit_equal(fi
     async with opened(filled) as client:
         by_json = await client.range("bench", name="q", max_series=10, **asked)
         by_read = await client.history("bench", name="q", max_series=10, **asked)
-        assert client._remote_read, "the server offers remote read and it was used"
+        assert client._remote_read, "remote read did not fail"
+        assert client._terms is not None, "and the server offered it"
     assert by_json.n_steps == len(times) > 11_000
     assert set(by_read.labels) == set(by_json.labels), "external labels are not the series' own"
     order = [by_read.labels.index(labels) for labels in by_json.labels]
@@ -220,9 +221,9 @@ def test_the_convenient_way_gives_a_frame(filled: Prometheus) -> None:
 async def test_tls_and_passwords(tmp_path: Path, keep: Callable[..., Any]) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
     subprocess.run(
-        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)]
-        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate), "-addext", names],
         check=True,
         capture_output=True,
     )

@@ -230,7 +230,7 @@ async def test_the_servers_clock_is_told() -> None:
     told: list[float] = []
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     config = SourceConfig(url=f"http://127.0.0.1:{runner.addresses[0][1]}", retries=0)
@@ -248,3 +248,123 @@ async def test_passwords_in_urls_reach_no_message() -> None:
         with pytest.raises(PullError) as caught:
             await ask(opened)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", ["null", "7", '[{"a":1}]'], ids=["nothing", "a number", "other types"])
+@pytest.mark.parametrize("verb", ["rules", "targets", "metadata", "build_info"])
+async def test_answers_of_other_types_are_pull_errors_and_counted(verb: str, data: str) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=f'{{"status":"success","data":{data}}}')
+
+    async with client(handler) as (opened, registry):
+        with pytest.raises(PullError) as caught:
+            await getattr(opened, verb)()
+        assert caught.value.reason == "bad_response"
+        assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": "bad_response"}) == 1
+
+
+async def test_series_beyond_the_bound_are_counted_as_an_error() -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(GOOD)
+
+    async with client(handler) as (opened, registry):
+        with pytest.raises(TooManySeries):
+            await opened.instant("up", at_ms=60_000, name="q", max_series=0)
+        assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": "too_many_series"}) == 1
+
+
+async def test_health_is_what_the_server_says() -> None:
+    answers = [200, 503]
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=answers.pop(0))
+
+    async with client(handler) as (opened, _):
+        assert await opened.healthy()
+        assert not await opened.healthy()
+
+
+class Readable:
+    """A Prometheus that tells its terms; `read` answers remote read, JSON is always there."""
+
+    def __init__(self, read: Callable[[], web.StreamResponse]) -> None:
+        self.down = False
+        self.reads = 0
+        self._read = read
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.down:
+            return web.Response(status=503)
+        name = request.path.rpartition("/")[2]
+        if name == "read":
+            self.reads += 1
+            return self._read()
+        data: Any = {
+            "config": {"yaml": "global: {}"},
+            "flags": {"query.lookback-delta": "5m"},
+            "buildinfo": {"version": "2.42.0"},
+            "query_range": {"resultType": "matrix", "result": [{"metric": {}, "values": [[60, "1"]]}]},
+        }[name]
+        return web.json_response({"status": "success", "data": data})
+
+
+async def history_of(opened: PrometheusClient, start_ms: int = 0) -> SeriesBatch:
+    return await opened.history(
+        "up", start_ms=start_ms, end_ms=119_000, step_ms=60_000, name="q", max_series=10
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "asked"),
+    [
+        pytest.param(404, "text/plain", b"", 1, id="not there: never again"),
+        pytest.param(200, "application/x-protobuf", b"", 1, id="does not stream: never again"),
+        pytest.param(
+            200, "application/x-streamed-protobuf", b"\x02\0\0\0\0ab", 1, id="wrong checksum: never again"
+        ),
+        pytest.param(503, "text/plain", b"", 2, id="busy: again next time"),
+        pytest.param(200, "application/x-streamed-protobuf", b"\x09\0", 2, id="cut: again next time"),
+    ],
+)
+async def test_history_falls_back_to_json(status: int, kind: str, body: bytes, asked: int) -> None:
+    server = Readable(lambda: web.Response(status=status, body=body, headers={"Content-Type": kind}))
+    async with client(server.handle) as (opened, _):
+        for _ in range(2):
+            batch = await history_of(opened)
+            assert batch.values[0, 1] == 1.0
+    assert server.reads == asked
+
+
+async def test_a_server_that_was_down_is_read_raw_once_it_is_back() -> None:
+    now = [0.0]
+    stream = {"Content-Type": "application/x-streamed-protobuf"}
+    server = Readable(lambda: web.Response(headers=stream))
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    config = SourceConfig(
+        url=f"http://127.0.0.1:{runner.addresses[0][1]}", retries=0, breaker_failures=1, breaker_cooldown=10
+    )
+    metrics = PullMetrics(CollectorRegistry())
+    async with PrometheusClient(config, metrics=metrics, monotonic=lambda: now[0]) as opened:
+        server.down = True
+        for reason in ("server_error", "circuit_open"):
+            with pytest.raises(PullError) as caught:
+                await history_of(opened)
+            assert caught.value.reason == reason
+        server.down = False
+        now[0] = 11.0
+        assert (await history_of(opened)).n_series == 0
+    await runner.cleanup()
+    assert server.reads == 1
+
+
+async def test_a_range_without_a_grid_point_is_empty_without_asking() -> None:
+    server = Readable(lambda: web.Response(status=500))
+    async with client(server.handle) as (opened, _):
+        assert (
+            await opened.history("up", start_ms=1, end_ms=2, step_ms=60_000, name="q", max_series=1)
+        ).values.shape == (0, 0)
+    assert server.reads == 0
