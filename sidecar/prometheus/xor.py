@@ -10,9 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-STALE_BITS = np.uint64(0x7FF0000000000002)
-"""The NaN that marks a series as ended (prometheus/prometheus model/value)."""
-
 
 @njit(cache=True, inline="always")
 def _bits(data, position, count):
@@ -129,10 +126,8 @@ def decode_onto_grid(data, chunk_first, chunk_end, series_first, times, lookback
                     column += 1
                 held_ms = now
                 scratch[0] = value
-                held = as_float[0]
-                if value == STALE_BITS:
-                    held = np.nan
-                elif np.isinf(held):
+                held = as_float[0]  # The marker of a series' end is a NaN too: from here on nothing is held.
+                if np.isinf(held):
                     held = np.nan
                     n_infinite += 1
         while column < n_steps and times[column] - held_ms <= lookback_ms:

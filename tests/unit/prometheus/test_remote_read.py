@@ -132,6 +132,19 @@ def test_decoded_chunks_are_what_queries_see(
     np.testing.assert_array_equal(seen, seen_by_queries(samples, times))
 
 
+@pytest.mark.parametrize("size", [14, 17, 20])
+@pytest.mark.parametrize("over", [-1, 0, 1])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_changes_of_pace_at_the_edge_of_each_width(size: int, over: int, sign: int) -> None:
+    pace = 2_000_000
+    last = 2 * pace + sign * ((1 << (size - 1)) + over)
+    samples = [(0, 1.0), (pace, 2.0), (last, 3.0)]
+    assert on_grid([chunk(samples)], [last - 1, last])[1][1] == 3.0
+    np.testing.assert_array_equal(
+        on_grid([chunk(samples)], [last - 1])[1], seen_by_queries(samples, [last - 1])
+    )
+
+
 def test_overlapping_chunks_do_not_go_back_in_time() -> None:
     one, two = [(0, 1.0), (15_000, 2.0)], [(0, 9.0), (15_000, 9.0), (30_000, 3.0)]
     assert on_grid([chunk(one), chunk(two)], [0, 15_000, 30_000]) == (3, [1.0, 2.0, 3.0])
