@@ -8,12 +8,10 @@ errors from elsewhere), and who has the larger share of the alerts.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from sidecar.records import Cause, Episode
-from webhooks.correlate import mentioned, onset
-from webhooks.identity import service_of
+from sidecar.records import Cause
+from webhooks.correlate import ServiceFacts
 
 _CAUSE = re.compile(
     r"down|fail|crash|oom|unreachable|saturat|exhaust|full|not ?ready|lost|expired|disk|deadlock|partition",
@@ -28,59 +26,44 @@ GRAIN_SECONDS = 15.0
 """Onsets closer than this are simultaneous: scrape and evaluation intervals hide their order."""
 
 
-def rank(episodes: Sequence[Episode]) -> list[Cause]:
-    """Services of the incident, the most probable cause first; empty for no episodes."""
-    by_service: dict[str, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        by_service[service_of(episode.labels)].append(episode)
-    if not by_service:
+MAX_SERVICES = 200
+"""Services that are compared with each other; an incident of more is a storm, and its first movers count."""
+
+
+def rank(services: Iterable[ServiceFacts]) -> list[Cause]:
+    """Services of the incident, the most probable cause first; empty for none."""
+    facts = sorted(services, key=lambda f: (f.first_onset_ns, f.service))[:MAX_SERVICES]
+    if not facts:
         return []
-    first_ns = min(onset(episode) for episode in episodes)
-    last_ns = max(onset(episode) for episode in episodes)
-    span = max((last_ns - first_ns) / 1e9, GRAIN_SECONDS)
-    causes = [
-        _judge(service, members, by_service, first_ns=first_ns, span_seconds=span, total=len(episodes))
-        for service, members in by_service.items()
-    ]
+    span = max((facts[-1].first_onset_ns - facts[0].first_onset_ns) / 1e9, GRAIN_SECONDS)
+    total = sum(f.n_episodes for f in facts)
+    causes = [_judge(f, facts, span_seconds=span, total=total) for f in facts]
     return sorted(causes, key=lambda cause: (-cause.score, cause.service))
 
 
-def _judge(
-    service: str,
-    members: list[Episode],
-    by_service: dict[str, list[Episode]],
-    *,
-    first_ns: int,
-    span_seconds: float,
-    total: int,
-) -> Cause:
+def _judge(own: ServiceFacts, facts: list[ServiceFacts], *, span_seconds: float, total: int) -> Cause:
     reasons: list[str] = []
-    earliest = min(members, key=onset)
-    late = (onset(earliest) - first_ns) / 1e9
+    late = (own.first_onset_ns - facts[0].first_onset_ns) / 1e9
     score = FIRST * (1.0 - min(late / span_seconds, 1.0))
     if late < GRAIN_SECONDS:
         reasons.append("alerted first")
     else:
         reasons.append(f"alerted {late:.0f} s after the first")
-    blamers = sorted(
-        other
-        for other, others in by_service.items()
-        if other != service and any(service.lower() in mentioned(episode) for episode in others)
-    )
+    others = [other for other in facts if other is not own]
+    name = own.service.lower()
+    blamers = sorted(other.service for other in others if name in other.words)
     if blamers:
-        score += BLAMED * min(len(blamers) / max(len(by_service) - 1, 1) + 0.5, 1.0)
-        reasons.append(f"named in the alerts of {', '.join(blamers)}")
-    text = " ".join(f"{e.labels.get('alertname', '')} {e.annotations.get('summary', '')}" for e in members)
+        score += BLAMED * min(len(blamers) / max(len(others), 1) + 0.5, 1.0)
+        reasons.append(f"named in the alerts of {', '.join(blamers[:5])}")
+    text = " ".join(own.titles)
     if _CAUSE.search(text) and not _SYMPTOM.search(text):
         score += WORDS
         reasons.append("its alerts speak of a failure")
     elif _SYMPTOM.search(text) and not _CAUSE.search(text):
         score -= WORDS / 2
         reasons.append("its alerts speak of a symptom")
-    if any(
-        other.lower() in mentioned(episode) for other in by_service if other != service for episode in members
-    ):
+    if any(other.service.lower() in own.words for other in others):
         score -= WORDS
         reasons.append("its own alerts point elsewhere")
-    score += SHARE * len(members) / total
-    return Cause(fingerprint=earliest.fingerprint, service=service, score=round(score, 3), reasons=reasons)
+    score += SHARE * own.n_episodes / total
+    return Cause(fingerprint=own.fingerprint, service=own.service, score=round(score, 3), reasons=reasons)

@@ -40,8 +40,14 @@ class Memory:
 
     def __init__(self, episodes: Iterable[Episode] = ()) -> None:
         self.episodes: dict[Key, Episode] = {}
+        self.n_open = 0
+        self.recall(episodes)
+
+    def recall(self, episodes: Iterable[Episode]) -> None:
+        """Take in what a store holds; the newest episode of a fingerprint counts."""
         for episode in sorted(episodes, key=lambda e: e.starts_at_ns):
             self.episodes[episode.tenant, episode.fingerprint] = episode
+        self.n_open = sum(episode.state != "resolved" for episode in self.episodes.values())
 
     def fold(self, deliveries: Iterable[Delivery]) -> Changes:
         """What these deliveries change; memory itself stays as it is until `apply`."""
@@ -59,9 +65,11 @@ class Memory:
         for closed in changes.closed:
             held = self.episodes.get((closed.tenant, closed.fingerprint))
             if held is not None and held.key == closed.key:
+                self.n_open -= held.state != "resolved"
                 _overwrite(held, closed)
         for key, episode in changes.episodes.items():
             held = self.episodes.get(key)
+            self.n_open += (episode.state != "resolved") - (held is not None and held.state != "resolved")
             if held is not None and held.key == episode.key:
                 _overwrite(held, episode)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 SERVICE_LABELS = (
     "service",
@@ -62,12 +62,3 @@ class LabelStatistics:
 
     def _constant(self, pair: tuple[str, str]) -> bool:
         return self._n >= CONSTANT_AFTER and self._values[pair] > CONSTANT_SHARE * self._n
-
-
-def shared_labels(all_labels: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The labels that all have in common."""
-    iterator = iter(all_labels)
-    shared = dict(next(iterator, {}))
-    for labels in iterator:
-        shared = {name: value for name, value in shared.items() if labels.get(name) == value}
-    return shared

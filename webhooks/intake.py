@@ -147,7 +147,7 @@ class Intake:
         metrics.stale.inc(changes.n_stale)
         metrics.dead.inc(sum(len(delivery.dead_letters) for delivery in deliveries))
         metrics.truncated.inc(sum(delivery.truncated_alerts for delivery in deliveries))
-        metrics.open.set(sum(episode.state == "firing" for episode in self.memory.episodes.values()))
+        metrics.open.set(self.memory.n_open)
         current = [self.memory.episodes[key] for key in changes.written if key in self.memory.episodes]
         if current:
             self._on_committed([*changes.closed, *current])

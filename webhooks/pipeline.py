@@ -21,9 +21,9 @@ from sidecar.ports import AlertStore
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.cause import rank
-from webhooks.correlate import Group, choose
+from webhooks.correlate import Features, Group, choose, features
 from webhooks.fold import Memory
-from webhooks.identity import LabelStatistics, shared_labels
+from webhooks.identity import LabelStatistics
 from webhooks.intake import Intake
 
 REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
@@ -31,6 +31,9 @@ UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
 RETRY_SECONDS = 5.0
+EPISODES_PER_PASS = 500
+IDLE_SHARE = 3.0
+"""After a pass the loop rests three times as long as it worked: in a storm, intake comes first."""
 SWEEP_SECONDS = 60.0
 
 
@@ -90,13 +93,14 @@ class AlertsLoop:
         episodes = await self._store.recent_episodes(now_ns - REMEMBER_RESOLVED_NS)
         for episode in episodes:
             self._statistics.learn(episode.labels)
-        self.intake.memory.__init__(episodes)  # type: ignore[misc]
+        self.intake.memory.recall(episodes)
         for incident in await self._store.incidents(state="open", limit=10_000):
             found = await self._store.incident(incident.incident_id)
             group = Group(incident.incident_id, incident.tenant)
             for member in found[1] if found else ():
                 held = self.intake.memory.episodes.get((member.tenant, member.fingerprint))
-                group.add(held if held is not None and held.key == member.key else member, self._statistics)
+                same = held is not None and held.key == member.key
+                group.add(self._features(held if held is not None and same else member))
             self._groups[incident.incident_id] = group
             self._known[incident.incident_id] = incident
         # What was committed and not yet correlated when the process died.
@@ -113,7 +117,8 @@ class AlertsLoop:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await self._work()
+            while self._pending:
+                await self._work()
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
 
@@ -131,12 +136,16 @@ class AlertsLoop:
             except TimeoutError:
                 pass
             self._wake.clear()
+            began = time.monotonic()
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept = time.monotonic()
                     self._sweep()
                 await self._work()
                 self.last_error = None
+                await asyncio.sleep(IDLE_SHARE * (time.monotonic() - began))
+                if self._pending:
+                    self._wake.set()
             except StoreError as error:
                 self._failures.inc()
                 if self.last_error is None:
@@ -153,21 +162,25 @@ class AlertsLoop:
     async def _work(self) -> None:
         """Correlate what is pending, store what changed, tell of it."""
         pending = sorted(self._pending.values(), key=lambda e: (e.first_seen_ns, e.starts_at_ns))
-        self._pending.clear()
+        pending = pending[:EPISODES_PER_PASS]
+        for episode in pending:
+            del self._pending[episode.key]
         assigned: list[Episode] = []
         told: dict[str, str] = {}
         for episode in pending:
             group = self._groups.get(episode.incident_id or "")
             if group is None:
                 self._statistics.learn(episode.labels)
-                group = choose(episode, self._groups.values(), self._statistics, gap_ns=self._gap_ns)
+            seen = self._features(episode)
+            if group is None:
+                group = choose(seen, self._groups.values(), gap_ns=self._gap_ns)
                 if group is None:
                     group = Group(_new_id(), episode.tenant)
                     self._groups[group.incident_id] = group
                     told[group.incident_id] = "incident.opened"
                 episode.incident_id = group.incident_id
                 assigned.append(episode)
-            group.add(episode, self._statistics)
+            group.add(seen)
             self._unsaved.add(group.incident_id)
         if not self._unsaved:
             return
@@ -193,28 +206,30 @@ class AlertsLoop:
         self._open.set(sum(incident.state == "open" for incident in self._known.values()))
 
     def _describe(self, group: Group) -> Incident:
-        episodes = list(group.episodes.values())
-        firing = [episode for episode in episodes if episode.state != "resolved"]
-        causes = rank(episodes)
+        episodes = group.episodes.values()
+        n_firing = sum(episode.state != "resolved" for episode in episodes)
+        causes = rank(group.services.values())
         now_ns = int(self._now() * 1e9)
-        ended = None if firing else max(episode.ends_at_ns or now_ns for episode in episodes)
-        group.ended_at_ns = ended
-        names = sorted({episode.labels.get("alertname", "?") for episode in episodes})
+        group.ended_at_ns = None if n_firing else max(episode.ends_at_ns or now_ns for episode in episodes)
+        names = sorted(group.names)
         cause = causes[0].service if causes else "unknown"
         title = f"{cause}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         return Incident(
             incident_id=group.incident_id,
             tenant=group.tenant,
             title=title,
-            started_at_ns=min(episode.starts_at_ns for episode in episodes),
+            started_at_ns=group.started_at_ns,
             last_change_ns=now_ns,
-            ended_at_ns=ended,
-            state="open" if firing else "resolved",
-            shared_labels=shared_labels(episode.labels for episode in episodes),
+            ended_at_ns=group.ended_at_ns,
+            state="open" if n_firing else "resolved",
+            shared_labels=group.shared or {},
             causes=causes[:10],
             n_episodes=len(episodes),
-            n_firing=len(firing),
+            n_firing=n_firing,
         )
+
+    def _features(self, episode: Episode) -> Features:
+        return features(episode, self._statistics)
 
     def _tell(self, kind: str, incident: Incident) -> None:
         cause = incident.causes[0] if incident.causes else None

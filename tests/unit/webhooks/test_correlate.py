@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sidecar.records import Episode
+from sidecar.records import Cause, Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.cause import rank
-from webhooks.correlate import Group, choose
-from webhooks.identity import LabelStatistics, service_of, shared_labels
+from webhooks.correlate import Group, features
+from webhooks.correlate import choose as choose_group
+from webhooks.identity import LabelStatistics, service_of
 
 GAP = 300 * SECOND
 
@@ -31,8 +32,16 @@ def group(*members: Episode) -> tuple[Group, LabelStatistics]:
     one = Group("inc-1", "default")
     for member in members:
         statistics.learn(member.labels)
-        one.add(member, statistics)
+        one.add(features(member, statistics))
     return one, statistics
+
+
+def choose(new: Episode, groups: list[Group], statistics: LabelStatistics, *, gap_ns: int) -> Group | None:
+    return choose_group(features(new, statistics), groups, gap_ns=gap_ns)
+
+
+def causes(*members: Episode) -> list[Cause]:
+    return rank(group(*members)[0].services.values())
 
 
 def test_a_shared_service_binds_within_the_gap_and_not_beyond() -> None:
@@ -70,14 +79,10 @@ def test_labels_that_all_alerts_carry_bind_nothing() -> None:
 
 
 def test_the_cause_is_the_edge_that_failed_first_and_is_blamed() -> None:
-    ranked = rank(
-        [
-            episode("ApiGatewayErrors", at=60, service="api-gateway", text="5xx from player and cdn"),
-            episode(
-                "BufferingRatioHigh", at=30, service="player", text="buffering rises behind cdn edge fra"
-            ),
-            episode("CdnEdgeFailing", at=0, service="cdn", text="edge fra fails requests"),
-        ]
+    ranked = causes(
+        episode("ApiGatewayErrors", at=60, service="api-gateway", text="5xx from player and cdn"),
+        episode("BufferingRatioHigh", at=30, service="player", text="buffering rises behind cdn edge fra"),
+        episode("CdnEdgeFailing", at=0, service="cdn", text="edge fra fails requests"),
     )
     assert next(cause.service for cause in ranked) == "cdn"
     assert "alerted first" in ranked[0].reasons
@@ -85,11 +90,9 @@ def test_the_cause_is_the_edge_that_failed_first_and_is_blamed() -> None:
 
 
 def test_a_symptom_that_alerts_first_is_not_the_cause() -> None:
-    ranked = rank(
-        [
-            episode("LatencyHigh", at=0, service="web", text="slow, upstream db"),
-            episode("DatabaseDown", at=20, service="db", text="db is down"),
-        ]
+    ranked = causes(
+        episode("LatencyHigh", at=0, service="web", text="slow, upstream db"),
+        episode("DatabaseDown", at=20, service="db", text="db is down"),
     )
     assert ranked[0].service == "db"
 
@@ -101,5 +104,5 @@ def test_nothing_has_no_cause() -> None:
 def test_names() -> None:
     assert service_of({"alertname": "A", "pod": "p", "app": "shop"}) == "shop"
     assert service_of({"alertname": "A"}) == "A"
-    assert shared_labels([{"a": "1", "b": "2"}, {"a": "1", "b": "3"}]) == {"a": "1"}
-    assert shared_labels([]) == {}
+    one, _ = group(episode("A", at=0, a="1", b="2"), episode("A", at=0, a="1", b="3"))
+    assert one.shared == {"alertname": "A", "a": "1"}

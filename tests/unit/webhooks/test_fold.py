@@ -107,14 +107,16 @@ def test_any_order_of_two_episodes_ends_with_the_newest_resolved(order: tuple[in
     (newest,) = memory.episodes.values()
     assert (newest.starts_at_ns - EPOCH) // SECOND == 1200
     assert newest.state == "resolved"
+    assert memory.n_open == 0
 
 
 @given(st.lists(st.sampled_from(range(4)), max_size=12))
 def test_a_replayed_delivery_changes_no_state(sequence: list[int]) -> None:
     deliveries = [delivery(EVENTS[i], at_seconds=n) for n, i in enumerate(sequence)]
-    _, once = told(*deliveries)
+    memory, once = told(*deliveries)
     _, twice = told(*[d for one in deliveries for d in (one, one)])
     assert summary(once) == summary(twice)
+    assert memory.n_open == sum(e.state != "resolved" for e in memory.episodes.values())
 
 
 @given(st.lists(st.sampled_from(range(4)), min_size=1, max_size=12), st.integers(0, 11))

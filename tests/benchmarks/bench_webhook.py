@@ -1,0 +1,180 @@
+"""Webhook intake: durable alerts a second, beside a receiver that commits each request by itself.
+
+The server is `pronoia run` in its own process, the load a client in this one:
+both share the machine's cores, so the figures are what one such machine does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.benchmarks.table import Row, show
+from tests.integration.servers import Pronoia, free_port, http, stopping, wait_until
+
+PATH = "/webhooks/alertmanager"
+CONNECTIONS = 32
+SECONDS = 3.0
+P99_BUDGET_MS = 100.0
+BUDGETS = {1: 0.0, 10: 20_000.0, 200: 50_000.0}
+
+
+def run(quick: bool = False) -> list[Row]:
+    """Three sizes of delivery, all new episodes, then the same as repeats."""
+    seconds = 1.0 if quick else SECONDS
+    with tempfile.TemporaryDirectory() as directory:
+        naive = _naive_speed(Path(directory), 10, seconds)
+        server = Pronoia(
+            Path(directory) / "pronoia",
+            "--prometheus",
+            "http://127.0.0.1:1",
+            "--data",
+            f"{directory}/data",
+            "--log-level",
+            "error",
+        )
+        rows: list[Row] = []
+        with stopping(server):
+            server.start()
+            for size, budget in BUDGETS.items():
+                bodies = _bodies(size, min(int(80_000 * seconds / size) + 1, 30_000))
+                for kind in ("new", "repeated"):
+                    speed, p50, p99 = asyncio.run(
+                        _load(server.port, bodies, seconds, endless=kind == "repeated")
+                    )
+                    ratio = speed / naive if size == 10 else None
+                    beside = f"{naive:,.0f} alerts/s (a commit a request)" if size == 10 else ""
+                    rows.append(
+                        Row(
+                            f"{kind} alerts, {size} a delivery",
+                            f"{speed:,.0f} alerts/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+                            beside,
+                            ratio,
+                            f"≥ {budget:,.0f}, p99 ≤ {P99_BUDGET_MS:.0f} ms" if budget else "",
+                            speed >= budget and (not budget or p99 <= P99_BUDGET_MS),
+                        )
+                    )
+        return rows
+
+
+_serial = itertools.count()
+
+
+def _bodies(size: int, n: int) -> list[bytes]:
+    """Requests, headers included, whose alerts are all different."""
+    made = []
+    for _ in range(n):
+        alerts = [
+            {
+                "status": "firing",
+                "labels": {
+                    "alertname": "HighErrorRate",
+                    "service": f"service-{i % 50}",
+                    "severity": "warning",
+                    "instance": f"10.0.{next(_serial)}:9100",
+                    "cluster": "eu-1",
+                },
+                "annotations": {
+                    "summary": "error rate above 5 % for ten minutes",
+                    "runbook_url": "http://r/x",
+                },
+                "startsAt": "2026-01-01T00:00:00.123Z",
+                "endsAt": "0001-01-01T00:00:00Z",
+                "generatorURL": "http://prometheus:9090/graph?g0.expr=x",
+                "fingerprint": f"{next(_serial):016x}",
+            }
+            for i in range(size)
+        ]
+        document = {
+            "version": "4",
+            "groupKey": '{}:{alertname="HighErrorRate"}',
+            "truncatedAlerts": 0,
+            "status": "firing",
+            "receiver": "pronoia",
+            "groupLabels": {},
+            "commonLabels": {},
+            "commonAnnotations": {},
+            "externalURL": "http://am:9093",
+            "alerts": alerts,
+        }
+        body = json.dumps(document).encode()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        made.append(head.encode() + body)
+    return made
+
+
+async def _load(
+    port: int, requests: list[bytes], seconds: float, *, endless: bool
+) -> tuple[float, float, float]:
+    """Alerts a second, and the median and 99th percentile of latency in milliseconds."""
+    latencies: list[float] = []
+    feed = itertools.cycle(requests) if endless else iter(requests)
+    deadline = time.perf_counter() + seconds
+    size = requests[0].count(b'"startsAt"')
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        for request in feed:
+            began = time.perf_counter()
+            if began > deadline:
+                break
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(head.decode())
+            latencies.append(time.perf_counter() - began)
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    spent = time.perf_counter() - began
+    p50, p99 = np.percentile(np.array(latencies) * 1000, [50, 99])
+    return len(latencies) * size / spent, float(p50), float(p99)
+
+
+_NAIVE = f"""
+import sqlite3, sys
+from aiohttp import web
+import json
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("pragma journal_mode=wal"); db.execute("pragma synchronous=full")
+async def handle(request):
+    payload = json.loads(await request.read())
+    db.execute("begin")
+    db.executemany("insert or replace into episodes values (?, ?, ?)",
+                   [(a["fingerprint"], a["startsAt"], json.dumps(a)) for a in payload["alerts"]])
+    db.execute("commit")
+    return web.Response(text="ok")
+db.execute("create table episodes (fingerprint text, starts text, body text, primary key (fingerprint, starts))")  # noqa
+app = web.Application(client_max_size=2**26); app.router.add_post("{PATH}", handle)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None, access_log=None)
+"""
+
+
+def _naive_speed(directory: Path, size: int, seconds: float) -> float:
+    """The same load on a receiver that commits each request by itself."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-c", _NAIVE, str(directory / "naive.db"), str(port)])
+    try:
+        wait_until(lambda: http(f"http://127.0.0.1:{port}/")[0] == 404, what="naive receiver")
+        speed, _, _ = asyncio.run(_load(port, _bodies(size, 20_000), seconds, endless=False))
+    finally:
+        process.kill()
+        process.wait()
+    assert sqlite3.connect(directory / "naive.db").execute("select count(*) from episodes").fetchone()[0] > 0
+    return speed
+
+
+if __name__ == "__main__":
+    show("webhook", run())
