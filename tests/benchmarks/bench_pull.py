@@ -92,7 +92,7 @@ async def _measure(server: Prometheus, start: int, n_series: int) -> list[Row]:
 
 
 def _theirs(url: str, start: int, n_series: int) -> float:
-    """Seconds for the same samples; the frame is made of a tenth of the series and scaled, as it grows linearly."""
+    """Seconds for the same samples; the frame is made of a tenth of the series, and scaled."""
     from prometheus_api_client import MetricRangeDataFrame, PrometheusConnect
 
     began = time.perf_counter()

@@ -107,7 +107,7 @@ def _bodies(size: int, n: int) -> list[bytes]:
             "alerts": alerts,
         }
         body = json.dumps(document).encode()
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         made.append(head.encode() + body)
     return made
 
@@ -156,7 +156,7 @@ async def handle(request):
                    [(a["fingerprint"], a["startsAt"], json.dumps(a)) for a in payload["alerts"]])
     db.execute("commit")
     return web.Response(text="ok")
-db.execute("create table episodes (fingerprint text, starts text, body text, primary key (fingerprint, starts))")  # noqa
+db.execute("create table episodes (f text, starts text, body text, primary key (f, starts))")
 app = web.Application(client_max_size=2**26); app.router.add_post("{PATH}", handle)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[2]), print=None, access_log=None)
 """
