@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--quick] [topic …]`: every benchmark, as tables; exit 1 if a budget is missed."""
+"""`python -m tests.benchmarks [--quick] [topic …]`: tables; exit code 1 if a budget is missed."""
 
 from __future__ import annotations
 

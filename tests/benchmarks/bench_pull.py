@@ -1,4 +1,4 @@
-"""Pull and decode: our JSON and remote read beside prometheus-api-client, same server, same query, one run."""
+"""Pull and decode: our JSON and remote read beside prometheus-api-client, on one server, in one run."""
 
 from __future__ import annotations
 
