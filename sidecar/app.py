@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,9 @@ STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
 
 PRUNE_SECONDS = 3600.0
+COLLECT_AFTER = (50_000, 20, 50)
+"""Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
+
 NEED_RESTART = ("server", "store", "webhook", "export", "log")
 
 
@@ -157,6 +161,7 @@ class Sidecar:
 
     async def run(self) -> int:
         """Serve until told to stop; the process' exit code."""
+        gc.set_threshold(*COLLECT_AFTER)
         try:
             self.store = await SqliteStore.open(self.config.store, registry=self.registry)
             self.alerts = AlertsLoop(
@@ -199,10 +204,12 @@ class Sidecar:
             prometheus=self.config.prometheus.url,
             config_hash=config_hash(self.config),
         )
+        warming = asyncio.create_task(self.offload.run(_warm, self.page), name="warm")
         pruning = asyncio.create_task(self._prune_for_ever(), name="prune")
         await self._stop.wait()
         self._log.info("stopping")
         pruning.cancel()
+        warming.cancel()
         await runner.cleanup()  # No more requests; those under way get their answer.
         await self.alerts.stop()
         await self.workings.stop()
@@ -293,3 +300,11 @@ class Sidecar:
                     self._pruned.labels(table).inc(n)
             except StoreError as error:
                 self._log.warning("old rows not deleted, will try again", err=str(error))
+
+
+def _warm(page: SyntheticPage) -> None:
+    """Compile or load the kernels before the first pull needs them."""
+    from sidecar.prometheus import scan
+
+    scan.warm()
+    page.warm()

@@ -13,7 +13,8 @@ import msgspec
 DEFAULT_TENANT = "default"
 
 
-class AlertEvent(msgspec.Struct, frozen=True):
+# gc=False: these hold no cycles, and a storm of them must not make the collector walk them all.
+class AlertEvent(msgspec.Struct, frozen=True, gc=False):
     """One alert in one delivery, as sent; `fingerprint` is computed where the sender gave none."""
 
     fingerprint: str
@@ -25,14 +26,14 @@ class AlertEvent(msgspec.Struct, frozen=True):
     generator_url: str
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
     """A part of a delivery that could not be used, kept with its reason."""
 
     reason: str
     raw: bytes
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One webhook request: what it held and where it came from."""
 
     tenant: str

@@ -32,8 +32,8 @@ UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 
 RETRY_SECONDS = 5.0
 EPISODES_PER_PASS = 500
-IDLE_SHARE = 3.0
-"""After a pass the loop rests three times as long as it worked: in a storm, intake comes first."""
+IDLE_SHARE = 8.0
+"""After a pass the loop rests eight times as long as it worked: in a storm, intake comes first."""
 SWEEP_SECONDS = 60.0
 
 
@@ -242,7 +242,8 @@ class AlertsLoop:
             "n_episodes": incident.n_episodes,
             "n_firing": incident.n_firing,
         }
-        self._log.info(kind.replace(".", " "), **facts)
+        log = self._log.debug if kind == "incident.updated" else self._log.info
+        log(kind.replace(".", " "), **facts)
         self._bus.publish(Event(kind, self._now(), facts))
 
     def _sweep(self) -> None:
