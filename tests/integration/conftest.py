@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,6 +52,19 @@ def make_pronoia(tmp_path: Path, keep: Callable[..., Any]) -> Callable[..., Pron
         return server
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A tmpfs, 64 KiB or as many as the test's parameter says; needs root, as in CI and containers."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    size = getattr(request, "param", 64)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def wave_config(url: str, directory: Path, **sections: Any) -> dict[str, Any]:

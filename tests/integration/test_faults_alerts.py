@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
@@ -93,6 +94,39 @@ def test_killed_in_a_burst_every_acknowledged_alert_is_there_once(
     stored = stored_fingerprints(tmp_path / "data")
     assert acknowledged <= set(stored), "acknowledged, then lost"
     assert len(stored) == len(set(stored)), "one alert, two episodes"
+
+
+@pytest.mark.parametrize("small_disk", [4096], indirect=True)
+def test_a_full_disk_is_503_and_then_forgotten(
+    prometheus: Prometheus, make_pronoia: Callable[..., Pronoia], small_disk: Path
+) -> None:
+    pronoia = make_pronoia(wave_config(prometheus.url, small_disk))
+    pronoia.start()
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError):  # As much as there is room for.
+        filler.write_bytes(b"x" * (4096 * 1024))
+    acknowledged: set[str] = set()
+    answers: list[int] = []
+    for i in range(200):
+        labels = [{"alertname": "Full", "i": str(i), "n": str(n), "pad": "x" * 200} for n in range(20)]
+        status, words = http(pronoia.url + WEBHOOK, data=payload(labels))
+        answers.append(status)
+        if status == 200:
+            acknowledged.update(LabelSet(label).fingerprint() for label in labels)
+        else:
+            assert b"store_full" in words or b"store" in words
+            break
+    assert answers[-1] == 503, "the disk is full and nobody noticed"
+    assert http(pronoia.url + "/-/healthy")[0] == 200
+    filler.unlink()
+    late = {"alertname": "Late"}
+    wait_until(
+        lambda: http(pronoia.url + WEBHOOK, data=payload([late]))[0] == 200, what="room again, 200 again"
+    )
+    acknowledged.add(LabelSet(late).fingerprint())
+    pronoia.kill()
+    pronoia.start()
+    assert acknowledged <= set(stored_fingerprints(small_disk / "data"))
 
 
 def test_the_same_group_fifty_times_is_one_episode(

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -238,18 +238,6 @@ async def test_killed_between_writing_and_verifying_the_start_puts_it_right(
         await b.loop.recover()
         assert (b.rules / FILE).read_text() == good
         assert live.content == good
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A tmpfs of 64 KiB; needs root, as in CI and containers."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 async def test_a_full_disk_leaves_the_old_file(loaded: Prometheus, tmp_path: Path, small_disk: Path) -> None:
