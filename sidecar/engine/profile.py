@@ -44,23 +44,22 @@ def read(bins, mass, row: int, seconds: float, n_bins: int) -> tuple[float, floa
 
 
 @njit(cache=True, inline="always")
-def learn(
-    bins, mass, row: int, seconds: float, n_bins: int, value: float, error: float, hours: float
-) -> None:
-    """Move the two bins around a time by their share of the error; first visits take the value itself."""
+def learn(bins, mass, row: int, seconds: float, n_bins: int, value: float, hours: float) -> None:
+    """Move the two bins around a time towards a value, each by its share of the `hours` it stood for.
+
+    Each bin is a weighted mean of the values near it (a triangular kernel). It must
+    not learn from the error of the interpolated profile: a bin would then make up for
+    its neighbour's error by one of the opposite sign, and the profile would zigzag
+    ever more.
+    """
     position = hour_position(seconds, n_bins)
     first = int(position) % n_bins
     share = position - math.floor(position)
     for side in range(2):
         b = first if side == 0 else (first + 1) % n_bins
-        weight = 1.0 - share if side == 0 else share
-        if weight <= 0.0:
+        gained = hours * (1.0 - share if side == 0 else share)
+        if gained <= 0.0:
             continue
-        m = mass[row, b]
-        gained = hours * weight
-        if m <= 0.0:
-            bins[row, b] = value
-        else:
-            rate = max(gained / (m + gained), gained / VISITS_REMEMBERED)
-            bins[row, b] += min(rate, 1.0) * error
-        mass[row, b] = m + gained
+        rate = max(gained / (mass[row, b] + gained), gained / VISITS_REMEMBERED)
+        bins[row, b] += min(rate, 1.0) * (value - bins[row, b])
+        mass[row, b] += gained

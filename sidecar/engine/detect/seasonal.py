@@ -26,6 +26,7 @@ LONG_SECONDS = 7 * 86400.0  # Memory of the spread and level that set the floors
 NEW_NORMAL_SECONDS = 3600.0  # A shift that stays so long is the new normal.
 CLIP_CENTRE = 6.0  # In scales: how far one point may pull a centre.
 CLIP_SCALE = 20.0  # In scales: how much one spike may widen the scale.
+HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR = 0.05
 LEVEL_FLOOR = 0.002
 
@@ -51,17 +52,22 @@ def _centre(s, day, day_mass, week, week_mass, row, seconds):
     daily = d + s[row, DAY_LEVEL] if d_mass > 0.25 else np.nan
     weekly = w + s[row, WEEK_LEVEL] if w_mass > 0.25 else np.nan
     floor = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
-    a = 1.0 / (s[row, LOSS_FLAT] + floor)
-    a = a * a * a * a
-    total, mixed = a, a * flat
-    if d_mass > 0.25:
-        b = 1.0 / (s[row, LOSS_DAY] + floor)
-        b = b * b * b * b
+    loss_flat = s[row, LOSS_FLAT] + floor
+    loss_day = s[row, LOSS_DAY] + floor if d_mass > 0.25 else np.inf
+    loss_week = s[row, LOSS_WEEK] + floor if w_mass > 0.25 else np.inf
+    # Weights fall with the fourth power of the loss; what is far worse than the best has no say.
+    best = min(loss_flat, loss_day, loss_week)
+    total = mixed = 0.0
+    if loss_flat < HOPELESS * best:
+        a = (best / loss_flat) ** 4
+        total += a
+        mixed += a * flat
+    if loss_day < HOPELESS * best:
+        b = (best / loss_day) ** 4
         total += b
         mixed += b * daily
-    if w_mass > 0.25:
-        c = 1.0 / (s[row, LOSS_WEEK] + floor)
-        c = c * c * c * c
+    if loss_week < HOPELESS * best:
+        c = (best / loss_week) ** 4
         total += c
         mixed += c * weekly
     return mixed / total, flat, daily, weekly
@@ -101,8 +107,8 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
                 s[row, LONG_MEAN] = y
                 s[row, SAMPLES] = 1.0
                 s[row, LAST_SECONDS] = now
-                learn(day, day_mass, row, now, HOURS_OF_DAY, y, 0.0, 1e-3)
-                learn(week, week_mass, row, now, HOURS_OF_WEEK, y, 0.0, 1e-3)
+                learn(day, day_mass, row, now, HOURS_OF_DAY, y, 1e-3)
+                learn(week, week_mass, row, now, HOURS_OF_WEEK, y, 1e-3)
                 continue
             dt = min(max(now - s[row, LAST_SECONDS], 1e-3), 21600.0)
             error = y - centre
@@ -132,16 +138,15 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
             fast = 4.0 if shifted else 1.0
             s[row, FLAT] += _rate(dt * fast, FLAT_SECONDS, samples) * min(max(e, -reach), reach)
             hours = dt / 3600.0
-            seen = y if shifted else centre + min(max(error, -reach), reach)
-            # Profiles learn what the hour itself is like, the level what is left over: if both
-            # chased the same error, the level would hide a profile that zigzags from hour to hour.
-            d, _ = read(day, day_mass, row, now, HOURS_OF_DAY)
-            w, _ = read(week, week_mass, row, now, HOURS_OF_WEEK)
+            # A profile learns what its hour is like, its level what is left over; one point
+            # pulls either no further than `reach` from what that very centre expected.
+            day_value = week_value = y
             if np.isfinite(daily):
                 e = y - daily
                 s[row, LOSS_DAY] += loss_rate * (min(abs(e), cap) - s[row, LOSS_DAY])
                 e = min(max(e, -reach), reach)
                 s[row, DAY_LEVEL] += dt * fast / (LEVEL_SECONDS + dt * fast) * e
+                day_value = daily + e
             else:
                 s[row, LOSS_DAY] = s[row, LOSS_FLAT]
             if np.isfinite(weekly):
@@ -149,10 +154,11 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
                 s[row, LOSS_WEEK] += loss_rate * (min(abs(e), cap) - s[row, LOSS_WEEK])
                 e = min(max(e, -reach), reach)
                 s[row, WEEK_LEVEL] += dt * fast / (LEVEL_SECONDS + dt * fast) * e
+                week_value = weekly + e
             else:
                 s[row, LOSS_WEEK] = s[row, LOSS_DAY] * 1.1
-            learn(day, day_mass, row, now, HOURS_OF_DAY, seen, seen - d, hours)
-            learn(week, week_mass, row, now, HOURS_OF_WEEK, seen, seen - w, hours)
+            learn(day, day_mass, row, now, HOURS_OF_DAY, day_value, hours)
+            learn(week, week_mass, row, now, HOURS_OF_WEEK, week_value, hours)
 
             # The scale, on the side that was seen. The first few distances on a side teach
             # in full (a series that was constant must learn its first jumps), young rows
@@ -162,7 +168,6 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
             size = abs(error)
             if samples >= WARM_UP_SAMPLES and n_side >= 5.0:
                 size = min(size, clip * scale)
-            m, mass = read(hour_scale, hour_mass, row, now, HOURS_OF_DAY)
             unit = 0.0
             if error > 0.0:
                 s[row, UP] += _rate(dt, SCALE_SECONDS, n_side) * (size - s[row, UP])
@@ -178,16 +183,7 @@ def _run(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, x, v
                 s[row, DOWN] = s[row, UP]
             if samples >= WARM_UP_SAMPLES and unit > 0.0:
                 ratio = min(size / unit, 6.0)
-                learn(
-                    hour_scale,
-                    hour_mass,
-                    row,
-                    now,
-                    HOURS_OF_DAY,
-                    1.0,
-                    ratio - (m if mass > 0.0 else 1.0),
-                    hours,
-                )
+                learn(hour_scale, hour_mass, row, now, HOURS_OF_DAY, ratio, hours)
 
             long_rate = _rate(dt, LONG_SECONDS, samples)
             off = y - s[row, LONG_MEAN]

@@ -106,7 +106,6 @@ def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads,
                         errors[row, h, N_ERRORS] = m + 1.0
             if n <= 0.0:
                 s[row, RECENT] = y
-                day_error = week_error = 0.0
             else:
                 s[row, RECENT] += max(1.0 / (n + 1.0), dt / (RECENT_SECONDS + dt)) * (y - s[row, RECENT])
                 s[row, SPREAD] += max(1.0 / (n + 1.0), dt / (ERROR_SECONDS + dt)) * (
@@ -114,16 +113,14 @@ def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads,
                 )
                 d, d_mass = read(day, day_mass, row, now, HOURS_OF_DAY)
                 w, w_mass = read(week, week_mass, row, now, HOURS_OF_WEEK)
-                day_error = y - d if d_mass > 0.0 else 0.0
-                week_error = y - w if w_mass > 0.0 else 0.0
                 if w_mass > 0.25:
                     trust = w_mass / (w_mass + 1.0)
                     profile = trust * w + (1.0 - trust) * d if d_mass > 0.25 else w
                     s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - profile - s[row, LEVEL_ERROR])
                 elif d_mass > 0.25:
                     s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - d - s[row, LEVEL_ERROR])
-            learn(day, day_mass, row, now, HOURS_OF_DAY, y, day_error, dt / 3600.0)
-            learn(week, week_mass, row, now, HOURS_OF_WEEK, y, week_error, dt / 3600.0)
+            learn(day, day_mass, row, now, HOURS_OF_DAY, y, dt / 3600.0)
+            learn(week, week_mass, row, now, HOURS_OF_WEEK, y, dt / 3600.0)
             s[row, SAMPLES] = n + 1.0
             s[row, LAST_SECONDS] = now
             # New forecasts are made on a grid of the clock, so that batching does not matter.

@@ -195,6 +195,24 @@ def test_the_learned_band_follows_the_hour_of_week() -> None:
     assert (band.upper > band.centre).all()
 
 
+def test_the_learned_band_of_noise_is_flat_however_long_it_is_learnt() -> None:
+    """Bins that learnt from the interpolated error made up for their neighbours and zigzagged without end."""
+    step = 15
+    rng = np.random.default_rng(4)
+    n_steps = 14 * 86400 // step
+    values = np.repeat(np.abs(rng.normal(0.003, 0.0008, (2, n_steps // 4))), 4, axis=1)
+    values[1, n_steps // 2 : n_steps // 2 + 40] = 0.5
+    times = (START // 60 * 60 + np.arange(n_steps) * step) * 1000
+    model = QueryModel(QueryConfig(name="q", expr="up", step=step))
+    model.fit(SeriesBatch("q", labels(2), times.astype(np.int64), values))
+    band = model.learned_band()
+    assert np.abs(band.centre - 0.003).max() < 0.0005
+    assert band.upper.max() < 0.05
+    for forecast in model.forecaster.predict():
+        # The spike of row 1 was a week ago to the hour; the forecaster remembers a part of it.
+        assert (np.abs(forecast.yhat - 0.003) < (0.0005, 0.01)).all()
+
+
 def test_saved_in_the_middle_it_continues_without_a_jump(tmp_path: Path) -> None:
     values = seasonal(4, 3)
     unbroken, broken = QueryModel(QUERY), QueryModel(QUERY)
