@@ -25,6 +25,9 @@ types: dev       ## Types, strictly (mypy).
 contracts: dev   ## Which room may import which (import-linter).
 	$(BIN)/lint-imports
 
+chart: dev servers  ## Only the Helm chart: lint, render, schema.
+	$(BIN)/pytest -q tests/unit/chart
+
 unit: dev servers ## Fast tests, promtool included.
 	$(BIN)/pytest -q tests/unit tests/contract
 
