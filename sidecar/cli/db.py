@@ -21,7 +21,7 @@ def db() -> None:
 
 
 def _file(config_path: Path | None, data_directory: Path | None) -> Path:
-    from sidecar.store.sqlite import FILE
+    from sidecar.store.connection import FILE
 
     overrides = {"store": {"directory": data_directory}} if data_directory else {}
     return read_config(config_path, overrides).store.directory / FILE

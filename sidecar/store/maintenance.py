@@ -12,7 +12,7 @@ import sqlite_utils
 
 from sidecar.errors import StoreError
 from sidecar.store import schema
-from sidecar.store.sqlite import connect, reading
+from sidecar.store.connection import connect, reading
 
 
 def describe(path: Path) -> Mapping[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError
 from sidecar.records import Delivery, Episode, Incident, RuleRevision
 from sidecar.store import schema
+from sidecar.store.connection import FILE, connect, reading
+from sidecar.store.maintenance import describe
 from sidecar.store.writer import StoreMetrics, Writer
 
-FILE = "pronoia.db"
-BUSY_SECONDS = 5.0
 PRUNE_ROWS = 5000
 """Rows deleted in one transaction, so that pruning never holds up an alert."""
 
@@ -36,28 +35,6 @@ _PUT_EPISODE = (
     "incident_id = coalesce(excluded.incident_id, incident_id)"
 )
 _encode = msgspec.json.Encoder().encode
-
-
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with our pragmas; transactions are begun by hand.
-
-    Raises: StoreError where the file cannot be opened as a database.
-    """
-    try:
-        if read_only:
-            connection = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
-            )
-        else:
-            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-            connection.execute("pragma auto_vacuum = incremental")
-            connection.execute("pragma journal_mode = wal")
-            connection.execute("pragma synchronous = full")
-            connection.execute("pragma journal_size_limit = 67108864")
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
-    connection.isolation_level = None
-    return connection
 
 
 class SqliteStore:
@@ -240,8 +217,6 @@ class SqliteStore:
 
     async def status(self) -> Mapping[str, Any]:
         """Schema version, sizes, rows per table."""
-        from sidecar.store.maintenance import describe
-
         return await asyncio.to_thread(describe, self.path)
 
     async def _read(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
@@ -253,16 +228,6 @@ class SqliteStore:
                 return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection, closed afterwards."""
-    connection = connect(path, read_only=True)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _episode_row(e: Episode) -> tuple[Any, ...]:

@@ -15,7 +15,8 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
 from sidecar.records import Cause, Delivery, Episode, Incident, RuleRevision
 from sidecar.store import maintenance, schema
-from sidecar.store.sqlite import FILE, SqliteStore
+from sidecar.store.connection import FILE
+from sidecar.store.sqlite import SqliteStore
 
 SECOND = 1_000_000_000
 

@@ -1,0 +1,45 @@
+"""Connections to the database file, with the pragmas that make it durable."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sidecar.errors import StoreError
+
+FILE = "pronoia.db"
+BUSY_SECONDS = 5.0
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection with our pragmas; transactions are begun by hand.
+
+    Raises: StoreError where the file cannot be opened as a database.
+    """
+    try:
+        if read_only:
+            connection = sqlite3.connect(
+                f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+            )
+        else:
+            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection.execute("pragma auto_vacuum = incremental")
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+            connection.execute("pragma journal_size_limit = 67108864")
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    connection.isolation_level = None
+    return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection, closed afterwards."""
+    connection = connect(path, read_only=True)
+    try:
+        yield connection
+    finally:
+        connection.close()
