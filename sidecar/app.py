@@ -22,6 +22,7 @@ from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import Event, EventBus
+from sidecar.loop.alertmanagers import Alertmanagers, ReachMetrics
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.metrics_loop import MetricsLoop
@@ -81,6 +82,9 @@ class Workings:
             metrics=sidecar.loop_metrics,
             snapshot_interval_seconds=config.store.snapshot_interval,
         )
+        self.alertmanagers = Alertmanagers(
+            config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics
+        )
         self.rules_loop: RulesLoop | None = None
         if config.rules.directory is not None:
             self.rules_loop = RulesLoop(
@@ -98,6 +102,7 @@ class Workings:
         """Open the client, start the loops."""
         await self._stack.enter_async_context(self.client)
         self.metrics_loop.start()
+        self.alertmanagers.start()
         if self.rules_loop is not None:
             self.rules_loop.start()
 
@@ -105,6 +110,7 @@ class Workings:
         """Stop the loops, save the models, close the client."""
         if self.rules_loop is not None:
             await self.rules_loop.stop()
+        await self.alertmanagers.stop()
         await self.metrics_loop.stop()
         await self._stack.aclose()
 
@@ -127,6 +133,7 @@ class Sidecar:
         self.loop_metrics = LoopMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
+        self.reach_metrics = ReachMetrics(self.registry)
         self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
         self.store: SqliteStore
         self.alerts: AlertsLoop

@@ -103,6 +103,7 @@ class AppViews:
             "metrics": self._metrics_health,
             "alerts": self._alerts_health,
             "rules": self._rules_health,
+            "alertmanagers": self._alertmanagers_health,
         }
 
     def _metrics_health(self) -> ComponentHealth:
@@ -130,6 +131,14 @@ class AppViews:
         if loop is None:
             return ComponentHealth(True, {"enabled": False})
         return ComponentHealth(loop.last_error is None, {"enabled": True, "error": loop.last_error})
+
+    def _alertmanagers_health(self) -> ComponentHealth:
+        workings = self._workings()
+        if workings is None:
+            return ComponentHealth(True, {"versions": {}})
+        reach = workings.alertmanagers
+        detail = {"versions": reach.versions, "unreachable": reach.unreachable}
+        return ComponentHealth(not reach.unreachable, detail)
 
     def _workings(self) -> Any:
         return getattr(self._sidecar, "workings", None)

@@ -196,8 +196,14 @@ def test_a_rule_fires_and_becomes_an_incident_end_to_end(
     rules = prometheus.rules / "own.yaml"
     rules.write_text(json.dumps({"groups": [{"name": "own", "rules": [rule]}]}))
     prometheus.start()
-    pronoia = make_pronoia(wave_config(prometheus.url, tmp_path), port=port)
+    document = wave_config(prometheus.url, tmp_path, alertmanagers=[{"url": alertmanager.url}])
+    pronoia = make_pronoia(document, port=port)
     pronoia.start()
+    reach = wait_until(
+        lambda: get_json(pronoia.url + "/health/alertmanagers")["data"]["versions"],
+        what="Alertmanager reached",
+    )
+    assert reach[alertmanager.url].startswith("0.")
     (incident,) = wait_until(
         lambda: get_json(pronoia.url + "/api/v1/incidents")["data"], timeout=40, what="an incident"
     )
