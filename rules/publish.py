@@ -7,18 +7,17 @@ step fails, the file that was there comes back.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from rules.document import RuleFile
+from sidecar.durable import TEMPORARY, replace_file
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 
 POLL_SECONDS = 0.5
-TEMPORARY = ".tmp"
 
 
 class RuleServer(Protocol):
@@ -169,23 +168,8 @@ def write_atomically(path: Path, text: str | None) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # Prometheus often runs as another user of the same volume.
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # Readable by all: Prometheus often runs as another user of the same volume.
+    replace_file(path, lambda file: file.write(text.encode()), mode=0o644)
 
 
 def _read(path: Path) -> str | None:

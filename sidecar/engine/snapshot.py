@@ -7,7 +7,6 @@ names the format, the query's meaning and the labels of the rows.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
+from sidecar.durable import replace_file
 from sidecar.engine.model import Counts, QueryModel
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
@@ -60,21 +60,7 @@ def save(model: QueryModel, path: Path) -> None:
     for part in PARTS:
         for name, array in getattr(model, part).state().items():
             arrays[f"{part}.{name}"] = array
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    replace_file(path, lambda file: np.savez(file, **arrays))
 
 
 def load(path: Path, query: QueryConfig) -> QueryModel:
