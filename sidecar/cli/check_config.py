@@ -7,14 +7,19 @@ from pathlib import Path
 
 import click
 
+from sidecar.cli.options import config_option
 from sidecar.config.load import config_hash, load_file
 from sidecar.errors import ConfigError
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def check_config(file: Path) -> None:
-    """Check FILE as `pronoia run --config FILE` would; exit 1 and list every fault if it is unusable."""
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+def check_config(file: Path | None, config_path: Path | None) -> None:
+    """Check FILE (or --config FILE) as `pronoia run` would; exit 1 and list every fault if it is unusable."""
+    file = file or config_path
+    if file is None:
+        raise click.UsageError("name the file: pronoia check-config pronoia.yaml")
     try:
         config = load_file(file, env=os.environ)
     except ConfigError as error:
