@@ -29,6 +29,7 @@ class Changes:
     n_firing: int = 0
     n_resolved: int = 0
     n_stale: int = 0
+    truncated_at_ns: dict[str, int] = field(default_factory=dict)
 
     def durable(self) -> list[Episode]:
         """Episodes that must be stored, an episode that another one displaced first."""
@@ -41,6 +42,8 @@ class Memory:
     def __init__(self, episodes: Iterable[Episode] = ()) -> None:
         self.episodes: dict[Key, Episode] = {}
         self.n_open = 0
+        self.truncated_at_ns: dict[str, int] = {}
+        """By tenant, when a delivery last left alerts out: until then, absence says nothing."""
         self.recall(episodes)
 
     def recall(self, episodes: Iterable[Episode]) -> None:
@@ -53,6 +56,8 @@ class Memory:
         """What these deliveries change; memory itself stays as it is until `apply`."""
         changes = Changes()
         for delivery in deliveries:
+            if delivery.truncated_alerts:
+                changes.truncated_at_ns[delivery.tenant] = delivery.received_at_ns
             for event in delivery.alerts:
                 self._fold_one(event, delivery, changes)
         return changes
@@ -62,6 +67,7 @@ class Memory:
 
         Episodes that the alerts loop holds stay the same objects, so that it sees the change.
         """
+        self.truncated_at_ns.update(changes.truncated_at_ns)
         for closed in changes.closed:
             held = self.episodes.get((closed.tenant, closed.fingerprint))
             if held is not None and held.key == closed.key:

@@ -25,6 +25,8 @@ NOT_SHARED = frozenset(
 
 CONSTANT_SHARE = 0.6
 CONSTANT_AFTER = 10
+MAX_VALUES = 50_000
+"""Label values that are counted; beyond, the rare ones are forgotten, which bind nothing constant anyway."""
 
 
 def service_of(labels: Mapping[str, str]) -> str:
@@ -50,7 +52,9 @@ class LabelStatistics:
     def learn(self, labels: Mapping[str, str]) -> None:
         """Take one more episode's labels."""
         self._n += 1
-        self._values.update(labels.items())
+        self._values.update(pair for pair in labels.items() if pair[0] not in NOT_SHARED)
+        if len(self._values) > MAX_VALUES:
+            self._values = Counter(dict(self._values.most_common(MAX_VALUES // 2)))
 
     def telling(self, labels: Mapping[str, str]) -> set[tuple[str, str]]:
         """The label pairs that can bind alerts together."""

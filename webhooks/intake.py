@@ -19,6 +19,10 @@ BATCH_ALERTS = 2000
 """So many alerts are folded without a breath, a few milliseconds; more wait for the next commit."""
 
 
+MAX_WAITING_ALERTS = 100_000
+"""Alerts that may wait in memory, a few seconds' work; one delivery larger than that may wait alone."""
+
+
 class IntakeMetrics:
     """What the intake tells of itself."""
 
@@ -69,6 +73,7 @@ class Intake:
         self._on_committed = on_committed
         self._metrics = IntakeMetrics(registry)
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
+        self._waiting_alerts = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -93,10 +98,13 @@ class Intake:
         """
         if self._closing:
             raise StoreError("shutting down")
-        if len(self._waiting) >= self._max_waiting:
-            raise QueueFull(f"{len(self._waiting)} deliveries wait already")
+        n_alerts = len(delivery.alerts)
+        too_many = self._waiting_alerts and self._waiting_alerts + n_alerts > MAX_WAITING_ALERTS
+        if too_many or len(self._waiting) >= self._max_waiting:
+            raise QueueFull(f"{len(self._waiting)} deliveries of {self._waiting_alerts} alerts wait already")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, future))
+        self._waiting_alerts += n_alerts
         self._metrics.queue.set(len(self._waiting))
         self._wake.set()
         await future
@@ -106,7 +114,13 @@ class Intake:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._commit(self._next_batch())
+                batch = self._next_batch()
+                try:
+                    await self._commit(batch)
+                except Exception as error:
+                    # The loop's edge: whatever one batch does, the next must be taken.
+                    self._log.exception("a batch of deliveries broke off")
+                    _fail(batch, StoreError(f"internal: {type(error).__name__}"))
                 self._metrics.queue.set(len(self._waiting))
             if self._closing:
                 return
@@ -118,6 +132,7 @@ class Intake:
             item = self._waiting.popleft()
             n_alerts += len(item[0].alerts)
             batch.append(item)
+        self._waiting_alerts -= n_alerts
         return batch
 
     async def _commit(self, batch: list[tuple[Delivery, asyncio.Future[None]]]) -> None:
@@ -133,9 +148,7 @@ class Intake:
                 self._log.error(
                     "alerts not stored, answering 503 so that they are sent again", err=str(error)
                 )
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            _fail(batch, error)
             return
         self.memory.apply(changes)
         for _, future in batch:
@@ -151,3 +164,9 @@ class Intake:
         current = [self.memory.episodes[key] for key in changes.written if key in self.memory.episodes]
         if current:
             self._on_committed([*changes.closed, *current])
+
+
+def _fail(batch: Sequence[tuple[Delivery, asyncio.Future[None]]], error: StoreError) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -19,6 +19,10 @@ from sidecar.series import LabelSet
 
 _EPOCH = date(1970, 1, 1).toordinal()
 MAX_DEAD_BYTES = 65_536
+MAX_COUNT = 2**31 - 1
+
+_INT64_NS = 2**63 - 1
+"""What a 64-bit store can hold: the years 1678 to 2262."""
 
 
 class _Alert(msgspec.Struct):
@@ -81,7 +85,7 @@ def parse(body: bytes, *, received_at_ns: int, tenant: str = DEFAULT_TENANT) -> 
         external_url=payload.externalURL,
         received_at_ns=received_at_ns,
         body_hash=hashlib.blake2b(body, digest_size=16).digest(),
-        truncated_alerts=max(payload.truncatedAlerts, 0),
+        truncated_alerts=min(max(payload.truncatedAlerts, 0), MAX_COUNT),
         alerts=events,
         dead_letters=dead,
     )
@@ -119,7 +123,8 @@ def _event(alert: _Alert) -> AlertEvent:
     if starts is None:
         raise ValueError("startsAt is the zero time; an alert has begun at some time")
     firing = alert.status == "firing"
-    ends = parse_time(alert.endsAt) if alert.endsAt else None
+    # A firing alert's end is Alertmanager's guess, or zero; it is not read at all.
+    ends = parse_time(alert.endsAt) if alert.endsAt and not firing else None
     return AlertEvent(
         # Senders compute fingerprints differently; ours serves only where there is none.
         fingerprint=alert.fingerprint or LabelSet(alert.labels).fingerprint(),
@@ -127,7 +132,7 @@ def _event(alert: _Alert) -> AlertEvent:
         labels=alert.labels,
         annotations=alert.annotations or {},
         starts_at_ns=starts,
-        ends_at_ns=None if firing else ends,
+        ends_at_ns=ends,
         generator_url=alert.generatorURL or "",
     )
 
@@ -166,9 +171,14 @@ def parse_time(text: str) -> int | None:
             if len(rest) != 6 or rest[0] not in "+-" or rest[3] != ":":
                 raise ValueError
             offset = (int(rest[1:3]) * 60 + int(rest[4:6])) * (60 if rest[0] == "+" else -60)
-        return ((days * 86400 + hour * 3600 + minute * 60 + second - offset) * 1_000_000_000) + nanoseconds
+        seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset
     except (ValueError, IndexError):
         raise ValueError(f"{text[:40]!r} is no RFC 3339 time such as 2026-01-01T00:00:00Z") from None
+    time_ns = seconds * 1_000_000_000 + nanoseconds
+    if abs(time_ns) > _INT64_NS:
+        # Let through, it would fail the commit of everybody's alerts, again at every retry.
+        raise ValueError(f"{text[:40]!r} is outside the years 1678 to 2262")
+    return time_ns
 
 
 def _unquoted(receiver: str) -> str:

@@ -66,6 +66,8 @@ class AlertsLoop:
         self._known: dict[str, Incident] = {}
         self._pending: dict[tuple[str, str, int], Episode] = {}
         self._unsaved: set[str] = set()
+        self._unsaved_members: dict[tuple[str, str, int], Episode] = {}
+        self._listening_since_ns = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = get_logger("alerts-loop")
@@ -90,6 +92,7 @@ class AlertsLoop:
         Raises: StoreError.
         """
         now_ns = int(self._now() * 1e9)
+        self._listening_since_ns = now_ns
         episodes = await self._store.recent_episodes(now_ns - REMEMBER_RESOLVED_NS)
         for episode in episodes:
             self._statistics.learn(episode.labels)
@@ -117,7 +120,7 @@ class AlertsLoop:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            while self._pending:
+            while self._pending or self._unsaved:
                 await self._work()
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
@@ -165,7 +168,6 @@ class AlertsLoop:
         pending = pending[:EPISODES_PER_PASS]
         for episode in pending:
             del self._pending[episode.key]
-        assigned: list[Episode] = []
         told: dict[str, str] = {}
         for episode in pending:
             group = self._groups.get(episode.incident_id or "")
@@ -179,20 +181,18 @@ class AlertsLoop:
                     self._groups[group.incident_id] = group
                     told[group.incident_id] = "incident.opened"
                 episode.incident_id = group.incident_id
-                assigned.append(episode)
+                self._unsaved_members[episode.key] = episode
+            elif episode.state == "unknown":
+                self._unsaved_members[episode.key] = episode
             group.add(seen)
             self._unsaved.add(group.incident_id)
         if not self._unsaved:
             return
         incidents = [self._describe(self._groups[incident_id]) for incident_id in sorted(self._unsaved)]
-        try:
-            await self._store.put_incidents(incidents, assigned)
-        except StoreError:
-            # Membership must be written with the incident: take these episodes up again.
-            for episode in assigned:
-                self._pending.setdefault(episode.key, episode)
-            raise
+        # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
+        await self._store.put_incidents(incidents, list(self._unsaved_members.values()))
         self._unsaved.clear()
+        self._unsaved_members.clear()
         for incident in incidents:
             before = self._known.get(incident.incident_id)
             self._known[incident.incident_id] = incident
@@ -250,8 +250,11 @@ class AlertsLoop:
         """Forget what is long over; doubt what was not repeated for long."""
         now_ns = int(self._now() * 1e9)
         self.intake.memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS)
+        truncated = self.intake.memory.truncated_at_ns
         for episode in self.intake.memory.episodes.values():
-            if episode.state == "firing" and episode.last_seen_ns < now_ns - UNKNOWN_AFTER_NS:
+            # Absence counts only while we listened, and while nobody left alerts out.
+            heard_ns = max(episode.last_seen_ns, self._listening_since_ns, truncated.get(episode.tenant, 0))
+            if episode.state == "firing" and heard_ns < now_ns - UNKNOWN_AFTER_NS:
                 # Not resolved: silence is no proof. Reconciling with Alertmanager will tell.
                 episode.state = "unknown"
                 self._pending[episode.key] = episode

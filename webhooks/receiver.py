@@ -98,7 +98,11 @@ class Receiver:
             token = read_secret(auth.bearer_token, auth.bearer_token_file)
             if token is not None:
                 expected = f"Bearer {token}"
-        return expected is None or hmac.compare_digest(authorization.encode(), expected.encode())
+        return expected is None or hmac.compare_digest(
+            # Header bytes that are no UTF-8 arrive as surrogates; they are wrong credentials, not our fault.
+            authorization.encode(errors="surrogateescape"),
+            expected.encode(),
+        )
 
 
 def _refuse(status: int, words: str) -> web.Response:

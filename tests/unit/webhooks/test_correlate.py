@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar.records import Cause, Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.cause import rank
@@ -76,6 +78,15 @@ def test_labels_that_all_alerts_carry_bind_nothing() -> None:
     for i in range(20):
         statistics.learn({"cluster": "one", "service": f"s{i}"})
     assert statistics.telling({"cluster": "one", "service": "s1", "instance": "x"}) == {("service", "s1")}
+
+
+def test_label_values_without_end_are_not_all_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.identity.MAX_VALUES", 100)
+    statistics = LabelStatistics()
+    for i in range(1000):
+        statistics.learn({"cluster": "eu", "path": f"/{i}"})
+    assert len(statistics._values) <= 100
+    assert statistics.telling({"cluster": "eu", "path": "/1"}) == {("path", "/1")}
 
 
 def test_the_cause_is_the_edge_that_failed_first_and_is_blamed() -> None:

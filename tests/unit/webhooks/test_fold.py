@@ -85,6 +85,7 @@ def test_checklist_7_the_groups_status_resolves_nobody() -> None:
 def test_checklist_8_absence_from_a_payload_means_nothing() -> None:
     """3.7.8: truncated or not, who is not mentioned is as before."""
     memory, _ = told(delivery(alert("A"), alert("B")), delivery(alert("A"), truncatedAlerts=1, at_seconds=9))
+    assert memory.truncated_at_ns == {"default": EPOCH + 9 * SECOND}
     assert sorted(e.state for e in memory.episodes.values()) == ["firing", "firing"]
 
 
@@ -96,6 +97,14 @@ def test_checklist_10_two_alertmanagers_are_one_source() -> None:
     assert len(stored) == 1
     (episode,) = memory.episodes.values()
     assert episode.deliveries == 2
+
+
+def test_checklist_6_resolved_wins_and_only_a_newer_start_fires_anew() -> None:
+    """3.7.6: told late, told twice or told by a peer that lags, the same start stays resolved."""
+    memory, stored = told(delivery(alert(ends=T1)), delivery(alert()), delivery(alert(), at_seconds=900))
+    assert summary(stored) == [(0, "resolved", 600)]
+    assert memory.fold([delivery(alert())]).n_stale == 1
+    assert memory.fold([delivery(alert(starts=T2))]).durable()[-1].state == "firing"
 
 
 EVENTS = [alert(), alert(ends=T1), alert(starts=T2), alert(starts=T2, ends=T3)]

@@ -96,6 +96,19 @@ def test_what_is_no_time_is_said_so(text: str) -> None:
         parse_time(text)
 
 
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "2262-04-12T00:00:00Z", "0002-01-01T00:00:00Z"])
+def test_a_time_that_no_store_can_hold_is_a_dead_letter(text: str) -> None:
+    parsed = delivery(alert("Far", starts=text), alert("Good"), truncatedAlerts=2**63)
+    assert [event.labels["alertname"] for event in parsed.alerts] == ["Good"]
+    assert "1678 to 2262" in parsed.dead_letters[0].reason
+    assert parsed.truncated_alerts < 2**31
+
+
+def test_a_firing_alerts_end_is_not_read() -> None:
+    (event,) = delivery({**alert(), "endsAt": "9999-12-31T23:59:59Z"}).alerts
+    assert event.ends_at_ns is None
+
+
 def test_the_receivers_name_is_unquoted() -> None:
     assert delivery(alert(), receiver=r"team\.a\\b").receiver == r"team.a\b"
 

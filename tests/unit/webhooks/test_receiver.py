@@ -16,10 +16,12 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from sidecar.config.model import BasicAuth, StoreConfig, WebhookAuth, WebhookConfig
-from sidecar.errors import StoreFull
+from sidecar.errors import StoreError, StoreFull
 from sidecar.events import Event, EventBus
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import T1, alert, body
+from webhooks.intake import QueueFull
+from webhooks.payload import parse
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import PATH, Receiver
 
@@ -170,6 +172,74 @@ async def test_checklist_5_bearer_tokens(tmp_path: Path, header: str, status: in
         assert len(await s.store.open_episodes()) == (status == 200)
 
 
+async def test_checklist_5_what_can_never_be_stored_is_not_503_and_harms_no_other(tmp_path: Path) -> None:
+    """3.7.5: a payload that no retry mends must not be retried, nor fail the batch it is in."""
+    async with served(tmp_path) as s:
+        poison = body(alert("Far", starts="9999-12-31T23:59:59Z"), truncatedAlerts=2**63)
+        bodies = [poison if i == 3 else body(alert(f"A{i}")) for i in range(6)]
+        answers = await asyncio.gather(*[s.post(one) for one in bodies])
+        assert [status for status, _ in answers] == [200] * 6
+        assert len(await s.store.open_episodes()) == 5
+
+
+async def test_checklist_5_a_header_that_is_no_text_is_401(tmp_path: Path) -> None:
+    async with served(tmp_path, auth=WebhookAuth(bearer_token=SecretStr("sesame"))) as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(s.url.split(":")[2].split("/")[0]))
+        writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\n" % PATH.encode())
+        writer.write(b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 401")
+
+
+async def test_one_enormous_delivery_is_taken_but_not_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is bounded by alerts as well as by deliveries."""
+    monkeypatch.setattr("webhooks.intake.MAX_WAITING_ALERTS", 3)
+    async with served(tmp_path) as s:
+        # Both are queued before the intake has its turn.
+        large = [parse(body(*(alert(f"{n}{i}") for i in range(5))), received_at_ns=0) for n in "ab"]
+        answers = await asyncio.gather(*map(s.loop.intake.accept, large), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [type(None), QueueFull]
+        assert (await s.post(body(alert())))[0] == 200
+
+
+async def test_intake_survives_what_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(tmp_path) as s:
+        memory = s.loop.intake.memory
+        whole = memory.fold
+
+        def broken(_: object) -> None:
+            monkeypatch.setattr(memory, "fold", whole)
+            raise RuntimeError("strange")
+
+        monkeypatch.setattr(memory, "fold", broken)
+        assert (await s.post(body(alert())))[0] == 503
+        assert (await s.post(body(alert())))[0] == 200
+
+
+async def test_membership_is_stored_after_a_failure_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhooks.pipeline.RETRY_SECONDS", 0.01)
+    async with served(tmp_path) as s:
+        whole = s.store.put_incidents
+
+        async def locked(*_: object) -> None:
+            monkeypatch.setattr(s.store, "put_incidents", whole)
+            raise StoreError("database is locked")
+
+        monkeypatch.setattr(s.store, "put_incidents", locked)
+        await s.post(body(alert()))
+        await _until(lambda: s.count("pronoia_alerts_loop_failures_total") == 1)
+        await _until(lambda: not s.loop._unsaved)
+        (incident,) = await s.store.incidents()
+        found = await s.store.incident(incident.incident_id)
+        assert found is not None
+        assert len(found[1]) == 1
+
+
 async def test_checklist_5_passwords(tmp_path: Path) -> None:
     auth = WebhookAuth(basic_auth=BasicAuth(username="am", password=SecretStr("pw")))
     async with served(tmp_path, auth=auth) as s:
@@ -217,7 +287,17 @@ async def test_checklist_9_what_is_not_repeated_becomes_unknown_not_resolved(tmp
         (episode,) = s.loop.intake.memory.episodes.values()
         episode.last_seen_ns -= 13 * 3600 * 10**9
         s.loop._sweep()
+        assert episode.state == "firing", "we have not listened for so long"
+        s.loop._listening_since_ns -= 13 * 3600 * 10**9
+        s.loop.intake.memory.truncated_at_ns["default"] = episode.first_seen_ns
+        s.loop._sweep()
+        assert episode.state == "firing", "3.7.8: alerts were left out meanwhile, absence says nothing"
+        s.loop.intake.memory.truncated_at_ns.clear()
+        s.loop._sweep()
         assert episode.state == "unknown"
+        await s.loop._work()
+        (stored,) = await s.store.open_episodes()
+        assert stored.state == "unknown"
         await s.post(body(alert()))
         assert episode.state == "firing", "and is known again once repeated"
 
