@@ -22,6 +22,10 @@ from sidecar.store.writer import StoreMetrics, Writer
 PRUNE_ROWS = 5000
 """Rows deleted in one transaction, so that pruning never holds up an alert."""
 
+FREE_SHARE = 0.25
+VACUUM_PAGES = 200
+"""Above that share of free pages the file is given back to the disk, so many pages a transaction."""
+
 _EPISODE = (
     "tenant, fingerprint, starts_at_ns, ends_at_ns, labels, annotations, generator_url, "
     "first_seen_ns, last_seen_ns, deliveries, state, incident_id"
@@ -213,6 +217,8 @@ class SqliteStore:
                 deleted[table] += n
                 if n < PRUNE_ROWS:
                     break
+        while await self._writer.run(_give_back):
+            pass
         return deleted
 
     async def status(self) -> Mapping[str, Any]:
@@ -228,6 +234,19 @@ class SqliteStore:
                 return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
+
+
+def _give_back(connection: sqlite3.Connection) -> bool:
+    """Return some free pages to the disk where too many are free; whether there was something to do."""
+    (free,) = connection.execute("pragma freelist_count").fetchone()
+    (pages,) = connection.execute("pragma page_count").fetchone()
+    if free < VACUUM_PAGES or free < FREE_SHARE * pages:
+        return False
+    for _ in range(VACUUM_PAGES):
+        # One page a call: the sqlite3 module stops this pragma at its first step, whatever its number.
+        connection.execute("pragma incremental_vacuum(1)").fetchall()
+    (left,) = connection.execute("pragma freelist_count").fetchone()
+    return bool(left < free)  # A database made without auto_vacuum gives nothing back.
 
 
 def _episode_row(e: Episode) -> tuple[Any, ...]:

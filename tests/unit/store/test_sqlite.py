@@ -15,7 +15,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
 from sidecar.records import Cause, Delivery, Episode, Incident, RuleRevision
 from sidecar.store import maintenance, schema
-from sidecar.store.connection import FILE
+from sidecar.store.connection import FILE, connect
 from sidecar.store.sqlite import SqliteStore
 
 SECOND = 1_000_000_000
@@ -162,6 +162,21 @@ async def test_retention_bounds_every_table(tmp_path: Path) -> None:
         "what fires or is live stays"
     )
     await store.close()
+
+
+async def test_a_pruned_file_is_given_back_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.store.sqlite.VACUUM_PAGES", 50)
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    await store.commit_deliveries([], [episode(i, state="resolved", last_seen_ns=0) for i in range(10_000)])
+    before = connect(store.path)
+    (pages,) = before.execute("pragma page_count").fetchone()
+    await store.prune(now_ns=10**18)
+    (left,) = before.execute("pragma page_count").fetchone()
+    before.close()
+    await store.close()
+    assert left < pages / 2
 
 
 async def test_backup_while_in_use_and_restore(tmp_path: Path) -> None:
