@@ -47,7 +47,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     dead_letters: list[DeadLetter]
 
 
-class Episode(msgspec.Struct):
+class Episode(msgspec.Struct, gc=False):
     """One fingerprint from firing to resolved; repeats and HA duplicates fold into it."""
 
     tenant: str
