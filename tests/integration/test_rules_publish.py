@@ -175,6 +175,28 @@ async def test_a_rule_that_errs_when_evaluated_is_taken_back(loaded: Prometheus,
         assert again.result == "unchanged", "the same text is not tried again"
 
 
+async def test_a_live_rule_that_turns_bad_later_is_taken_back(loaded: Prometheus, tmp_path: Path) -> None:
+    many = {"record": "many", "expr": "vector(5)", "labels": {"service": "a"}}
+    neighbour = loaded.rules / "many.yaml"
+    neighbour.write_text(json.dumps({"groups": [{"name": "many", "rules": [many]}]}))
+    async with bench(loaded, tmp_path) as b:
+        await b.client.reload()
+        b.query = QUERY.model_copy(update={"expr": "load * on (service) many"})
+        assert (await b.loop.run_once())[0].result == "ok"
+        twin = {**many, "labels": {"service": "a", "twin": "2"}}
+        neighbour.write_text(json.dumps({"groups": [{"name": "many", "rules": [many, twin]}]}))
+        await b.client.reload()
+
+        def unhealthy() -> bool:
+            groups = get_json(loaded.url + "/api/v1/rules")["data"]["groups"]
+            return any(rule["health"] == "err" for group in groups for rule in group["rules"])
+
+        await asyncio.to_thread(wait_until, unhealthy, what="Prometheus calls the rule unhealthy")
+        await b.loop._watch_live()
+        assert not (b.rules / FILE).exists()
+        assert await b.states() == ["rolled_back"]
+
+
 async def test_a_directory_that_prometheus_does_not_load_is_said_so(
     loaded: Prometheus, tmp_path: Path
 ) -> None:
