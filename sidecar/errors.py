@@ -7,6 +7,7 @@ carries a `reason` from a closed set, used as metric label and log field.
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 
 
 class SidecarError(Exception):
@@ -77,6 +78,17 @@ class ModelError(SidecarError):
     """A detector, forecaster or saved model state cannot be used."""
 
     reason = "model"
+
+
+class TableError(SidecarError):
+    """A CSV file that cannot be used; `row` counts from 1, the header included, None: the whole file."""
+
+    reason = "table"
+
+    def __init__(self, path: Path, row: int | None, message: str) -> None:
+        super().__init__(f"{path}: {message}" if row is None else f"{path}:{row}: {message}")
+        self.path = path
+        self.row = row
 
 
 class StoreError(SidecarError):

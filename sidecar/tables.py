@@ -1,0 +1,192 @@
+"""Series as CSV files, `timestamp,value`, read with every odd row named, and results written back.
+
+Timestamps are Unix seconds or ISO 8601 (UTC where no zone is given). An empty
+value is an absent sample. What cannot be understood refuses the file; rows
+that come late or twice are named and set aside, as a scrape would do.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.durable import replace_file
+from sidecar.errors import TableError
+from sidecar.series import BoolArray, FloatArray, TimeArray
+
+MAX_LATE_SHARE = 0.05
+"""A file with more late or repeated rows than this is not a series in order of time: it is refused."""
+
+_MISSING = frozenset({"", "nan", "null", "none", "na"})
+_STALE_SECONDS_LIMIT = 1e11  # Seconds of the year 5138; larger numbers are milliseconds by mistake.
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """A row that was set aside or looks odd; `row` counts as an editor does, the header being 1."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SeriesTable:
+    """One series of a file, every row of it, in the order of the file.
+
+    `timestamps` int64 ms (n,), `values` float64 (n,), NaN where absent.
+    `in_order`: rows that are newer than all before them; only these are learnt from.
+    """
+
+    path: Path
+    timestamps: TimeArray
+    values: FloatArray
+    in_order: BoolArray
+    step_seconds: float
+    problems: tuple[RowProblem, ...] = field(default=())
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the file without its header."""
+        return len(self.timestamps)
+
+
+def read_table(path: Path) -> SeriesTable:
+    """Read a file with the columns `timestamp` and `value`; other columns are ignored.
+
+    Raises: TableError naming the row, what was found there and what is needed.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TableError(path, None, f"cannot be read as CSV: {error}") from error
+    if not rows:
+        raise TableError(path, None, "is empty; a header `timestamp,value` and rows are needed")
+    header = [name.strip().lower() for name in rows[0]]
+    missing = [name for name in ("timestamp", "value") if name not in header]
+    if missing:
+        raise TableError(
+            path, 1, f"no column {' and '.join(missing)} among {', '.join(header)}; need timestamp,value"
+        )
+    time_at, value_at = header.index("timestamp"), header.index("value")
+    n_columns = max(time_at, value_at) + 1
+    timestamps = np.empty(len(rows) - 1, dtype=np.int64)
+    values = np.empty(len(rows) - 1)
+    n = 0
+    lines: list[int] = []
+    for line, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) < n_columns:
+            raise TableError(path, line, f"has {len(row)} columns, needs {n_columns}")
+        timestamps[n] = _milliseconds(path, line, row[time_at].strip())
+        values[n] = _number(path, line, row[value_at].strip())
+        lines.append(line)
+        n += 1
+    timestamps, values = timestamps[:n], values[:n]
+    if not n:
+        raise TableError(path, None, "has no rows after its header")
+    return _checked(path, timestamps, values, lines)
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -> None:
+    """Write columns of equal length as CSV, atomically; NaN becomes an empty field.
+
+    Raises: OSError.
+    """
+    texts = [
+        # repr, because a rounded bound and a rounded value could contradict the score beside them.
+        ["" if value != value else repr(value) for value in column.tolist()]
+        if isinstance(column, np.ndarray)
+        else column
+        for column in columns.values()
+    ]
+    lines = [",".join(columns), *(",".join(row) for row in zip(*texts, strict=True))]
+    body = ("\n".join(lines) + "\n").encode()
+    if path.exists() and not path.is_file():
+        path.write_bytes(body)  # A pipe or /dev/stdout cannot be replaced.
+    else:
+        replace_file(path, lambda file: file.write(body), mode=0o644)
+
+
+def iso_times(timestamps: TimeArray) -> list[str]:
+    """Milliseconds as RFC 3339 texts in UTC, to the second where that is exact."""
+    moments = timestamps.astype("datetime64[ms]")
+    whole = not (timestamps % 1000).any()
+    texts: list[str] = np.datetime_as_string(moments, unit="s" if whole else "ms").tolist()
+    return [text + "Z" for text in texts]
+
+
+def typical_step_seconds(timestamps: TimeArray) -> float:
+    """The most frequent distance of neighbours in seconds; 60 where there is none."""
+    distances = np.diff(timestamps)
+    distances = distances[distances > 0]
+    if not len(distances):
+        return 60.0
+    found, counts = np.unique(distances, return_counts=True)
+    return float(found[counts.argmax()]) / 1000.0
+
+
+def _milliseconds(path: Path, line: int, text: str) -> int:
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise TableError(
+                path, line, f"timestamp {text!r} is neither Unix seconds nor ISO 8601 (2026-01-31T12:00:00Z)"
+            ) from None
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+        return round(moment.timestamp() * 1000)
+    if not abs(seconds) < _STALE_SECONDS_LIMIT:
+        raise TableError(path, line, f"timestamp {text} is no time in seconds; divide milliseconds by 1000")
+    return round(seconds * 1000)
+
+
+def _number(path: Path, line: int, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        if text.lower() in _MISSING:
+            return np.nan
+        raise TableError(
+            path, line, f"value {text!r} is not a number; leave the field empty where a sample is absent"
+        ) from None
+    return value if np.isfinite(value) else np.nan
+
+
+def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: list[int]) -> SeriesTable:
+    newest = np.maximum.accumulate(timestamps)
+    in_order = np.ones(len(timestamps), dtype=np.bool_)
+    in_order[1:] = timestamps[1:] > newest[:-1]
+    problems = []
+    late = np.flatnonzero(~in_order)
+    for at in late.tolist():
+        word = "repeats the time of" if timestamps[at] == newest[at - 1] else "is older than"
+        problems.append(RowProblem(lines[at], f"{word} a row before it; set aside"))
+    if len(late) > max(MAX_LATE_SHARE * len(timestamps), 50 if len(timestamps) > 200 else 1):
+        first = problems[0]
+        raise TableError(
+            path, first.row, f"{first.reason} and so do {len(late) - 1} more rows; sort the file by timestamp"
+        )
+    step = typical_step_seconds(timestamps[in_order])
+    distances = np.diff(timestamps[in_order])
+    off_grid = np.flatnonzero(distances % max(round(step * 1000), 1))
+    if len(off_grid):
+        kept = np.flatnonzero(in_order)
+        at = int(kept[off_grid[0] + 1])
+        distance = distances[off_grid[0]] / 1000
+        problems.append(
+            RowProblem(
+                lines[at],
+                f"comes {distance:g} s after the row before it where {step:g} s is usual "
+                f"({len(off_grid)} such rows); times are used as they are",
+            )
+        )
+    return SeriesTable(path, timestamps, values, in_order, step, tuple(problems))
