@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("sidecar.cli.run:run", "Run the sidecar."),
     "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
     "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
+    "forecast": ("sidecar.cli.forecast:forecast", "Forecast series of files or of a query."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
     "db": ("sidecar.cli.db:db", "Look after the database: migrate, status, backup, restore."),
     "rules": ("sidecar.cli.rules:rules", "Adaptive rules: what is live, roll back."),

@@ -1,0 +1,281 @@
+"""The pool: many cheap rules, each of which forecasts from all origins and at all leads at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sidecar.engine.forecast.past import (
+    Index,
+    Past,
+    damped_trend,
+    ewma,
+    holt_winters,
+    same_time_mean,
+    same_time_median,
+    smooth,
+)
+from sidecar.series import FloatArray
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True)
+class View:
+    """From where to where: `origins` (B, 1) counts known values, `leads` (1, L) counts steps from 1."""
+
+    past: Past
+    origins: Index
+    leads: Index
+
+    @property
+    def lead_seconds(self) -> FloatArray:
+        """Leads in seconds, (1, L)."""
+        seconds: FloatArray = self.leads * self.past.step_seconds
+        return seconds
+
+    def same_time(self, period: int) -> Index:
+        """Position of the newest known value that lies whole periods before each target, (B, L)."""
+        return self.origins + self.leads - 1 - -(-self.leads // period) * period
+
+    def flat(self, per_origin: FloatArray) -> FloatArray:
+        """One value for each origin, at every lead."""
+        return np.broadcast_to(per_origin, (len(self.origins), self.leads.shape[1]))
+
+
+Rule = Callable[[View], FloatArray]
+
+
+@dataclass
+class Profile:
+    """What is usual at each slot of a period, and how the newest values differ from it."""
+
+    past: Past
+    period: int
+    usual: FloatArray
+    half: int = 0
+    _levels: dict[float, FloatArray] = field(default_factory=dict)
+
+    def at(self, view: View) -> FloatArray:
+        """The profile at each target."""
+        at = view.same_time(self.period)
+        # A smoothed slot must not reach past the origin: near it the last whole one serves.
+        return self.usual[np.minimum(at, view.origins - 1 - self.half)]
+
+    def level(self, view: View, seconds: float) -> FloatArray:
+        """Exponential mean of the error of the profile before each origin, (B, 1)."""
+        if seconds not in self._levels:
+            error = np.zeros(self.past.n)
+            error[self.period :] = self.past.y[self.period :] - self.usual[: -self.period]
+            self._levels[seconds] = ewma(error, min(self.past.step_seconds / seconds, 1.0))
+        return self._levels[seconds][view.origins - 1]
+
+
+def _corrected(profile: Profile, level_seconds: float, fade_seconds: float) -> Rule:
+    def rule(view: View) -> FloatArray:
+        fade = np.exp(-view.lead_seconds / fade_seconds)
+        return profile.at(view) + profile.level(view, level_seconds) * fade
+
+    return rule
+
+
+def _profile_rules(
+    name: str, profile: Profile, corrections: tuple[tuple[float, float], ...]
+) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {name: profile.at}
+    for level, fade in corrections:
+        rules[f"{name}+level{level / HOUR:g}h/fade{fade / HOUR:g}h"] = _corrected(profile, level, fade)
+    return rules
+
+
+def _last_mean(width: int) -> Rule:
+    return lambda view: view.flat(view.past.window_mean(view.origins, width))
+
+
+def _last_median(width: int) -> Rule:
+    return lambda view: view.flat(view.past.window_median(view.origins[:, 0], width)[:, None])
+
+
+def _level(states: FloatArray) -> Rule:
+    return lambda view: view.flat(states[view.origins - 1])
+
+
+def _window_rules(past: Past) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {"last": _level(past.y)}
+    widths = [("3", 3)] + [
+        (f"{seconds / HOUR:g}h", past.steps(seconds))
+        for seconds in (HOUR / 4, HOUR, 3 * HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY)
+    ]
+    done = {1}
+    for label, width in widths:
+        if width in done or width > past.n // 2:
+            continue
+        done.add(width)
+        rules[f"mean{label}"] = _last_mean(width)
+        if width > 2:
+            rules[f"median{label}"] = _last_median(width)
+    for alpha in (0.1, 0.3, 0.6):
+        rules[f"ses{alpha}"] = _level(ewma(past.y, alpha))
+    return rules
+
+
+def _trend_rules(past: Past) -> dict[str, Rule]:
+    rules: dict[str, Rule] = {}
+    for alpha, beta, phi in ((0.5, 0.1, 0.9), (0.2, 0.05, 0.98), (0.8, 0.3, 0.8)):
+        level, trend = damped_trend(past.y, alpha, beta, phi)
+
+        def rule(
+            v: View, level: FloatArray = level, trend: FloatArray = trend, phi: float = phi
+        ) -> FloatArray:
+            run = phi * (1.0 - phi**v.leads) / (1.0 - phi)
+            return level[v.origins - 1] + run * trend[v.origins - 1]
+
+        rules[f"holt{alpha}/{beta}/{phi}"] = rule
+    for label, seconds in (("6h", 6 * HOUR), ("1d", DAY), ("7d", 7 * DAY)):
+        width = past.steps(seconds)
+        if 3 <= width <= past.n // 2:
+
+            def drift(v: View, width: int = width) -> FloatArray:
+                width = min(width, int(v.origins.min()) // 2)
+                q = max(width // 4, 1)
+                now = past.window_mean(v.origins, q)
+                before = past.window_mean(v.origins - width, q)
+                return past.y[v.origins - 1] + v.leads * (now - before) / width
+
+            rules[f"drift{label}"] = drift
+    return rules
+
+
+def _daily_rules(past: Past) -> dict[str, Rule]:
+    day = past.day
+    if not day:
+        return {}
+    half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
+    smoothed = smooth(past.y, half)
+    step = past.step_seconds
+    short = max(HOUR, step)
+    fading = ((short, 3 * HOUR), (short, 12 * HOUR), (6 * HOUR, DAY), (DAY, 7 * DAY))
+    rules: dict[str, Rule] = {}
+    yesterday = Profile(past, day, past.y)
+    rules |= _profile_rules("yesterday", yesterday, ((step, 1e9), (short, 3 * HOUR), (DAY, 7 * DAY)))
+    if half:
+        rules |= _profile_rules("yesterday~", Profile(past, day, smoothed, half), fading)
+    for gain in (0.33, 0.12):
+        usual = same_time_mean(past.y, day, gain)
+        rules |= _profile_rules(f"daymean{gain}", Profile(past, day, usual), fading)
+        if half:
+            usual = same_time_mean(smoothed, day, gain)
+            rules |= _profile_rules(
+                f"daymean~{gain}", Profile(past, day, usual, half), ((step, 1e9), (step, 3 * HOUR), *fading)
+            )
+    for n in (3, 7):
+        usual = same_time_median(past.y, day, n)
+        rules |= _profile_rules(
+            f"daymedian{n}", Profile(past, day, usual), ((short, 3 * HOUR), (DAY, 7 * DAY))
+        )
+    for alpha, beta, gamma, phi in (
+        (0.1, 0.01, 0.2, 0.98),
+        (0.5, 0.05, 0.1, 0.9),
+        (0.02, 0.0, 0.3, 0.9),
+        (0.9, 0.0, 0.3, 0.9),
+    ):
+        level, trend, season = holt_winters(past.y, day, alpha, beta, gamma, phi)
+
+        def rule(v: View, level=level, trend=trend, season=season, phi=phi) -> FloatArray:
+            run = phi * (1.0 - phi**v.leads) / (1.0 - phi)
+            return level[v.origins - 1] + run * trend[v.origins - 1] + season[v.same_time(day)]
+
+        rules[f"hw{alpha}/{beta}/{gamma}"] = rule
+    return rules
+
+
+def _weekly_rules(past: Past) -> dict[str, Rule]:
+    week, day = past.week, past.day
+    if not week:
+        return {}
+    half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
+    smoothed = smooth(past.y, half)
+    short = max(HOUR, past.step_seconds)
+    fading = ((short, 3 * HOUR), (short, 12 * HOUR), (6 * HOUR, DAY), (DAY, 7 * DAY))
+    rules = _profile_rules(
+        "lastweek~", Profile(past, week, smoothed, half), (*fading, (past.step_seconds, 1e9))
+    )
+    rules |= _profile_rules("lastweek", Profile(past, week, past.y), fading[-1:])
+    if past.n > 2 * week:
+        usual = same_time_mean(smoothed, week, 0.3)
+        rules |= _profile_rules(
+            "weekmean~", Profile(past, week, usual, half), (*fading, (past.step_seconds, 1e9))
+        )
+    # The shape of the days so far, moved by how this day of the week differed a week ago.
+    daily = same_time_mean(smoothed, day, 0.2)
+    offset = np.zeros(past.n)
+    offset[day:] = smoothed[day:] - daily[:-day]
+    offset = smooth(offset, past.steps(3 * HOUR))
+    margin = past.steps(3 * HOUR) + half
+
+    def turned(v: View) -> FloatArray:
+        at = np.minimum(v.same_time(day), v.origins - 1 - half)
+        then = np.minimum(v.same_time(week), v.origins - 1 - margin)
+        return daily[at] + offset[then]
+
+    rules["daymean~turned"] = turned
+    return rules
+
+
+def _periodic_rules(past: Past, period: int) -> dict[str, Rule]:
+    name = f"period{period * past.step_seconds / HOUR:g}h"
+    rules = _profile_rules(name, Profile(past, period, past.y), ((past.step_seconds, 1e9),))
+    usual = same_time_mean(past.y, period, 0.2)
+    rules |= _profile_rules(f"{name}mean", Profile(past, period, usual), ((3 * HOUR, DAY), (DAY, 7 * DAY)))
+    usual = same_time_median(past.y, period, 9)
+    rules |= _profile_rules(f"{name}median", Profile(past, period, usual), ((DAY, 7 * DAY),))
+    return rules
+
+
+def other_periods(past: Past, most: int = 2) -> list[int]:
+    """Periods in steps, other than a day and its multiples, at which the series repeats itself.
+
+    Peaks of the autocorrelation of the series less its daily mean, above 0.3.
+    """
+    y = past.y
+    width = past.day or max(past.n // 4, 3)
+    x = y - smooth(y, width // 2)
+    limit = np.quantile(np.abs(x), 0.99)
+    x = np.clip(x, -limit, limit)
+    x = x - x.mean()
+    n = len(x)
+    power = float(x @ x)
+    if power <= 0.0 or n < 24:
+        return []
+    size = 1 << (2 * n - 1).bit_length()
+    spectrum = np.fft.rfft(x, size)
+    acf = np.fft.irfft(spectrum * np.conj(spectrum), size)[: n // 3] / power * (n / (n - np.arange(n // 3)))
+    top = int(0.75 * past.day) if past.day else n // 3
+    lags = np.arange(3, min(top, len(acf) - 1))
+    if len(lags) < 2:
+        return []
+    peak = (acf[lags] > acf[lags - 1]) & (acf[lags] >= acf[lags + 1]) & (acf[lags] > 0.3)
+    found = lags[peak]
+    found = found[np.argsort(-acf[found])]
+    # A peak right after a slow decay is a shoulder, no period: it must rise above the valley before it.
+    kept: list[int] = []
+    for lag in found.tolist():
+        if acf[lag] - acf[1:lag].min() < 0.15:
+            continue
+        if any(abs(lag / k - round(lag / k)) < 0.02 for k in kept):
+            continue
+        kept.append(lag)
+        if len(kept) == most:
+            break
+    return kept
+
+
+def make_rules(past: Past) -> dict[str, Rule]:
+    """Every rule that the length of this past allows, by name."""
+    rules = _window_rules(past) | _trend_rules(past) | _daily_rules(past) | _weekly_rules(past)
+    for period in other_periods(past):
+        rules |= _periodic_rules(past, period)
+    return rules

@@ -1,0 +1,107 @@
+"""`pronoia forecast`: rows, formats, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.main import main
+
+N = 24 * 6
+
+
+def write(path: Path, values: list[str] | None = None) -> Path:
+    rng = np.random.default_rng(2)
+    wave = 10 + np.sin(np.arange(N) / 24 * 2 * np.pi) + rng.normal(0, 0.1, N)
+    values = [f"{v:.4f}" for v in wave] if values is None else values
+    rows = [f"{1_790_000_000 + 3600 * i},{v}" for i, v in enumerate(values)]
+    path.write_text("timestamp,value\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def forecast(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["forecast", *map(str, arguments)])
+
+
+def test_a_file_becomes_one_row_a_step(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    result = forecast("--in", write(tmp_path / "x.csv"), "--horizon", "12h", "--level", "90", "--out", out)
+    assert result.exit_code == 0, result.output
+    lines = out.read_text().splitlines()
+    assert lines[0] == "timestamp,yhat,yhat_lower,yhat_upper"
+    assert len(lines) == 13
+    time, yhat, lower, upper = lines[1].split(",")
+    assert time == "2026-09-27T14:13:20Z"
+    assert float(lower) <= float(yhat) <= float(upper)
+
+
+def test_without_out_the_rows_are_printed(tmp_path: Path) -> None:
+    result = forecast("--in", write(tmp_path / "x.csv"), "--steps", "2")
+    assert result.stdout.splitlines()[0] == "timestamp,yhat,yhat_lower,yhat_upper"
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_json_says_what_was_done(tmp_path: Path) -> None:
+    body = json.loads(forecast("--in", write(tmp_path / "x.csv"), "--steps", "2", "--format", "json").stdout)
+    assert body["steps"] == 2
+    assert body["kind"] == "usual"
+    assert len(body["forecast"]) == 2
+    assert 0 < sum(body["rules"].values()) <= 1.01
+
+
+def test_a_directory_is_forecast_file_by_file_and_a_bad_one_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.csv")
+    write(folder / "b.csv", [""] * 5)
+    (folder / "c.csv").write_text("when,what\n1,2\n")
+    result = forecast("--in", folder, "--out", tmp_path / "out", "--format", "json")
+    assert result.exit_code == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.csv"]
+    failed = json.loads(result.stdout)["failed"]
+    assert [Path(f["series"]).name for f in failed] == ["b.csv", "c.csv"]
+    assert "no value at all" in failed[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param([], "give either --in", id="nothing to forecast"),
+        pytest.param(["--in", "{x}", "--query", "up"], "give either --in", id="two things to forecast"),
+        pytest.param(["--in", "{x}", "--horizon", "soon"], "is not a duration", id="no duration"),
+        pytest.param(["--in", "{x}", "--horizon", "0s"], "no time ahead", id="no time"),
+        pytest.param(["--in", "{x}", "--level", "100"], "--level", id="a level of all"),
+        pytest.param(["--in", "{x}", "--min", "3", "--max", "2"], "is not below", id="bounds crossed"),
+        pytest.param(["--in", "{dir}"], "--out DIRECTORY", id="a directory to standard output"),
+        pytest.param(["--in", "{x}", "--out", "{dir}"], "is a directory", id="a file into a directory"),
+        pytest.param(["--query", "up", "--start", "later"], "neither ISO 8601", id="no time to start"),
+        pytest.param(
+            ["--query", "up", "--start", "20", "--end", "10"], "after the end", id="start after end"
+        ),
+    ],
+)
+def test_wrong_use_ends_with_two_and_a_reason(tmp_path: Path, arguments: list[str], says: str) -> None:
+    path = write(tmp_path / "x.csv")
+    result = forecast(*(a.format(x=path, dir=tmp_path) for a in arguments))
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_a_file_that_cannot_be_read_ends_with_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("timestamp,value\n1,fast\n")
+    result = forecast("--in", path)
+    assert result.exit_code == 1
+    assert "x.csv:2" in result.output
+
+
+def test_a_plot_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "x.png"
+    result = forecast("--in", write(tmp_path / "x.csv"), "--steps", "5", "--plot", picture)
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")

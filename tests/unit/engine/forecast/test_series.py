@@ -1,0 +1,157 @@
+"""Every odd kind of series has the answer that docs/forecasting.md states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.engine.forecast.series import SeriesForecast, forecast_series
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray
+
+STEP = 300.0
+DAY = 288
+START_MS = 1_790_000_100_000
+
+
+def forecast(values: FloatArray, steps: int = DAY, **options: float) -> SeriesForecast:
+    times = START_MS + np.arange(len(values), dtype=np.int64) * int(STEP * 1000)
+    return forecast_series(times, values, step_seconds=STEP, horizon_steps=steps, **options)
+
+
+def daily(n_days: int, seed: int = 1, noise: float = 2.0) -> FloatArray:
+    at = np.arange(n_days * DAY)
+    values = 100 + 30 * np.sin(2 * np.pi * at / DAY) + np.random.default_rng(seed).normal(0, noise, len(at))
+    return np.asarray(values)
+
+
+def test_a_daily_shape_is_continued_within_its_noise() -> None:
+    values = daily(11)
+    found = forecast(values[: 10 * DAY])
+    future = values[10 * DAY :]
+    assert np.abs(found.yhat - future).mean() < 2.0  # The noise alone is 1.6.
+    inside = (future >= found.lower) & (future <= found.upper)
+    assert 0.9 <= inside.mean() <= 1.0
+    assert (found.upper - found.lower).mean() < 5 * 2.0
+
+
+def test_times_follow_the_newest_sample() -> None:
+    values = daily(3)
+    values[-5:] = np.nan
+    found = forecast(values, steps=3)
+    last = START_MS + (len(values) - 6) * 300_000
+    assert found.timestamps.tolist() == [last + k * 300_000 for k in (1, 2, 3)]
+
+
+def test_constant_is_carried_on_without_width() -> None:
+    found = forecast(np.full(3 * DAY, 7.0))
+    assert found.kind == "constant"
+    assert set(found.yhat) == set(found.lower) == set(found.upper) == {7.0}
+
+
+def test_all_absent_is_refused_with_the_reason() -> None:
+    with pytest.raises(ModelError, match="no value at all"):
+        forecast(np.full(100, np.nan))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 15])
+def test_too_short_carries_the_last_value_on_with_a_growing_interval(n: int) -> None:
+    values = np.arange(1.0, n + 1)
+    found = forecast(values, steps=10)
+    assert found.kind == "short"
+    assert set(found.yhat) == {float(n)}
+    width = found.upper - found.lower
+    assert width[-1] > width[0] > 0
+
+
+def test_a_level_shift_yesterday_is_believed() -> None:
+    values = daily(10, noise=1.0)
+    values[-DAY:] += 200
+    expected = 300 + 30 * np.sin(2 * np.pi * np.arange(DAY) / DAY)
+    found = forecast(values)
+    assert np.abs(found.yhat - expected).mean() < 60
+
+
+def test_gaps_do_not_matter_much() -> None:
+    values = daily(11)
+    holed = values[: 10 * DAY].copy()
+    rng = np.random.default_rng(3)
+    holed[:-1][rng.random(10 * DAY - 1) < 0.4] = np.nan
+    holed[4 * DAY : 5 * DAY] = np.nan
+    found = forecast(holed)
+    assert np.abs(found.yhat - values[10 * DAY :]).mean() < 3.0
+
+
+def test_a_counter_with_resets_is_forecast_as_if_it_were_not_reset_again() -> None:
+    rate = 1 + 0.5 * np.sin(2 * np.pi * np.arange(9 * DAY) / DAY)
+    total = np.cumsum(rate)
+    seen = total[: 8 * DAY].copy()
+    seen[3 * DAY :] -= total[3 * DAY - 1]
+    seen[6 * DAY :] -= total[6 * DAY - 1] - total[3 * DAY - 1]
+    found = forecast(seen)
+    future = total[8 * DAY :] - total[6 * DAY - 1]
+    assert found.kind == "counter"
+    assert (np.diff(found.yhat) >= 0).all()
+    assert found.lower[0] >= seen[-1]
+    assert np.abs(found.yhat - future).max() < 0.1 * (future[-1] - seen[-1])
+
+
+def test_what_never_fell_is_not_forecast_to_fall() -> None:
+    found = forecast(np.cumsum(np.random.default_rng(0).random(5 * DAY)))
+    assert found.kind == "growing"
+    assert (np.diff(found.yhat) >= 0).all()
+
+
+def test_never_negative_stays_so_and_negative_may_go_below() -> None:
+    positive = np.abs(daily(6) - 100)
+    assert forecast(positive).lower.min() >= 0
+    assert forecast(daily(6) - 100).lower.min() < 0
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "low", "high"),
+    [
+        pytest.param(np.minimum(daily(6) / 110, 1.0), {}, 0.0, 1.0, id="a share that stands at 1"),
+        pytest.param(np.minimum(daily(6), 100.0), {}, 0.0, 100.0, id="a percentage that stands at 100"),
+        pytest.param(daily(6), {"floor": 90.0, "ceiling": 105.0}, 90.0, 105.0, id="as told"),
+    ],
+)
+def test_bounds_hold(values: FloatArray, options: dict[str, float], low: float, high: float) -> None:
+    found = forecast(values, **options)
+    assert found.lower.min() >= low
+    assert found.upper.max() <= high
+
+
+def test_mostly_zero_expects_zero_and_leaves_room_above() -> None:
+    rng = np.random.default_rng(5)
+    values = np.where(rng.random(8 * DAY) < 0.1, rng.integers(1, 9, 8 * DAY), 0).astype(float)
+    found = forecast(values)
+    assert found.kind == "intermittent"
+    assert np.median(found.yhat) < 0.5
+    assert np.median(found.upper) >= 3
+    assert found.lower.min() == 0
+
+
+def test_a_wider_level_gives_a_wider_interval() -> None:
+    narrow, wide = forecast(daily(8), level=0.5), forecast(daily(8), level=0.99)
+    assert (wide.upper - wide.lower).mean() > 2 * (narrow.upper - narrow.lower).mean()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.one_of(st.floats(-1e12, 1e12), st.just(float("nan"))), min_size=1, max_size=80).filter(
+        lambda xs: any(x == x for x in xs)
+    ),
+    st.integers(1, 60),
+)
+def test_whatever_comes_in_a_whole_ordered_forecast_goes_out(xs: list[float], steps: int) -> None:
+    values = np.array(xs)
+    before = values.copy()
+    found = forecast(values, steps=steps)
+    assert np.array_equal(values, before, equal_nan=True)
+    assert len(found.yhat) == len(found.timestamps) == steps
+    assert np.isfinite([found.yhat, found.lower, found.upper]).all()
+    assert (found.lower <= found.yhat).all()
+    assert (found.yhat <= found.upper).all()
