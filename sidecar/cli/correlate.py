@@ -1,0 +1,77 @@
+"""`pronoia correlate`: recorded Alertmanager webhooks into incidents with cause, priority and noise."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from sidecar.errors import SidecarError
+
+
+@click.command()
+@click.option(
+    "--in",
+    "source",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help='Recorded deliveries, a line each: {"received_at": ISO, "payload": {Alertmanager v4 webhook}}.',
+)
+@click.option(
+    "--topology",
+    "topology_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The service graph (YAML): services with depends_on and runs_on, nodes with zones.",
+)
+@click.option(
+    "--out",
+    "target",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Incidents, one a line.",
+)
+@click.option(
+    "--identity-label",
+    "identity",
+    multiple=True,
+    help="A label that names what an alert is about, before the known ones; may be given again.",
+)
+def correlate(source: Path, topology_path: Path | None, target: Path, identity: tuple[str, ...]) -> None:
+    """Turn recorded webhooks into incidents.
+
+    Deliveries are read in order and without look-ahead, by the same parts that
+    `pronoia run` uses. Lines that cannot be read are named and passed over.
+
+    Exit codes: 0 fine, 1 some lines could not be read, 2 wrong use.
+    """
+    from sidecar.durable import replace_file
+    from webhooks.offline import correlate as incidents_of
+    from webhooks.topology import load
+
+    def lines() -> list[bytes]:
+        return (sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()).splitlines()
+
+    complaints: list[str] = []
+    try:
+        topology = load(topology_path) if topology_path else None
+        incidents = incidents_of(lines(), topology=topology, identity=identity, warn=complaints.append)
+    except (SidecarError, OSError) as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(2) from error
+    encode = msgspec.json.Encoder().encode
+    content = b"".join(encode(incident) + b"\n" for incident in incidents)
+    if str(target) == "-":
+        sys.stdout.buffer.write(content)
+    else:
+        try:
+            replace_file(target, lambda file: file.write(content), mode=0o644)
+        except OSError as error:
+            click.echo(f"pronoia: {error}", err=True)
+            raise SystemExit(2) from error
+    for complaint in complaints[:20]:
+        click.echo(f"pronoia: {complaint}", err=True)
+    if complaints:
+        click.echo(f"pronoia: {len(complaints)} lines could not be read", err=True)
+        raise SystemExit(1)

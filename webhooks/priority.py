@@ -1,0 +1,115 @@
+"""How urgent an incident is, P0 to P4, and of which category, with the reasons.
+
+The default policy, from the impact on what users see:
+P0 two gateways fail hard, or one and half of the tier-1 services;
+P1 a gateway or a tier-1 service fails hard;
+P2 one of those is slow or saturated, or a tier-2 service fails hard, or monitoring is out;
+P3 everything else that is real; P4 noise. "Hard" is failing requests or down.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from webhooks.correlator import Group
+from webhooks.sighting import Sighting
+from webhooks.topology import Topology
+
+_GATEWAY = re.compile(
+    r"(^|[-_./])(gateway|ingress|frontend|front-end|bff|edge|proxy|portal|www|lb|elb|alb|loadbalancer)([-_./:]|$)"
+)
+_STORE = re.compile(
+    r"(^|[-_./])(db|database|redis|cache|kafka|rabbit\w*|queue|postgres\w*|mysql|mongo\w*|sql)([-_./:0-9]|$)"
+)
+
+CATEGORIES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "security",
+        re.compile(r"certificate|tls|x509|unauthori[sz]ed|forbidden|intrusion|login|brute|cve|secret"),
+    ),
+    ("data", re.compile(r"replication|corrupt|backup|lag\b|inconsisten|data loss|stale")),
+    (
+        "saturation",
+        re.compile(
+            r"cpu|memory|disk|volume|filesystem|throttl|connections|pool|limit|max replicas|quota|load"
+        ),
+    ),
+    ("latency", re.compile(r"latency|slow|p9\d|duration|response time")),
+    ("errors", re.compile(r"5xx|error|fail|exception|budget")),
+    ("availability", re.compile(r"down|unreachable|unavailable|crash|not ?ready|probe|target|absent")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """Priority and category of an incident, and why."""
+
+    priority: str
+    category: str
+    reasons: tuple[str, ...]
+
+
+def is_gateway(entity: str, topology: Topology) -> bool:
+    """Whether users meet the system here; by the graph, or by the name where there is none."""
+    if topology:
+        return topology.kind(entity) == "gateway"
+    return bool(_GATEWAY.search(entity))
+
+
+def tier_of(entity: str, seen: Sighting | None, topology: Topology) -> int:
+    """1 is what users see first; by the graph, by a label, else guessed from the name."""
+    known = topology.tier(entity)
+    if known is not None:
+        return known
+    if seen is not None:
+        stated = seen.episode.labels.get("tier") or seen.episode.labels.get("criticality") or ""
+        if stated[-1:].isdigit():
+            return int(stated[-1:])
+    if topology:
+        return 3 if topology.kind(entity) in ("", "node") else 2
+    return 1 if is_gateway(entity, topology) else 2
+
+
+def judge(group: Group, sightings: list[Sighting], topology: Topology, *, cause: str = "") -> Urgency:
+    """The priority of an incident from those of its alerts that are not noise."""
+    if not sightings:
+        return Urgency("P4", "noise", ("all its alerts are probably noise",))
+    first: dict[str, Sighting] = {}
+    for seen in sightings:
+        first.setdefault(seen.entity, seen)
+    hard = {s.entity for s in sightings if s.wording.hard}
+    affected = set(first)
+    gateways = {name for name in affected if is_gateway(name, topology)}
+    top = {name for name in affected if tier_of(name, first[name], topology) == 1}
+    n_top = sum(1 for place in topology.places.values() if place.tier == 1) or max(len(top), 2)
+    hard_gateways, hard_top = gateways & hard, (top | gateways) & hard
+    category = _category(sightings, cause)
+    if len(hard_gateways) >= 2:
+        return Urgency("P0", category, (f"gateways fail: {_names(hard_gateways)}",))
+    if hard_gateways and len(hard_top) >= max(2, n_top / 2):
+        return Urgency("P0", category, (f"{_names(hard_gateways)} fails with half of the tier-1 services",))
+    if hard_top:
+        return Urgency("P1", category, (f"requests fail at what users see first: {_names(hard_top)}",))
+    if gateways or top:
+        return Urgency("P2", category, (f"slow or saturated where users see it: {_names(gateways | top)}",))
+    if any(s.wording.monitoring and not s.wording.heartbeat for s in sightings):
+        return Urgency("P2", category, ("monitoring itself is affected",))
+    hard_second = {name for name in hard if tier_of(name, first[name], topology) == 2}
+    if hard_second:
+        return Urgency("P2", category, (f"requests fail behind the front: {_names(hard_second)}",))
+    return Urgency("P3", category, ("real, but no user-facing service is affected so far",))
+
+
+def _category(sightings: list[Sighting], cause: str) -> str:
+    own = [s for s in sightings if s.entity == cause] or sightings
+    text = " ".join(f"{s.name} {' '.join(s.episode.annotations.values())}" for s in own[:5]).lower()
+    for name, pattern in CATEGORIES:
+        if pattern.search(text):
+            return name
+    return "availability"
+
+
+def _names(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

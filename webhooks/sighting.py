@@ -1,0 +1,61 @@
+"""What correlation reads of one episode, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sidecar.records import Episode
+from webhooks.entity import EntityReader, Subject
+from webhooks.wording import Wording, read
+
+Key = tuple[str, str, int]
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One episode as correlation sees it. Times are seconds since the epoch."""
+
+    episode: Episode
+    key: Key
+    name: str
+    severity: str
+    onset: float
+    heard: float
+    subject: Subject
+    wording: Wording
+
+    @property
+    def entity(self) -> str:
+        """What the alert is about."""
+        return self.subject.entity
+
+    @property
+    def ended(self) -> float | None:
+        """When it resolved; None while it fires, or where nobody knows."""
+        episode = self.episode
+        if episode.state != "resolved":
+            return None
+        return (episode.ends_at_ns or episode.last_seen_ns) / 1e9
+
+    def lasted(self, now: float) -> float:
+        """Seconds from its start to its end, or until now."""
+        ended = self.ended
+        return (now if ended is None else ended) - self.episode.starts_at_ns / 1e9
+
+
+def sight(episode: Episode, reader: EntityReader) -> Sighting:
+    """What correlation reads of an episode."""
+    labels = episode.labels
+    name = labels.get("alertname", "unknown")
+    # A clock far off is not believed over our own.
+    onset_ns = min(episode.starts_at_ns, episode.first_seen_ns)
+    return Sighting(
+        episode=episode,
+        key=episode.key,
+        name=name,
+        severity=(labels.get("severity") or labels.get("priority") or labels.get("level") or "").lower(),
+        onset=onset_ns / 1e9,
+        heard=episode.first_seen_ns / 1e9,
+        subject=reader.read(labels, episode.annotations),
+        wording=read(name, episode.annotations),
+    )

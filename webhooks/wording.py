@@ -1,0 +1,117 @@
+"""What the words of an alert say: a failure or a slowness, a cause or a symptom, a heartbeat.
+
+Patterns of English operations language, no names of rules or systems. An alert
+is read by its name (split at capitals), summary and description together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]+")
+
+_HEARTBEAT = re.compile(
+    r"\b(always (be )?firing|dead ?man'?s?( switch)?|watch ?dog|heartbeat alert|used to inhibit"
+    r"|alerting pipeline is functional|inhibitor)\b"
+)
+_LOAD = re.compile(
+    r"\b(traffic|request rate|requests? per second|rps|qps|throughput|call volume|surge|flood|ddos)\b"
+)
+_MONITORING = re.compile(
+    r"\b(prometheus|alertmanager|scrape|scraping|rule evaluations?|remote write|ingesting samples"
+    r"|exporter down|monitoring (is )?(down|out))\b"
+)
+_DOWN = re.compile(
+    r"\b(is down|are down|down|unreachable|not ?ready|unavailable|outage|offline|crash\w*|oom\w*"
+    r"|out of memory|panic|dead|lost|no leader|split ?brain|partition(ed)?|read ?only|corrupt\w*|evict\w*)\b"
+)
+_RESOURCE = re.compile(
+    r"\b(disk|volume|filesystem|memory|inode|full|filling|fill up|exhaust\w*|saturat\w*|limit"
+    r"|max_connections|pool|lock(s|ed)?|deadlock|replication|certificate|expir\w+|rollout|deploy\w*|config\w*|quota|throttl\w*"
+    r"|leak|license|file descriptors|handles|slow quer\w+|query time|packet loss|clock)\b"
+)
+_SYMPTOM = re.compile(
+    r"\b(latency|slow|p9\d|response time|timeouts?|error budget|burn\w*|budget|5xx|error rate|error ratio"
+    r"|backlog|lag|queue|upstream|downstream|dependency|apdex|slo)\b"
+)
+_HARD = re.compile(
+    r"\b(5xx|50\d\b|server errors?|error (rate|ratio)|errors? (are )?(high|above)|high errors?|errors? high"
+    r"|failing|failed requests?|requests? fail\w*|probe\w* fail\w*|fail\w* probes?|probe to \S+ failed"
+    r"|availability|unavailable|servfail|(burns?|budget).{0,25}\bfast|14\.4x?|is down|down\b|unreachable"
+    r"|outage|exceptions?|expired|has expired|no healthy|not serving|rejected|refused|full)\b"
+)
+_NOT_HARD = re.compile(
+    r"\b(targets?|crash\w*|replicas?|rollout|waiting state|non-ready|calls? (from|to)|sees errors|handshake"
+    r"|jobs?|filling|latency|near|expires?|will|predicted|replication)\b"
+)
+_FOR = re.compile(
+    r"(?:more|longer|greater) than (\d+)\s*(s|sec|seconds?|m|min|mins|minutes?|h|hours?)\b"
+    r"|for (\d+)\s*(m|min|minutes?)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What one alert's words say."""
+
+    heartbeat: bool
+    load: bool
+    monitoring: bool
+    down: bool
+    resource: bool
+    symptom: bool
+    hard: bool
+    held_seconds: float
+
+    @property
+    def cause(self) -> float:
+        """From -1, plainly a symptom, to 1, plainly a cause."""
+        if self.load:
+            return 1.0
+        if (self.down or self.resource) and not self.symptom:
+            return 1.0
+        if self.symptom and not (self.down or self.resource):
+            return -1.0
+        return 0.0
+
+
+def read(alertname: str, annotations: Mapping[str, str]) -> Wording:
+    """What the words of an alert say; texts are cut at a thousand characters."""
+    text = " . ".join(value for key, value in annotations.items() if "://" not in value[:12])
+    return _read(alertname, _shape(text[:1000]))
+
+
+def _shape(text: str) -> str:
+    """The text with long numbers made alike, so that equal templates are read once."""
+    return re.sub(r"\d+\.\d+", "0.5", text.lower())
+
+
+@lru_cache(maxsize=8192)
+def _read(alertname: str, text: str) -> Wording:
+    name = " ".join(_CAMEL.split(alertname)).lower()
+    both = f"{name} . {text}"
+    hard = bool(_HARD.search(both)) and not _NOT_HARD.search(both)
+    return Wording(
+        heartbeat=bool(_HEARTBEAT.search(both)),
+        load=bool(_LOAD.search(both)) and not re.search(r"\berrors?\b|fail", both),
+        monitoring=bool(_MONITORING.search(both)),
+        down=bool(_DOWN.search(both)),
+        resource=bool(_RESOURCE.search(both)),
+        symptom=bool(_SYMPTOM.search(both)),
+        hard=hard,
+        held_seconds=_held(text),
+    )
+
+
+def _held(text: str) -> float:
+    """How long the condition had held when the alert began to fire, as its text says; 0 where it does not."""
+    found = _FOR.search(text)
+    if not found:
+        return 0.0
+    number, unit = (found.group(1), found.group(2)) if found.group(1) else (found.group(3), found.group(4))
+    scale = {"s": 1.0, "m": 60.0, "h": 3600.0}[unit[0]]
+    seconds = float(number) * scale
+    return seconds if seconds <= 1800.0 else 0.0
