@@ -7,7 +7,9 @@ so a rule that reads positions below an origin cannot look ahead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -19,6 +21,7 @@ DAY_SECONDS = 86400.0
 WEEK_DAYS = 7
 
 Index = NDArray[np.int64]
+T = TypeVar("T")
 
 
 def to_grid(timestamps: TimeArray, values: FloatArray, step_seconds: float) -> FloatArray:
@@ -165,8 +168,17 @@ class Past:
         filled = _fill(grid, max(round(3600.0 / step_seconds), 1), self.day)
         self.centre = float(np.median(filled))
         self.y: FloatArray = filled - self.centre
+        self._memo: dict[tuple[object, ...], Any] = {}
         self.non_negative = bool(np.nanmin(grid) >= 0.0)
         self.positive = bool(np.nanmin(grid) > 0.0)
+
+    def memo(self, function: Callable[..., T], *settings: float) -> T:
+        """`function(y, *settings)`, computed once."""
+        key = (function.__name__, *settings)
+        if key not in self._memo:
+            self._memo[key] = function(self.y, *settings)
+        found: T = self._memo[key]
+        return found
 
     def steps(self, seconds: float) -> int:
         """So many seconds in whole steps, at least one."""

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar.engine.forecast.past import Past, same_time_mean, smooth
+from sidecar.engine.forecast.backtest import targets
+from sidecar.engine.forecast.past import Index, Past, same_time_mean, smooth
 from sidecar.engine.forecast.rules import DAY, HOUR, Profile, View
 from sidecar.series import FloatArray
 
 PENALTY = 0.02
 ROUNDS = 3
+TRAIN_ORIGINS = 400
+FITTED_LEADS = 24
+BLOCKS = 5
+RECENCY_DAYS = 14.0
 
 
 class Features:
@@ -27,12 +32,12 @@ class Features:
             half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
             smoothed = smooth(past.y, half)
             self._profiles = [
-                Profile(past, past.day, past.y),
-                Profile(past, past.day, smoothed, half),
-                Profile(past, past.day, same_time_mean(smoothed, past.day, 0.25), half),
+                Profile(past, past.day, lambda: past.y),
+                Profile(past, past.day, lambda: smoothed, half),
+                Profile(past, past.day, lambda: same_time_mean(smoothed, past.day, 0.25), half),
             ]
             if past.week:
-                self._profiles.append(Profile(past, past.week, smoothed, half))
+                self._profiles.append(Profile(past, past.week, lambda: smoothed, half))
 
     def base(self, view: View) -> FloatArray:
         """The level that features and targets are relative to, (B, 1)."""
@@ -109,3 +114,66 @@ def interpolate(fit: Fit, known_leads: FloatArray, leads: FloatArray) -> Fit:
         share = np.clip(share, 0.0, 1.0)[:, None]
         coef = (1.0 - share) * raw[low] + share * raw[high]
     return Fit(coef, np.ones_like(coef))
+
+
+@dataclass(frozen=True)
+class LinearRule:
+    """The linear rule of one series, fitted at some leads; on logarithms where `as_log`."""
+
+    fitted: Fit
+    leads: FloatArray
+    as_log: bool
+
+    def predict(self, past: Past, grid: FloatArray, view: View) -> FloatArray:
+        """Forecasts of a view of the past, (B, L), relative to its centre."""
+        if not self.as_log:
+            return _predict(Features(past), self.fitted, self.leads, view)
+        logs = _logarithm(grid, past.step_seconds)
+        said = _predict(Features(logs), self.fitted, self.leads, View(logs, view.origins, view.leads))
+        return _from_log(past, logs, said)
+
+
+def _logarithm(grid: FloatArray, step_seconds: float) -> Past:
+    # A refresh may meet the first zero after a selection that saw none.
+    smallest = np.nanmin(grid[grid > 0]) if (grid > 0).any() else 1.0
+    return Past(np.log(np.maximum(grid, smallest)), step_seconds)
+
+
+def _from_log(past: Past, logs: Past, said: FloatArray) -> FloatArray:
+    top = float(logs.y.max()) + 1.0
+    plain: FloatArray = np.exp(np.minimum(said, top) + logs.centre) - past.centre
+    return plain
+
+
+def _predict(features: Features, fitted: Fit, leads: FloatArray, view: View) -> FloatArray:
+    here = interpolate(fitted, leads, view.leads[0].astype(float))
+    return here.predict(features.at(view)) + features.base(view)
+
+
+def test_linear(
+    past: Past, grid: FloatArray, origins: Index, leads: Index, *, as_log: bool
+) -> tuple[FloatArray, LinearRule]:
+    """What the rule says from past origins (B, L), fitted on what was known then; and the rule now."""
+    work = _logarithm(grid, past.step_seconds) if as_log else past
+    features = Features(work)
+    first = work.day + 1 if work.day else 4
+    train = np.unique(np.linspace(min(first, work.n - 1), work.n - 1, TRAIN_ORIGINS).astype(np.int64))
+    train = train[work.observed[train - 1]]
+    few = leads[np.unique(np.linspace(0, len(leads) - 1, min(FITTED_LEADS, len(leads))).astype(int))]
+    view = View(work, train[:, None], few[None, :])
+    x = features.at(view)
+    wanted = (targets(work, train, few) - features.base(view)).T
+    age_days = (work.n - train) * work.step_seconds / 86400.0
+    weights = np.broadcast_to(0.5 ** (age_days / RECENCY_DAYS), wanted.shape)
+    ends = train[None, :] + few[:, None]  # One past the target.
+    said = np.empty((len(origins), len(leads)))
+    for block in np.array_split(np.arange(len(origins)), BLOCKS):
+        if not len(block):
+            continue
+        # Refitting before each origin would cost a hundred fits; before each block, a few.
+        known = fit(x, np.where(ends <= origins[block[0]], wanted, np.nan), weights)
+        here = View(work, origins[block][:, None], leads[None, :])
+        said[block] = _predict(features, known, few.astype(float), here)
+    if as_log:
+        said = _from_log(past, work, said)
+    return said, LinearRule(fit(x, wanted, weights), few.astype(float), as_log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from sidecar.series import FloatArray
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+NEVER = 1e9
+"""Seconds after which a correction has faded that is meant to stay."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,21 @@ Rule = Callable[[View], FloatArray]
 
 @dataclass
 class Profile:
-    """What is usual at each slot of a period, and how the newest values differ from it."""
+    """What is usual at each slot of a period, and how the newest values differ from it.
+
+    `make` computes the slots when they are first needed: of a selection, few rules are.
+    """
 
     past: Past
     period: int
-    usual: FloatArray
+    make: Callable[[], FloatArray]
     half: int = 0
     _levels: dict[float, FloatArray] = field(default_factory=dict)
+
+    @cached_property
+    def usual(self) -> FloatArray:
+        """The profile as of each position, (n,)."""
+        return self.make()
 
     def at(self, view: View) -> FloatArray:
         """The profile at each target."""
@@ -99,12 +110,45 @@ def _last_median(width: int) -> Rule:
     return lambda view: view.flat(view.past.window_median(view.origins[:, 0], width)[:, None])
 
 
-def _level(states: FloatArray) -> Rule:
-    return lambda view: view.flat(states[view.origins - 1])
+def _smoothed(alpha: float) -> Rule:
+    return lambda view: view.flat(view.past.memo(ewma, alpha)[view.origins - 1])
+
+
+def _last(view: View) -> FloatArray:
+    return view.flat(view.past.y[view.origins - 1])
+
+
+def _damped(alpha: float, beta: float, phi: float) -> Rule:
+    def rule(view: View) -> FloatArray:
+        level, trend = view.past.memo(damped_trend, alpha, beta, phi)
+        run = phi * (1.0 - phi**view.leads) / (1.0 - phi)
+        return level[view.origins - 1] + run * trend[view.origins - 1]
+
+    return rule
+
+
+def _seasonal(period: int, alpha: float, beta: float, gamma: float, phi: float) -> Rule:
+    def rule(view: View) -> FloatArray:
+        level, trend, season = view.past.memo(holt_winters, period, alpha, beta, gamma, phi)
+        run = phi * (1.0 - phi**view.leads) / (1.0 - phi)
+        at = view.origins - 1
+        return level[at] + run * trend[at] + season[view.same_time(period)]
+
+    return rule
+
+
+def _drift(width: int) -> Rule:
+    def rule(view: View) -> FloatArray:
+        known = min(width, int(view.origins.min()) // 2)
+        q = max(known // 4, 1)
+        rise = view.past.window_mean(view.origins, q) - view.past.window_mean(view.origins - known, q)
+        return view.past.y[view.origins - 1] + view.leads * rise / known
+
+    return rule
 
 
 def _window_rules(past: Past) -> dict[str, Rule]:
-    rules: dict[str, Rule] = {"last": _level(past.y)}
+    rules: dict[str, Rule] = {"last": _last}
     widths = [("3", 3)] + [
         (f"{seconds / HOUR:g}h", past.steps(seconds))
         for seconds in (HOUR / 4, HOUR, 3 * HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY)
@@ -118,120 +162,121 @@ def _window_rules(past: Past) -> dict[str, Rule]:
         if width > 2:
             rules[f"median{label}"] = _last_median(width)
     for alpha in (0.1, 0.3, 0.6):
-        rules[f"ses{alpha}"] = _level(ewma(past.y, alpha))
+        rules[f"ses{alpha}"] = _smoothed(alpha)
     return rules
 
 
 def _trend_rules(past: Past) -> dict[str, Rule]:
     rules: dict[str, Rule] = {}
-    for alpha, beta, phi in ((0.5, 0.1, 0.9), (0.2, 0.05, 0.98), (0.8, 0.3, 0.8)):
-        level, trend = damped_trend(past.y, alpha, beta, phi)
-
-        def rule(
-            v: View, level: FloatArray = level, trend: FloatArray = trend, phi: float = phi
-        ) -> FloatArray:
-            run = phi * (1.0 - phi**v.leads) / (1.0 - phi)
-            return level[v.origins - 1] + run * trend[v.origins - 1]
-
-        rules[f"holt{alpha}/{beta}/{phi}"] = rule
+    for setting in ((0.5, 0.1, 0.9), (0.2, 0.05, 0.98), (0.8, 0.3, 0.8)):
+        rules["holt{}/{}/{}".format(*setting)] = _damped(*setting)
     for label, seconds in (("6h", 6 * HOUR), ("1d", DAY), ("7d", 7 * DAY)):
         width = past.steps(seconds)
         if 3 <= width <= past.n // 2:
-
-            def drift(v: View, width: int = width) -> FloatArray:
-                width = min(width, int(v.origins.min()) // 2)
-                q = max(width // 4, 1)
-                now = past.window_mean(v.origins, q)
-                before = past.window_mean(v.origins - width, q)
-                return past.y[v.origins - 1] + v.leads * (now - before) / width
-
-            rules[f"drift{label}"] = drift
+            rules[f"drift{label}"] = _drift(width)
     return rules
+
+
+def _half_hour(past: Past) -> int:
+    """Half the width that profiles are smoothed over, in steps; 0 where steps are long themselves."""
+    return past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
+
+
+def _fading(past: Past) -> tuple[tuple[float, float], ...]:
+    """How long the level error of a profile is averaged, and how fast its correction fades: seconds."""
+    short = max(HOUR, past.step_seconds)
+    return ((short, 3 * HOUR), (short, 12 * HOUR), (6 * HOUR, DAY), (DAY, 7 * DAY))
+
+
+def _mean_of(slots: Callable[[], FloatArray], period: int, gain: float) -> Callable[[], FloatArray]:
+    return lambda: same_time_mean(slots(), period, gain)
 
 
 def _daily_rules(past: Past) -> dict[str, Rule]:
     day = past.day
     if not day:
         return {}
-    half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
-    smoothed = smooth(past.y, half)
-    step = past.step_seconds
-    short = max(HOUR, step)
-    fading = ((short, 3 * HOUR), (short, 12 * HOUR), (6 * HOUR, DAY), (DAY, 7 * DAY))
-    rules: dict[str, Rule] = {}
-    yesterday = Profile(past, day, past.y)
-    rules |= _profile_rules("yesterday", yesterday, ((step, 1e9), (short, 3 * HOUR), (DAY, 7 * DAY)))
+    half, fading, step = _half_hour(past), _fading(past), past.step_seconds
+    short = fading[0][0]
+    smoothed = cache(lambda: smooth(past.y, half))
+    rules = _profile_rules(
+        "yesterday",
+        Profile(past, day, lambda: past.y),
+        ((step, NEVER), (short, 3 * HOUR), (DAY, 7 * DAY)),
+    )
     if half:
         rules |= _profile_rules("yesterday~", Profile(past, day, smoothed, half), fading)
     for gain in (0.33, 0.12):
-        usual = same_time_mean(past.y, day, gain)
-        rules |= _profile_rules(f"daymean{gain}", Profile(past, day, usual), fading)
+        mean = partial(same_time_mean, past.y, day, gain)
+        rules |= _profile_rules(f"daymean{gain}", Profile(past, day, mean), fading)
         if half:
-            usual = same_time_mean(smoothed, day, gain)
             rules |= _profile_rules(
-                f"daymean~{gain}", Profile(past, day, usual, half), ((step, 1e9), (step, 3 * HOUR), *fading)
+                f"daymean~{gain}",
+                Profile(past, day, _mean_of(smoothed, day, gain), half),
+                ((step, NEVER), (step, 3 * HOUR), *fading),
             )
     for n in (3, 7):
-        usual = same_time_median(past.y, day, n)
+        median = partial(same_time_median, past.y, day, n)
         rules |= _profile_rules(
-            f"daymedian{n}", Profile(past, day, usual), ((short, 3 * HOUR), (DAY, 7 * DAY))
+            f"daymedian{n}", Profile(past, day, median), ((short, 3 * HOUR), (DAY, 7 * DAY))
         )
-    for alpha, beta, gamma, phi in (
+    for setting in (
         (0.1, 0.01, 0.2, 0.98),
         (0.5, 0.05, 0.1, 0.9),
         (0.02, 0.0, 0.3, 0.9),
         (0.9, 0.0, 0.3, 0.9),
     ):
-        level, trend, season = holt_winters(past.y, day, alpha, beta, gamma, phi)
-
-        def rule(v: View, level=level, trend=trend, season=season, phi=phi) -> FloatArray:
-            run = phi * (1.0 - phi**v.leads) / (1.0 - phi)
-            return level[v.origins - 1] + run * trend[v.origins - 1] + season[v.same_time(day)]
-
-        rules[f"hw{alpha}/{beta}/{gamma}"] = rule
+        rules["hw{}/{}/{}".format(*setting)] = _seasonal(day, *setting)
     return rules
 
 
 def _weekly_rules(past: Past) -> dict[str, Rule]:
-    week, day = past.week, past.day
+    week = past.week
     if not week:
         return {}
-    half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
-    smoothed = smooth(past.y, half)
-    short = max(HOUR, past.step_seconds)
-    fading = ((short, 3 * HOUR), (short, 12 * HOUR), (6 * HOUR, DAY), (DAY, 7 * DAY))
-    rules = _profile_rules(
-        "lastweek~", Profile(past, week, smoothed, half), (*fading, (past.step_seconds, 1e9))
-    )
-    rules |= _profile_rules("lastweek", Profile(past, week, past.y), fading[-1:])
+    half, fading, step = _half_hour(past), _fading(past), past.step_seconds
+    smoothed = cache(lambda: smooth(past.y, half))
+    rules = _profile_rules("lastweek~", Profile(past, week, smoothed, half), (*fading, (step, NEVER)))
+    rules |= _profile_rules("lastweek", Profile(past, week, lambda: past.y), fading[-1:])
     if past.n > 2 * week:
-        usual = same_time_mean(smoothed, week, 0.3)
         rules |= _profile_rules(
-            "weekmean~", Profile(past, week, usual, half), (*fading, (past.step_seconds, 1e9))
+            "weekmean~",
+            Profile(past, week, _mean_of(smoothed, week, 0.3), half),
+            (*fading, (step, NEVER)),
         )
-    # The shape of the days so far, moved by how this day of the week differed a week ago.
-    daily = same_time_mean(smoothed, day, 0.2)
-    offset = np.zeros(past.n)
-    offset[day:] = smoothed[day:] - daily[:-day]
-    offset = smooth(offset, past.steps(3 * HOUR))
+    rules["daymean~turned"] = _turned(past, half)
+    return rules
+
+
+def _turned(past: Past, half: int) -> Rule:
+    """The shape of the days so far, moved by how this day of the week differed from it a week ago."""
+    day, week = past.day, past.week
     margin = past.steps(3 * HOUR) + half
 
-    def turned(v: View) -> FloatArray:
-        at = np.minimum(v.same_time(day), v.origins - 1 - half)
-        then = np.minimum(v.same_time(week), v.origins - 1 - margin)
+    @cache
+    def arrays() -> tuple[FloatArray, FloatArray]:
+        smoothed = smooth(past.y, half)
+        daily = same_time_mean(smoothed, day, 0.2)
+        offset = np.zeros(past.n)
+        offset[day:] = smoothed[day:] - daily[:-day]
+        return daily, smooth(offset, past.steps(3 * HOUR))
+
+    def rule(view: View) -> FloatArray:
+        daily, offset = arrays()
+        at = np.minimum(view.same_time(day), view.origins - 1 - half)
+        then = np.minimum(view.same_time(week), view.origins - 1 - margin)
         return daily[at] + offset[then]
 
-    rules["daymean~turned"] = turned
-    return rules
+    return rule
 
 
 def _periodic_rules(past: Past, period: int) -> dict[str, Rule]:
     name = f"period{period * past.step_seconds / HOUR:g}h"
-    rules = _profile_rules(name, Profile(past, period, past.y), ((past.step_seconds, 1e9),))
-    usual = same_time_mean(past.y, period, 0.2)
-    rules |= _profile_rules(f"{name}mean", Profile(past, period, usual), ((3 * HOUR, DAY), (DAY, 7 * DAY)))
-    usual = same_time_median(past.y, period, 9)
-    rules |= _profile_rules(f"{name}median", Profile(past, period, usual), ((DAY, 7 * DAY),))
+    rules = _profile_rules(name, Profile(past, period, lambda: past.y), ((past.step_seconds, NEVER),))
+    mean = Profile(past, period, partial(same_time_mean, past.y, period, 0.2))
+    rules |= _profile_rules(f"{name}mean", mean, ((3 * HOUR, DAY), (DAY, 7 * DAY)))
+    median = Profile(past, period, partial(same_time_median, past.y, period, 9))
+    rules |= _profile_rules(f"{name}median", median, ((DAY, 7 * DAY),))
     return rules
 
 
@@ -273,9 +318,9 @@ def other_periods(past: Past, most: int = 2) -> list[int]:
     return kept
 
 
-def make_rules(past: Past) -> dict[str, Rule]:
-    """Every rule that the length of this past allows, by name."""
+def make_rules(past: Past, periods: list[int]) -> dict[str, Rule]:
+    """Every rule that the length of this past allows, by name; `periods` as `other_periods` found them."""
     rules = _window_rules(past) | _trend_rules(past) | _daily_rules(past) | _weekly_rules(past)
-    for period in other_periods(past):
+    for period in periods:
         rules |= _periodic_rules(past, period)
     return rules

@@ -78,8 +78,8 @@ def forecast_series(
         unrolled = _unroll(grid)
         if unrolled is not None:
             kind, grid = unrolled
-        found = pool_forecast(grid, step_seconds, horizon_steps, level)
-        yhat, lower, upper, rules = found.yhat, found.lower, found.upper, found.weights
+        found, selection = pool_forecast(grid, step_seconds, horizon_steps, level)
+        yhat, lower, upper, rules = found.yhat, found.lower, found.upper, selection.shares
         if unrolled is not None:
             yhat, lower, upper = _never_falling(grid[-1], yhat, lower, upper)
             yhat, lower, upper = (a - (grid[-1] - last) for a in (yhat, lower, upper))

@@ -1,0 +1,68 @@
+"""From which past moments, and at which leads, rules are tried; and what came then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.engine.forecast.past import Index, Past
+from sidecar.series import FloatArray
+
+ORIGINS = 120
+SHORT_HORIZON_FACTOR = 3
+LEADS = 40
+REACH_DAYS = 21
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Past moments and leads: `origins` (B,) counts known values, `leads` (L,) steps from 1.
+
+    `actual` (B, L): what came, relative to the past's centre; NaN where nothing did, or has yet.
+    """
+
+    origins: Index
+    leads: Index
+    actual: FloatArray
+
+
+def plan(past: Past, horizon: int, n_origins: int = ORIGINS, n_leads: int = LEADS) -> Plan:
+    """A test plan for a horizon of so many steps."""
+    leads = pick_leads(horizon, n_leads)
+    # Short horizons cost less each and are noisier each: try them more often.
+    origins = pick_origins(past, horizon, n_origins * (SHORT_HORIZON_FACTOR if horizon <= n_leads else 1))
+    return Plan(origins, leads, targets(past, origins, leads))
+
+
+def pick_leads(horizon: int, n: int) -> Index:
+    """At most about `n` leads: dense at first, then evenly to the horizon."""
+    if horizon <= n:
+        return np.arange(1, horizon + 1, dtype=np.int64)
+    geometric = np.geomspace(1, horizon, n // 2)
+    even = np.linspace(1, horizon, n - n // 2)
+    return np.unique(np.rint(np.concatenate([geometric, even])).astype(np.int64))
+
+
+def pick_origins(past: Past, horizon: int, n: int) -> Index:
+    """Moments to test from: after enough history for the rules, each right after a sample."""
+    first = 2 * past.day + 1 if past.day else max(past.n // 3, 3)
+    first = min(first, max(past.n - horizon - 1, past.n // 2))
+    last = past.n - 1
+    if past.day:
+        first = max(first, past.n - max(REACH_DAYS * past.day, 4 * horizon))
+    first = max(first, 3)
+    origins = np.unique(np.linspace(first, last, n).astype(np.int64))
+    if last - first > 10 * n:
+        # Off the even grid, so that not all moments fall on the same minutes of an hour.
+        jitter = (np.arange(len(origins)) * 7919) % 5 - 2
+        origins = np.unique(np.clip(origins + jitter, first, last))
+    return origins[past.observed[origins - 1]]
+
+
+def targets(past: Past, origins: Index, leads: Index) -> FloatArray:
+    """The values that came `leads` steps after each origin, (B, L); NaN where there is none."""
+    at = origins[:, None] + leads[None, :] - 1
+    inside = at < past.n
+    at = np.minimum(at, past.n - 1)
+    return np.where(inside & past.observed[at], past.y[at], np.nan)

@@ -1,0 +1,173 @@
+"""The interval around a forecast: several ways to make one, mixed by how well each did from past origins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.engine.forecast.past import Index, Past, ewma, same_time_mean, smooth
+from sidecar.engine.forecast.rules import HOUR, View
+from sidecar.series import FloatArray
+
+KNOTS = 12
+MAX_WINDOW_POINTS = 160
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The mix of rules from past origins: `fitted` and `residual` (B, L), `weights` (B, L) of origins.
+
+    `kernel` (L, L): how much the errors at one lead tell of another.
+    """
+
+    origins: Index
+    leads: Index
+    fitted: FloatArray
+    residual: FloatArray
+    weights: FloatArray
+    kernel: FloatArray
+
+
+def weighted_quantiles(values: FloatArray, weights: FloatArray, at: tuple[float, ...]) -> FloatArray:
+    """Quantiles of a weighted sample, between the middles of the weights of neighbours."""
+    order = np.argsort(values)
+    v, w = values[order], weights[order]
+    middle = np.cumsum(w) - 0.5 * w
+    return np.interp(np.array(at) * w.sum(), middle, v)
+
+
+def winkler(actual: FloatArray, lower: FloatArray, upper: FloatArray, level: float) -> FloatArray:
+    """Interval score: width, and a fine for each unit by which a value lies outside; lower is better.
+
+    Source: Gneiting and Raftery (2007), Strictly proper scoring rules, equation 43.
+    """
+    fine = 2.0 / (1.0 - level)
+    below, above = np.maximum(lower - actual, 0.0), np.maximum(actual - upper, 0.0)
+    score: FloatArray = upper - lower + fine * (below + above)
+    return score
+
+
+POWERS = ((0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (0.0, 0.7, 0.0), (0.5, 0.5, 0.0), (0.3, 0.0, 0.7))
+"""How far the scale follows current volatility, the time of day, the time of the week."""
+WINDOW_DAYS = (1, 7)
+SHARPNESS = 12.0
+WIDEN = 0.08
+"""Part by which intervals are widened at 4 h, and once more with each factor of four in lead.
+
+Errors in a back-test are of rules that were chosen by it, and the more so the
+fewer independent moments it had: long leads.
+"""
+
+
+def _scales(past: Past, view: View) -> list[FloatArray]:
+    """How large errors are usually, in several ways, each (B, L)."""
+    period = past.day or 1
+    off = np.abs(np.concatenate([np.zeros(period), past.y[period:] - past.y[:-period]]))
+    off = np.minimum(off, 5.0 * np.quantile(off, 0.95) + 1e-12)
+    typical = float(off.mean()) + 1e-9 * float(np.abs(past.y).max()) + 1e-300
+    # A quarter of the usual is added so that a quiet stretch does not promise silence.
+    volatility = (ewma(off, min(past.step_seconds / (6 * HOUR), 1.0)) / typical + 0.25) / 1.25
+    parts = [view.flat(volatility[view.origins - 1])]
+    half = past.steps(HOUR)
+    for period in (past.day, past.week):
+        if period:
+            usual = (same_time_mean(smooth(off, half), period, 0.15) / typical + 0.25) / 1.25
+            parts.append(usual[np.minimum(view.same_time(period), view.origins - 1 - half)])
+    scales = []
+    for powers in POWERS:
+        if any(powers[len(parts) :]):
+            continue
+        scale = np.full(parts[0].shape, typical)
+        for part, power in zip(parts, powers, strict=False):
+            if power:
+                scale = scale * part**power
+        scales.append(scale)
+    return scales
+
+
+def _windows(past: Past, view: View, level: float) -> list[tuple[FloatArray, FloatArray]]:
+    """Quantiles of what the series itself was of late."""
+    share = (1.0 - level) / 2.0
+    found = []
+    origins = view.origins[:, 0]
+    for days in WINDOW_DAYS:
+        width = min(past.steps(days * 86400.0), int(origins.min()))
+        back = np.unique(np.linspace(1, width, min(width, MAX_WINDOW_POINTS)).astype(np.int64))
+        low, high = np.quantile(past.y[origins[:, None] - back], [share, 1.0 - share], axis=1)
+        found.append((view.flat(low[:, None]), view.flat(high[:, None])))
+    return found
+
+
+@dataclass(frozen=True)
+class IntervalPlan:
+    """Widths of each way at some leads, and how the ways are mixed; frozen with the selection.
+
+    `knots` (K,) leads, `quantiles` (S, 2, K) of scaled errors for each scale;
+    `mix` (W, L) at `leads` (L,), the scales first, then the windows.
+    """
+
+    level: float
+    leads: Index
+    knots: Index
+    quantiles: FloatArray
+    mix: FloatArray
+
+    def ways(self, past: Past, centre: FloatArray, view: View) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper ends of each way, (W, B, L), around `centre` (B, L)."""
+        leads = view.leads[0]
+        # Beyond the longest lead that was tested, errors grow as a random walk's.
+        grow = np.sqrt(np.maximum(leads / self.knots[-1], 1.0))
+        lows, highs = [], []
+        for scale, (low, high) in zip(_scales(past, view), self.quantiles, strict=False):
+            lows.append(centre + np.interp(leads, self.knots, low) * grow * scale)
+            highs.append(centre + np.interp(leads, self.knots, high) * grow * scale)
+        for window_low, window_high in _windows(past, view, self.level):
+            lows.append(np.minimum(window_low, centre))
+            highs.append(np.maximum(window_high, centre))
+        return np.stack(lows), np.stack(highs)
+
+    def ends(self, past: Past, yhat: FloatArray, view: View) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper end at each lead from one origin, (h,), relative to the past's centre."""
+        leads = view.leads[0]
+        lows, highs = self.ways(past, yhat[None, :], view)
+        mix = np.stack([np.interp(leads, self.leads, row) for row in self.mix])
+        if len(mix) != len(lows):  # History was trimmed since, and a scale with it.
+            mix = np.full((len(lows), len(leads)), 1.0 / len(lows))
+        low, high = (mix * lows[:, 0]).sum(axis=0), (mix * highs[:, 0]).sum(axis=0)
+        hours = np.clip(leads * past.step_seconds / HOUR, 1.0, 48.0)
+        wide = 1.0 + WIDEN * np.log2(hours) / 2.0
+        return yhat + (low - yhat) * wide, yhat + (high - yhat) * wide
+
+
+def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
+    """Find each way's widths from the errors of the mix, and weigh the ways by their interval score."""
+    share = (1.0 - level) / 2.0
+    leads = tested.leads
+    known = np.isfinite(tested.residual)
+    evidence = (tested.weights * known).sum(axis=0) @ tested.kernel
+    had = np.flatnonzero(evidence > 0)
+    view = View(past, tested.origins[:, None], leads[None, :])
+    scales = _scales(past, view)
+    if not len(had):
+        quantiles = np.tile(np.array([-3.0, 3.0])[None, :, None], (len(scales), 1, 1))
+        n_ways = len(scales) + len(WINDOW_DAYS)
+        return IntervalPlan(level, leads, leads[:1], quantiles, np.full((n_ways, len(leads)), 1.0 / n_ways))
+    knots = had[np.unique(np.linspace(0, len(had) - 1, min(KNOTS, len(had))).astype(int))]
+    quantiles = np.empty((len(scales), 2, len(knots)))
+    for s, scale in enumerate(scales):
+        z = tested.residual / scale
+        for i, j in enumerate(knots):
+            near = tested.kernel[j] > 0
+            ok = known[:, near]
+            weight = (tested.weights[:, near] * tested.kernel[j, near])[ok]
+            quantiles[s, :, i] = weighted_quantiles(z[:, near][ok], weight, (share, 1.0 - share))
+    quantiles[:, 0], quantiles[:, 1] = np.minimum(quantiles[:, 0], 0.0), np.maximum(quantiles[:, 1], 0.0)
+    ways = IntervalPlan(level, leads, leads[knots], quantiles, np.empty(0))
+    lower, upper = ways.ways(past, tested.fitted, view)
+    actual = np.where(known, tested.fitted + tested.residual, 0.0)
+    scores = (winkler(actual, lower, upper, level) * (tested.weights * known)).sum(axis=1) @ tested.kernel
+    scores = scores / np.maximum(evidence, 1e-300)
+    scores = scores[:, had[np.abs(np.arange(len(leads))[:, None] - had).argmin(axis=1)]]
+    mix = ((scores.min(axis=0) + 1e-300) / (scores + 1e-300)) ** SHARPNESS
+    return IntervalPlan(level, leads, leads[knots], quantiles, mix / mix.sum(axis=0))
