@@ -11,11 +11,13 @@ from __future__ import annotations
 import heapq
 import uuid
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from webhooks.companions import Companions
 from webhooks.grid import GridWatch
+from webhooks.habits import Habits, company
 from webhooks.sighting import Key, Sighting
 from webhooks.topology import Topology
 
@@ -24,27 +26,34 @@ from webhooks.topology import Topology
 class Weights:
     """How much each dimension draws at no distance in time, and how fast it fades. Half-lives in seconds."""
 
-    hold_seconds: float = 210.0
-    reach_seconds: float = 2400.0
+    hold_seconds: float = 45.0
+    reach_seconds: float = 2100.0
     enough: float = 0.34
-    same: float = 0.95
-    half_same: float = 900.0
-    half_edge: float = 300.0
+    same: float = 0.25
+    half_same: float = 370.0
+    active: float = 0.2
+    half_active: float = 2600.0
+    half_edge: float = 180.0
     hops: tuple[float, ...] = (0.0, 0.85, 0.6, 0.4, 0.25)
-    callee: float = 0.7
+    edge: float = 0.7
+    callee: float = 0.83
     covered: float = 0.5
-    sibling: float = 0.3
-    hosted: float = 0.6
-    mention: float = 0.85
-    half_mention: float = 900.0
-    companion: float = 0.6
-    namespace: float = 0.3
-    same_name: float = 0.3
-    dense: float = 0.15
-    dense_blind: float = 0.22
-    dense_seconds: float = 90.0
-    over: float = 0.5
-    sure: float = 0.5
+    hosted: float = 0.9
+    mention: float = 0.55
+    half_mention: float = 680.0
+    companion: float = 0.35
+    namespace: float = 0.14
+    same_name: float = 0.7
+    dense: float = 0.5
+    dense_seconds: float = 36.0
+    strangers: float = 0.7
+    over: float = 0.56
+    sure_seconds: float = 90.0
+    again_seconds: float = 55.0
+    tries: int = 3
+    enough_again: float = 0.4
+    habit: float = 0.6
+    company_seconds: float = 300.0
 
 
 DIMENSIONS = ("same", "edge", "sibling", "hosted", "mention", "companion", "namespace", "name", "density")
@@ -84,7 +93,7 @@ class Group:
     namespaces: dict[str, float] = field(default_factory=dict)
     mentioned: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, float] = field(default_factory=dict)
-    settled: bool = False
+    tries: int = 0
     first: float = 0.0
     last: float = 0.0
 
@@ -148,7 +157,9 @@ class Correlator:
         self.companions = Companions()
         self.grid = GridWatch()
         self._new_id = new_id
+        self.habits = Habits()
         self._due: list[tuple[float, float, str]] = []
+        self._to_learn: deque[tuple[float, Sighting]] = deque()
 
     def add(self, seen: Sighting, *, now: float) -> Group:
         """The incident that a new sighting is put into for now. A known one stays where it is."""
@@ -157,6 +168,7 @@ class Correlator:
             return self.groups[home]
         self.grid.learn(seen.onset)
         self.companions.learn(seen.entity, seen.onset)
+        self._to_learn.append((now + self.weights.company_seconds, seen))
         best = self._best_with_entity(seen)
         if best is None:
             best = Group(
@@ -164,6 +176,7 @@ class Correlator:
             )
             self.groups[best.incident_id] = best
             heapq.heappush(self._due, (best.deadline, seen.onset, best.incident_id))
+            best.first = seen.onset
             best.add(seen)
         else:
             best.add(seen, self.link(seen, best))
@@ -172,30 +185,49 @@ class Correlator:
 
     def advance(self, now: float) -> list[tuple[str, str]]:
         """Settle what is due; the merges made, as (incident that went, incident that it went into)."""
-        due: list[tuple[float, str]] = []
-        while self._due and self._due[0][0] <= now:
-            _, onset, incident_id = heapq.heappop(self._due)
-            group = self.groups.get(incident_id)
-            if group is not None and not group.settled:
-                due.append((onset, incident_id))
         merged: list[tuple[str, str]] = []
-        for _, incident_id in sorted(due):
+        while self._due and self._due[0][0] <= now:
+            deadline, _, incident_id = heapq.heappop(self._due)
             group = self.groups.get(incident_id)
-            if group is None or group.settled:
+            if group is None or group.deadline != deadline:
                 continue
-            group.settled = True
             best, link = self._best(group)
             if best is not None:
-                best.settled = True
                 self.merge(group, best, link)
                 merged.append((incident_id, best.incident_id))
+                group = best
+            elif group.tries + 1 >= self.weights.tries:
+                group.deadline = 0.0
+                continue
+            else:
+                group.tries += 1
+            # While it is young, those that belong to it may still be gathering elsewhere.
+            if group.tries < self.weights.tries:
+                group.deadline = deadline + self.weights.again_seconds
+                heapq.heappush(self._due, (group.deadline, group.first, group.incident_id))
+        while self._to_learn and self._to_learn[0][0] <= now:
+            seen = self._to_learn.popleft()[1]
+            home = self.groups.get(self.home.get(seen.key, ""))
+            if home is not None:
+                self.habits.learn(seen, self.company(seen, home))
         return merged
+
+    def company(self, seen: Sighting, group: Group) -> float:
+        """How many other entities of the incident, that are there for a reason, began when it did."""
+        others = [
+            (other.entity, other.onset, self.habits.habit(other))
+            for other in list(group.members.values())[:200]
+            if other is not seen and (other.entity != seen.entity or other.name != seen.name)
+        ]
+        near = self.weights.company_seconds + self.grid.step_seconds
+        return company(seen, others, near_seconds=near, bond=self.companions.strength)
 
     def merge(self, source: Group, into: Group, link: Link | None = None) -> None:
         """Let one incident take all of another."""
         for key, seen in source.members.items():
             into.add(seen, source.links.get(key) or link)
             self.home[key] = into.incident_id
+        into.tries = max(into.tries, 1)
         del self.groups[source.incident_id]
 
     def forget(self, incident_id: str) -> None:
@@ -205,29 +237,43 @@ class Correlator:
             self.home.pop(key, None)
 
     def _best_with_entity(self, seen: Sighting) -> Group | None:
-        best, strongest = None, self.weights.sure
+        best, nearest = None, self.weights.sure_seconds
         for group in self.groups.values():
             party = group.parties.get(seen.entity)
             if party is None or not _may_share(seen, group):
                 continue
-            strength = self._same(seen, group)
-            if strength > strongest:
-                best, strongest = group, strength
+            apart = _nearest(party.onsets, seen.onset)
+            if apart <= nearest:
+                best, nearest = group, apart
         return best
 
     def _best(self, source: Group) -> tuple[Group | None, Link | None]:
         best: Group | None = None
         strongest: Link | None = None
+        enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
         for group in self.groups.values():
             if group is source or group.tenant != source.tenant:
                 continue
-            for seen in source.members.values():
-                if not _may_share(seen, group):
-                    continue
-                link = self.link(seen, group)
-                if link.strength > (strongest.strength if strongest else self.weights.enough):
-                    best, strongest = group, link
+            if group.last + self.weights.reach_seconds < source.first:
+                continue
+            small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)
+            link = self._between(small, large)
+            if link.strength > (strongest.strength if strongest else enough):
+                best, strongest = group, link
         return best, strongest
+
+    def _between(self, small: Group, large: Group) -> Link:
+        """How strongly one incident's entities are drawn to another incident, on average."""
+        total, best = 0.0, Link(0.0, {}, large.incident_id)
+        for party in small.parties.values():
+            links = [self.link(seen, large) for seen in party.sightings[:4] if _may_share(seen, large)]
+            if not links:
+                continue
+            own = max(links, key=lambda link: link.strength)
+            total += own.strength
+            if own.strength > best.strength:
+                best = own
+        return Link(total / len(small.parties), best.dimensions, large.incident_id)
 
     def link(self, seen: Sighting, group: Group) -> Link:
         """How strongly a sighting is drawn to an incident, by dimension."""
@@ -262,6 +308,8 @@ class Correlator:
         ended = group.ended()
         if ended is not None and seen.onset > ended + self.grid.step_seconds:
             strength *= weights.over
+        if "mention" not in found:
+            strength *= 1.0 - weights.habit * self.habits.habit(seen)
         return Link(strength, found, group.incident_id)
 
     def _fade(self, apart: float, half: float) -> float:
@@ -272,7 +320,14 @@ class Correlator:
         party = group.parties.get(seen.entity)
         if party is None:
             return 0.0
-        return self.weights.same * self._fade(_nearest(party.onsets, seen.onset), self.weights.half_same)
+        weights = self.weights
+        apart = _nearest(party.onsets, seen.onset)
+        strength = weights.same * self._fade(apart, weights.half_same)
+        if any(other.ended is None for other in party.sightings):
+            strength = 1.0 - (1.0 - strength) * (
+                1.0 - weights.active * self._fade(apart, weights.half_active)
+            )
+        return strength
 
     def _edge(self, seen: Sighting, group: Group) -> float:
         if not self.topology:
@@ -284,7 +339,7 @@ class Correlator:
         parties = group.parties
         for entity in _common(callees, parties):
             hops = callees[entity]
-            weight = weights.hops[hops] if entity not in self.topology.hubs else 0.1
+            weight = weights.edge * weights.hops[hops] if entity not in self.topology.hubs else 0.1
             best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
         above = _common(callers, parties)
         if above and len(above) >= weights.covered * len(parties) and seen.entity not in self.topology.hubs:
@@ -337,11 +392,17 @@ class Correlator:
         reach = weights.dense_seconds + self.grid.step_seconds
         low = bisect_left(group.onsets, (seen.onset - reach, ""))
         high = bisect_left(group.onsets, (seen.onset + reach, "￿"))
-        near = min(high - low, 8)
-        each = weights.dense if self.topology else weights.dense_blind
+        near = 0.0
+        for _, entity in group.onsets[low : min(high, low + 12)]:
+            near += 1.0 - weights.habit * min(
+                (self.habits.habit(other) for other in group.parties[entity].sightings[:3]), default=0.0
+            )
+        each = weights.dense
+        if seen.entity in self.topology.callees:
+            each *= weights.strangers
         if self.grid.step_seconds:
             each *= 0.5
-        return 1.0 - (1.0 - each) ** near
+        return float(1.0 - (1.0 - each) ** min(near, 8.0))
 
 
 def _may_share(seen: Sighting, group: Group) -> bool:

@@ -1,9 +1,9 @@
 """How probably an alert is a false positive, with the reasons; learned from the stream itself.
 
-An alert that comes alone and goes sooner than alerts of its kind do when others
-come with them, again and again, is probably noise. Neither shortness nor
-recurrence is enough by itself: where all alerts are short, or all recur, they
-say nothing. Heartbeats and alerts of severity none are never of an incident.
+An alert that comes alone and goes sooner than alerts of its kind do in company,
+again and again, is probably noise. Neither shortness nor recurrence is enough by
+itself: where all alerts are short, or recur together, they say nothing.
+Heartbeats and alerts of severity none are never of an incident.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from webhooks.correlator import Group
-from webhooks.sighting import Sighting
+from webhooks.correlator import Correlator, Group
+from webhooks.habits import ALONE_BELOW
+from webhooks.sighting import Key, Sighting
 
 SILENT_SEVERITIES = frozenset({"none", "ok", "debug", "test", "deadman", "heartbeat"})
 MILD_SEVERITIES = frozenset({"info", "information", "informational", "notice", "low", "p4", "p5", "minor"})
@@ -24,6 +25,10 @@ GRAVE_SEVERITIES = frozenset(
 
 CHRONIC_SECONDS = 12 * 3600.0
 ENOUGH_DURATIONS = 6
+ENOUGH_COMPANY = 1.5
+LEAN = 4.0
+MIN_SPREAD = 0.7
+MAX_RATIO = 3.0
 REMEMBERED = 400
 
 
@@ -31,15 +36,14 @@ REMEMBERED = 400
 class NoiseWeights:
     """Log-odds of being noise."""
 
-    base: float = -1.6
-    alone: float = 1.3
-    crowd: float = -2.5
-    short: float = 1.1
-    recurs: float = 0.6
-    mild: float = 0.8
-    grave: float = -0.7
-    chronic: float = 3.0
-    weak: float = 0.8
+    base: float = -1.2
+    alone: float = 0.5
+    crowd: float = -1.2
+    short: float = 0.8
+    habit: float = 0.3
+    mild: float = 1.2
+    grave: float = -0.3
+    chronic: float = 4.0
     blames: float = -1.5
 
 
@@ -53,59 +57,86 @@ class Doubt:
 
 @dataclass
 class Durations:
-    """How long episodes lasted, sorted; the oldest knowledge is thinned out."""
+    """How long episodes lasted, as sorted logarithms; the oldest knowledge is thinned out."""
 
     values: list[float] = field(default_factory=list)
 
     def add(self, seconds: float) -> None:
         """Take one more."""
-        insort(self.values, seconds)
+        insort(self.values, math.log(max(seconds, 1.0)))
         if len(self.values) > REMEMBERED:
             self.values = self.values[::2]
 
-    def median(self) -> float:
-        """The middle one; NaN of none."""
+    def middle(self) -> float:
+        """The median; of none, NaN."""
         return self.values[len(self.values) // 2] if self.values else math.nan
+
+    def spread(self) -> float:
+        """Half the range of the middle two thirds: a standard deviation that outliers do not move."""
+        n = len(self.values)
+        return (self.values[min(n * 5 // 6, n - 1)] - self.values[n // 6]) / 2.0 if n else math.nan
+
+
+class Kinds:
+    """Durations by rule name, leaning on those of all names while little is known of one."""
+
+    def __init__(self) -> None:
+        self._by_name: defaultdict[str, Durations] = defaultdict(Durations)
+        self.all = Durations()
+
+    def add(self, name: str, seconds: float) -> None:
+        """Take one more episode."""
+        self._by_name[name].add(seconds)
+        self.all.add(seconds)
+
+    def middle(self, name: str) -> float:
+        """Median of the logarithms for a name."""
+        own = self._by_name.get(name)
+        if own is None:
+            return self.all.middle()
+        share = len(own.values) / (len(own.values) + LEAN)
+        return share * own.middle() + (1.0 - share) * self.all.middle()
 
 
 class NoiseModel:
-    """What the stream has taught about how alerts behave in company and alone."""
+    """What the stream has taught about how long alerts last, in company and alone."""
 
-    def __init__(self, weights: NoiseWeights | None = None) -> None:
+    def __init__(self, correlator: Correlator, weights: NoiseWeights | None = None) -> None:
+        self._correlator = correlator
         self._weights = weights or NoiseWeights()
-        self._company: defaultdict[str, Durations] = defaultdict(Durations)
-        self._company_all = Durations()
-        self._alone: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._together: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._taught: set[tuple[str, str, int]] = set()
+        self._company = Kinds()
+        self._alone = Kinds()
+        self._taught: set[Key] = set()
 
-    def learn(self, seen: Sighting, group: Group, *, now: float) -> None:
-        """Take what an episode that is over, or has fired for long, showed; each teaches once."""
-        if seen.key in self._taught or seen.ended is None:
+    def learn(self, seen: Sighting, group: Group) -> None:
+        """Take what an episode that is over has shown; each teaches once."""
+        ended = seen.ended
+        if ended is None or seen.key in self._taught:
             return
         self._taught.add(seen.key)
         if len(self._taught) > 200_000:
             self._taught.clear()
-        of = (seen.episode.tenant, seen.episode.fingerprint)
-        if in_company(group):
-            lasted = seen.lasted(now)
-            self._company[seen.name].add(lasted)
-            self._company_all.add(lasted)
-            self._together[of] += 1
-        else:
-            self._alone[of] += 1
+        lasted = seen.lasted(ended)
+        company = self._correlator.company(seen, group)
+        if company >= ENOUGH_COMPANY:
+            self._company.add(seen.name, lasted)
+        elif company < ALONE_BELOW and lasted < CHRONIC_SECONDS:
+            self._alone.add(seen.name, lasted)
 
-    def usual(self, name: str) -> float | None:
-        """Seconds that alerts of this name last in company, leaning on all names while little is known."""
-        own = self._company.get(name)
-        n_own = len(own.values) if own else 0
-        if n_own + len(self._company_all.values) < ENOUGH_DURATIONS:
-            return None
-        everyone = self._company_all.median()
-        if not own or not n_own:
-            return everyone
-        share = n_own / (n_own + 4.0)
-        return math.exp(share * math.log(max(own.median(), 1.0)) + (1 - share) * math.log(max(everyone, 1.0)))
+    def shortness(self, name: str, lasted: float) -> float:
+        """Log-likelihood ratio of a duration: above 0 it is like those of lone alerts, below like company's.
+
+        Where the two do not differ it is about 0, and so it is while little is known.
+        """
+        company, alone = self._company, self._alone
+        if min(len(company.all.values), len(alone.all.values)) < ENOUGH_DURATIONS:
+            return 0.0
+        ours, theirs = alone.middle(name), company.middle(name)
+        if ours >= theirs:
+            return 0.0
+        spread = max(company.all.spread(), alone.all.spread(), MIN_SPREAD)
+        ratio = (math.log(max(lasted, 1.0)) - (ours + theirs) / 2.0) * (ours - theirs) / spread**2
+        return max(min(ratio, MAX_RATIO), -MAX_RATIO)
 
     def judge(self, seen: Sighting, group: Group, *, now: float) -> Doubt:
         """How probably this episode is noise, as things stand."""
@@ -117,44 +148,34 @@ class NoiseModel:
         reasons: list[str] = []
         odds = weights.base
         lasted = seen.lasted(now)
-        company = in_company(group)
-        if not company:
+        habits = self._correlator.habits
+        habit = habits.habit(seen)
+        n_came, n_alone = habits.count(seen)
+        # What comes of habit would have been there anyway; its company says the less.
+        company = self._correlator.company(seen, group) * (1.0 - habit)
+        if company < ALONE_BELOW:
             odds += weights.alone
-            reasons.append("nothing else alerted with it")
+            reasons.append("nothing that matters alerted with it")
         else:
-            crowd = min(math.log2(max(len(group.parties), len(group.names) / 2.0, 1.0)), 3.0)
-            odds += weights.crowd * min(crowd, 2.0) / 2.0
-            if len(group.parties) > 1:
-                reasons.append(f"{len(group.parties)} entities alert together")
-            link = group.links.get(seen.key)
-            alone_in_it = len(group.parties[seen.entity].sightings) == 1
-            if link is not None and alone_in_it and link.strength < 0.5:
-                odds += weights.weak
-                reasons.append("it is bound to the others loosely")
-        usual = self.usual(seen.name)
-        if usual is not None and seen.ended is not None:
-            shortness = math.log(max(usual, 1.0) / max(lasted, 1.0))
-            odds += weights.short * max(min(shortness, 2.5), -2.0)
-            if shortness > 0.7:
-                reasons.append(f"it lasted {lasted:.0f} s, in company its kind lasts {usual:.0f} s")
-        of = (seen.episode.tenant, seen.episode.fingerprint)
-        lone = self._alone[of]
-        if lone > 1:
-            share = lone / (lone + self._together[of])
-            odds += weights.recurs * share * math.log2(lone)
-            reasons.append(f"it came {lone} times alone and {self._together[of]} times in company")
+            reasons.append(f"{len(group.parties)} entities alert together")
+        odds += weights.crowd * min(math.log2(1.0 + company), 2.5)
+        if seen.ended is not None:
+            shortness = self.shortness(seen.name, lasted)
+            odds += weights.short * shortness
+            if shortness > 0.5:
+                reasons.append(
+                    f"it lasted {lasted:.0f} s, as lone alerts do here and those in company do not"
+                )
+        if n_alone > 1:
+            odds += weights.habit * habit * math.log2(n_alone)
+            reasons.append(f"it came {n_came} times, {n_alone} of them alone")
         if seen.severity in MILD_SEVERITIES:
             odds += weights.mild
         elif seen.severity in GRAVE_SEVERITIES:
             odds += weights.grave
-        if lasted > CHRONIC_SECONDS and seen.severity not in GRAVE_SEVERITIES and len(group.parties) < 3:
+        if lasted > CHRONIC_SECONDS and seen.severity not in GRAVE_SEVERITIES and company < 2.0:
             odds += weights.chronic
-            reasons.append(f"it fires for {lasted / 3600:.0f} hours and nothing follows")
-        if seen.subject.mentions and not seen.wording.resource:
+            reasons.append(f"it fires for {lasted / 3600:.0f} hours and little follows")
+        if seen.subject.mentions:
             odds += weights.blames
         return Doubt(1.0 / (1.0 + math.exp(-odds)), tuple(reasons))
-
-
-def in_company(group: Group) -> bool:
-    """Whether an incident has more than one alert to it: other entities, or another rule on the same one."""
-    return len(group.parties) > 1 or len(group.names) > 1

@@ -17,7 +17,7 @@ from webhooks.fold import Memory
 from webhooks.noise import NoiseModel, NoiseWeights
 from webhooks.payload import parse, parse_time
 from webhooks.priority import judge
-from webhooks.rootcause import CauseWeights, rank
+from webhooks.rootcause import CauseWeights, rank, shares
 from webhooks.sighting import sight
 from webhooks.topology import Topology
 
@@ -44,7 +44,7 @@ def correlate(
     reader = EntityReader(graph, labels=identity)
     ids = count(1)
     correlator = Correlator(graph, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
-    model = NoiseModel(noise)
+    model = NoiseModel(correlator, noise)
     memory = Memory()
     shown: dict[Any, Episode] = {}
     now = 0.0
@@ -79,7 +79,7 @@ def correlate(
     groups = sorted(correlator.groups.values(), key=lambda group: (group.first, group.incident_id))
     for group in groups:
         for seen in group.members.values():
-            model.learn(seen, group, now=now)
+            model.learn(seen, group)
     return [_row(group, correlator, model, reader, now, causes) for group in groups]
 
 
@@ -102,6 +102,8 @@ def _row(
         real or group.members.values(),
         topology,
         grain_seconds=15.0 + correlator.grid.step_seconds,
+        # Only of what had begun by then: what comes later must not be known.
+        usual=shares(g.parties.keys() for g in correlator.groups.values() if g.first <= group.first),
         weights=causes,
     )
     first = ranked[0]

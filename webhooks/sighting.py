@@ -49,13 +49,14 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
     name = labels.get("alertname", "unknown")
     # A clock far off is not believed over our own.
     onset_ns = min(episode.starts_at_ns, episode.first_seen_ns)
+    wording = read(name, episode.annotations)
     return Sighting(
         episode=episode,
         key=episode.key,
         name=name,
         severity=(labels.get("severity") or labels.get("priority") or labels.get("level") or "").lower(),
-        onset=onset_ns / 1e9,
+        onset=onset_ns / 1e9 - wording.held_seconds,
         heard=episode.first_seen_ns / 1e9,
         subject=reader.read(labels, episode.annotations),
-        wording=read(name, episode.annotations),
+        wording=wording,
     )

@@ -33,6 +33,11 @@ _RESOURCE = re.compile(
     r"|max_connections|pool|lock(s|ed)?|deadlock|replication|certificate|expir\w+|rollout|deploy\w*|config\w*|quota|throttl\w*"
     r"|leak|license|file descriptors|handles|slow quer\w+|query time|packet loss|clock)\b"
 )
+_SCRAPED = re.compile(r"\btargets?\b.{0,60}\b(down|unreachable|missing|disappeared|absent)\b|\btarget down\b")
+_NODE = re.compile(r"\b(nodes?|hosts?|machine|hypervisor|server|vm|instance)\b")
+_SERVES_ALL = re.compile(
+    r"\b(core ?dns|kube ?dns|dns|servfail|nxdomain|name resolution|ntp|ldap|service mesh|istiod)\b"
+)
 _SYMPTOM = re.compile(
     r"\b(latency|slow|p9\d|response time|timeouts?|error budget|burn\w*|budget|5xx|error rate|error ratio"
     r"|backlog|lag|queue|upstream|downstream|dependency|apdex|slo)\b"
@@ -64,6 +69,9 @@ class Wording:
     resource: bool
     symptom: bool
     hard: bool
+    scraped: bool
+    node: bool
+    serves_all: bool
     held_seconds: float
 
     @property
@@ -71,6 +79,10 @@ class Wording:
         """From -1, plainly a symptom, to 1, plainly a cause."""
         if self.load:
             return 1.0
+        if self.serves_all:
+            return 1.0
+        if self.scraped or self.monitoring:
+            return 0.5 if self.monitoring and not self.scraped else 0.0
         if (self.down or self.resource) and not self.symptom:
             return 1.0
         if self.symptom and not (self.down or self.resource):
@@ -102,6 +114,9 @@ def _read(alertname: str, text: str) -> Wording:
         resource=bool(_RESOURCE.search(both)),
         symptom=bool(_SYMPTOM.search(both)),
         hard=hard,
+        scraped=bool(_SCRAPED.search(both)),
+        node=bool(_NODE.search(both)),
+        serves_all=bool(_SERVES_ALL.search(both)),
         held_seconds=_held(text),
     )
 

@@ -1,0 +1,82 @@
+"""Which alerts come of habit: again and again, with no company that says anything.
+
+An alert that fires alone every half hour is no witness when it fires once more
+beside others. Company counts as far as it is itself no habit, or as it is the
+same company each time: faults that recur bring the same alerts along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from webhooks.sighting import Sighting
+
+PRIOR = 1.5
+ALONE_BELOW = 0.8
+LATE = 0.4
+"""What counts the company of one that began much earlier or later, but is of the same incident."""
+
+MAX_KNOWN = 100_000
+
+
+@dataclass(slots=True)
+class _Record:
+    n: int = 0
+    n_alone: int = 0
+    last: float = 0.0
+
+
+class Habits:
+    """How often each alert, by entity and rule, came without company."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str, str], _Record] = {}
+
+    def learn(self, seen: Sighting, company: float) -> None:
+        """Take one more episode and the company it had, in entities."""
+        record = self._records.setdefault(_of(seen), _Record())
+        record.n += 1
+        record.n_alone += company < ALONE_BELOW
+        record.last = seen.onset
+        if len(self._records) > MAX_KNOWN:
+            oldest = sorted(self._records, key=lambda key: self._records[key].last)
+            for key in oldest[: MAX_KNOWN // 2]:
+                del self._records[key]
+
+    def habit(self, seen: Sighting) -> float:
+        """0, never seen or always in company, to nearly 1, always alone."""
+        record = self._records.get(_of(seen))
+        return record.n_alone / (record.n + PRIOR) if record else 0.0
+
+    def count(self, seen: Sighting) -> tuple[int, int]:
+        """How often it came, and how often alone."""
+        record = self._records.get(_of(seen))
+        return (record.n, record.n_alone) if record else (0, 0)
+
+
+def company(
+    seen: Sighting,
+    others: list[tuple[str, float, float]],
+    *,
+    near_seconds: float,
+    bond: Callable[[str, str], float],
+) -> float:
+    """How much company an episode has, in entities.
+
+    `others`: entity, onset and habit of what else is in its incident; `bond`: how regularly
+    two entities begin together, 0..1.
+    """
+    best: dict[str, float] = {}
+    for entity, onset, habit in others:
+        late = 1.0 if abs(onset - seen.onset) <= near_seconds else LATE
+        if entity == seen.entity:
+            weight = late * 0.6 * (1.0 - habit)
+        else:
+            weight = late * max(1.0 - habit, bond(seen.entity, entity))
+        best[entity] = max(best.get(entity, 0.0), weight)
+    return sum(best.values())
+
+
+def _of(seen: Sighting) -> tuple[str, str, str]:
+    return seen.episode.tenant, seen.entity, seen.name
