@@ -1,0 +1,340 @@
+"""The pool, live: selected and refreshed by a worker between evaluations, looked up at each of them.
+
+Every row has the online forecaster `seasonal`. The first rows of a query, as
+many as fit the bound on memory, also keep two weeks of history on a coarse
+grid. `work` takes a slice of time to select rules for those rows and to renew
+their trajectories; `predict` interpolates in these, corrects the widths by how
+often intervals held of late, and leans on whichever forecaster was nearer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sidecar.engine.arrays import RowArrays
+from sidecar.engine.forecast.backtest import pick_leads
+from sidecar.engine.forecast.pool import Selection, select
+from sidecar.engine.forecast.seasonal import LEVEL, SeasonalForecaster
+from sidecar.errors import ModelError
+from sidecar.series import Forecast, RowArray, SeriesBatch
+
+HISTORY_BYTES = 16 * 2**20
+"""Bound on the coarse history of one query; rows beyond it are served by `seasonal` alone."""
+HISTORY_DAYS = 14.0
+STEPS_AHEAD = 288
+STEPS_SECONDS = (300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
+TRAJECTORY_POINTS = 48
+RESELECT_SECONDS = 6 * 3600.0
+MIN_POINTS = 48
+PENDING = 8
+ADAPT = 0.03
+"""Step of adaptive conformal inference, on the logarithm of the width."""
+COVERAGE_MEMORY = 2000.0
+"""Over about so many settled forecasts coverage is told."""
+ERROR_MEMORY = 40.0
+TRUST_POWER = 8.0
+
+DUE, ACTUAL_LOW, ACTUAL_HIGH, POOLED, SEASONAL = range(5)
+OFF_POOLED, OFF_SEASONAL, LOG_WIDTH, SETTLED = range(4)
+
+
+@njit(cache=True, nogil=True)
+def _record(history, origin, slots, newest, values, seconds, slot_seconds):
+    """The last sample of each slot, as an offset from the row's first; slots without one are NaN."""
+    n_rows, n_slots = history.shape
+    for row in range(n_rows):
+        for t in range(len(seconds)):
+            y = values[row, t]
+            if not np.isfinite(y):
+                continue
+            slot = int(np.floor(seconds[t] / slot_seconds))
+            if newest[row] == 0:
+                origin[row] = y
+                history[row] = np.nan
+            elif slot > newest[row]:
+                for gone in range(newest[row] + 1, min(slot, newest[row] + n_slots) + 1):
+                    history[row, gone % n_slots] = np.nan
+            history[row, slot % n_slots] = y - origin[row]
+            newest[row] = max(slot, newest[row])
+            slots[row] += 1
+
+
+@njit(cache=True, nogil=True)
+def _settle(pending, learned, hits, values, seconds, step):
+    """Compare forecasts whose time has come with what came; widths and trust learn."""
+    n_rows, n_leads, n_pending, _ = pending.shape
+    for row in range(n_rows):
+        for t in range(len(seconds)):
+            y = values[row, t]
+            if not np.isfinite(y):
+                continue
+            now = seconds[t]
+            for h in range(n_leads):
+                for k in range(n_pending):
+                    due = pending[row, h, k, DUE]
+                    if due <= 0.0 or due > now:
+                        continue
+                    pending[row, h, k, DUE] = 0.0
+                    if now - due > max(2.0 * step, 60.0):
+                        continue  # A gap lay there.
+                    p = pending[row, h, k]
+                    inside = p[ACTUAL_LOW] <= y <= p[ACTUAL_HIGH]
+                    hits[h, 1] += 1.0
+                    if inside:
+                        hits[h, 0] += 1.0
+                    if hits[h, 1] > COVERAGE_MEMORY:
+                        hits[h] *= 0.5
+                    u = learned[row, h]
+                    missed = 0.0 if inside else 1.0
+                    u[LOG_WIDTH] += ADAPT * (missed - (1.0 - LEVEL)) / (1.0 - LEVEL) * 0.5
+                    u[LOG_WIDTH] = min(max(u[LOG_WIDTH], -1.0), 2.0)
+                    u[SETTLED] += 1.0
+                    rate = max(1.0 / u[SETTLED], 1.0 / ERROR_MEMORY)
+                    u[OFF_POOLED] += rate * (abs(y - p[POOLED]) - u[OFF_POOLED])
+                    u[OFF_SEASONAL] += rate * (abs(y - p[SEASONAL]) - u[OFF_SEASONAL])
+
+
+@njit(cache=True, nogil=True)
+def _look_up(trajectory, made_at, origin, points, now, leads, slot_seconds, out):
+    """Trajectories read at `now` + lead; NaN where there is none, or it does not reach so far."""
+    for row in range(len(trajectory)):
+        for h in range(len(leads)):
+            for side in range(3):
+                out[side, h, row] = np.nan
+            if made_at[row] <= 0.0:
+                continue
+            ahead = (now + leads[h] - made_at[row]) / slot_seconds
+            # A little beyond the end is the end; far beyond, the trajectory is too old.
+            if ahead <= 0.0 or ahead > points[-1] * 1.1 + 1.0:
+                continue
+            for side in range(3):
+                out[side, h, row] = origin[row] + np.interp(ahead, points, trajectory[row, side])
+
+
+class PoolForecaster:
+    """The forecaster `pool`; see the module's docstring.
+
+    `slot_seconds`: grid of the history; the query's step where that is longer.
+    """
+
+    def __init__(
+        self,
+        horizons_seconds: tuple[float, ...],
+        step_seconds: float,
+        *,
+        history_bytes: int = HISTORY_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.horizons_seconds = horizons_seconds
+        self.seasonal = SeasonalForecaster(horizons_seconds, step_seconds)
+        self._step = step_seconds
+        self._clock = clock
+        self._leads = np.array(horizons_seconds, dtype=np.float64)
+        furthest = max(horizons_seconds, default=0.0)
+        self.slot_seconds = next(
+            (s for s in STEPS_SECONDS if s >= step_seconds and s * STEPS_AHEAD >= furthest),
+            max(step_seconds, 3600.0),
+        )
+        self._ahead = max(round(furthest / self.slot_seconds), 1)
+        n_slots = round(max(HISTORY_DAYS * 86400.0, 4 * furthest) / self.slot_seconds)
+        self.max_rows = max(history_bytes // (4 * n_slots), 1) if horizons_seconds else 0
+        self._points = pick_leads(self._ahead, TRAJECTORY_POINTS).astype(np.float64)
+        n = len(horizons_seconds)
+        self._pool = RowArrays(
+            {
+                "history": ((n_slots,), np.float32),
+                "origin": ((), np.float64),
+                "samples": ((), np.int64),
+                "newest_slot": ((), np.int64),
+                "trajectory": ((3, len(self._points)), np.float32),
+                "made_at": ((), np.float64),
+                "pending": ((n, PENDING, 5), np.float64),
+                "learned": ((n, 4), np.float64),
+            }
+        )
+        self._hits = np.zeros((n, 2))
+        self._issued_at = np.zeros(n)
+        self._now = 0.0
+        # Selections are not saved: after a restart the saved trajectories serve until they are made anew.
+        self._selections: dict[int, Selection | None] = {}
+        self._selected_slot: dict[int, int] = {}
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all; the pool serves the first `max_rows` of them."""
+        return self.seasonal.n_rows
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows; see `Forecaster.resize`."""
+        self.seasonal.resize(n_rows)
+        self._pool.resize(min(n_rows, self.max_rows))
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what was learnt of these rows."""
+        self.seasonal.reset(rows)
+        rows = rows[rows < self._pool.n_rows]
+        self._pool.reset(rows)
+        for row in rows.tolist():
+            self._selections.pop(row, None)
+            self._selected_slot.pop(row, None)
+
+    def update(self, batch: SeriesBatch) -> None:
+        """Learn the columns in order of time; see `Forecaster.update`."""
+        self.seasonal.update(batch)
+        if not self._pool.n_rows or not batch.n_steps:
+            return
+        a = self._pool.arrays
+        values = np.ascontiguousarray(batch.values[: self._pool.n_rows])
+        seconds = batch.timestamps / 1000.0
+        _settle(a["pending"], a["learned"], self._hits, values, seconds, self._step)
+        _record(a["history"], a["origin"], a["samples"], a["newest_slot"], values, seconds, self.slot_seconds)
+        self._now = float(seconds[-1])
+
+    def work(self, seconds: float) -> int:
+        """Select and refresh rows that are due, for about so many seconds; how many rows were served.
+
+        Rows without a trajectory come first, then those whose trajectory is oldest.
+        """
+        a = self._pool.arrays
+        if not self._pool.n_rows:
+            return 0
+        until = self._clock() + seconds
+        slot = int(self._now // self.slot_seconds)
+        # The newest slot is still filling unless its time is over with this step.
+        closed = slot if (self._now + self._step) // self.slot_seconds > slot else slot - 1
+        last = self._now
+        if closed < slot:
+            last -= ((self._now - slot * self.slot_seconds) // self._step + 1) * self._step
+        old = a["made_at"] < last - 0.5 * self.slot_seconds
+        due = np.flatnonzero(old & (a["samples"] >= MIN_POINTS) & (a["newest_slot"] >= closed))
+        served = 0
+        for row in due[np.argsort(a["made_at"][due], kind="stable")].tolist():
+            if self._clock() >= until and served:
+                break
+            self._serve(row, closed, last)
+            served += 1
+        return served
+
+    def _serve(self, row: int, closed: int, last: float) -> None:
+        """Renew a row's trajectory from the slots up to `closed`, whose samples are of the time `last`."""
+        a = self._pool.arrays
+        n_slots = a["history"].shape[1]
+        grid = a["history"][row][np.arange(closed + 1 - n_slots, closed + 1) % n_slots].astype(np.float64)
+        if a["newest_slot"][row] > closed:
+            grid[0] = np.nan  # That slot's place is taken by the one that is filling.
+        known = np.flatnonzero(np.isfinite(grid))
+        if len(known) < MIN_POINTS or known[-1] < n_slots - 3:
+            return
+        grid = grid[known[0] : known[-1] + 1] + a["origin"][row]
+        made_at = last - (n_slots - 1 - known[-1]) * self.slot_seconds
+        if np.nanmin(grid) == np.nanmax(grid):
+            a["trajectory"][row] = grid[-1] - a["origin"][row]
+            a["made_at"][row] = made_at
+            return
+        age = (closed - self._selected_slot.get(row, -(10**9))) * self.slot_seconds
+        if age >= RESELECT_SECONDS:
+            self._selections[row] = select(grid, self.slot_seconds, self._ahead, LEVEL)
+            self._selected_slot[row] = closed
+        selection = self._selections[row]
+        assert selection is not None
+        found = selection.forecast(grid)
+        at = self._points.astype(np.int64) - 1
+        for side, ends in enumerate((found.yhat, found.lower, found.upper)):
+            a["trajectory"][row, side] = ends[at] - a["origin"][row]
+        a["made_at"][row] = made_at
+
+    def predict(self) -> tuple[Forecast, ...]:
+        """One Forecast a horizon; see `Forecaster.predict`."""
+        forecasts = self.seasonal.predict()
+        n, a = self._pool.n_rows, self._pool.arrays
+        if not n or not a["made_at"].any():
+            return forecasts
+        out = np.empty((3, len(self._leads), n))
+        _look_up(
+            a["trajectory"],
+            a["made_at"],
+            a["origin"],
+            self._points,
+            self._now,
+            self._leads,
+            self.slot_seconds,
+            out,
+        )
+        for h, forecast in enumerate(forecasts):
+            self._merge(h, forecast, out[:, h])
+        return forecasts
+
+    def _merge(self, h: int, forecast: Forecast, pooled: NDArray[np.float64]) -> None:
+        """Mix the pool's rows into a forecast, in place; and remember it, to learn from when it is due."""
+        n, a = self._pool.n_rows, self._pool.arrays
+        learned = a["learned"][:, h]
+        known = np.isfinite(pooled[0])
+        yhat = pooled[0]
+        floor = 1e-300 + 1e-9 * (learned[:, OFF_POOLED] + learned[:, OFF_SEASONAL])
+        ours = 1.0 / (learned[:, OFF_POOLED] + floor)
+        other = 1.0 / (learned[:, OFF_SEASONAL] + floor)
+        share = 1.0 / (1.0 + (other / ours) ** TRUST_POWER)
+        # Until a handful of both have come true, the back-tested one is trusted.
+        share = np.where(learned[:, SETTLED] < 6, 1.0, share)
+        base = forecast.yhat[:n].copy()
+        share = np.where(np.isfinite(forecast.lower[:n]) & np.isfinite(base), share, 1.0)
+        ends = [
+            share * mine + (1.0 - share) * np.where(np.isfinite(side[:n]), side[:n], mine)
+            for side, mine in zip((forecast.yhat, forecast.lower, forecast.upper), pooled, strict=True)
+        ]
+        width = np.exp(learned[:, LOG_WIDTH])
+        low = ends[0] - width * (ends[0] - ends[1])
+        # The trajectory's lower end is cut at zero where the series never was below it.
+        ends[1] = np.where(ends[1] >= 0.0, np.maximum(low, 0.0), low)
+        ends[2] = ends[0] + width * (ends[2] - ends[0])
+        for side, mixed in zip((forecast.yhat, forecast.lower, forecast.upper), ends, strict=True):
+            side[:n] = np.where(known, mixed, side[:n])
+        every = max(self._leads[h] / (PENDING - 1), self._step)
+        if self._now // every > self._issued_at[h] // every:
+            self._issued_at[h] = self._now
+            k = int(self._now // every) % PENDING
+            pending = a["pending"][:, h, k]
+            pending[:, DUE] = np.where(known, self._now + self._leads[h], 0.0)
+            pending[:, ACTUAL_LOW], pending[:, ACTUAL_HIGH] = forecast.lower[:n], forecast.upper[:n]
+            pending[:, POOLED], pending[:, SEASONAL] = yhat, np.where(np.isfinite(base), base, yhat)
+
+    def coverage(self) -> dict[float, float]:
+        """Share of the settled forecasts of late that held, by horizon in seconds; NaN before the first."""
+        with np.errstate(invalid="ignore"):
+            ratio = self._hits[:, 0] / self._hits[:, 1]
+        return dict(zip(self.horizons_seconds, ratio.tolist(), strict=True))
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that was learnt, as arrays; selections are made anew."""
+        state = {f"seasonal_{name}": array for name, array in self.seasonal.state().items()}
+        state |= {f"pool_{name}": array for name, array in self._pool.state().items()}
+        return state | {
+            "hits": self._hits,
+            "issued_at": self._issued_at,
+            "now": np.array([self._now]),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> Self:
+        """Take what `state` once gave.
+
+        Raises: ModelError where a name or a shape does not fit.
+        """
+        for part, prefix in ((self.seasonal, "seasonal_"), (self._pool, "pool_")):
+            part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        n = len(self.horizons_seconds)
+        if (
+            self._pool.n_rows != min(self.seasonal.n_rows, self.max_rows)
+            or state["hits"].shape != (n, 2)
+            or state["issued_at"].shape != (n,)
+            or state["now"].shape != (1,)
+        ):
+            raise ModelError("the pool's arrays do not fit its rows and horizons")
+        self._hits, self._issued_at = state["hits"].copy(), state["issued_at"].copy()
+        self._now = float(state["now"][0])
+        return self
