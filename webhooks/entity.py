@@ -11,58 +11,87 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from webhooks.topology import Topology
 
 IDENTITY_LABELS = (
     "service",
-    "service_name",
     "app",
-    "app_kubernetes_io_name",
-    "application",
     "microservice",
     "component",
-    "destination_service_name",
-    "destination_workload",
-    "destination_service",
     "workload",
     "deployment",
     "statefulset",
     "daemonset",
+    "replicaset",
     "horizontalpodautoscaler",
-    "hpa",
     "ingress",
     "container",
-    "container_name",
     "pod",
-    "pod_name",
     "persistentvolumeclaim",
-    "job_name",
     "cronjob",
+    "job_name",
     "job",
     "database",
-    "db",
+    "cache",
     "queue",
     "topic",
-    "function_name",
+    "function",
+    "upstream",
+    "backend",
     "target",
     "url",
     "node",
-    "nodename",
     "host",
-    "hostname",
     "instance",
     "device",
     "namespace",
 )
-"""Labels that say what an alert is about, the most telling first."""
+"""Labels that say what an alert is about, the most telling first, by their plain names."""
 
-NODE_LABELS = ("node", "nodename", "kubernetes_node", "host", "hostname")
-POD_LABELS = frozenset({"pod", "pod_name", "replicaset"})
+SYNONYMS = {
+    "svc": "service",
+    "service_id": "service",
+    "serviceid": "service",
+    "application": "app",
+    "app_kubernetes_io": "app",
+    "k8s_app": "app",
+    "system": "app",
+    "project": "app",
+    "owner": "workload",
+    "hpa": "horizontalpodautoscaler",
+    "pvc": "persistentvolumeclaim",
+    "volume": "persistentvolumeclaim",
+    "db": "database",
+    "datname": "database",
+    "lambda": "function",
+    "functionname": "function",
+    "hostname": "host",
+    "nodename": "node",
+    "server": "host",
+    "machine": "host",
+    "vm": "host",
+    "addr": "instance",
+    "address": "instance",
+    "endpoint_url": "url",
+    "probe_target": "target",
+    "kafka_topic": "topic",
+}
+_PREFIX = re.compile(
+    r"^(exported|kubernetes|k8s|kube|label|labels|destination|target|dst|server|meta|io)_(?=.)"
+)
+_SUFFIX = re.compile(r"(?<=.)_(name|id)$")
+
+NODE_LABELS = ("node", "host")
+POD_LABELS = frozenset({"pod", "replicaset"})
 CLAIM_LABELS = frozenset({"persistentvolumeclaim", "job_name", "cronjob"})
-HOST_LABELS = frozenset({"instance", "target", "url", "host", "hostname", "node", "nodename"})
-CLUSTER_LABELS = ("cluster", "cluster_name", "k8s_cluster", "environment", "env")
-SCRAPER_LABELS = frozenset({"job", "service", "service_name", "container", "container_name", "app", "pod"})
+HOST_LABELS = frozenset({"instance", "target", "url", "host", "node"})
+CLUSTER_LABELS = ("cluster", "environment", "env")
+SCRAPER_LABELS = frozenset({"job", "service", "container", "app", "pod"})
+NAMES_NOTHING = frozenset(
+    {"alertname", "severity", "namespace", "team", "cluster", "job", "environment", "env", "region"}
+)
 
 _SCRAPER = re.compile(
     r"exporter|kube-state-metrics|^blackbox|^kubelet$|cadvisor|^probe|^node$|^telegraf$|^snmp$|^windows$|cloudwatch"
@@ -109,6 +138,10 @@ class EntityReader:
         self._own = frozenset(own)
         self._seen: dict[str, str] = {}
         self._folded: dict[tuple[str, str], str] = {}
+        self.fronts: set[str] = set()
+        """Entities that an ingress or a probe from outside names: users meet the system there."""
+        self.promised: set[str] = set()
+        """Entities for which somebody wrote down a service level."""
 
     def written(self, entity: str) -> str:
         """An entity's name as the operator or a label wrote it."""
@@ -118,9 +151,12 @@ class EntityReader:
     def read(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Subject:
         """The subject of an alert.
 
+        Label names are read plainly: `k8s_deployment_name` is a deployment.
+
         >>> EntityReader().read({"alertname": "X", "pod": "cart-5d9f7c6b8-x2x4z"}, {}).entity
         'cart'
         """
+        labels = plain(labels)
         entity, written = self._entity(labels)
         self._seen.setdefault(entity, written)
         if len(self._seen) > 200_000:
@@ -131,11 +167,15 @@ class EntityReader:
                 node = self._fold(name, labels[name])
                 break
         cluster = next((labels[name] for name in CLUSTER_LABELS if labels.get(name)), "")
+        if labels.get("ingress") or any(
+            labels.get(name, "").startswith(("http://", "https://")) for name in HOST_LABELS
+        ):
+            self.fronts.add(entity)
+        if "slo" in labels or any(name.startswith("sloth_") for name in labels):
+            self.promised.add(entity)
         mentions = self._mentions(entity, annotations)
         others = self._others(entity, labels)
-        namespace = (
-            labels.get("namespace") or labels.get("exported_namespace") or labels.get("kubernetes_namespace")
-        )
+        namespace = labels.get("namespace") or labels.get("ns")
         return Subject(entity, written, node, (namespace or "").lower(), cluster, mentions, others)
 
     def _entity(self, labels: Mapping[str, str]) -> tuple[str, str]:
@@ -153,6 +193,11 @@ class EntityReader:
                 fallback = folded, _written(value, folded)
                 if not self.topology or name in self._own:
                     break
+        if self.topology:
+            # A label that nobody foresaw may still name something of the graph.
+            for name, value in labels.items():
+                if name not in NAMES_NOTHING and (found := self.topology.find(value)) in self.topology.places:
+                    return str(found), self.topology.places[str(found)].name
         if fallback is not None:
             return fallback
         name = labels.get("alertname", "unknown")
@@ -162,7 +207,7 @@ class EntityReader:
         """Other things of the graph, or seen before, that the alert's labels name."""
         found: set[str] = set()
         for name, value in labels.items():
-            if name in ("alertname", "severity", "namespace", "team", "cluster", "job"):
+            if name in NAMES_NOTHING:
                 continue
             folded = self._fold(name, value)
             if folded != entity and (folded in self.topology.places or folded in self.topology.zones):
@@ -270,6 +315,37 @@ class EntityReader:
             host = _host(word).partition(".")[0]
             return self.topology.find(host) or (host if host in self._seen else None)
         return None
+
+
+def plain(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels under the plain names of `IDENTITY_LABELS`; where two mean the same, the plainer one stays.
+
+    >>> plain({"k8s_deployment_name": "cart", "svc": "c", "service": "cart"})
+    {'deployment': 'cart', 'service': 'cart'}
+    """
+    read: dict[str, str] = {}
+    for name, value in labels.items():
+        known = _plain_name(name)
+        if known == name or known not in labels:
+            read.setdefault(known, value)
+    return read
+
+
+@lru_cache(maxsize=4096)
+def _plain_name(name: str) -> str:
+    if name in ("job_name", "alertname") or name in IDENTITY_LABELS:
+        return name
+    text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    for _ in range(3):
+        if text in SYNONYMS:
+            return SYNONYMS[text]
+        if text in IDENTITY_LABELS or text in ("cluster", "namespace"):
+            return text
+        shorter = _PREFIX.sub("", _SUFFIX.sub("", text))
+        if shorter == text:
+            break
+        text = shorter
+    return name
 
 
 def _host(text: str) -> str:

@@ -16,7 +16,7 @@ from webhooks.entity import EntityReader
 from webhooks.fold import Memory
 from webhooks.noise import NoiseModel, NoiseWeights
 from webhooks.payload import parse, parse_time
-from webhooks.priority import judge
+from webhooks.priority import Standing, judge
 from webhooks.rootcause import CauseWeights, rank, shares
 from webhooks.sighting import sight
 from webhooks.topology import Topology
@@ -107,7 +107,7 @@ def _row(
         weights=causes,
     )
     first = ranked[0]
-    urgency = judge(group, real, topology, cause=first.service)
+    urgency = judge(group, real, Standing(reader), cause=first.service)
     ended = group.ended()
     return {
         "incident_id": group.incident_id,

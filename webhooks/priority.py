@@ -13,16 +13,12 @@ import re
 from dataclasses import dataclass
 
 from webhooks.correlator import Group
+from webhooks.entity import EntityReader
 from webhooks.sighting import Sighting
-from webhooks.topology import Topology
 
 _GATEWAY = re.compile(
     r"(^|[-_./])(gateway|ingress|frontend|front-end|bff|edge|proxy|portal|www|lb|elb|alb|loadbalancer)([-_./:]|$)"
 )
-_STORE = re.compile(
-    r"(^|[-_./])(db|database|redis|cache|kafka|rabbit\w*|queue|postgres\w*|mysql|mongo\w*|sql)([-_./:0-9]|$)"
-)
-
 CATEGORIES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "security",
@@ -50,28 +46,40 @@ class Urgency:
     reasons: tuple[str, ...]
 
 
-def is_gateway(entity: str, topology: Topology) -> bool:
-    """Whether users meet the system here; by the graph, or by the name where there is none."""
-    if topology:
-        return topology.kind(entity) == "gateway"
-    return bool(_GATEWAY.search(entity))
+class Standing:
+    """Where each entity stands: at the front, behind it, or in the back."""
+
+    def __init__(self, reader: EntityReader) -> None:
+        self._reader = reader
+        self._topology = reader.topology
+
+    def is_gateway(self, entity: str) -> bool:
+        """Whether users meet the system here; by the graph, else by ingresses, probes and the name."""
+        if self._topology:
+            return self._topology.kind(entity) == "gateway"
+        return entity in self._reader.fronts or bool(_GATEWAY.search(entity))
+
+    def tier(self, entity: str, seen: Sighting | None = None) -> int:
+        """1 is what users see first; by the graph, by a label, else guessed."""
+        known = self._topology.tier(entity)
+        if known is not None:
+            return known
+        if seen is not None:
+            stated = seen.episode.labels.get("tier") or seen.episode.labels.get("criticality") or ""
+            if stated[-1:].isdigit():
+                return int(stated[-1:])
+        if self._topology:
+            return 3 if self._topology.kind(entity) in ("", "node") else 2
+        return 1 if self.is_gateway(entity) or entity in self._reader.promised else 2
+
+    def n_top(self) -> int:
+        """How many tier-1 services there are, as far as anybody knows."""
+        if self._topology:
+            return sum(place.tier == 1 for place in self._topology.places.values())
+        return len(self._reader.fronts | self._reader.promised)
 
 
-def tier_of(entity: str, seen: Sighting | None, topology: Topology) -> int:
-    """1 is what users see first; by the graph, by a label, else guessed from the name."""
-    known = topology.tier(entity)
-    if known is not None:
-        return known
-    if seen is not None:
-        stated = seen.episode.labels.get("tier") or seen.episode.labels.get("criticality") or ""
-        if stated[-1:].isdigit():
-            return int(stated[-1:])
-    if topology:
-        return 3 if topology.kind(entity) in ("", "node") else 2
-    return 1 if is_gateway(entity, topology) else 2
-
-
-def judge(group: Group, sightings: list[Sighting], topology: Topology, *, cause: str = "") -> Urgency:
+def judge(group: Group, sightings: list[Sighting], standing: Standing, *, cause: str = "") -> Urgency:
     """The priority of an incident from those of its alerts that are not noise."""
     if not sightings:
         return Urgency("P4", "noise", ("all its alerts are probably noise",))
@@ -79,23 +87,21 @@ def judge(group: Group, sightings: list[Sighting], topology: Topology, *, cause:
     for seen in sightings:
         first.setdefault(seen.entity, seen)
     hard = {s.entity for s in sightings if s.wording.hard}
-    affected = set(first)
-    gateways = {name for name in affected if is_gateway(name, topology)}
-    top = {name for name in affected if tier_of(name, first[name], topology) == 1}
-    n_top = sum(1 for place in topology.places.values() if place.tier == 1) or max(len(top), 2)
-    hard_gateways, hard_top = gateways & hard, (top | gateways) & hard
+    gateways = {name for name in first if standing.is_gateway(name)}
+    top = gateways | {name for name in first if standing.tier(name, first[name]) == 1}
+    hard_gateways, hard_top = gateways & hard, top & hard
     category = _category(sightings, cause)
     if len(hard_gateways) >= 2:
         return Urgency("P0", category, (f"gateways fail: {_names(hard_gateways)}",))
-    if hard_gateways and len(hard_top) >= max(2, n_top / 2):
+    if hard_gateways and len(hard_top) >= max(2, standing.n_top() / 2):
         return Urgency("P0", category, (f"{_names(hard_gateways)} fails with half of the tier-1 services",))
     if hard_top:
         return Urgency("P1", category, (f"requests fail at what users see first: {_names(hard_top)}",))
-    if gateways or top:
-        return Urgency("P2", category, (f"slow or saturated where users see it: {_names(gateways | top)}",))
-    if any(s.wording.monitoring and not s.wording.heartbeat for s in sightings):
+    if top:
+        return Urgency("P2", category, (f"slow or saturated where users see it: {_names(top)}",))
+    if any(s.wording.monitoring and not s.wording.scraped for s in sightings):
         return Urgency("P2", category, ("monitoring itself is affected",))
-    hard_second = {name for name in hard if tier_of(name, first[name], topology) == 2}
+    hard_second = {name for name in hard if standing.tier(name, first[name]) == 2}
     if hard_second:
         return Urgency("P2", category, (f"requests fail behind the front: {_names(hard_second)}",))
     return Urgency("P3", category, ("real, but no user-facing service is affected so far",))

@@ -50,6 +50,9 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
     # A clock far off is not believed over our own.
     onset_ns = min(episode.starts_at_ns, episode.first_seen_ns)
     wording = read(name, episode.annotations)
+    subject = reader.read(labels, episode.annotations)
+    if wording.promise:
+        reader.promised.add(subject.entity)
     return Sighting(
         episode=episode,
         key=episode.key,
@@ -57,6 +60,6 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
         severity=(labels.get("severity") or labels.get("priority") or labels.get("level") or "").lower(),
         onset=onset_ns / 1e9 - wording.held_seconds,
         heard=episode.first_seen_ns / 1e9,
-        subject=reader.read(labels, episode.annotations),
+        subject=subject,
         wording=wording,
     )

@@ -38,6 +38,7 @@ _NODE = re.compile(r"\b(nodes?|hosts?|machine|hypervisor|server|vm|instance)\b")
 _SERVES_ALL = re.compile(
     r"\b(core ?dns|kube ?dns|dns|servfail|nxdomain|name resolution|ntp|ldap|service mesh|istiod)\b"
 )
+_PROMISE = re.compile(r"\b(error budget|budget burn|burn rate|slo|sla|service level)\b")
 _SYMPTOM = re.compile(
     r"\b(latency|slow|p9\d|response time|timeouts?|error budget|burn\w*|budget|5xx|error rate|error ratio"
     r"|backlog|lag|queue|upstream|downstream|dependency|apdex|slo)\b"
@@ -72,6 +73,7 @@ class Wording:
     scraped: bool
     node: bool
     serves_all: bool
+    promise: bool
     held_seconds: float
 
     @property
@@ -116,6 +118,7 @@ def _read(alertname: str, text: str) -> Wording:
         hard=hard,
         scraped=bool(_SCRAPED.search(both)),
         node=bool(_NODE.search(both)),
+        promise=bool(_PROMISE.search(both)),
         serves_all=bool(_SERVES_ALL.search(both)),
         held_seconds=_held(text),
     )
