@@ -52,7 +52,7 @@ class QueryModel:
         *,
         tenant: str = DEFAULT_TENANT,
         detector: str = "seasonal",
-        forecaster: str = "seasonal",
+        forecaster: str = "pool",
     ) -> None:
         self.query = query
         self.tenant = tenant

@@ -89,6 +89,17 @@ class Forecaster(Protocol):
         """One Forecast a horizon, counted from the last column learnt."""
         ...
 
+    def work(self, seconds: float) -> int:
+        """Do for about so long what is too slow for every step; how many rows were served.
+
+        Called between evaluations, never while another call runs; 0: nothing is left to do now.
+        """
+        ...
+
+    def coverage(self) -> dict[float, float]:
+        """Share of late forecasts whose interval held, by horizon in seconds; NaN while unknown."""
+        ...
+
     def state(self) -> State:
         """All that was learnt, as arrays (not copies)."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.detect.seasonal import SeasonalDetector
+from sidecar.engine.forecast.live import PoolForecaster
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
 from sidecar.engine.protocols import Detector, Forecaster
 from sidecar.errors import ModelError
@@ -15,6 +16,7 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {
+    "pool": lambda query: PoolForecaster(query.forecast_horizons, query.step),
     "seasonal": lambda query: SeasonalForecaster(query.forecast_horizons, query.step),
 }
 

@@ -94,7 +94,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         model.calibrator.pool = arrays["pool"]
         model.last_timestamp_ms = header["last_timestamp_ms"]
         model.counts = Counts()
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (ModelError, KeyError, IndexError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: incomplete: {error}") from error
     rows = {len(model.index.last_seen_ms), len(model.seen_points), len(model.ever_negative)}
     rows |= {getattr(model, part).n_rows for part in PARTS}

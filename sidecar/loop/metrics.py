@@ -36,6 +36,12 @@ class LoopMetrics:
             ["query"],
             registry=registry,
         )
+        self.forecast_coverage = Gauge(
+            "pronoia_forecast_coverage_ratio",
+            "Share of late forecasts whose 95 % interval held what came.",
+            ["query", "horizon"],
+            registry=registry,
+        )
         self.last_success = Gauge(
             "pronoia_query_last_evaluation_timestamp_seconds",
             "Time of the newest step that was judged.",
@@ -69,6 +75,7 @@ class LoopMetrics:
         """Drop the children of a query that is no longer watched."""
         for gauge in (self.series, self.anomalous, self.warming_up, self.last_success):
             gauge.remove(query)
+        self.forecast_coverage.remove_by_labels({"query": query})
         for counter, values in (
             (self.evaluations, ("ok", "error", "empty")),
             (self.ignored_columns, ("late", "duplicate")),

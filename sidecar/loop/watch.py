@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sidecar.config.fields import format_duration
 from sidecar.config.model import QueryConfig
 from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
@@ -26,6 +27,10 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
 
 HISTORY_POINTS = 30_000_000
 """At most so many points of history are held at once (240 MB); beyond, history is read coarser."""
+
+WORK_SHARE = 0.05
+"""Part of a step that forecasters may work on selecting and refreshing, after what is due was published."""
+MAX_WORK_SECONDS = 2.0
 
 
 class Watch:
@@ -170,7 +175,17 @@ class Watch:
             self._metrics.evaluations.labels(self.query.name, "empty").inc()
             return False
         self._publish(evaluation, batch)
+        await self._improve(model)
         return True
+
+    async def _improve(self, model: QueryModel) -> None:
+        """After the step is out: give the forecaster its share of the time until the next one."""
+        seconds = min(WORK_SHARE * self.query.step, MAX_WORK_SECONDS)
+        async with self._model_lock:
+            await self._offload.run(model.forecaster.work, seconds)
+        for horizon, ratio in model.forecaster.coverage().items():
+            if np.isfinite(ratio):
+                self._metrics.forecast_coverage.labels(self.query.name, format_duration(horizon)).set(ratio)
 
     async def _pull(self, start_ms: int, end_ms: int) -> SeriesBatch:
         if start_ms == end_ms:

@@ -131,6 +131,7 @@ class PoolForecaster:
         history_bytes: int = HISTORY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.n_rows = 0
         self.horizons_seconds = horizons_seconds
         self.seasonal = SeasonalForecaster(horizons_seconds, step_seconds)
         self._step = step_seconds
@@ -165,14 +166,10 @@ class PoolForecaster:
         self._selections: dict[int, Selection | None] = {}
         self._selected_slot: dict[int, int] = {}
 
-    @property
-    def n_rows(self) -> int:
-        """Rows in all; the pool serves the first `max_rows` of them."""
-        return self.seasonal.n_rows
-
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; see `Forecaster.resize`."""
         self.seasonal.resize(n_rows)
+        self.n_rows = self.seasonal.n_rows
         self._pool.resize(min(n_rows, self.max_rows))
 
     def reset(self, rows: RowArray) -> None:
@@ -337,4 +334,5 @@ class PoolForecaster:
             raise ModelError("the pool's arrays do not fit its rows and horizons")
         self._hits, self._issued_at = state["hits"].copy(), state["issued_at"].copy()
         self._now = float(state["now"][0])
+        self.n_rows = self.seasonal.n_rows
         return self

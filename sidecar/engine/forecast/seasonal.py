@@ -182,6 +182,14 @@ class SeasonalForecaster(RowArrays):
                 np.ascontiguousarray(batch.values),
             )
 
+    def work(self, seconds: float) -> int:
+        """Nothing is left for later; see `Forecaster.work`."""
+        return 0
+
+    def coverage(self) -> dict[float, float]:
+        """Not counted here; see `Forecaster.coverage`."""
+        return {}
+
     def predict(self) -> tuple[Forecast, ...]:
         """One Forecast a horizon; see `Forecaster.predict`."""
         shape = (len(self._leads), self.n_rows)
