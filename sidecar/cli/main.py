@@ -12,10 +12,12 @@ import click
 
 COMMANDS = {
     "run": ("sidecar.cli.run:run", "Run the sidecar."),
+    "score": ("sidecar.cli.score:score", "Score anomalies in files, directories or a query's history."),
     "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
     "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
     "forecast": ("sidecar.cli.forecast:forecast", "Forecast series of files or of a query."),
     "correlate": ("sidecar.cli.correlate:correlate", "Turn recorded Alertmanager webhooks into incidents."),
+    "models": ("sidecar.cli.models:models", "Compare forecasting models on your own series."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
     "db": ("sidecar.cli.db:db", "Look after the database: migrate, status, backup, restore."),
     "rules": ("sidecar.cli.rules:rules", "Adaptive rules: what is live, roll back."),

@@ -36,7 +36,7 @@ def query_options(command: F) -> F:
             metavar="TIME",
             help="ISO 8601, Unix seconds, or so long before the end (14d).",
         ),
-        click.option("--query", "expr", metavar="EXPR", help="PromQL: forecast each series of its answer."),
+        click.option("--query", "expr", metavar="EXPR", help="PromQL: each series of its answer."),
     ):
         command = option(command)
     return command

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.config.model import QueryConfig
-from sidecar.engine.calibrate import MONTH_SECONDS, Calibrator, segments
+from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.index import GONE, SeriesIndex
-from sidecar.engine.protocols import Statistic
+from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
@@ -51,7 +51,7 @@ class QueryModel:
         query: QueryConfig,
         *,
         tenant: str = DEFAULT_TENANT,
-        detector: str = "seasonal",
+        detector: str = "ensemble",
         forecaster: str = "pool",
     ) -> None:
         self.query = query
@@ -61,7 +61,7 @@ class QueryModel:
         self.index = SeriesIndex()
         self.detector = make_detector(detector, query)
         self.forecaster = make_forecaster(forecaster, query)
-        self.calibrator = Calibrator(query.false_alarms_per_series_per_month, query.step)
+        self.calibrator = self.detector.calibrator
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
@@ -70,7 +70,7 @@ class QueryModel:
     @property
     def level(self) -> float:
         """The share of normal points that the band claims to hold, from the budget."""
-        share = self.query.false_alarms_per_series_per_month * self.query.step / MONTH_SECONDS
+        share = self.query.false_alarms * self.query.step / MONTH_SECONDS
         return 1.0 - min(share, 0.5)
 
     def fit(self, history: SeriesBatch) -> None:
@@ -99,16 +99,15 @@ class QueryModel:
                 aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
             )
             where = slice(first, end)
-            statistic = self.detector.update(part)
-            q = self.calibrator.update(part.timestamps, statistic.value)
+            judged = self.detector.judge(part)
             seen = np.isfinite(part.values)
             negative = np.logical_or.accumulate(
                 np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
             )
-            yhat[:, where] = self._possible(statistic.yhat, negative[:, :-1])
-            lower[:, where], upper[:, where] = self._band(statistic, q, negative[:, :-1])
+            yhat[:, where] = self._possible(judged.yhat, negative[:, :-1])
+            lower[:, where], upper[:, where] = self._band(judged.lower, judged.upper, negative[:, :-1])
             score[:, where], direction[:, where] = self._judge(
-                part.values, statistic, q, lower[:, where], upper[:, where]
+                part.values, judged, lower[:, where], upper[:, where]
             )
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
@@ -151,9 +150,9 @@ class QueryModel:
             # The next week, so that the levels of now count, as they would in a forecast.
             hours += (self.last_timestamp_ms - SUNDAY_MS) // WEEK_MS * WEEK_MS
         yhat, down, up = self.detector.expect(hours)
-        statistic = Statistic(np.full_like(yhat, np.nan), yhat, down, up)
-        q = np.repeat(self.calibrator.thresholds()[:, None], 168, axis=1)
-        lower, upper = self._band(statistic, q, np.repeat(self.ever_negative[:, None], 168, axis=1))
+        q = self.calibrator.thresholds()[:, None]
+        negative = np.repeat(self.ever_negative[:, None], 168, axis=1)
+        lower, upper = self._band(yhat - q * down, yhat + q * up, negative)
         alive = np.array([label_set is not GONE for label_set in self.index.labels], dtype=np.bool_)
         alive &= self.seen_points > 0
         labels: tuple[LabelSet, ...] = tuple(
@@ -201,10 +200,8 @@ class QueryModel:
             self.counts.retired_rows += len(gone)
 
     def _band(
-        self, statistic: Statistic, q: FloatArray, negative: np.ndarray
+        self, lower: FloatArray, upper: FloatArray, negative: np.ndarray
     ) -> tuple[FloatArray, FloatArray]:
-        lower = statistic.yhat - q * statistic.scale_down
-        upper = statistic.yhat + q * statistic.scale_up
         # A series that never was below zero is given no negative band.
         lower = np.where(~negative & (lower < 0), 0.0, lower)
         if self.query.lower_bound is not None:
@@ -227,18 +224,13 @@ class QueryModel:
         return centre
 
     def _judge(
-        self,
-        values: FloatArray,
-        statistic: Statistic,
-        q: FloatArray,
-        lower: FloatArray,
-        upper: FloatArray,
+        self, values: FloatArray, judged: Judged, lower: FloatArray, upper: FloatArray
     ) -> tuple[FloatArray, np.ndarray]:
         with np.errstate(invalid="ignore"):
-            score = np.minimum(statistic.value / q, MAX_SCORE)
+            score = np.minimum(judged.score, MAX_SCORE)
             outside = (values < lower) | (values > upper)
             # The band is what users see, so it decides: rounding and bounds included.
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), np.minimum(score, 1.0))
-            score = np.where(np.isfinite(statistic.value), score, np.nan)
-            direction = np.sign(np.nan_to_num(values - statistic.yhat)).astype(np.int8)
+            score = np.where(np.isfinite(judged.score), score, np.nan)
+            direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
         return score, direction

@@ -30,14 +30,64 @@ class Statistic:
     scale_up: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a calibrated detector says of each point; all arrays (N, T).
+
+    `score`: >= 0, above 1 is anomalous, NaN while nothing can be said. `lower`,
+    `upper`: the values that would not be flagged, NaN while nothing can be said.
+    """
+
+    score: FloatArray
+    yhat: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+class Thresholds(Protocol):
+    """What turns a detector's statistic into a score, by row; saved beside the detector."""
+
+    n_rows: int
+    pool: FloatArray
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows."""
+        ...
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what was learnt of these rows."""
+        ...
+
+    def thresholds(self) -> FloatArray:
+        """The statistic at which a score is 1 now, shape (n_rows,)."""
+        ...
+
+    def renew_pool(self) -> None:
+        """Let the rows that know themselves say what is usual for the query; on the hour."""
+        ...
+
+    def state(self) -> State:
+        """All that was learnt, as arrays (not copies)."""
+        ...
+
+    def restore(self, state: State) -> Self:
+        """Take what `state` once gave. Raises: ModelError."""
+        ...
+
+
 class Detector(Protocol):
-    """Judges each column before it learns from it; thresholds are not its business.
+    """Judges each column before it learns from it, by thresholds that keep the false-alarm budget.
 
     Rows are stable: row i of one batch is row i of the next. Arrays given to it
     are never changed.
     """
 
     n_rows: int
+
+    @property
+    def calibrator(self) -> Thresholds:
+        """Its thresholds; the model grows, saves and restores them beside it."""
+        ...
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; new ones have seen nothing."""
@@ -47,12 +97,15 @@ class Detector(Protocol):
         """Forget what was learnt of these rows: their series are gone."""
         ...
 
-    def update(self, batch: SeriesBatch) -> Statistic:
+    def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns of `batch`, (n_rows, T), in order of time."""
         ...
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Centre, scale down, scale up at other times, each (n_rows, T), learning nothing."""
+        """Centre, scale down, scale up at other times, each (n_rows, T), learning nothing.
+
+        A threshold q is the band `yhat - q * down .. yhat + q * up`.
+        """
         ...
 
     def state(self) -> State:

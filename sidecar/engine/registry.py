@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.seasonal import SeasonalDetector
 from sidecar.engine.forecast.live import PoolForecaster
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
@@ -12,7 +13,8 @@ from sidecar.engine.protocols import Detector, Forecaster
 from sidecar.errors import ModelError
 
 DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
-    "seasonal": lambda query: SeasonalDetector(),
+    "ensemble": lambda query: EnsembleDetector(query.false_alarms, query.step),
+    "seasonal": lambda query: SeasonalDetector(query.false_alarms, query.step),
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {

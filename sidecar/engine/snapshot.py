@@ -21,7 +21,7 @@ from sidecar.engine.model import Counts, QueryModel
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
-FORMAT = 2
+FORMAT = 3
 PARTS = ("detector", "calibrator", "forecaster")
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset"}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""

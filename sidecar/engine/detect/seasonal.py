@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.arrays import RowArrays
+from sidecar.engine.calibrate import Calibrator
 from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, read
-from sidecar.engine.protocols import Statistic
+from sidecar.engine.protocols import Judged, Statistic
 from sidecar.series import FloatArray, SeriesBatch, TimeArray
 
 WARM_UP_SAMPLES = 20
@@ -223,7 +224,7 @@ def _expect(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, y
 class SeasonalDetector(RowArrays):
     """The detector `seasonal`; see the module's docstring. State 1,952 bytes a series."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget_per_month: float, step_seconds: float) -> None:
         super().__init__(
             {
                 "scalars": ((N_SCALARS,), np.float64),
@@ -235,9 +236,17 @@ class SeasonalDetector(RowArrays):
                 "hour_mass": ((HOURS_OF_DAY,), np.float32),
             }
         )
+        self.calibrator = Calibrator(budget_per_month, step_seconds)
+
+    def judge(self, batch: SeriesBatch) -> Judged:
+        """Judge and learn the columns in order of time; see `Detector.judge`."""
+        found = self.update(batch)
+        q = self.calibrator.update(batch.timestamps, found.value)
+        lower, upper = found.yhat - q * found.scale_down, found.yhat + q * found.scale_up
+        return Judged(found.value / q, found.yhat, lower, upper)
 
     def update(self, batch: SeriesBatch) -> Statistic:
-        """Judge and learn the columns in order of time; see `Detector.update`."""
+        """The bare statistic of the columns, learning them."""
         shape = batch.values.shape
         value, yhat, down, up = (np.full(shape, np.nan) for _ in range(4))
         _run(

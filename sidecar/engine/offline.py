@@ -1,0 +1,52 @@
+"""One series from a file or a query, scored as the sidecar would have scored it live."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.series import Expectation, FloatArray, LabelSet, Score, SeriesBatch, TimeArray
+
+STEP_ROWS = 200
+"""The step is taken from so many first rows: one that the whole file decided would look ahead."""
+
+
+def first_step_seconds(timestamps: TimeArray) -> float:
+    """The most frequent distance among the first rows, in seconds; 60 for a single row."""
+    distances = np.diff(timestamps[:STEP_ROWS])
+    if not len(distances):
+        return 60.0
+    found, counts = np.unique(distances, return_counts=True)
+    return float(found[counts.argmax()]) / 1000.0
+
+
+def score_series(
+    timestamps: TimeArray,
+    values: FloatArray,
+    *,
+    detector: str = "ensemble",
+    false_alarms_per_month: float | None = None,
+    direction: str = "both",
+    lower_bound: float | None = None,
+    upper_bound: float | None = None,
+) -> tuple[Expectation, Score]:
+    """Judge each row from the rows up to and including itself; arrays of shape (1, T).
+
+    `timestamps` int64 ms, increasing, shape (T,); `values` float64 (T,), NaN where absent.
+    """
+    step = first_step_seconds(timestamps)
+    query = QueryConfig(
+        name="series",
+        expr="series",
+        step=step,
+        false_alarms_per_series_per_month=false_alarms_per_month,
+        direction=direction,
+        lower_bound=lower_bound,
+        upper_bound=upper_bound,
+        forecast_horizons=(),
+    )
+    model = QueryModel(query, detector=detector)
+    batch = SeriesBatch("series", (LabelSet({"__name__": "series"}),), timestamps, values[None, :])
+    _, expectation, score = model.score(batch)
+    return expectation, score
