@@ -14,6 +14,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from webhooks.companions import Companions
 from webhooks.grid import GridWatch
@@ -52,6 +53,8 @@ class Weights:
     again_seconds: float = 55.0
     tries: int = 3
     enough_again: float = 0.4
+    enough_now: float = 0.9
+    near_groups: int = 256
     habit: float = 0.6
     company_seconds: float = 300.0
 
@@ -66,6 +69,15 @@ class Link:
     strength: float
     dimensions: dict[str, float]
     to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """An incident that went into another, with the episodes that moved."""
+
+    gone: str
+    into: str
+    moved: tuple[Key, ...]
 
 
 @dataclass(slots=True)
@@ -132,7 +144,7 @@ class Group:
     def ended(self) -> float | None:
         """When its last alert resolved; None while one fires."""
         last = 0.0
-        for seen in self.members.values():
+        for seen in reversed(self.members.values()):
             ended = seen.ended
             if ended is None:
                 return None
@@ -158,6 +170,7 @@ class Correlator:
         self.grid = GridWatch()
         self._new_id = new_id
         self.habits = Habits()
+        self._fresh: list[str] = []
         self._due: list[tuple[float, float, str]] = []
         self._to_learn: deque[tuple[float, Sighting]] = deque()
 
@@ -178,14 +191,16 @@ class Correlator:
             heapq.heappush(self._due, (best.deadline, seen.onset, best.incident_id))
             best.first = seen.onset
             best.add(seen)
+            self._fresh.append(best.incident_id)
         else:
             best.add(seen, self.link(seen, best))
         self.home[seen.key] = best.incident_id
+        self._touch(best)
         return best
 
-    def advance(self, now: float) -> list[tuple[str, str]]:
-        """Settle what is due; the merges made, as (incident that went, incident that it went into)."""
-        merged: list[tuple[str, str]] = []
+    def advance(self, now: float) -> list[Merge]:
+        """Let time pass: settle what is due; the merges made, in order."""
+        merged = self._merge_at_once()
         while self._due and self._due[0][0] <= now:
             deadline, _, incident_id = heapq.heappop(self._due)
             group = self.groups.get(incident_id)
@@ -193,23 +208,60 @@ class Correlator:
                 continue
             best, link = self._best(group)
             if best is not None:
-                self.merge(group, best, link)
-                merged.append((incident_id, best.incident_id))
-                group = best
-            elif group.tries + 1 >= self.weights.tries:
-                group.deadline = 0.0
-                continue
+                # What has just grown is looked at anew.
+                tries = max(best.tries, 1)
+                merged.append(self.merge(group, best, link))
+                group = self.groups[merged[-1].into]
+                group.tries = tries
             else:
                 group.tries += 1
             # While it is young, those that belong to it may still be gathering elsewhere.
             if group.tries < self.weights.tries:
                 group.deadline = deadline + self.weights.again_seconds
                 heapq.heappush(self._due, (group.deadline, group.first, group.incident_id))
+            else:
+                group.deadline = 0.0
         while self._to_learn and self._to_learn[0][0] <= now:
             seen = self._to_learn.popleft()[1]
             home = self.groups.get(self.home.get(seen.key, ""))
             if home is not None:
                 self.habits.learn(seen, self.company(seen, home))
+        return merged
+
+    def next_due(self) -> float | None:
+        """When `advance` next has something to settle; None while nothing waits."""
+        return self._due[0][0] if self._due else None
+
+    def recall(self, incident_id: str, sightings: Iterable[Sighting], *, now: float) -> None:
+        """Take in an incident of before a restart; where it is young, it may still merge."""
+        ordered = sorted(sightings, key=lambda seen: (seen.heard, seen.key))
+        if not ordered:
+            return
+        head = ordered[0]
+        group = Group(incident_id, head.episode.tenant, head.subject.cluster, 0.0, first=head.onset)
+        for seen in ordered:
+            self.grid.learn(seen.onset)
+            self.companions.learn(seen.entity, seen.onset)
+            self._to_learn.append((seen.heard + self.weights.company_seconds, seen))
+            group.add(seen)
+            self.home[seen.key] = incident_id
+        self.groups[incident_id] = group
+        group.tries = self.weights.tries
+        if now - head.heard < self.weights.hold_seconds + self.weights.tries * self.weights.again_seconds:
+            group.tries, group.deadline = 0, now + self.weights.hold_seconds
+            heapq.heappush(self._due, (group.deadline, group.first, incident_id))
+
+    def _merge_at_once(self) -> list[Merge]:
+        """Merge new incidents whose place is plain already."""
+        merged: list[Merge] = []
+        fresh, self._fresh = self._fresh, []
+        for incident_id in fresh:
+            group = self.groups.get(incident_id)
+            if group is None:
+                continue
+            best, link = self._best(group, self.weights.enough_now)
+            if best is not None:
+                merged.append(self.merge(group, best, link))
         return merged
 
     def company(self, seen: Sighting, group: Group) -> float:
@@ -222,13 +274,15 @@ class Correlator:
         near = self.weights.company_seconds + self.grid.step_seconds
         return company(seen, others, near_seconds=near, bond=self.companions.strength)
 
-    def merge(self, source: Group, into: Group, link: Link | None = None) -> None:
-        """Let one incident take all of another."""
+    def merge(self, one: Group, other: Group, link: Link | None = None) -> Merge:
+        """Let the smaller of two incidents go into the larger."""
+        into, source = (other, one) if len(other.members) >= len(one.members) else (one, other)
         for key, seen in source.members.items():
             into.add(seen, source.links.get(key) or link)
             self.home[key] = into.incident_id
-        into.tries = max(into.tries, 1)
         del self.groups[source.incident_id]
+        self._touch(into)
+        return Merge(source.incident_id, into.incident_id, tuple(source.members))
 
     def forget(self, incident_id: str) -> None:
         """Drop an incident that is long over."""
@@ -236,9 +290,17 @@ class Correlator:
         for key in group.members if group else ():
             self.home.pop(key, None)
 
+    def _touch(self, group: Group) -> None:
+        """Keep `groups` in the order of last activity, so that the near ones are found at its end."""
+        self.groups[group.incident_id] = self.groups.pop(group.incident_id)
+
+    def _near(self) -> list[Group]:
+        """The incidents of latest activity: beyond so many, a new alert is compared with no more."""
+        return list(islice(reversed(self.groups.values()), self.weights.near_groups))
+
     def _best_with_entity(self, seen: Sighting) -> Group | None:
         best, nearest = None, self.weights.sure_seconds
-        for group in self.groups.values():
+        for group in self._near():
             party = group.parties.get(seen.entity)
             if party is None or not _may_share(seen, group):
                 continue
@@ -247,11 +309,12 @@ class Correlator:
                 best, nearest = group, apart
         return best
 
-    def _best(self, source: Group) -> tuple[Group | None, Link | None]:
+    def _best(self, source: Group, enough: float | None = None) -> tuple[Group | None, Link | None]:
         best: Group | None = None
         strongest: Link | None = None
-        enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
-        for group in self.groups.values():
+        if enough is None:
+            enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
+        for group in self._near():
             if group is source or group.tenant != source.tenant:
                 continue
             if group.last + self.weights.reach_seconds < source.first:

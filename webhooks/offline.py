@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -11,17 +11,14 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import Episode
+from webhooks.analyst import Analyst, UsualSoFar
 from webhooks.correlator import Correlator, Group, Weights
-from webhooks.entity import EntityReader
-from webhooks.fold import Memory
-from webhooks.noise import NoiseModel, NoiseWeights
+from webhooks.fold import Changes, Memory
+from webhooks.noise import NoiseWeights
 from webhooks.payload import parse, parse_time
-from webhooks.priority import Standing, judge
-from webhooks.rootcause import CauseWeights, rank, shares
-from webhooks.sighting import sight
+from webhooks.rootcause import CauseWeights
+from webhooks.sighting import Key
 from webhooks.topology import Topology
-
-NOISE_AT = 0.5
 
 
 class _Line(msgspec.Struct):
@@ -37,94 +34,88 @@ def correlate(
     weights: Weights | None = None,
     noise: NoiseWeights | None = None,
     causes: CauseWeights | None = None,
-    warn: Any = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Incidents of recorded deliveries, in the order in which they began."""
-    graph = topology or Topology()
-    reader = EntityReader(graph, labels=identity)
+    """Incidents of recorded deliveries, in the order in which they began.
+
+    Deliveries are taken one by one, and grouping never looks ahead; what an incident is judged
+    to be is what is known at the end of the record.
+    """
     ids = count(1)
-    correlator = Correlator(graph, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
-    model = NoiseModel(correlator, noise)
+    correlator = Correlator(topology, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
+    analyst = Analyst(topology, identity=identity, correlator=correlator, noise=noise, causes=causes)
     memory = Memory()
-    shown: dict[Any, Episode] = {}
+    shown: dict[Key, Episode] = {}
     now = 0.0
     for at, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = msgspec.json.decode(line, type=_Line)
-            received = parse_time(row.received_at) or 0
-            delivery = parse(bytes(row.payload), received_at_ns=received)
+            received_at_ns = parse_time(row.received_at) or 0
+            delivery = parse(bytes(row.payload), received_at_ns=received_at_ns)
         except (msgspec.DecodeError, PayloadError, ValueError) as error:
-            warn(f"line {at}: {error}")
+            warn(f"line {at}: {' '.join(str(error).split())}")
             continue
-        now = max(now, received / 1e9)
+        now = max(now, received_at_ns / 1e9)
         correlator.advance(now)
         changes = memory.fold([delivery])
         memory.apply(changes)
-        fresh = [e for e in changes.durable() if e.key not in shown]
-        for episode in changes.durable():
-            known = shown.get(episode.key)
-            if known is None:
-                held = memory.episodes.get((episode.tenant, episode.fingerprint))
-                shown[episode.key] = held if held is not None and held.key == episode.key else episode
-            elif known is not episode:
-                known.state, known.ends_at_ns, known.last_seen_ns = (
-                    episode.state,
-                    episode.ends_at_ns,
-                    episode.last_seen_ns,
-                )
-        for episode in sorted(fresh, key=lambda e: e.starts_at_ns):
-            correlator.add(sight(shown[episode.key], reader), now=now)
+        for episode in sorted(_fresh(changes, memory, shown), key=lambda e: e.starts_at_ns):
+            correlator.add(analyst.sight(episode), now=now)
+    correlator.advance(now)
     groups = sorted(correlator.groups.values(), key=lambda group: (group.first, group.incident_id))
     for group in groups:
-        for seen in group.members.values():
-            model.learn(seen, group)
-    return [_row(group, correlator, model, reader, now, causes) for group in groups]
+        analyst.learn(group)
+    usual = UsualSoFar()
+    rows = []
+    for group in groups:
+        usual.add(group.parties.keys())
+        rows.append(_row(group, analyst, now, usual))
+    return rows
 
 
-def _row(
-    group: Group,
-    correlator: Correlator,
-    model: NoiseModel,
-    reader: EntityReader,
-    now: float,
-    causes: CauseWeights | None,
-) -> dict[str, Any]:
-    doubts = {key: model.judge(seen, group, now=now) for key, seen in group.members.items()}
-    real = [seen for key, seen in group.members.items() if doubts[key].probability < NOISE_AT]
-    noisy = sorted(
-        {seen.episode.fingerprint for seen in group.members.values()} - {s.episode.fingerprint for s in real}
-    )
-    topology = correlator.topology
-    ranked = rank(
-        group,
-        real or group.members.values(),
-        topology,
-        grain_seconds=15.0 + correlator.grid.step_seconds,
-        # Only of what had begun by then: what comes later must not be known.
-        usual=shares(g.parties.keys() for g in correlator.groups.values() if g.first <= group.first),
-        weights=causes,
-    )
-    first = ranked[0]
-    urgency = judge(group, real, Standing(reader), cause=first.service)
+def _fresh(changes: Changes, memory: Memory, shown: dict[Key, Episode]) -> list[Episode]:
+    """Episodes not shown before; those that were are brought up to date."""
+    fresh: list[Episode] = []
+    for episode in changes.durable():
+        known = shown.get(episode.key)
+        if known is None:
+            held = memory.episodes.get((episode.tenant, episode.fingerprint))
+            known = shown[episode.key] = held if held is not None and held.key == episode.key else episode
+            fresh.append(known)
+        elif known is not episode:
+            known.state, known.ends_at_ns = episode.state, episode.ends_at_ns
+            known.last_seen_ns = episode.last_seen_ns
+    return fresh
+
+
+def _row(group: Group, analyst: Analyst, now: float, usual: UsualSoFar) -> dict[str, Any]:
+    names = {*group.parties, *group.mentioned, *group.nodes}
+    for entity in group.parties:
+        names |= analyst.reader.topology.callees.get(entity, {}).keys()
+    verdict = analyst.consider(group, now=now, usual=usual.shares(names))
+    real = {key[1] for key in group.members if not verdict.is_noise(key)}
+    everything = {key[1] for key in group.members}
+    first = verdict.causes[0]
     ended = group.ended()
     return {
         "incident_id": group.incident_id,
-        "alerts": sorted({seen.episode.fingerprint for seen in group.members.values()}),
+        "alerts": sorted(everything),
         "episodes": [
             {"fingerprint": seen.episode.fingerprint, "startsAt": iso(seen.episode.starts_at_ns)}
             for seen in sorted(group.members.values(), key=lambda s: (s.onset, s.key))
         ],
-        "root_cause": {"fingerprint": first.fingerprint, "service": reader.written(first.service)},
-        "ranked_services": [reader.written(cause.service) for cause in ranked[:10]],
-        "priority": urgency.priority,
-        "category": urgency.category,
+        "root_cause": {"fingerprint": first.fingerprint, "service": first.service},
+        "ranked_services": [cause.service for cause in verdict.causes[:10]],
+        "priority": verdict.urgency.priority,
+        "category": verdict.urgency.category,
         "noise": not real,
-        "noise_alerts": noisy,
-        "started_at": iso(int(group.first * 1e9)),
+        "noise_probability": round(verdict.noise, 3),
+        "noise_alerts": sorted(everything - real),
+        "started_at": iso(min(seen.episode.starts_at_ns for seen in group.members.values())),
         "ended_at": iso(int(ended * 1e9)) if ended is not None else None,
-        "reasons": {"cause": first.reasons, "priority": list(urgency.reasons)},
+        "reasons": {"cause": first.reasons, "priority": list(verdict.urgency.reasons)},
     }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from webhooks.correlator import Group
 from webhooks.entity import EntityReader
 from webhooks.sighting import Sighting
 
@@ -79,7 +78,7 @@ class Standing:
         return len(self._reader.fronts | self._reader.promised)
 
 
-def judge(group: Group, sightings: list[Sighting], standing: Standing, *, cause: str = "") -> Urgency:
+def judge(sightings: list[Sighting], standing: Standing, *, cause: str = "") -> Urgency:
     """The priority of an incident from those of its alerts that are not noise."""
     if not sightings:
         return Urgency("P4", "noise", ("all its alerts are probably noise",))

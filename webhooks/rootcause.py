@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from sidecar.records import Cause
-from webhooks.correlator import Group
 from webhooks.sighting import Sighting
 from webhooks.topology import Topology
 
@@ -59,7 +58,6 @@ class _Own:
 
 
 def rank(
-    group: Group,
     sightings: Iterable[Sighting],
     topology: Topology,
     *,
