@@ -62,6 +62,8 @@ class Episode(msgspec.Struct, gc=False):
     deliveries: int = 1
     state: str = "firing"  # firing | resolved | unknown (not repeated, not proven resolved)
     incident_id: str | None = None
+    bonds: dict[str, float] = {}
+    """Why it is in its incident: strength 0..1 by dimension, `all` together; empty for the first of one."""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -87,11 +89,18 @@ class Incident(msgspec.Struct):
     started_at_ns: int
     last_change_ns: int
     ended_at_ns: int | None = None
-    state: str = "open"  # open | resolved
+    state: str = "open"  # open | resolved | merged (its episodes went into another)
     shared_labels: dict[str, str] = {}
     causes: list[Cause] = []
     n_episodes: int = 0
     n_firing: int = 0
+    priority: str = "P3"  # P0 (most urgent) to P3, P4 for noise
+    priority_reasons: list[str] = []
+    category: str = ""
+    noise: float = 0.0
+    """Probability that the whole incident is a false positive, 0..1."""
+    noise_reasons: list[str] = []
+    merged_into: str | None = None
 
 
 class RuleRevision(msgspec.Struct):

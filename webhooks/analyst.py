@@ -7,11 +7,11 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from sidecar.records import Cause, Episode
-from webhooks.correlator import Correlator, Group, Weights
+from webhooks.cause import CauseWeights, rank, shares
+from webhooks.correlate import Correlator, Group, Weights
 from webhooks.entity import EntityReader
 from webhooks.noise import Doubt, NoiseModel, NoiseWeights
 from webhooks.priority import Standing, Urgency, judge
-from webhooks.rootcause import CauseWeights, rank, shares
 from webhooks.sighting import Key, Sighting, sight
 from webhooks.topology import Topology
 
@@ -110,5 +110,5 @@ class UsualSoFar:
             self._counts.update(entities)
 
     def shares(self, entities: Iterable[str]) -> dict[str, float]:
-        """Shares of these entities; see `webhooks.rootcause.shares`."""
+        """Shares of these entities; see `webhooks.cause.shares`."""
         return {name: max(self._counts[name] - 1, 0) / (self._n + 1) for name in entities}

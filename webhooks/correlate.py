@@ -1,148 +1,489 @@
-"""Which incident an episode belongs to: near in time, and bound by a label, a mention or a dense onset.
+"""Which incident an episode belongs to: online, by onsets of entities, with merge and no look-ahead.
 
-Pure and online: an episode is judged by what came before it. A group keeps
-summaries, not scans, so that the thousandth alert of a storm costs what the
-first did. Wider methods (topology, co-occurrence) come behind the same function.
+Every episode begins in an incident of its own, or joins at once the one that
+already has its entity. A few minutes later, when those that belong together
+have had the time to arrive, the incident is merged into the one that draws it
+most strongly. So incidents only ever merge, and what was put together stays.
 """
 
 from __future__ import annotations
 
-import re
+import heapq
+import uuid
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
-from sidecar.records import Episode
-from webhooks.identity import LabelStatistics, service_of
+from webhooks.companions import Companions
+from webhooks.grid import GridWatch
+from webhooks.habits import Habits, company
+from webhooks.sighting import Key, Sighting
+from webhooks.topology import Topology
 
-SECOND_NS = 1_000_000_000
-ONSET_NS = 120 * SECOND_NS
-"""Alerts that start within two minutes of each other attract each other without any known bond."""
 
-BUCKET_NS = 5 * SECOND_NS
-ENOUGH = 0.5
-MAX_WORDS = 2000
-"""So many different words of a service's alerts are remembered; beyond, they are instances, not names."""
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each dimension draws at no distance in time, and how fast it fades. Half-lives in seconds."""
 
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,}")
+    hold_seconds: float = 45.0
+    reach_seconds: float = 2100.0
+    enough: float = 0.34
+    same: float = 0.25
+    half_same: float = 370.0
+    active: float = 0.2
+    half_active: float = 2600.0
+    half_edge: float = 180.0
+    hops: tuple[float, ...] = (0.0, 0.85, 0.6, 0.4, 0.25)
+    edge: float = 0.7
+    callee: float = 0.83
+    covered: float = 0.5
+    hosted: float = 0.9
+    mention: float = 0.55
+    half_mention: float = 680.0
+    companion: float = 0.35
+    namespace: float = 0.14
+    same_name: float = 0.7
+    dense: float = 0.5
+    dense_seconds: float = 36.0
+    strangers: float = 0.7
+    over: float = 0.56
+    sure_seconds: float = 90.0
+    again_seconds: float = 55.0
+    tries: int = 3
+    enough_again: float = 0.4
+    enough_now: float = 0.9
+    near_groups: int = 256
+    habit: float = 0.6
+    company_seconds: float = 300.0
+
+
+DIMENSIONS = ("same", "edge", "sibling", "hosted", "mention", "companion", "namespace", "name", "density")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Why an episode is drawn to an incident: strength 0..1 by dimension, and all together."""
+
+    strength: float
+    dimensions: dict[str, float]
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """An incident that went into another, with the episodes that moved."""
+
+    gone: str
+    into: str
+    moved: tuple[Key, ...]
 
 
 @dataclass(slots=True)
-class Features:
-    """What correlation reads of one episode, computed once."""
+class Party:
+    """One entity's part in an incident."""
 
-    episode: Episode
-    onset_ns: int
-    service: str
-    words: frozenset[str]
-    pairs: frozenset[tuple[str, str]]
-
-
-@dataclass(slots=True)
-class ServiceFacts:
-    """What an incident's alerts say of one service, as the ranking of causes needs it."""
-
-    service: str
-    first_onset_ns: int
-    fingerprint: str
-    n_episodes: int = 0
-    titles: set[str] = field(default_factory=set)
-    words: set[str] = field(default_factory=set)
+    first: float
+    onsets: list[float] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
 
 
 @dataclass
 class Group:
-    """What correlation knows of an incident."""
+    """An incident as correlation knows it."""
 
     incident_id: str
     tenant: str
-    episodes: dict[tuple[str, str, int], Episode] = field(default_factory=dict)
-    services: dict[str, ServiceFacts] = field(default_factory=dict)
-    pairs: set[tuple[str, str]] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-    shared: dict[str, str] | None = None
-    started_at_ns: int = 0
-    ended_at_ns: int | None = None
-    _buckets: list[int] = field(default_factory=list)
+    cluster: str
+    deadline: float
+    members: dict[Key, Sighting] = field(default_factory=dict)
+    links: dict[Key, Link] = field(default_factory=dict)
+    parties: dict[str, Party] = field(default_factory=dict)
+    onsets: list[tuple[float, str]] = field(default_factory=list)
+    names: dict[str, float] = field(default_factory=dict)
+    namespaces: dict[str, float] = field(default_factory=dict)
+    mentioned: dict[str, float] = field(default_factory=dict)
+    nodes: dict[str, float] = field(default_factory=dict)
+    tries: int = 0
+    first: float = 0.0
+    last: float = 0.0
 
-    def add(self, seen: Features) -> None:
-        """Take an episode in, or its newer state."""
-        episode = seen.episode
-        known = episode.key in self.episodes
-        self.episodes[episode.key] = episode
-        if known:
+    def add(self, seen: Sighting, link: Link | None = None) -> None:
+        """Take a sighting in."""
+        if seen.key in self.members:
             return
-        self.pairs |= seen.pairs
-        self.names.add(episode.labels.get("alertname", "?"))
-        if self.shared is None:
-            self.shared, self.started_at_ns = dict(episode.labels), episode.starts_at_ns
-        else:
-            self.shared = {k: v for k, v in self.shared.items() if episode.labels.get(k) == v}
-            self.started_at_ns = min(self.started_at_ns, episode.starts_at_ns)
-        facts = self.services.get(seen.service.lower())
-        if facts is None:
-            facts = ServiceFacts(seen.service, seen.onset_ns, episode.fingerprint)
-            self.services[seen.service.lower()] = facts
-        if seen.onset_ns < facts.first_onset_ns:
-            facts.first_onset_ns, facts.fingerprint = seen.onset_ns, episode.fingerprint
-        facts.n_episodes += 1
-        if len(facts.words) < MAX_WORDS:
-            facts.words |= seen.words
-            facts.titles.add(
-                f"{episode.labels.get('alertname', '')} {episode.annotations.get('summary', '')}"
+        if link is not None:
+            self.links[seen.key] = link
+        onset = seen.onset
+        self.first = min(self.first, onset) if self.members else onset
+        self.last = max(self.last, onset) if self.members else onset
+        self.members[seen.key] = seen
+        party = self.parties.get(seen.entity)
+        if party is None:
+            party = self.parties[seen.entity] = Party(onset)
+            insort(self.onsets, (onset, seen.entity))
+        elif onset < party.first:
+            at = bisect_left(self.onsets, (party.first, seen.entity))
+            del self.onsets[at]
+            party.first = onset
+            insort(self.onsets, (onset, seen.entity))
+        insort(party.onsets, onset)
+        party.sightings.append(seen)
+        subject = seen.subject
+        _latest(self.names, seen.name, onset)
+        if subject.namespace:
+            _latest(self.namespaces, subject.namespace, onset)
+        for name in subject.mentions:
+            _latest(self.mentioned, name, onset)
+        for node in (subject.node, *subject.others):
+            if node:
+                _latest(self.nodes, node, onset)
+        self.cluster = self.cluster or subject.cluster
+
+    def ended(self) -> float | None:
+        """When its last alert resolved; None while one fires."""
+        last = 0.0
+        for seen in reversed(self.members.values()):
+            ended = seen.ended
+            if ended is None:
+                return None
+            last = max(last, ended)
+        return last
+
+
+class Correlator:
+    """Groups sightings into incidents. `add` them as they arrive; `advance` lets time pass."""
+
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        *,
+        weights: Weights | None = None,
+        new_id: Callable[[], str] = lambda: f"inc-{uuid.uuid4().hex[:12]}",
+    ) -> None:
+        self.topology = topology or Topology()
+        self.weights = weights or Weights()
+        self.groups: dict[str, Group] = {}
+        self.home: dict[Key, str] = {}
+        self.companions = Companions()
+        self.grid = GridWatch()
+        self._new_id = new_id
+        self.habits = Habits()
+        self._fresh: list[str] = []
+        self._due: list[tuple[float, float, str]] = []
+        self._to_learn: deque[tuple[float, Sighting]] = deque()
+
+    def add(self, seen: Sighting, *, now: float) -> Group:
+        """The incident that a new sighting is put into for now. A known one stays where it is."""
+        home = self.home.get(seen.key)
+        if home is not None and home in self.groups:
+            return self.groups[home]
+        self.grid.learn(seen.onset)
+        self.companions.learn(seen.entity, seen.onset)
+        self._to_learn.append((now + self.weights.company_seconds, seen))
+        best = self._best_with_entity(seen)
+        if best is None:
+            best = Group(
+                self._new_id(), seen.episode.tenant, seen.subject.cluster, now + self.weights.hold_seconds
             )
-        bucket = seen.onset_ns // BUCKET_NS
-        at = bisect_left(self._buckets, bucket)
-        if at == len(self._buckets) or self._buckets[at] != bucket:
-            insort(self._buckets, bucket)
+            self.groups[best.incident_id] = best
+            heapq.heappush(self._due, (best.deadline, seen.onset, best.incident_id))
+            best.first = seen.onset
+            best.add(seen)
+            self._fresh.append(best.incident_id)
+        else:
+            best.add(seen, self.link(seen, best))
+        self.home[seen.key] = best.incident_id
+        self._touch(best)
+        return best
 
-    def apart_ns(self, onset_ns: int) -> int:
-        """Time between an onset and the nearest one of the group, to the bucket."""
-        bucket = onset_ns // BUCKET_NS
-        at = bisect_left(self._buckets, bucket)
-        near = self._buckets[max(at - 1, 0) : at + 1]
-        return min((abs(bucket - other) * BUCKET_NS for other in near), default=1 << 62)
+    def advance(self, now: float) -> list[Merge]:
+        """Let time pass: settle what is due; the merges made, in order."""
+        merged = self._merge_at_once()
+        while self._due and self._due[0][0] <= now:
+            deadline, _, incident_id = heapq.heappop(self._due)
+            group = self.groups.get(incident_id)
+            if group is None or group.deadline != deadline:
+                continue
+            best, link = self._best(group)
+            if best is not None:
+                # What has just grown is looked at anew.
+                tries = max(best.tries, 1)
+                merged.append(self.merge(group, best, link))
+                group = self.groups[merged[-1].into]
+                group.tries = tries
+            else:
+                group.tries += 1
+            # While it is young, those that belong to it may still be gathering elsewhere.
+            if group.tries < self.weights.tries:
+                group.deadline = deadline + self.weights.again_seconds
+                heapq.heappush(self._due, (group.deadline, group.first, group.incident_id))
+            else:
+                group.deadline = 0.0
+        while self._to_learn and self._to_learn[0][0] <= now:
+            seen = self._to_learn.popleft()[1]
+            home = self.groups.get(self.home.get(seen.key, ""))
+            if home is not None:
+                self.habits.learn(seen, self.company(seen, home))
+        return merged
+
+    def next_due(self) -> float | None:
+        """When `advance` next has something to settle; None while nothing waits."""
+        return self._due[0][0] if self._due else None
+
+    def recall(self, incident_id: str, sightings: Iterable[Sighting], *, now: float) -> None:
+        """Take in an incident of before a restart; where it is young, it may still merge."""
+        ordered = sorted(sightings, key=lambda seen: (seen.heard, seen.key))
+        if not ordered:
+            return
+        head = ordered[0]
+        group = Group(incident_id, head.episode.tenant, head.subject.cluster, 0.0, first=head.onset)
+        for seen in ordered:
+            self.grid.learn(seen.onset)
+            self.companions.learn(seen.entity, seen.onset)
+            self._to_learn.append((seen.heard + self.weights.company_seconds, seen))
+            group.add(seen)
+            self.home[seen.key] = incident_id
+        self.groups[incident_id] = group
+        group.tries = self.weights.tries
+        if now - head.heard < self.weights.hold_seconds + self.weights.tries * self.weights.again_seconds:
+            group.tries, group.deadline = 0, now + self.weights.hold_seconds
+            heapq.heappush(self._due, (group.deadline, group.first, incident_id))
+
+    def _merge_at_once(self) -> list[Merge]:
+        """Merge new incidents whose place is plain already."""
+        merged: list[Merge] = []
+        fresh, self._fresh = self._fresh, []
+        for incident_id in fresh:
+            group = self.groups.get(incident_id)
+            if group is None:
+                continue
+            best, link = self._best(group, self.weights.enough_now)
+            if best is not None:
+                merged.append(self.merge(group, best, link))
+        return merged
+
+    def company(self, seen: Sighting, group: Group) -> float:
+        """How many other entities of the incident, that are there for a reason, began when it did."""
+        others = [
+            (other.entity, other.onset, self.habits.habit(other))
+            for other in list(group.members.values())[:200]
+            if other is not seen and (other.entity != seen.entity or other.name != seen.name)
+        ]
+        near = self.weights.company_seconds + self.grid.step_seconds
+        return company(seen, others, near_seconds=near, bond=self.companions.strength)
+
+    def merge(self, one: Group, other: Group, link: Link | None = None) -> Merge:
+        """Let the smaller of two incidents go into the larger."""
+        into, source = (other, one) if len(other.members) >= len(one.members) else (one, other)
+        for key, seen in source.members.items():
+            into.add(seen, source.links.get(key) or link)
+            self.home[key] = into.incident_id
+        del self.groups[source.incident_id]
+        self._touch(into)
+        return Merge(source.incident_id, into.incident_id, tuple(source.members))
+
+    def forget(self, incident_id: str) -> None:
+        """Drop an incident that is long over."""
+        group = self.groups.pop(incident_id, None)
+        for key in group.members if group else ():
+            self.home.pop(key, None)
+
+    def _touch(self, group: Group) -> None:
+        """Keep `groups` in the order of last activity, so that the near ones are found at its end."""
+        self.groups[group.incident_id] = self.groups.pop(group.incident_id)
+
+    def _near(self) -> list[Group]:
+        """The incidents of latest activity: beyond so many, a new alert is compared with no more."""
+        return list(islice(reversed(self.groups.values()), self.weights.near_groups))
+
+    def _best_with_entity(self, seen: Sighting) -> Group | None:
+        best, nearest = None, self.weights.sure_seconds
+        for group in self._near():
+            party = group.parties.get(seen.entity)
+            if party is None or not _may_share(seen, group):
+                continue
+            apart = _nearest(party.onsets, seen.onset)
+            if apart <= nearest:
+                best, nearest = group, apart
+        return best
+
+    def _best(self, source: Group, enough: float | None = None) -> tuple[Group | None, Link | None]:
+        best: Group | None = None
+        strongest: Link | None = None
+        if enough is None:
+            enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
+        for group in self._near():
+            if group is source or group.tenant != source.tenant:
+                continue
+            if group.last + self.weights.reach_seconds < source.first:
+                continue
+            small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)
+            link = self._between(small, large)
+            if link.strength > (strongest.strength if strongest else enough):
+                best, strongest = group, link
+        return best, strongest
+
+    def _between(self, small: Group, large: Group) -> Link:
+        """How strongly one incident's entities are drawn to another incident, on average."""
+        total, best = 0.0, Link(0.0, {}, large.incident_id)
+        for party in small.parties.values():
+            links = [self.link(seen, large) for seen in party.sightings[:4] if _may_share(seen, large)]
+            if not links:
+                continue
+            own = max(links, key=lambda link: link.strength)
+            total += own.strength
+            if own.strength > best.strength:
+                best = own
+        return Link(total / len(small.parties), best.dimensions, large.incident_id)
+
+    def link(self, seen: Sighting, group: Group) -> Link:
+        """How strongly a sighting is drawn to an incident, by dimension."""
+        found: dict[str, float] = {}
+        weights = self.weights
+        if (
+            seen.onset > group.last + weights.reach_seconds
+            or seen.onset < group.first - weights.reach_seconds
+        ):
+            return Link(0.0, found, group.incident_id)
+        same = self._same(seen, group)
+        if same:
+            found["same"] = same
+        found["edge"] = self._edge(seen, group)
+        found["hosted"] = self._hosted(seen, group)
+        found["mention"] = self._mention(seen, group)
+        found["companion"] = self._companion(seen, group)
+        found["density"] = self._density(seen, group)
+        last_named = group.names.get(seen.name)
+        if last_named is not None and seen.entity not in group.parties:
+            found["name"] = weights.same_name * self._fade(seen.onset - last_named, weights.dense_seconds)
+        namespace = seen.subject.namespace
+        if not self.topology and namespace in group.namespaces:
+            found["namespace"] = weights.namespace * self._fade(
+                seen.onset - group.namespaces[namespace], weights.half_edge
+            )
+        found = {name: value for name, value in found.items() if value > 0.01}
+        against = 1.0
+        for value in found.values():
+            against *= 1.0 - value
+        strength = 1.0 - against
+        ended = group.ended()
+        if ended is not None and seen.onset > ended + self.grid.step_seconds:
+            strength *= weights.over
+        if "mention" not in found:
+            strength *= 1.0 - weights.habit * self.habits.habit(seen)
+        return Link(strength, found, group.incident_id)
+
+    def _fade(self, apart: float, half: float) -> float:
+        apart = max(abs(apart) - self.grid.step_seconds, 0.0)
+        return float(0.5 ** (apart / half))
+
+    def _same(self, seen: Sighting, group: Group) -> float:
+        party = group.parties.get(seen.entity)
+        if party is None:
+            return 0.0
+        weights = self.weights
+        apart = _nearest(party.onsets, seen.onset)
+        strength = weights.same * self._fade(apart, weights.half_same)
+        if any(other.ended is None for other in party.sightings):
+            strength = 1.0 - (1.0 - strength) * (
+                1.0 - weights.active * self._fade(apart, weights.half_active)
+            )
+        return strength
+
+    def _edge(self, seen: Sighting, group: Group) -> float:
+        if not self.topology:
+            return 0.0
+        weights = self.weights
+        best = 0.0
+        callees = self.topology.callees.get(seen.entity, {})
+        callers = self.topology.callers.get(seen.entity, {})
+        parties = group.parties
+        for entity in _common(callees, parties):
+            hops = callees[entity]
+            weight = weights.edge * weights.hops[hops] if entity not in self.topology.hubs else 0.1
+            best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
+        above = _common(callers, parties)
+        if above and len(above) >= weights.covered * len(parties) and seen.entity not in self.topology.hubs:
+            for entity in above:
+                weight = weights.callee * weights.hops[callers[entity]] / weights.hops[1]
+                best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
+        return best
+
+    def _hosted(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        best = 0.0
+        entity, node = seen.entity, seen.subject.node
+        if entity in group.nodes:
+            best = self._fade(seen.onset - group.nodes[entity], weights.half_edge)
+        for place in (node, *seen.subject.others):
+            if place and place in group.parties:
+                best = max(best, self._fade(seen.onset - group.parties[place].first, weights.half_edge))
+        for other in _common(self.topology.hosts.get(entity, ()), group.parties):
+            best = max(best, self._fade(seen.onset - group.parties[other].first, weights.half_edge))
+        guests = _common(self.topology.guests.get(entity, ()), group.parties)
+        if guests and len(guests) >= weights.covered * len(group.parties):
+            best = max(
+                best,
+                *(self._fade(seen.onset - group.parties[name].first, weights.half_edge) for name in guests),
+            )
+        return weights.hosted * best
+
+    def _mention(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        best = 0.0
+        for name in seen.subject.mentions:
+            if name in group.parties:
+                best = max(best, self._fade(seen.onset - group.parties[name].first, weights.half_mention))
+            elif name in group.mentioned:
+                best = max(best, 0.7 * self._fade(seen.onset - group.mentioned[name], weights.half_mention))
+        if seen.entity in group.mentioned:
+            best = max(best, self._fade(seen.onset - group.mentioned[seen.entity], weights.half_mention))
+        return weights.mention * best
+
+    def _companion(self, seen: Sighting, group: Group) -> float:
+        best = 0.0
+        for entity, party in group.parties.items() if len(group.parties) <= 64 else ():
+            strength = self.companions.strength(seen.entity, entity)
+            if strength > best:
+                best = max(best, strength * self._fade(seen.onset - party.first, self.weights.half_edge))
+        return self.weights.companion * best
+
+    def _density(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        reach = weights.dense_seconds + self.grid.step_seconds
+        low = bisect_left(group.onsets, (seen.onset - reach, ""))
+        high = bisect_left(group.onsets, (seen.onset + reach, "￿"))
+        near = 0.0
+        for _, entity in group.onsets[low : min(high, low + 12)]:
+            near += 1.0 - weights.habit * min(
+                (self.habits.habit(other) for other in group.parties[entity].sightings[:3]), default=0.0
+            )
+        each = weights.dense
+        if seen.entity in self.topology.callees:
+            each *= weights.strangers
+        if self.grid.step_seconds:
+            each *= 0.5
+        return float(1.0 - (1.0 - each) ** min(near, 8.0))
 
 
-def features(episode: Episode, statistics: LabelStatistics) -> Features:
-    """What correlation reads of an episode."""
-    text = " ".join(episode.annotations.values())
-    return Features(
-        episode=episode,
-        # A clock far off is not believed over our own.
-        onset_ns=min(episode.starts_at_ns, episode.first_seen_ns),
-        service=service_of(episode.labels),
-        words=frozenset(word.lower() for word in _WORD.findall(text)),
-        pairs=frozenset(statistics.telling(episode.labels)),
-    )
-
-
-def affinity(seen: Features, group: Group, *, gap_ns: int) -> float:
-    """How strongly an episode is drawn to a group; up to `ENOUGH` it is not of it."""
+def _may_share(seen: Sighting, group: Group) -> bool:
     if seen.episode.tenant != group.tenant:
-        return 0.0
-    apart = group.apart_ns(seen.onset_ns)
-    if apart > gap_ns:
-        return 0.0
-    if group.ended_at_ns is not None and seen.onset_ns - group.ended_at_ns > gap_ns:
-        return 0.0
-    service = seen.service.lower()
-    strength = 1.5 if service in group.services else 0.0
-    strength += 1.0 * len(seen.pairs & group.pairs)
-    blames = any(name in seen.words for name in group.services)
-    if blames or any(service in facts.words for facts in group.services.values()):
-        strength += 1.5
-    if apart <= ONSET_NS:
-        strength += 1.0
-    return strength * (1.0 - 0.5 * apart / gap_ns)
+        return False
+    cluster = seen.subject.cluster
+    return not cluster or not group.cluster or cluster == group.cluster
 
 
-def choose(seen: Features, groups: Iterable[Group], *, gap_ns: int) -> Group | None:
-    """The group that draws the episode most strongly, or None where it begins an incident of its own."""
-    best: Group | None = None
-    strongest = ENOUGH
-    for group in groups:
-        strength = affinity(seen, group, gap_ns=gap_ns)
-        if strength > strongest:
-            best, strongest = group, strength
-    return best
+def _nearest(onsets: list[float], onset: float) -> float:
+    at = bisect_left(onsets, onset)
+    return min((abs(onset - other) for other in onsets[max(at - 1, 0) : at + 1]), default=1e18)
+
+
+def _latest(of: dict[str, float], name: str, onset: float) -> None:
+    if of.get(name, -1e18) < onset:
+        of[name] = onset
+
+
+def _common(one: Iterable[str], parties: dict[str, Party]) -> list[str]:
+    return [name for name in one if name in parties]

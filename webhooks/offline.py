@@ -12,11 +12,11 @@ import msgspec
 from sidecar.errors import PayloadError
 from sidecar.records import Episode
 from webhooks.analyst import Analyst, UsualSoFar
-from webhooks.correlator import Correlator, Group, Weights
+from webhooks.cause import CauseWeights
+from webhooks.correlate import Correlator, Group, Weights
 from webhooks.fold import Changes, Memory
 from webhooks.noise import NoiseWeights
 from webhooks.payload import parse, parse_time
-from webhooks.rootcause import CauseWeights
 from webhooks.sighting import Key
 from webhooks.topology import Topology
 

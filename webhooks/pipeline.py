@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.config.model import WebhookConfig
 from sidecar.errors import StoreError
@@ -20,11 +20,13 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
-from webhooks.cause import rank
-from webhooks.correlate import Features, Group, choose, features
+from webhooks.analyst import Analyst
+from webhooks.correlate import Correlator, Weights
 from webhooks.fold import Memory
-from webhooks.identity import LabelStatistics
+from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
+from webhooks.sighting import Key
+from webhooks.topology import Topology, TopologyError, load
 
 REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
 UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
@@ -60,18 +62,32 @@ class AlertsLoop:
         self._store = store
         self._bus = bus
         self._now = now
-        self._gap_ns = int(config.incident_gap * 1e9)
-        self._statistics = LabelStatistics()
-        self._groups: dict[str, Group] = {}
+        self._config = config
+        self._analyst = Analyst(correlator=Correlator())
         self._known: dict[str, Incident] = {}
-        self._pending: dict[tuple[str, str, int], Episode] = {}
+        self._pending: dict[Key, Episode] = {}
         self._unsaved: set[str] = set()
-        self._unsaved_members: dict[tuple[str, str, int], Episode] = {}
+        self._unsaved_members: dict[Key, Episode] = {}
+        self._unsaved_merged: dict[str, Incident] = {}
         self._listening_since_ns = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = get_logger("alerts-loop")
         self._open = Gauge("pronoia_incidents_open", "Incidents that are open now.", registry=registry)
+        self._merges = Counter(
+            "pronoia_incident_merges_total", "Incidents that went into another.", registry=registry
+        )
+        self._by_priority = Counter(
+            "pronoia_incidents_total", "Incidents opened, by first priority.", ["priority"], registry=registry
+        )
+        for priority in ("P0", "P1", "P2", "P3", "P4"):
+            self._by_priority.labels(priority)
+        self._correlation = Histogram(
+            "pronoia_correlation_duration_seconds",
+            "Passes of the alerts loop, from pending alerts to stored incidents.",
+            registry=registry,
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+        )
         self._failures = Counter(
             "pronoia_alerts_loop_failures_total",
             "Times that incidents could not be stored and were kept for later.",
@@ -91,21 +107,25 @@ class AlertsLoop:
 
         Raises: StoreError.
         """
-        now_ns = int(self._now() * 1e9)
-        self._listening_since_ns = now_ns
-        episodes = await self._store.recent_episodes(now_ns - REMEMBER_RESOLVED_NS)
-        for episode in episodes:
-            self._statistics.learn(episode.labels)
+        now = self._now()
+        self._listening_since_ns = int(now * 1e9)
+        config = self._config
+        topology = await asyncio.to_thread(_topology, config.topology_file, self._log)
+        weights = Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap)
+        self._analyst = Analyst(topology, identity=config.identity_labels, weights=weights)
+        episodes = await self._store.recent_episodes(self._listening_since_ns - REMEMBER_RESOLVED_NS)
         self.intake.memory.recall(episodes)
-        for incident in await self._store.incidents(state="open", limit=10_000):
-            found = await self._store.incident(incident.incident_id)
-            group = Group(incident.incident_id, incident.tenant)
-            for member in found[1] if found else ():
-                held = self.intake.memory.episodes.get((member.tenant, member.fingerprint))
-                same = held is not None and held.key == member.key
-                group.add(self._features(held if held is not None and same else member))
-            self._groups[incident.incident_id] = group
+        held = {episode.key: episode for episode in self.intake.memory.episodes.values()}
+        by_incident: dict[str, list[Episode]] = {}
+        for episode in episodes:
+            if episode.incident_id is not None:
+                by_incident.setdefault(episode.incident_id, []).append(held.get(episode.key, episode))
+        correlator = self._analyst.correlator
+        for incident in reversed(await self._store.incidents(state="open", limit=10_000)):
             self._known[incident.incident_id] = incident
+        for incident_id, members in by_incident.items():
+            correlator.recall(incident_id, [self._analyst.sight(episode) for episode in members], now=now)
+        correlator.advance(now)
         # What was committed and not yet correlated when the process died.
         lost = [e for e in episodes if e.incident_id is None]
         self._pending.update((episode.key, episode) for episode in lost)
@@ -134,7 +154,7 @@ class AlertsLoop:
         swept = time.monotonic()
         while True:
             try:
-                async with asyncio.timeout(SWEEP_SECONDS):
+                async with asyncio.timeout(self._patience()):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -162,74 +182,80 @@ class AlertsLoop:
                 self.last_error = repr(error)
                 self._log.exception("correlation broke off")
 
+    def _patience(self) -> float:
+        """Seconds until there is something to do though nothing arrives."""
+        due = self._analyst.correlator.next_due()
+        if due is None:
+            return SWEEP_SECONDS
+        return min(max(due - self._now(), 0.01), SWEEP_SECONDS)
+
     async def _work(self) -> None:
         """Correlate what is pending, store what changed, tell of it."""
-        pending = sorted(self._pending.values(), key=lambda e: (e.first_seen_ns, e.starts_at_ns))
-        pending = pending[:EPISODES_PER_PASS]
-        for episode in pending:
-            del self._pending[episode.key]
-        told: dict[str, str] = {}
-        for episode in pending:
-            group = self._groups.get(episode.incident_id or "")
-            if group is None:
-                self._statistics.learn(episode.labels)
-            seen = self._features(episode)
-            if group is None:
-                group = choose(seen, self._groups.values(), gap_ns=self._gap_ns)
-                if group is None:
-                    group = Group(_new_id(), episode.tenant)
-                    self._groups[group.incident_id] = group
-                    told[group.incident_id] = "incident.opened"
-                episode.incident_id = group.incident_id
-                self._unsaved_members[episode.key] = episode
-            elif episode.state == "unknown":
-                self._unsaved_members[episode.key] = episode
-            group.add(seen)
-            self._unsaved.add(group.incident_id)
-        if not self._unsaved:
+        began = time.perf_counter()
+        self._correlate()
+        if not self._unsaved and not self._unsaved_merged:
             return
-        incidents = [self._describe(self._groups[incident_id]) for incident_id in sorted(self._unsaved)]
+        now_ns = int(self._now() * 1e9)
+        correlator = self._analyst.correlator
+        usual = self._analyst.usual()
+        incidents = []
+        for incident_id in sorted(self._unsaved):
+            group = correlator.groups.get(incident_id)
+            if group is None:
+                continue
+            self._analyst.learn(group)
+            verdict = self._analyst.consider(group, now=now_ns / 1e9, usual=usual)
+            incidents.append(describe(group, verdict, now_ns=now_ns))
+        gone = list(self._unsaved_merged.values())
         # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
-        await self._store.put_incidents(incidents, list(self._unsaved_members.values()))
+        await self._store.put_incidents([*incidents, *gone], list(self._unsaved_members.values()))
         self._unsaved.clear()
         self._unsaved_members.clear()
+        self._unsaved_merged.clear()
+        for incident in gone:
+            self._tell("incident.merged", incident)
         for incident in incidents:
             before = self._known.get(incident.incident_id)
             self._known[incident.incident_id] = incident
-            kind = told.get(incident.incident_id, "incident.updated")
             if before is None:
-                kind = "incident.opened"
-            if kind != "incident.updated" or before != incident:
-                self._tell(kind, incident)
+                self._by_priority.labels(incident.priority).inc()
+            if before is None or before != incident:
+                self._tell("incident.opened" if before is None else "incident.updated", incident)
             if incident.state == "resolved" and (before is None or before.state == "open"):
                 self._tell("incident.resolved", incident)
         self._open.set(sum(incident.state == "open" for incident in self._known.values()))
+        self._correlation.observe(time.perf_counter() - began)
 
-    def _describe(self, group: Group) -> Incident:
-        episodes = group.episodes.values()
-        n_firing = sum(episode.state != "resolved" for episode in episodes)
-        causes = rank(group.services.values())
-        now_ns = int(self._now() * 1e9)
-        group.ended_at_ns = None if n_firing else max(episode.ends_at_ns or now_ns for episode in episodes)
-        names = sorted(group.names)
-        cause = causes[0].service if causes else "unknown"
-        title = f"{cause}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        return Incident(
-            incident_id=group.incident_id,
-            tenant=group.tenant,
-            title=title,
-            started_at_ns=group.started_at_ns,
-            last_change_ns=now_ns,
-            ended_at_ns=group.ended_at_ns,
-            state="open" if n_firing else "resolved",
-            shared_labels=group.shared or {},
-            causes=causes[:10],
-            n_episodes=len(episodes),
-            n_firing=n_firing,
-        )
-
-    def _features(self, episode: Episode) -> Features:
-        return features(episode, self._statistics)
+    def _correlate(self) -> None:
+        """Give what is pending its incidents, and merge what belongs together."""
+        now = self._now()
+        correlator = self._analyst.correlator
+        pending = sorted(self._pending.values(), key=lambda e: (e.first_seen_ns, e.starts_at_ns))
+        for episode in pending[:EPISODES_PER_PASS]:
+            del self._pending[episode.key]
+            home = correlator.home.get(episode.key)
+            if home is None:
+                group = correlator.add(self._analyst.sight(episode), now=now)
+                home = group.incident_id
+                bind(episode, home, group.links.get(episode.key))
+                self._unsaved_members[episode.key] = episode
+            elif episode.state == "unknown":
+                self._unsaved_members[episode.key] = episode
+            self._unsaved.add(home)
+        for merge in correlator.advance(now):
+            self._merges.inc()
+            into = correlator.groups.get(merge.into)
+            for key in merge.moved if into else ():
+                seen = into.members[key] if into else None
+                if seen is not None:
+                    bind(seen.episode, merge.into, into.links.get(key) if into else None)
+                    self._unsaved_members[key] = seen.episode
+            self._unsaved.discard(merge.gone)
+            self._unsaved.add(merge.into)
+            # One that was told of leaves a record; one that was not never was.
+            before = self._known.pop(merge.gone, None)
+            if before is not None:
+                self._unsaved_merged[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
 
     def _tell(self, kind: str, incident: Incident) -> None:
         cause = incident.causes[0] if incident.causes else None
@@ -241,6 +267,10 @@ class AlertsLoop:
             "reasons": cause.reasons if cause else [],
             "n_episodes": incident.n_episodes,
             "n_firing": incident.n_firing,
+            "priority": incident.priority,
+            "category": incident.category,
+            "noise": incident.noise,
+            "merged_into": incident.merged_into,
         }
         log = self._log.debug if kind == "incident.updated" else self._log.info
         log(kind.replace(".", " "), **facts)
@@ -258,11 +288,19 @@ class AlertsLoop:
                 # Not resolved: silence is no proof. Reconciling with Alertmanager will tell.
                 episode.state = "unknown"
                 self._pending[episode.key] = episode
-        for incident_id, group in list(self._groups.items()):
-            if group.ended_at_ns is not None and group.ended_at_ns < now_ns - REMEMBER_RESOLVED_NS:
-                del self._groups[incident_id]
+        for incident_id, group in list(self._analyst.correlator.groups.items()):
+            ended = group.ended()
+            if ended is not None and ended * 1e9 < now_ns - REMEMBER_RESOLVED_NS:
+                self._analyst.correlator.forget(incident_id)
                 self._known.pop(incident_id, None)
 
 
-def _new_id() -> str:
-    return f"inc-{uuid.uuid4().hex[:12]}"
+def _topology(path: Path | None, log: Any) -> Topology | None:
+    """The graph of a file; one that cannot be read is said so, and does without."""
+    if path is None:
+        return None
+    try:
+        return load(path)
+    except TopologyError as error:
+        log.error("the topology is not used; correlating without it", err=str(error))
+        return None

@@ -156,7 +156,16 @@ class WebhookConfig(Section):
     auth: WebhookAuth = WebhookAuth()
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     queue_deliveries: int = Field(4096, ge=1)
-    incident_gap: PositiveSeconds = Field(300.0, description="silence that ends an incident's growth")
+    incident_gap: PositiveSeconds = Field(2100.0, description="silence that ends an incident's growth")
+    incident_hold: Seconds = Field(
+        45.0, description="how long a new incident may wait for what it belongs to before that is decided"
+    )
+    topology_file: Path | None = Field(
+        None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
+    )
+    identity_labels: tuple[str, ...] = Field(
+        (), description="labels that name what an alert is about, before the known ones"
+    )
 
 
 class RulesConfig(Section):

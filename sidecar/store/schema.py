@@ -68,7 +68,13 @@ def _first(db: sqlite_utils.Database) -> None:
     db.table("revisions").create_index(["group_name", "created_at_ns"])
 
 
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first,)
+def _bonds(db: sqlite_utils.Database) -> None:
+    db.execute("alter table episodes add column bonds text")
+    # Moving an incident's episodes into another one, and pruning, find them by state and time.
+    db.execute("create index incidents_change on incidents (state, last_change_ns)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds)
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 
 LATEST = len(MIGRATIONS)

@@ -28,10 +28,10 @@ VACUUM_PAGES = 200
 
 _EPISODE = (
     "tenant, fingerprint, starts_at_ns, ends_at_ns, labels, annotations, generator_url, "
-    "first_seen_ns, last_seen_ns, deliveries, state, incident_id"
+    "first_seen_ns, last_seen_ns, deliveries, state, incident_id, bonds"
 )
 _PUT_EPISODE = (
-    f"insert into episodes ({_EPISODE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+    f"insert into episodes ({_EPISODE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
     "on conflict (tenant, fingerprint, starts_at_ns) do update set ends_at_ns = excluded.ends_at_ns, "
     "annotations = excluded.annotations, last_seen_ns = excluded.last_seen_ns, "
     "deliveries = excluded.deliveries, state = excluded.state, "
@@ -140,10 +140,10 @@ class SqliteStore:
                 ],
             )
             connection.executemany(
-                "update episodes set incident_id = ?, "
+                "update episodes set incident_id = ?, bonds = ?, "
                 "state = case when state = 'firing' then ? else state end "
                 "where tenant = ? and fingerprint = ? and starts_at_ns = ?",
-                [(e.incident_id, e.state, *e.key) for e in members],
+                [(e.incident_id, _bonds(e), e.state, *e.key) for e in members],
             )
 
         await self._writer.run(work)
@@ -151,7 +151,8 @@ class SqliteStore:
     async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
         """Newest first; `state` is open or resolved, None for both."""
         rows = await self._read(
-            "select body from incidents where (? is null or state = ?) order by started_at_ns desc limit ?",
+            "select body from incidents where state = coalesce(?, state) "
+            "and (? is not null or state != 'merged') order by started_at_ns desc limit ?",
             (state, state, limit),
         )
         return [msgspec.json.decode(row[0], type=Incident) for row in rows]
@@ -197,7 +198,10 @@ class SqliteStore:
             "deliveries": ("received_at_ns < ?", config.retention_deliveries),
             "dead_letters": ("received_at_ns < ?", config.retention_dead_letters),
             "episodes": ("state = 'resolved' and last_seen_ns < ?", config.retention_episodes),
-            "incidents": ("state = 'resolved' and last_change_ns < ?", config.retention_episodes),
+            "incidents": (
+                "state in ('resolved', 'merged') and last_change_ns < ?",
+                config.retention_episodes,
+            ),
             "revisions": ("state != 'live' and created_at_ns < ?", config.retention_revisions),
         }
         deleted: dict[str, int] = {}
@@ -263,7 +267,12 @@ def _episode_row(e: Episode) -> tuple[Any, ...]:
         e.deliveries,
         e.state,
         e.incident_id,
+        _bonds(e),
     )
+
+
+def _bonds(e: Episode) -> str | None:
+    return _encode(e.bonds).decode() if e.bonds else None
 
 
 def _episode(row: Sequence[Any]) -> Episode:
@@ -271,4 +280,6 @@ def _episode(row: Sequence[Any]) -> Episode:
     values = dict(zip(names, row, strict=True))
     for name in ("labels", "annotations"):
         values[name] = msgspec.json.decode(values[name], type=dict[str, str])
+    bonds = values["bonds"]
+    values["bonds"] = msgspec.json.decode(bonds, type=dict[str, float]) if bonds else {}
     return Episode(**values)

@@ -204,7 +204,7 @@ def pronoia_document(directory: Path, ports: Ports, promtool: str) -> dict[str, 
         "prometheus": {"url": f"http://127.0.0.1:{ports.prometheus}"},
         "alertmanagers": [{"url": f"http://127.0.0.1:{ports.alertmanager}"}],
         "rules": {"directory": str(directory / "rules"), "evaluation_interval": "5s", "promtool": promtool},
-        "webhook": {"incident_gap": "5m"},
+        "webhook": {"incident_gap": "5m", "incident_hold": "2s"},
         "store": {"directory": str(directory / "pronoia")},
         "queries": queries,
     }

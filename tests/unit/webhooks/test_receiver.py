@@ -44,7 +44,7 @@ class Served:
 @asynccontextmanager
 async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Served]:
     registry = CollectorRegistry()
-    config = WebhookConfig(**settings)
+    config = WebhookConfig(**{"incident_hold": 0.0, **settings})
     store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
     loop = AlertsLoop(store, bus=EventBus(), config=config, registry=registry)
     await loop.open()
