@@ -14,39 +14,52 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.alarms import AlarmBudget, learn_alarm, threshold_at
+from sidecar.engine.alarms import IN_ALARM, PEAK, AlarmBudget, learn_alarm, threshold_at
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.protocols import Judged
 from sidecar.series import FloatArray, SeriesBatch, TimeArray
 
 WARM_UP_SAMPLES = 20
 DAY_SECONDS = 86400.0
-FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 3 * 3600.0, DAY_SECONDS
+FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
 LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
 NEW_NORMAL_SECONDS = 3600.0
-"""A shift that stays is accepted after this time, and once more for each unit that it is far, to 5 times."""
+"""An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
+
+PACE_IN_ALARM = 0.5
+"""How fast levels follow while an alarm lasts: an incident is not to become normal at once."""
+
+NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
+"""After an accepted shift the slow centres have to learn the new days before they judge again."""
+DISTRUST = 4.0
+"""By so much an accepted shift raises the losses of the profiles: the new level may have another shape."""
 
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
-SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.001
+SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
 POINT, FIVE, FIFTEEN, SLOW = 8.0, 8.0, 12.0, 10.0  # In scales: what is unusual, for each of the four.
 
 DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
 VISITS_REMEMBERED = 4.0
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
-FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS, OUTSIDE_SIDE = range(5)
-FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, TREND = range(5, 11)
-DAY_LEVEL, WEEK_LEVEL, DAY_SLOW, WEEK_SLOW = range(11, 15)
-UP, DOWN, N_UP, N_DOWN, UP_SLOW, DOWN_SLOW, LONG_MEAN, LONG_SQUARE = range(15, 23)
-SUM_5, SUM_15, SIZE_5, SIZE_15, COUNT = range(23, 28)
-LOSS = 28  # Six of the quick centres, three of the slow ones.
-N_SCALARS = LOSS + 9
+FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS = range(4)
+FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, TREND = range(4, 10)
+DAY_LEVEL, WEEK_LEVEL, DAY_SLOW, WEEK_SLOW = range(10, 14)
+UP, DOWN, N_UP, N_DOWN, UP_SLOW, DOWN_SLOW, LONG_MEAN, LONG_SQUARE = range(14, 22)
+SUM_5, SUM_15, SIZE_5, SIZE_15, COUNT = range(22, 27)
+LOSS = 27  # Six of the quick centres, three of the slow ones.
+SAVED = LOSS + 9  # What an alarm moves, as it was before.
+N_SAVED = 7
+ACCEPTED, N_ACCEPTED = SAVED + N_SAVED, SAVED + N_SAVED + 1
+N_SCALARS = SAVED + N_SAVED + 2
+RETURNED = 3.0
+"""A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
 
 
 @njit(cache=True, inline="always")
@@ -105,6 +118,12 @@ def _floor(s, row):
     return SPREAD_FLOOR * np.sqrt(s[row, LONG_SQUARE]) + LEVEL_FLOOR * abs(s[row, LONG_MEAN]) + 1e-9
 
 
+@njit(cache=True, inline="always")
+def _saved_at(k):
+    """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
+    return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
+
+
 @njit(cache=True, nogil=True)
 def _run(
     s,
@@ -127,6 +146,7 @@ def _run(
     n_rows, n_steps = x.shape
     quick = np.empty(6)
     slow = np.empty(3)
+    kept = np.empty(6)
     day_known = 0.2 * 24.0 / DAY_BINS
     for row in range(n_rows):
         for t in range(n_steps):
@@ -173,9 +193,12 @@ def _run(
             size_5 = max(s[row, SIZE_5], 0.25 * max(up, down))
             size_15 = max(s[row, SIZE_15], 0.25 * max(up, down))
             judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
+            judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
             if warm:
-                low = max(centre - threshold * POINT * down, centre_slow - threshold * SLOW * down_slow)
-                high = min(centre + threshold * POINT * up, centre_slow + threshold * SLOW * up_slow)
+                low, high = centre - threshold * POINT * down, centre + threshold * POINT * up
+                if judge_slow:
+                    low = max(low, centre_slow - threshold * SLOW * down_slow)
+                    high = min(high, centre_slow + threshold * SLOW * up_slow)
                 for window in range(2):
                     if not (judge_5 if window == 0 else judge_15):
                         continue
@@ -197,13 +220,38 @@ def _run(
             clipped = min(max(error, -CLIP_WINDOW * down), CLIP_WINDOW * up)
             mean_5, mean_15 = abs(before_5 + clipped) / 5.0, abs(before_15 + clipped) / 15.0
             if warm:
-                worst = max(distance / POINT, abs(error_slow) / (scale_slow * SLOW))
+                worst = distance / POINT
+                if judge_slow:
+                    worst = max(worst, abs(error_slow) / (scale_slow * SLOW))
                 if judge_5:
                     worst = max(worst, mean_5 / (FIVE * size_5))
                 if judge_15:
                     worst = max(worst, mean_15 / (FIFTEEN * size_15))
                 value[row, t] = worst
+                before_alarm = alarms[row, IN_ALARM]
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
+                if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
+                    for k in range(N_SAVED):
+                        s[row, SAVED + k] = s[row, _saved_at(k)]
+                elif before_alarm > 0.0:
+                    # Back where it was before the alarm: the incident is over, and what it taught is undone,
+                    # or the recovery would be flagged as the next incident.
+                    kept[0], kept[1] = s[row, SAVED], s[row, SAVED + 1]
+                    kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
+                    kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
+                    kept[4], kept[5] = s[row, SAVED + 2], s[row, SAVED + 3]
+                    earlier = _mix(s, row, LOSS, 6, kept, spread)
+                    back = y - earlier
+                    if abs(back) < RETURNED * (up if back > 0.0 else down) and abs(back) < abs(error):
+                        for k in range(N_SAVED):
+                            s[row, _saved_at(k)] = s[row, SAVED + k]
+                        for k in range(6):
+                            quick[k] = kept[k]
+                        error, scale = back, up if back > 0.0 else down
+                        distance, clipped = abs(back) / scale, back
+                        before_5 = before_15 = 0.0
+                        for k in range(LONGEST):
+                            recent[row, k] = 0.0
             s[row, SUM_5], s[row, SUM_15] = before_5 + clipped, before_15 + clipped
             recent[row, at_15] = clipped
             s[row, COUNT] = count + 1.0
@@ -214,15 +262,16 @@ def _run(
                 size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
                 s[row, SIZE_15] += _memory(dt, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
 
-            # A shift that stays on one side becomes the new normal after a stated time.
-            side = 1.0 if error > 0.0 else -1.0
-            if warm and distance > CLIP_CENTRE and side * s[row, OUTSIDE_SIDE] >= 0.0:
+            # A shift that stays becomes the new normal after a stated time.
+            pace = dt
+            shifted = False
+            if alarms[row, IN_ALARM] > 0.0:
+                pace = PACE_IN_ALARM * dt
                 s[row, OUTSIDE_SECONDS] += dt
-                s[row, OUTSIDE_SIDE] = side
+                shifted = s[row, OUTSIDE_SECONDS] > NEW_NORMAL_SECONDS * (1.0 + min(alarms[row, PEAK], 4.0))
             else:
-                s[row, OUTSIDE_SECONDS] = s[row, OUTSIDE_SIDE] = 0.0
-            shifted = s[row, OUTSIDE_SECONDS] > NEW_NORMAL_SECONDS * (1.0 + min(distance / POINT, 4.0))
-            reach = np.inf if shifted or not warm else CLIP_CENTRE * scale
+                s[row, OUTSIDE_SECONDS] = 0.0
+            reach = CLIP_CENTRE * scale if warm else np.inf
             cap = 20.0 * scale if warm else np.inf
             rate = _memory(dt, LOSS_SECONDS, samples)
             for k in range(6):
@@ -240,25 +289,44 @@ def _run(
             if not weekly:
                 s[row, LOSS + 8] = 1.1 * s[row, LOSS + 7]
 
-            quickly = dt * 4.0 if shifted else dt
-            s[row, FAST] += _memory(quickly, FAST_SECONDS, samples) * _clip(y - quick[0], reach)
-            s[row, SLOWER] += _memory(quickly, SLOW_SECONDS, samples) * _clip(y - quick[1], reach)
-            s[row, SLOWEST] += _memory(quickly, SLOWEST_SECONDS, samples) * _clip(y - slow[0], 2.0 * reach)
-            s[row, LAST] += _clip(y - quick[4], reach)
-            moved = _memory(quickly, 2.0 * FAST_SECONDS, samples) * _clip(y - quick[5], reach)
+            if shifted:
+                # Accepted: all levels stand where the series stands, and it is as after an alarm's end.
+                for k in (FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL):
+                    s[row, k] = y
+                s[row, TREND] = 0.0
+                if daily:
+                    s[row, DAY_LEVEL], s[row, DAY_SLOW] = y - of_day, y - of_day
+                if weekly:
+                    s[row, WEEK_LEVEL], s[row, WEEK_SLOW] = y - of_week, y - of_week
+                for k in (2, 3, 7, 8):
+                    s[row, LOSS + k] *= DISTRUST
+                s[row, OUTSIDE_SECONDS] = 0.0
+                s[row, SUM_5] = s[row, SUM_15] = 0.0
+                for k in range(LONGEST):
+                    recent[row, k] = 0.0
+                s[row, ACCEPTED] = now
+                s[row, N_ACCEPTED] += 1.0
+                s[row, LAST_TIME] = now
+                s[row, SAMPLES] = samples + 1.0
+                continue
+            s[row, FAST] += _memory(pace, FAST_SECONDS, samples) * _clip(y - quick[0], reach)
+            s[row, SLOWER] += _memory(pace, SLOW_SECONDS, samples) * _clip(y - quick[1], reach)
+            s[row, SLOWEST] += _memory(dt, SLOWEST_SECONDS, samples) * _clip(y - slow[0], 2.0 * reach)
+            s[row, LAST] += pace / dt * _clip(y - quick[4], reach)
+            moved = _memory(pace, 2.0 * FAST_SECONDS, samples) * _clip(y - quick[5], reach)
             s[row, TREND_LEVEL] = quick[5] + moved
             s[row, TREND] = 0.98 * s[row, TREND] + 0.1 * moved / dt
             for_day = for_week = y
             if daily:
                 pulled = _clip(y - quick[2], reach)
                 for_day = quick[2] + pulled
-                s[row, DAY_LEVEL] += quickly / (LEVEL_SECONDS + quickly) * pulled
-                s[row, DAY_SLOW] += quickly / (SLOWEST_SECONDS + quickly) * _clip(y - slow[1], reach)
+                s[row, DAY_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
+                s[row, DAY_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[1], reach)
             if weekly:
                 pulled = _clip(y - quick[3], reach)
                 for_week = quick[3] + pulled
-                s[row, WEEK_LEVEL] += quickly / (LEVEL_SECONDS + quickly) * pulled
-                s[row, WEEK_SLOW] += quickly / (SLOWEST_SECONDS + quickly) * _clip(y - slow[2], reach)
+                s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
+                s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[2], reach)
             hours = dt / 3600.0
             _teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
             _teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
@@ -322,7 +390,7 @@ def _expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
 
 
 class EnsembleDetector(RowArrays):
-    """The detector `ensemble`; see the module's docstring. State 2,344 bytes a series with its threshold."""
+    """The detector `ensemble`; see the module's docstring. State 2,400 bytes a series with its threshold."""
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
         super().__init__(

