@@ -29,12 +29,14 @@ from sidecar.loop.metrics_loop import MetricsLoop
 from sidecar.loop.propose import configs, propose
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
+from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
+from webhooks.reconcile import ReconcileMetrics, Reconciler
 
 STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
@@ -85,6 +87,15 @@ class Workings:
         self.alertmanagers = Alertmanagers(
             config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics
         )
+        self.reconciler = Reconciler(
+            [AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers],
+            known=sidecar.alerts.newest,
+            accept=sidecar.alerts.intake.accept,
+            senders=sidecar.store.senders,
+            metrics=sidecar.reconcile_metrics,
+            interval_seconds=config.webhook.reconcile_interval,
+            now=sidecar.wall,
+        )
         self.rules_loop: RulesLoop | None = None
         if config.rules.directory is not None:
             self.rules_loop = RulesLoop(
@@ -103,6 +114,7 @@ class Workings:
         await self._stack.enter_async_context(self.client)
         self.metrics_loop.start()
         self.alertmanagers.start()
+        self.reconciler.start()
         if self.rules_loop is not None:
             self.rules_loop.start()
 
@@ -110,6 +122,7 @@ class Workings:
         """Stop the loops, save the models, close the client."""
         if self.rules_loop is not None:
             await self.rules_loop.stop()
+        await self.reconciler.stop()
         await self.alertmanagers.stop()
         await self.metrics_loop.stop()
         await self._stack.aclose()
@@ -134,6 +147,7 @@ class Sidecar:
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
         self.reach_metrics = ReachMetrics(self.registry)
+        self.reconcile_metrics = ReconcileMetrics(self.registry)
         self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
         self.store: SqliteStore
         self.alerts: AlertsLoop

@@ -18,7 +18,7 @@ from sidecar.config.model import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
-from sidecar.records import Episode, Incident
+from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.correlate import Correlator, Weights
@@ -132,6 +132,11 @@ class AlertsLoop:
         self._wake.set()
         self.intake.start()
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
+
+    def newest(self) -> dict[str, Episode]:
+        """The newest episode of every fingerprint of the default tenant."""
+        episodes = self.intake.memory.episodes
+        return {fp: episode for (tenant, fp), episode in episodes.items() if tenant == DEFAULT_TENANT}
 
     async def stop(self) -> None:
         """Commit what waits, correlate it, end."""

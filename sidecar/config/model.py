@@ -163,15 +163,55 @@ class WebhookConfig(Section):
     topology_file: Path | None = Field(
         None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
     )
+    reconcile_interval: Seconds = Field(
+        60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
+    )
     identity_labels: tuple[str, ...] = Field(
         (), description="labels that name what an alert is about, before the known ones"
     )
 
 
-class RulesConfig(Section):
-    """Where adaptive rules go; without a directory nothing is written."""
+class PrometheusRuleConfig(Section):
+    """The PrometheusRule objects that the Prometheus Operator reads, and how to reach the API that keeps them."""
 
+    instance: str = Field(
+        "pronoia",
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description="prefix of the objects' names and mark of their owner; one of its own for each pronoia",
+    )
+    namespace: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description="by default the pod's own",
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="what the Prometheus' ruleSelector asks for"
+    )
+    api_url: str | None = Field(
+        None, pattern=r"^https?://[^/]", description="by default the API of the cluster that the pod runs in"
+    )
+    token_file: Path | None = Field(
+        None, description="by default the service account's, unless api_url is set"
+    )
+    ca_file: Path | None = Field(None, description="by default the service account's, unless api_url is set")
+
+    @field_validator("labels")
+    @classmethod
+    def _not_ours(cls, labels: dict[str, str]) -> dict[str, str]:
+        for key in labels:
+            if key == "app.kubernetes.io/managed-by" or key.startswith("pronoia/"):
+                raise ValueError(f"{key!r} is set by pronoia itself; leave it out")
+        return labels
+
+
+class RulesConfig(Section):
+    """Where adaptive rules go; without a directory or a cluster nothing is written."""
+
+    publish: Literal["files", "prometheus_rule"] = "files"
     directory: Path | None = None
+    prometheus_rule: PrometheusRuleConfig = PrometheusRuleConfig()
     interval: PositiveSeconds = Field(3600.0, description="how often thresholds are learnt again")
     promtool: str = "promtool"
     reload: bool = True

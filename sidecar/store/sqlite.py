@@ -165,6 +165,15 @@ class SqliteStore:
         members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
         return msgspec.json.decode(rows[0][0], type=Incident), members
 
+    async def senders(self) -> tuple[set[str], set[str]]:
+        """Receivers and external URLs of the latest deliveries: who sends to us, and for whom."""
+        rows = await self._read(
+            "select distinct receiver, external_url from "
+            "(select receiver, external_url from deliveries order by id desc limit 2000)"
+        )
+        told = [(receiver, url) for receiver, url in rows if url]
+        return {receiver for receiver, _ in told}, {url for _, url in told}
+
     async def put_revision(self, revision: RuleRevision) -> None:
         """Insert or replace by `revision_id`."""
         row = (
