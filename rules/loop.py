@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from rules.document import RuleFile, render
 from rules.learn import learn
-from rules.publish import Publisher, RuleServer, members
+from rules.publisher import Found, RulePublisher, publisher_for
 from rules.validate import check
+from rules.verify import RuleServer, is_revision, members
 from sidecar.config.model import QueryConfig, RulesConfig
 from sidecar.errors import PullError, RuleError, RuleReason, SidecarError, StoreError
 from sidecar.events import Event, EventBus
@@ -75,10 +76,9 @@ class RulesLoop:
         store: RuleStore,
         bus: EventBus,
         metrics: RuleMetrics,
+        publisher: RulePublisher | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        if config.directory is None:
-            raise ValueError("the rules loop needs a directory")
         self._config = config
         self._queries = queries
         self._bands = bands
@@ -92,9 +92,7 @@ class RulesLoop:
         self._lock = asyncio.Lock()
         self._refused: dict[str, str] = {}
         self.last_error: str | None = None
-        self.publisher = Publisher(
-            config.directory, server, reload=config.reload, verify_timeout_seconds=config.verify_timeout
-        )
+        self.publisher: RulePublisher = publisher or publisher_for(config, server)
 
     def start(self) -> None:
         """Start the loop on the running event loop."""
@@ -112,25 +110,32 @@ class RulesLoop:
             queries = {query.name: query for query in self._queries() if query.rule}
             if self._queries():
                 await self._retire_all_but(queries)
-            outcomes: list[Outcome] = []
-            for band in await self._bands():
-                query = queries.get(band.query)
-                if query is None:
-                    continue
-                try:
-                    outcomes.append(await self._one(band, query))
-                except RuleError as error:
-                    outcomes.append(self._failed(query.name, error))
-                except (ValueError, ArithmeticError) as error:
-                    # A band that nobody foresaw must not cost the other queries their rules.
-                    self._log.exception("no rule from this band", query=query.name)
-                    odd = RuleError(RuleReason.NOT_APPLICABLE, f"{query.name}: {error!r}")
-                    outcomes.append(self._failed(query.name, odd))
+            slots = asyncio.Semaphore(self.publisher.at_once)
+            wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
+            done = await asyncio.gather(
+                *(self._attempt(band, query, slots) for band, query in wanted), return_exceptions=True
+            )
+            outcomes = [each for each in done if isinstance(each, Outcome)]
+            for each in done:
+                if isinstance(each, BaseException):
+                    raise each
             self._metrics.live.set(sum(o.result in ("ok", "unchanged") for o in outcomes))
             if outcomes and all(o.result in FINE for o in outcomes):
                 self._metrics.last_success.set(self._now())
                 self.last_error = None
             return outcomes
+
+    async def _attempt(self, band: LearnedBand, query: QueryConfig, slots: asyncio.Semaphore) -> Outcome:
+        async with slots:
+            try:
+                return await self._one(band, query)
+            except RuleError as error:
+                return self._failed(query.name, error)
+            except (ValueError, ArithmeticError) as error:
+                # A band that nobody foresaw must not cost the other queries their rules.
+                self._log.exception("no rule from this band", query=query.name)
+                odd = RuleError(RuleReason.NOT_APPLICABLE, f"{query.name}: {error!r}")
+                return self._failed(query.name, odd)
 
     async def rollback(self, group: str) -> RuleRevision | None:
         """Undo the live revision of a group by hand: the one before it comes back; None means no file."""
@@ -141,17 +146,16 @@ class RulesLoop:
         """After a crash between writing and verifying: what is on disk without being live is undone."""
         await self.publisher.sweep()
         for group, live in (await self._live()).items():
-            file_name = f"{group}.rules.yaml"
-            on_disk = await self.publisher.read(file_name)
-            if on_disk is not None and on_disk != live.content:
-                self._log.warning("rule file differs from its live revision, putting that back", group=group)
-                await self.publisher.restore(file_name, live.content)
+            if await self.publisher.found(group, live.content) is Found.OTHER:
+                self._log.warning(
+                    "rules in place differ from the live revision, putting that back", group=group
+                )
+                await self.publisher.restore(group, live.content)
         for revision in await self._store.revisions(limit=200):
             if revision.state == "proposed":
-                file_name = f"{revision.group}.rules.yaml"
-                if await self.publisher.read(file_name) == revision.content:
+                if await self.publisher.found(revision.group, revision.content) is Found.SAME:
                     live_one = (await self._live()).get(revision.group)
-                    await self.publisher.restore(file_name, live_one.content if live_one else None)
+                    await self.publisher.restore(revision.group, live_one.content if live_one else None)
                 await self._store.put_revision(
                     msgspec.structs.replace(
                         revision, state="rejected", reason="interrupted before it was verified"
@@ -192,7 +196,11 @@ class RulesLoop:
         file = render(thresholds, self._config)
         history = await self._store.revisions(group=file.group, limit=200)
         live = next((r for r in history if r.state == "live"), None)
-        if live is not None and live.content == await self.publisher.read(file.file_name):
+        there = await self.publisher.found(file.group, live.content) if live is not None else Found.ABSENT
+        if live is not None and there is Found.OTHER:
+            # What an unfinished roll-back or a person left is nothing to come back to.
+            await self.publisher.restore(file.group, live.content)
+        if live is not None and there is Found.SAME:
             same = live.evidence.get("query") == _essence(query)
             if live.content_hash == file.revision or (same and thresholds.like(live.evidence.get("bounds"))):
                 self._metrics.published.labels("unchanged").inc()
@@ -227,7 +235,7 @@ class RulesLoop:
             "query": query.name,
             "group": file.group,
             "revision": file.revision,
-            "file": str(self.publisher.path(file.file_name)),
+            "file": self.publisher.place(file.group),
         }
         self._tell("rules.proposed", **facts, n_samples=thresholds.n_samples, left_out=thresholds.left_out)
         try:
@@ -278,9 +286,11 @@ class RulesLoop:
         except PullError:
             return  # A server that does not answer proves nothing about a rule.
         async with self._lock:
-            for group in live:
-                bad = [rule for rule in members(loaded, group) if rule.health == "err"]
-                if bad:
+            for group, revision in live.items():
+                rules = members(loaded, group)
+                bad = [rule for rule in rules if rule.health == "err"]
+                # The revision before it may be loaded still, a minute or two after it was taken back.
+                if bad and is_revision(rules, revision.content_hash):
                     await self._take_back(group, f"{bad[0].name}: {bad[0].last_error}")
 
     async def _retire_all_but(self, queries: dict[str, QueryConfig]) -> None:
@@ -288,7 +298,7 @@ class RulesLoop:
         wanted = {f"pronoia-{name}" for name in queries}
         for group, live in (await self._live()).items():
             if group not in wanted:
-                await self.publisher.restore(f"{group}.rules.yaml", None)
+                await self.publisher.restore(group, None)
                 ended = msgspec.structs.replace(
                     live, state="superseded", live_until_ns=int(self._now() * 1e9), reason="query removed"
                 )
@@ -305,7 +315,7 @@ class RulesLoop:
         before = next(
             (r for r in history if r.state == "superseded" and r.revision_id == live.replaces), None
         )
-        await self.publisher.restore(f"{group}.rules.yaml", before.content if before else None)
+        await self.publisher.restore(group, before.content if before else None)
         now_ns = int(self._now() * 1e9)
         await self._store.put_revision(
             msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)

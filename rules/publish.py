@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from rules.document import RuleFile
+from rules.publisher import Found
+from rules.verify import RuleServer, wait_until_live
 from sidecar.durable import TEMPORARY, replace_file
 from sidecar.errors import PullError, RuleError, RuleReason
-from sidecar.prometheus.answers import Rule
 
 POLL_SECONDS = 0.5
-
-
-class RuleServer(Protocol):
-    """What publishing asks of Prometheus; `PrometheusClient` has it."""
-
-    async def reload(self) -> None:
-        """Read the rule files again. Raises: PullError with the server's words."""
-        ...
-
-    async def rules(self) -> list[Rule]:
-        """What is loaded. Raises: PullError."""
-        ...
 
 
 class Publisher:
@@ -54,13 +42,29 @@ class Publisher:
         self._timeout = verify_timeout_seconds
         self._monotonic = monotonic
 
-    def path(self, file_name: str) -> Path:
-        """Where a file of that name is, or would be."""
-        return self._directory / file_name
+    @property
+    def at_once(self) -> int:
+        """One: a reload that fails must be the fault of the file just written."""
+        return 1
 
-    async def read(self, file_name: str) -> str | None:
-        """The file as it is on disk; None where there is none."""
-        return await asyncio.to_thread(_read, self.path(file_name))
+    def path(self, group: str) -> Path:
+        """Where a group's file is, or would be."""
+        return self._directory / f"{group}.rules.yaml"
+
+    def place(self, group: str) -> str:
+        """The file's path."""
+        return str(self.path(group))
+
+    async def found(self, group: str, text: str) -> Found:
+        """Whether the group's file has that very text."""
+        there = await self.read(group)
+        if there is None:
+            return Found.ABSENT
+        return Found.SAME if there == text else Found.OTHER
+
+    async def read(self, group: str) -> str | None:
+        """The group's file as it is on disk; None where there is none."""
+        return await asyncio.to_thread(_read, self.path(group))
 
     async def publish(self, file: RuleFile) -> None:
         """Make the file live.
@@ -68,33 +72,33 @@ class Publisher:
         Raises: RuleError with the reason; the file that was there before is back
         in its place then, and the server was asked to load it again.
         """
-        before = await self.read(file.file_name)
-        await self.put(file.file_name, file.text)
+        before = await self.read(file.group)
+        await self.put(file.group, file.text)
         try:
             await self._load(file)
         except RuleError:
-            await self._put_back(file.file_name, before)
+            await self._put_back(file.group, before)
             raise
 
-    async def put(self, file_name: str, text: str | None) -> None:
+    async def put(self, group: str, text: str | None) -> None:
         """Write a file (None: remove it) atomically, without loading it.
 
         Raises: RuleError (not writable); what was there is untouched then.
         """
         try:
-            await asyncio.to_thread(write_atomically, self.path(file_name), text)
+            await asyncio.to_thread(write_atomically, self.path(group), text)
         except OSError as error:
             raise RuleError(
                 RuleReason.NOT_WRITABLE,
-                f"{self.path(file_name)}: {error.strerror or error}; the rules that were there are untouched",
+                f"{self.path(group)}: {error.strerror or error}; the rules that were there are untouched",
             ) from error
 
-    async def restore(self, file_name: str, text: str | None) -> None:
+    async def restore(self, group: str, text: str | None) -> None:
         """Put an earlier text (None: no file) in place and have it loaded, as far as the server lets us.
 
         Raises: RuleError (not writable, reload failed).
         """
-        await self.put(file_name, text)
+        await self.put(group, text)
         if self._reload:
             try:
                 await self._server.reload()
@@ -105,8 +109,8 @@ class Publisher:
         """Remove temporary files that a killed process left."""
         await asyncio.to_thread(_sweep, self._directory)
 
-    async def _put_back(self, file_name: str, before: str | None) -> None:
-        await self.put(file_name, before)
+    async def _put_back(self, group: str, before: str | None) -> None:
+        await self.put(group, before)
         if self._reload:
             try:
                 await self._server.reload()
@@ -124,39 +128,14 @@ class Publisher:
                     else "start Prometheus with --web.enable-lifecycle"
                 )
                 raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error}); {hint}") from error
-        deadline = self._monotonic() + self._timeout
-        found: list[Rule] = []
-        while self._monotonic() < deadline:
-            try:
-                found = members(await self._server.rules(), file.group)
-            except PullError as error:
-                if not error.retryable:
-                    raise RuleError(RuleReason.NOT_LOADED, str(error)) from error
-            if is_revision(found, file.revision):
-                bad = [rule for rule in found if rule.health == "err"]
-                if bad:
-                    raise RuleError(RuleReason.UNHEALTHY, f"{bad[0].name}: {bad[0].last_error}")
-                if all(rule.health == "ok" for rule in found):
-                    return
-            await asyncio.sleep(POLL_SECONDS)
-        if is_revision(found, file.revision):
-            return  # Loaded, and not evaluated within the time; the watch over live rules goes on.
-        raise RuleError(
-            RuleReason.NOT_LOADED,
-            f"Prometheus does not show the group {file.group} after {self._timeout:g} s; "
-            f"add {self._directory}/*.rules.yaml to its rule_files",
+        await wait_until_live(
+            self._server,
+            file,
+            timeout_seconds=self._timeout,
+            poll_seconds=POLL_SECONDS,
+            advice=f"add {self._directory}/*.rules.yaml to its rule_files",
+            monotonic=self._monotonic,
         )
-
-
-def members(rules: Sequence[Rule], group: str) -> list[Rule]:
-    """The rules of one group."""
-    return [rule for rule in rules if rule.group == group]
-
-
-def is_revision(rules: Sequence[Rule], revision: str) -> bool:
-    """True where the alerting rules among these carry the revision."""
-    alerts = [rule for rule in rules if rule.kind == "alerting"]
-    return bool(alerts) and all(rule.annotations.get("pronoia_revision") == revision for rule in alerts)
 
 
 def write_atomically(path: Path, text: str | None) -> None:

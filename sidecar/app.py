@@ -97,7 +97,7 @@ class Workings:
             now=sidecar.wall,
         )
         self.rules_loop: RulesLoop | None = None
-        if config.rules.directory is not None:
+        if config.rules.enabled:
             self.rules_loop = RulesLoop(
                 config.rules,
                 queries=lambda: self.metrics_loop.queries,

@@ -114,6 +114,11 @@ class RuleReason(StrEnum):
 
     CHECK_FAILED = "check_failed"
     NOT_WRITABLE = "not_writable"
+    UNAUTHORIZED = "unauthorized"
+    NOT_INSTALLED = "not_installed"
+    NOT_OURS = "not_ours"
+    CONFLICT = "conflict"
+    UNREACHABLE = "unreachable"
     RELOAD_FAILED = "reload_failed"
     NOT_LOADED = "not_loaded"
     UNHEALTHY = "unhealthy"

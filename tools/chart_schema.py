@@ -21,7 +21,13 @@ CHART = Path(__file__).resolve().parent.parent / "helm" / "pronoia"
 DURATION = {"type": "string", "pattern": r"^(0|([0-9]+(ms|[smhdwy]))+)$"}
 REFERENCE = r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"
 # Keys that the chart sets itself, and that would part the pod from its Service or its volumes.
-OURS = (("ServerConfig", "listen"), ("StoreConfig", "directory"), ("RulesConfig", "directory"))
+OURS = (
+    ("ServerConfig", "listen"),
+    ("StoreConfig", "directory"),
+    ("RulesConfig", "directory"),
+    ("RulesConfig", "publish"),
+    ("RulesConfig", "prometheus_rule"),
+)
 JSON = dict[str, Any]
 
 

@@ -57,7 +57,10 @@ def list_revisions(
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
     if not found:
-        click.echo("no rule was generated yet; rules.directory must be set, and history be long enough")
+        click.echo(
+            "no rule was generated yet; rules.directory or rules.publish must be set, "
+            "and history be long enough"
+        )
     for revision in found:
         made = datetime.fromtimestamp(revision.created_at_ns / 1e9, UTC).isoformat(" ", "seconds")
         click.echo(
@@ -98,8 +101,11 @@ def rollback(
         if value is not None:
             overrides.setdefault(section, {})[key] = value
     config = read_config(config_path, overrides)
-    if config.rules.directory is None:
-        click.echo("pronoia: rules.directory is not set; give --config or --rules-dir", err=True)
+    if not config.rules.enabled:
+        click.echo(
+            "pronoia: neither rules.directory nor rules.publish is set; give --config or --rules-dir",
+            err=True,
+        )
         raise SystemExit(2)
 
     async def no_bands() -> list[LearnedBand]:

@@ -50,3 +50,11 @@ def format_duration(seconds: float) -> str:
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+
+_PREFIX = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
+LabelKey = Annotated[
+    str, Field(pattern=rf"^{_PREFIX}[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=253 + 1 + 63)
+]
+"""A Kubernetes label's name, with or without a prefix."""
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+"""A Kubernetes label's value."""

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 
 
 class Section(BaseModel):
@@ -156,9 +156,9 @@ class WebhookConfig(Section):
     auth: WebhookAuth = WebhookAuth()
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     queue_deliveries: int = Field(4096, ge=1)
-    incident_gap: PositiveSeconds = Field(2100.0, description="silence that ends an incident's growth")
+    incident_gap: PositiveSeconds = Field(2400.0, description="silence that ends an incident's growth")
     incident_hold: Seconds = Field(
-        45.0, description="how long a new incident may wait for what it belongs to before that is decided"
+        60.0, description="how long a new incident may wait for what it belongs to before that is decided"
     )
     topology_file: Path | None = Field(
         None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
@@ -172,7 +172,7 @@ class WebhookConfig(Section):
 
 
 class PrometheusRuleConfig(Section):
-    """The PrometheusRule objects that the Prometheus Operator reads, and how to reach the API that keeps them."""
+    """PrometheusRule objects, for the Prometheus Operator: their marks, and the API that keeps them."""
 
     instance: str = Field(
         "pronoia",
@@ -223,7 +223,32 @@ class RulesConfig(Section):
         ge=1.0,
         description="widens the learned numbers in a rule; live thresholds follow the series and need none",
     )
-    verify_timeout: PositiveSeconds = 30.0
+    verify_timeout: PositiveSeconds | None = Field(
+        None, description="how long Prometheus may take to show a new rule; 30s for files, 5m for objects"
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """True where there is a place for rules."""
+        return self.directory is not None or self.publish == "prometheus_rule"
+
+    @property
+    def verify_seconds(self) -> float:
+        """The stated or usual time for Prometheus to show a new rule.
+
+        Objects go by the operator, a ConfigMap, the kubelet (about a minute) and a reloader; with
+        thousands of rules three to five minutes were seen (prometheus-operator issue 5408).
+        """
+        usual = 300.0 if self.publish == "prometheus_rule" else 30.0
+        return usual if self.verify_timeout is None else self.verify_timeout
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.publish == "prometheus_rule" and self.directory is not None:
+            raise ValueError("directory belongs to publish: files; leave it out or set publish to files")
+        if self.publish == "files" and "prometheus_rule" in self.model_fields_set:
+            raise ValueError("prometheus_rule needs publish: prometheus_rule; add that or leave it out")
+        return self
 
 
 class StoreConfig(Section):

@@ -1,0 +1,74 @@
+"""What the rules loop asks of the place where rules go, whichever place it is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+from rules.document import RuleFile
+from rules.verify import RuleServer
+from sidecar.config.model import RulesConfig
+
+
+class Found(StrEnum):
+    """What is in a group's place, compared with a text."""
+
+    ABSENT = "absent"
+    SAME = "same"
+    OTHER = "other"
+
+
+class RulePublisher(Protocol):
+    """Puts generated groups where Prometheus takes its rules from, and takes them back."""
+
+    @property
+    def at_once(self) -> int:
+        """How many groups may be published at the same time."""
+        ...
+
+    def place(self, group: str) -> str:
+        """Where a group is, or would be, in words that a person can look up."""
+        ...
+
+    async def found(self, group: str, text: str) -> Found:
+        """Whether that very text is in the group's place. Raises: RuleError."""
+        ...
+
+    async def publish(self, file: RuleFile) -> None:
+        """Make the file live: in place, loaded and healthy.
+
+        Raises: RuleError with the reason; what was there before is back in place then.
+        """
+        ...
+
+    async def restore(self, group: str, text: str | None) -> None:
+        """Put an earlier text (None: nothing) into a group's place. Raises: RuleError."""
+        ...
+
+    async def sweep(self) -> None:
+        """Remove what a killed process left half done. Raises: RuleError."""
+        ...
+
+
+def publisher_for(config: RulesConfig, server: RuleServer) -> RulePublisher:
+    """The publisher that the configuration asks for.
+
+    Raises: ValueError where it names no place.
+    """
+    if config.publish == "prometheus_rule":
+        from rules.kubernetes import RuleObjects
+        from rules.publish_objects import ObjectPublisher
+
+        return ObjectPublisher(
+            config.prometheus_rule,
+            RuleObjects(config.prometheus_rule),
+            server,
+            verify_timeout_seconds=config.verify_seconds,
+        )
+    from rules.publish import Publisher
+
+    if config.directory is None:
+        raise ValueError("the rules loop needs a directory, or publish: prometheus_rule")
+    return Publisher(
+        config.directory, server, reload=config.reload, verify_timeout_seconds=config.verify_seconds
+    )

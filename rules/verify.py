@@ -1,0 +1,76 @@
+"""Waits until Prometheus itself shows a revision, and shows it healthy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rules.document import RuleFile
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.prometheus.answers import Rule
+
+
+class LoadedRules(Protocol):
+    """What Prometheus has loaded."""
+
+    async def rules(self) -> list[Rule]:
+        """What is loaded. Raises: PullError."""
+        ...
+
+
+class RuleServer(LoadedRules, Protocol):
+    """What publishing asks of Prometheus; `PrometheusClient` has it."""
+
+    async def reload(self) -> None:
+        """Read the rule files again. Raises: PullError with the server's words."""
+        ...
+
+
+async def wait_until_live(
+    server: LoadedRules,
+    file: RuleFile,
+    *,
+    timeout_seconds: float,
+    poll_seconds: float,
+    advice: str,
+    monotonic: Callable[[], float],
+) -> None:
+    """Return once every rule of the file is loaded and was evaluated without an error.
+
+    A revision that is loaded and not evaluated within the time passes: the watch over live rules goes on.
+    Raises: RuleError: not loaded within `timeout_seconds` (its message ends with `advice`), or unhealthy.
+    """
+    deadline = monotonic() + timeout_seconds
+    found: list[Rule] = []
+    while monotonic() < deadline:
+        try:
+            found = members(await server.rules(), file.group)
+        except PullError as error:
+            if not error.retryable:
+                raise RuleError(RuleReason.NOT_LOADED, str(error)) from error
+        if is_revision(found, file.revision):
+            bad = [rule for rule in found if rule.health == "err"]
+            if bad:
+                raise RuleError(RuleReason.UNHEALTHY, f"{bad[0].name}: {bad[0].last_error}")
+            if all(rule.health == "ok" for rule in found):
+                return
+        await asyncio.sleep(poll_seconds)
+    if is_revision(found, file.revision):
+        return
+    raise RuleError(
+        RuleReason.NOT_LOADED,
+        f"Prometheus does not show revision {file.revision} of the group {file.group} "
+        f"after {timeout_seconds:g} s; {advice}",
+    )
+
+
+def members(rules: Sequence[Rule], group: str) -> list[Rule]:
+    """The rules of one group."""
+    return [rule for rule in rules if rule.group == group]
+
+
+def is_revision(rules: Sequence[Rule], revision: str) -> bool:
+    """True where the alerting rules among these carry the revision."""
+    alerts = [rule for rule in rules if rule.kind == "alerting"]
+    return bool(alerts) and all(rule.annotations.get("pronoia_revision") == revision for rule in alerts)
