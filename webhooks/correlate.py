@@ -27,36 +27,36 @@ from webhooks.topology import Topology
 class Weights:
     """How much each dimension draws at no distance in time, and how fast it fades. Half-lives in seconds."""
 
-    hold_seconds: float = 45.0
-    reach_seconds: float = 2100.0
-    enough: float = 0.34
-    same: float = 0.25
-    half_same: float = 370.0
-    active: float = 0.2
-    half_active: float = 2600.0
+    hold_seconds: float = 60.0
+    reach_seconds: float = 2400.0
+    enough: float = 0.3
+    same: float = 0.33
+    half_same: float = 430.0
+    active: float = 0.28
+    half_active: float = 1700.0
     half_edge: float = 180.0
     hops: tuple[float, ...] = (0.0, 0.85, 0.6, 0.4, 0.25)
-    edge: float = 0.7
-    callee: float = 0.83
-    covered: float = 0.5
-    hosted: float = 0.9
+    edge: float = 0.25
+    callee: float = 0.6
+    covered: float = 0.4
+    hosted: float = 0.32
     mention: float = 0.55
-    half_mention: float = 680.0
-    companion: float = 0.35
-    namespace: float = 0.14
-    same_name: float = 0.7
+    half_mention: float = 600.0
+    companion: float = 0.25
+    namespace: float = 0.12
+    same_name: float = 0.75
     dense: float = 0.5
-    dense_seconds: float = 36.0
+    dense_seconds: float = 45.0
     strangers: float = 0.7
-    over: float = 0.56
-    sure_seconds: float = 90.0
-    again_seconds: float = 55.0
+    over: float = 0.85
+    sure_seconds: float = 110.0
+    again_seconds: float = 45.0
     tries: int = 3
-    enough_again: float = 0.4
+    enough_again: float = 0.345
     enough_now: float = 0.9
     near_groups: int = 256
-    habit: float = 0.6
-    company_seconds: float = 300.0
+    habit: float = 0.75
+    company_seconds: float = 130.0
 
 
 DIMENSIONS = ("same", "edge", "sibling", "hosted", "mention", "companion", "namespace", "name", "density")
