@@ -59,7 +59,8 @@ class Weights:
     company_seconds: float = 130.0
 
 
-DIMENSIONS = ("same", "edge", "sibling", "hosted", "mention", "companion", "namespace", "name", "density")
+FAR_SECONDS = 900.0
+"""So far apart in time, only an entity that both know can still bind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,10 +343,8 @@ class Correlator:
         """How strongly a sighting is drawn to an incident, by dimension."""
         found: dict[str, float] = {}
         weights = self.weights
-        if (
-            seen.onset > group.last + weights.reach_seconds
-            or seen.onset < group.first - weights.reach_seconds
-        ):
+        apart = max(seen.onset - group.last, group.first - seen.onset)
+        if apart > weights.reach_seconds or (apart > FAR_SECONDS and not _acquainted(seen, group)):
             return Link(0.0, found, group.incident_id)
         same = self._same(seen, group)
         if same:
@@ -473,6 +472,15 @@ def _may_share(seen: Sighting, group: Group) -> bool:
         return False
     cluster = seen.subject.cluster
     return not cluster or not group.cluster or cluster == group.cluster
+
+
+def _acquainted(seen: Sighting, group: Group) -> bool:
+    """Whether an incident has the sighting's entity, or names it, or is named by it."""
+    return (
+        seen.entity in group.parties
+        or seen.entity in group.mentioned
+        or any(name in group.parties or name in group.mentioned for name in seen.subject.mentions)
+    )
 
 
 def _nearest(onsets: list[float], onset: float) -> float:
