@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.protocols import Detector
 from sidecar.engine.registry import DETECTORS, FORECASTERS, make_detector, make_forecaster
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
 STEP = 300
 QUERY = QueryConfig(name="q", expr="up", step=STEP, forecast_horizons=(600, 3600))
-TESTED_DETECTORS = {"seasonal"}
+TESTED_DETECTORS = {"ensemble", "point", "windows", "slow", "seasonal"}
 TESTED_FORECASTERS = {"seasonal"}
 
 
@@ -49,60 +50,62 @@ def test_every_registered_part_is_tested() -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ModelError, match="known: seasonal"):
+    with pytest.raises(ModelError, match="known: ensemble, point, seasonal"):
         make_detector("nope", QUERY)
     with pytest.raises(ModelError, match="known: seasonal"):
         make_forecaster("nope", QUERY)
+
+
+def new_detector(name: str, n_rows: int) -> Detector:
+    detector = make_detector(name, QUERY)
+    detector.resize(n_rows)
+    detector.calibrator.resize(n_rows)
+    return detector
 
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 class TestDetector:
     def test_shapes_and_range(self, name: str) -> None:
         values = difficult()
-        detector = make_detector(name, QUERY)
-        detector.resize(len(values))
+        detector = new_detector(name, len(values))
         kept = values.copy()
-        statistic = detector.update(batch(values))
+        judged = detector.judge(batch(values))
         np.testing.assert_array_equal(values, kept, "the input was changed")
-        for array in (statistic.value, statistic.yhat, statistic.scale_down, statistic.scale_up):
+        for array in (judged.score, judged.yhat, judged.lower, judged.upper):
             assert array.shape == values.shape
-        known = np.isfinite(statistic.value)
+        known = np.isfinite(judged.score)
         assert not known[np.isnan(values)].any()
-        assert (statistic.value[known] >= 0).all()
-        assert (statistic.scale_up[known] > 0).all()
+        assert (judged.score[known] >= 0).all()
+        assert (judged.lower[known] <= judged.upper[known]).all()
         assert known[0].mean() > 0.9
         assert not known[5].any()
 
     def test_no_look_ahead_and_no_dependence_on_batching(self, name: str) -> None:
         values = difficult()
-        whole = make_detector(name, QUERY)
-        whole.resize(len(values))
-        at_once = whole.update(batch(values)).value
-        parts = make_detector(name, QUERY)
-        parts.resize(len(values))
+        at_once = new_detector(name, len(values)).judge(batch(values)).score
+        parts = new_detector(name, len(values))
         cuts = [0, 1, 2, 300, 301, 640, 900]
-        pieces = [parts.update(batch(values[:, a:b], first=a)).value for a, b in itertools.pairwise(cuts)]
+        pieces = [parts.judge(batch(values[:, a:b], first=a)).score for a, b in itertools.pairwise(cuts)]
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1), at_once)
 
     def test_restored_it_goes_on_as_if_nothing_happened(self, name: str) -> None:
         values = difficult()
-        one = make_detector(name, QUERY)
-        one.resize(len(values))
-        one.update(batch(values[:, :500]))
-        saved = {key: array.copy() for key, array in one.state().items()}
-        two = make_detector(name, QUERY).restore(saved)
+        one = new_detector(name, len(values))
+        one.judge(batch(values[:, :500]))
+        two = make_detector(name, QUERY).restore({k: a.copy() for k, a in one.state().items()})
+        two.calibrator.restore({k: a.copy() for k, a in one.calibrator.state().items()})
         rest = batch(values[:, 500:], first=500)
-        np.testing.assert_array_equal(one.update(rest).value, two.update(rest).value)
+        np.testing.assert_array_equal(one.judge(rest).score, two.judge(rest).score)
 
     def test_reset_rows_know_nothing(self, name: str) -> None:
         values = difficult()
-        detector = make_detector(name, QUERY)
-        detector.resize(len(values))
-        detector.update(batch(values))
-        detector.reset(np.array([0]))
-        statistic = detector.update(batch(values[:, :5], first=900))
-        assert np.isnan(statistic.value[0]).all()
-        assert np.isfinite(statistic.value[1]).all()
+        detector = new_detector(name, len(values))
+        detector.judge(batch(values))
+        for part in (detector, detector.calibrator):
+            part.reset(np.array([0]))
+        judged = detector.judge(batch(values[:, :5], first=900))
+        assert np.isnan(judged.score[0]).all()
+        assert np.isfinite(judged.score[1]).all()
 
     def test_a_state_that_does_not_fit_is_refused(self, name: str) -> None:
         with pytest.raises(ModelError):

@@ -42,7 +42,9 @@ CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
-POINT, FIVE, FIFTEEN, SLOW = 8.0, 8.0, 12.0, 10.0  # In scales: what is unusual, for each of the four.
+POINT = 8.0
+UNITS = (POINT, 8.0, 12.0, 10.0)
+"""What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres."""
 
 DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
 VISITS_REMEMBERED = 4.0
@@ -132,6 +134,7 @@ def _run(
     week,
     week_mass,
     recent,
+    units,
     alarms,
     base,
     per_second,
@@ -195,14 +198,16 @@ def _run(
             judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
             judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
             if warm:
-                low, high = centre - threshold * POINT * down, centre + threshold * POINT * up
+                low, high = centre - threshold * units[0] * down, centre + threshold * units[0] * up
                 if judge_slow:
-                    low = max(low, centre_slow - threshold * SLOW * down_slow)
-                    high = min(high, centre_slow + threshold * SLOW * up_slow)
+                    low = max(low, centre_slow - threshold * units[3] * down_slow)
+                    high = min(high, centre_slow + threshold * units[3] * up_slow)
                 for window in range(2):
                     if not (judge_5 if window == 0 else judge_15):
                         continue
-                    reach = threshold * (5.0 * FIVE * size_5 if window == 0 else 15.0 * FIFTEEN * size_15)
+                    reach = threshold * (
+                        5.0 * units[1] * size_5 if window == 0 else 15.0 * units[2] * size_15
+                    )
                     before = before_5 if window == 0 else before_15
                     # A point weighs no more than CLIP_WINDOW in the mean: beyond, the window does not bind.
                     if reach - before < CLIP_WINDOW * up:
@@ -220,13 +225,13 @@ def _run(
             clipped = min(max(error, -CLIP_WINDOW * down), CLIP_WINDOW * up)
             mean_5, mean_15 = abs(before_5 + clipped) / 5.0, abs(before_15 + clipped) / 15.0
             if warm:
-                worst = distance / POINT
+                worst = distance / units[0]
                 if judge_slow:
-                    worst = max(worst, abs(error_slow) / (scale_slow * SLOW))
+                    worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
                 if judge_5:
-                    worst = max(worst, mean_5 / (FIVE * size_5))
+                    worst = max(worst, mean_5 / (units[1] * size_5))
                 if judge_15:
-                    worst = max(worst, mean_15 / (FIFTEEN * size_15))
+                    worst = max(worst, mean_15 / (units[2] * size_15))
                 value[row, t] = worst
                 before_alarm = alarms[row, IN_ALARM]
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
@@ -390,9 +395,17 @@ def _expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
 
 
 class EnsembleDetector(RowArrays):
-    """The detector `ensemble`; see the module's docstring. State 2,400 bytes a series with its threshold."""
+    """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    def __init__(self, budget_per_month: float, step_seconds: float) -> None:
+    State 2,400 bytes a series with its threshold.
+    """
+
+    def __init__(
+        self,
+        budget_per_month: float,
+        step_seconds: float,
+        units: tuple[float, float, float, float] = UNITS,
+    ) -> None:
         super().__init__(
             {
                 "scalars": ((N_SCALARS,), np.float64),
@@ -403,6 +416,7 @@ class EnsembleDetector(RowArrays):
                 "recent": ((LONGEST,), np.float64),
             }
         )
+        self._units = np.array(units)
         self.calibrator = AlarmBudget(budget_per_month, step_seconds)
 
     def judge(self, batch: SeriesBatch) -> Judged:
@@ -410,6 +424,7 @@ class EnsembleDetector(RowArrays):
         value, q, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(5))
         _run(
             *self._arrays(),
+            self._units,
             self.calibrator.arrays["alarms"],
             self.calibrator.base,
             self.calibrator.per_second,

@@ -1,0 +1,131 @@
+"""How each detector does on labelled series: `python -m tools.detection_table DIRECTORY`, a Markdown table.
+
+The directory holds CSV files `timestamp,value,label` (any depth; the first folder
+is the set), and where it has `labels/combined_windows.json` it is read in the
+layout of the Numenta benchmark. Counted are events at the fixed threshold, score
+above 1: an event is found by a flag inside it or within the 5 % after it; a run
+of flags elsewhere is a false alarm, and once more for each further hour (at least
+ten rows). The first 15 % of a series, at most 750 rows, only teach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from sidecar.engine.offline import score_series
+from sidecar.engine.registry import DETECTORS
+from sidecar.tables import SeriesTable, read_table
+
+Runs = list[tuple[int, int]]
+
+
+@dataclass
+class Tally:
+    """Events found and missed, false alarms, rows, of one set."""
+
+    found: int = 0
+    missed: int = 0
+    false_alarms: int = 0
+    rows: int = 0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall over events."""
+        return 2 * self.found / max(2 * self.found + self.missed + self.false_alarms, 1)
+
+    @property
+    def recall(self) -> float:
+        """Share of events found."""
+        return self.found / max(self.found + self.missed, 1)
+
+    @property
+    def false_alarms_per_1000_rows(self) -> float:
+        """False alarms for each thousand rows judged."""
+        return 1000 * self.false_alarms / max(self.rows, 1)
+
+
+def runs(mask: np.ndarray) -> Runs:
+    """First and last index of each run of true values."""
+    edges = np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))
+    return list(
+        zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True)
+    )
+
+
+def count(tally: Tally, flagged: np.ndarray, events: Runs, step_seconds: float) -> None:
+    """Add one series to a tally."""
+    first = int(min(0.15 * len(flagged), 750))
+    flagged = flagged & (np.arange(len(flagged)) >= first)
+    outside = flagged.copy()
+    for at, (begin, end) in enumerate(events):
+        late = min(end + max(1, math.ceil(0.05 * (end - begin + 1))), len(flagged) - 1)
+        if at + 1 < len(events):
+            late = max(min(late, events[at + 1][0] - 1), end)
+        outside[begin : late + 1] = False
+        if end < first:
+            continue
+        if flagged[begin : late + 1].any():
+            tally.found += 1
+        else:
+            tally.missed += 1
+    allowed = max(10, round(3600 / step_seconds))
+    tally.false_alarms += sum(1 + (end - begin) // allowed for begin, end in runs(outside))
+    tally.rows += len(flagged) - first
+
+
+def labelled(folder: Path) -> Iterator[tuple[str, SeriesTable, Runs]]:
+    """Set, series and its events, of every labelled file."""
+    for windows in sorted(folder.rglob("combined_windows.json")):
+        for name, spans in sorted(json.loads(windows.read_text()).items()):
+            table = read_table(windows.parent.parent / "data" / name)
+            inside = np.zeros(table.n_rows, dtype=np.bool_)
+            for begin, end in spans:
+                ms = [np.datetime64(moment, "ms").astype(np.int64) for moment in (begin, end)]
+                inside |= (table.timestamps >= ms[0]) & (table.timestamps <= ms[1])
+            yield windows.parent.parent.name, table, runs(inside)
+    for path in sorted(folder.rglob("*.csv")):
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        if rows and "label" in rows[0]:
+            inside = np.array([float(row["label"]) > 0 for row in rows])
+            yield path.relative_to(folder).parts[0], read_table(path), runs(inside)
+
+
+def main() -> None:
+    """Score every series with every detector, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--detectors", nargs="*", default=list(DETECTORS))
+    arguments = parser.parse_args()
+    series = list(labelled(arguments.directory))
+    sets = sorted({name for name, _, _ in series})
+    tallies = {(name, detector): Tally() for name in sets for detector in arguments.detectors}
+    for name, table, events in track(series, description="scoring"):
+        for detector in arguments.detectors:
+            kept = table.in_order
+            _, score = score_series(table.timestamps[kept], table.values[kept], detector=detector)
+            flagged = np.zeros(table.n_rows, dtype=np.bool_)
+            flagged[kept] = np.nan_to_num(score.anomaly_score[0]) > 1
+            count(tallies[name, detector], flagged, events, table.step_seconds)
+    print("| set | detector | F1 | recall | false alarms per 1,000 rows |")
+    print("| --- | --- | --- | --- | --- |")
+    for (name, detector), tally in tallies.items():
+        print(
+            f"| {name} | {detector} | {tally.f1:.3f} | {tally.recall:.3f} "
+            f"| {tally.false_alarms_per_1000_rows:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
