@@ -15,7 +15,6 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import DEFAULT_TENANT, AlertEvent, DeadLetter, Delivery
-from sidecar.series import LabelSet
 
 _EPOCH = date(1970, 1, 1).toordinal()
 MAX_DEAD_BYTES = 65_536
@@ -122,12 +121,18 @@ def _event(alert: _Alert) -> AlertEvent:
     starts = parse_time(alert.startsAt)
     if starts is None:
         raise ValueError("startsAt is the zero time; an alert has begun at some time")
+    fingerprint = alert.fingerprint
+    if not fingerprint:
+        # Senders compute fingerprints differently; ours serves only where there is none.
+        # Imported late: with it comes numpy, which nothing else here needs.
+        from sidecar.series import LabelSet
+
+        fingerprint = LabelSet(alert.labels).fingerprint()
     firing = alert.status == "firing"
     # A firing alert's end is Alertmanager's guess, or zero; it is not read at all.
     ends = parse_time(alert.endsAt) if alert.endsAt and not firing else None
     return AlertEvent(
-        # Senders compute fingerprints differently; ours serves only where there is none.
-        fingerprint=alert.fingerprint or LabelSet(alert.labels).fingerprint(),
+        fingerprint=fingerprint,
         firing=firing,
         labels=alert.labels,
         annotations=alert.annotations or {},
