@@ -270,6 +270,20 @@ async def test_an_edit_by_hand_is_put_back_at_the_start(cluster: Cluster) -> Non
     assert cluster.api.one(NAME)["spec"] == good
 
 
+async def test_what_comes_back_is_the_live_revision_not_what_lay_there(cluster: Cluster) -> None:
+    await cluster.loop.run_once()
+    good = copy.deepcopy(cluster.api.one(NAME)["spec"])
+    edited = copy.deepcopy(cluster.api.one(NAME))
+    edited["spec"]["groups"][0]["rules"][-1]["for"] = "3h"
+    cluster.api.seed("monitoring", edited)
+    cluster.operator.selector["release"] = "another"
+    cluster.loop = cluster.make_loop(verify_timeout=1.5)
+    cluster.bands = [learned(20.0)]
+    (outcome,) = await cluster.loop.run_once()
+    assert outcome.result == "not_loaded"
+    assert cluster.api.one(NAME)["spec"] == good
+
+
 async def test_the_api_away_leaves_the_rules_and_comes_back(cluster: Cluster) -> None:
     await cluster.loop.run_once()
     before = cluster.loaded()

@@ -210,6 +210,15 @@ async def test_an_object_made_meanwhile_is_looked_at_first(bench: Bench) -> None
     assert bench.api.one(NAME)["spec"] == {"groups": []}
 
 
+async def test_an_object_that_changes_hands_before_its_deletion_is_left(bench: Bench) -> None:
+    await bench.publisher.publish(FILE)
+    theirs = copy.deepcopy(bench.api.one(NAME))
+    theirs["metadata"]["labels"]["pronoia/instance"] = "another"
+    bench.api.before_write = [lambda: bench.api.seed("monitoring", theirs) and None]
+    await bench.publisher.restore(FILE.group, None)
+    assert bench.api.one(NAME)["metadata"]["labels"]["pronoia/instance"] == "another"
+
+
 async def test_a_conflict_without_end_is_said(bench: Bench) -> None:
     await bench.publisher.publish(FILE)
     good = copy.deepcopy(bench.api.one(NAME)["spec"])
