@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
+from sidecar.cli.forecast_questions import Source, Wanted, answers_of, tell, with_questions
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
 from sidecar.errors import SidecarError, TableError
-from sidecar.series import FloatArray, TimeArray
 from sidecar.tables import iso_times, read_table, write_table
 
 if TYPE_CHECKING:
@@ -24,31 +24,6 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 MAX_STEPS = 100_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """One series to forecast: where it came from, and its samples."""
-
-    name: str
-    timestamps: TimeArray
-    values: FloatArray
-    step_seconds: float
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What was asked for: `horizon_seconds` or `steps`, `level` in 0..1, bounds."""
-
-    horizon_seconds: float
-    steps: int | None
-    level: float
-    floor: float | None
-    ceiling: float | None
-
-    def n_steps(self, step_seconds: float) -> int:
-        """The horizon in whole steps of a series, at least one."""
-        return self.steps or max(round(self.horizon_seconds / step_seconds), 1)
 
 
 class Duration(click.ParamType[float]):
@@ -86,6 +61,20 @@ class Duration(click.ParamType[float]):
 )
 @click.option("--min", "floor", type=float, help="The series cannot be below this.")
 @click.option("--max", "ceiling", type=float, help="The series cannot be above this.")
+@click.option("--threshold", metavar="'> N'", help="Say when this is crossed; exit code 1 if it is.")
+@click.option(
+    "--probability",
+    type=click.FloatRange(1, 99.9),
+    default=50,
+    show_default=True,
+    help="Percent of probability at which --threshold counts as crossed.",
+)
+@click.option("--scenario", metavar="'3.5x for 8h in 2h'", help="What if it were so many times as much.")
+@click.option(
+    "--per-replica",
+    type=click.FloatRange(0, min_open=True),
+    help="What one replica can bear: say how many the peak needs.",
+)
 @click.option(
     "--out",
     "target",
@@ -103,6 +92,10 @@ def forecast(
     level: float,
     floor: float | None,
     ceiling: float | None,
+    threshold: str | None,
+    probability: float,
+    scenario: str | None,
+    per_replica: float | None,
     target: Path,
     plot: Path | None,
     config_path: Path | None,
@@ -124,11 +117,14 @@ def forecast(
       pronoia forecast --in cpu.csv --horizon 24h --out next.csv --plot next.png
       pronoia forecast --in history/ --out forecasts/           one process, all files
       pronoia forecast --query 'sum(rate(http_requests_total[5m]))' --start 14d --step 5m
-      pronoia forecast --in disk.csv --horizon 7d --max 100 --format json
+      pronoia forecast --in disk.csv --horizon 7d --max 100 --threshold '> 90' --probability 20
+      pronoia forecast --in rps.csv --scenario '3.5x for 8h in 2h' --per-replica 250
 
-    Exit codes: 0 all forecast, 1 a series could not be, 2 wrong use.
+    Exit codes: 0 all forecast, 1 a series could not be or --threshold is crossed, 2 wrong use.
     """
     wanted = Wanted(horizon, steps, level / 100.0, floor, ceiling)
+    if threshold is not None or scenario is not None or per_replica is not None:
+        wanted = with_questions(wanted, threshold, probability / 100.0, scenario, per_replica)
     history = QueryHistory.of(query)
     if (source is None) == (history is None):
         raise click.UsageError("give either --in FILE|DIRECTORY or --query EXPR")
@@ -151,7 +147,7 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
             f"{n_steps} steps of {format_duration(source.step_seconds)} are too many, {MAX_STEPS} the most; "
             "use a shorter --horizon or a series with a longer step"
         )
-    return forecast_series(
+    found = forecast_series(
         source.timestamps,
         source.values,
         step_seconds=source.step_seconds,
@@ -160,6 +156,13 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
         floor=wanted.floor,
         ceiling=wanted.ceiling,
     )
+    if wanted.scenario is None:
+        return found
+    last_ms = int(found.timestamps[0]) - round(source.step_seconds * 1000)
+    yhat, lower, upper = wanted.scenario.apply(
+        found.timestamps, last_ms, found.yhat, found.lower, found.upper
+    )
+    return replace(found, yhat=yhat, lower=np.minimum(lower, yhat), upper=np.maximum(upper, yhat))
 
 
 def _read(path: Path) -> Source:
@@ -220,12 +223,15 @@ def _forecast_file(path: Path, wanted: Wanted, target: Path, plot: Path | None, 
     except (SidecarError, OSError) as error:
         _refuse(error)
         raise SystemExit(1) from error
+    answers = answers_of(source, found, wanted)
     if output == "json":
-        body = _summary(str(path), source, found)
+        body = _summary(str(path), source, found) | answers
         body |= {"forecast": _rows(found)} if target == STDOUT else {"out": str(target)}
         click.echo(json.dumps(body))
     elif target == STDOUT:
         _echo_csv(_columns(found))
+    if tell(str(path), answers):
+        raise SystemExit(1)
 
 
 def _echo_csv(columns: dict[str, Any]) -> None:
@@ -247,6 +253,7 @@ def _forecast_directory(folder: Path, wanted: Wanted, target: Path, plot: Path |
     target.mkdir(parents=True, exist_ok=True)
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
+    crossed = False
     with _progress(paths) as each:
         for path in each:
             try:
@@ -258,12 +265,14 @@ def _forecast_directory(folder: Path, wanted: Wanted, target: Path, plot: Path |
                 failed.append({"series": str(path), "reason": reason})
                 _refuse(reason)
                 continue
-            done.append(_summary(str(path), source, found) | {"out": str(target / path.name)})
+            answers = answers_of(source, found, wanted)
+            crossed |= tell(str(path), answers)
+            done.append(_summary(str(path), source, found) | {"out": str(target / path.name)} | answers)
     if output == "json":
         click.echo(json.dumps({"forecasts": done, "failed": failed}))
     else:
         click.echo(f"{len(done)} of {len(paths)} series forecast, in {target}", err=True)
-    if failed:
+    if failed or crossed:
         raise SystemExit(1)
 
 
@@ -321,15 +330,19 @@ def _forecast_query(
     except (SidecarError, OSError) as error:
         _refuse(error)
         raise SystemExit(1) from error
+    answers = [answers_of(source, one, wanted) for source, one in found]
+    crossed = [tell(source.name, answer) for (source, _), answer in zip(found, answers, strict=True)]
     if output == "json":
         done = [
-            _summary(source.name, source, one) | ({"forecast": _rows(one)} if target == STDOUT else {})
-            for source, one in found
+            _summary(source.name, source, one)
+            | answer
+            | ({"forecast": _rows(one)} if target == STDOUT else {})
+            for (source, one), answer in zip(found, answers, strict=True)
         ]
         click.echo(json.dumps({"forecasts": done, "failed": failed}))
     elif target == STDOUT and found:
         _echo_csv(columns)
-    if failed:
+    if failed or any(crossed):
         raise SystemExit(1)
 
 

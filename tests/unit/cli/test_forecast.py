@@ -105,3 +105,47 @@ def test_a_plot_is_drawn(tmp_path: Path) -> None:
     result = forecast("--in", write(tmp_path / "x.csv"), "--steps", "5", "--plot", picture)
     assert result.exit_code == 0, result.output
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "code", "says"),
+    [
+        pytest.param("> 10.5", 1, "in ", id="crossed each day"),
+        pytest.param("> 100", 0, "not within the horizon", id="never"),
+    ],
+)
+def test_a_threshold_that_is_crossed_ends_with_one(
+    tmp_path: Path, threshold: str, code: int, says: str
+) -> None:
+    path = write(tmp_path / "x.csv")
+    result = forecast("--in", path, "--horizon", "24h", "--threshold", threshold, "--format", "json")
+    assert result.exit_code == code
+    assert says in result.stderr
+    crossing = json.loads(result.stdout)["crossing"]
+    assert (crossing["at"] is None) == (code == 0)
+    folder = forecast("--in", tmp_path, "--out", tmp_path / "out", "--threshold", threshold)
+    assert folder.exit_code == code
+
+
+def test_a_scenario_asks_for_more_replicas(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv")
+    asked = ("--in", path, "--format", "json", "--per-replica", "2")
+    plain = json.loads(forecast(*asked).stdout)["peak"]
+    busy = json.loads(forecast(*asked, "--scenario", "3x for 30h").stdout)["peak"]
+    assert plain["replicas"] == 6
+    assert busy["upper"] == pytest.approx(3 * plain["upper"])
+    assert busy["replicas"] >= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(("--threshold", "90"), "write '> 90'", id="no direction"),
+        pytest.param(("--scenario", "a lot"), "write '3.5x for 8h'", id="no scenario"),
+        pytest.param(("--per-replica", "0"), "--per-replica", id="a replica that bears nothing"),
+    ],
+)
+def test_wrong_questions_end_with_two(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    result = forecast("--in", write(tmp_path / "x.csv"), *arguments)
+    assert result.exit_code == 2
+    assert says in result.output

@@ -1,0 +1,115 @@
+"""What `pronoia forecast` is asked beside the rows: thresholds, scenarios, replicas; and its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidecar.config.fields import format_duration
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray, TimeArray
+from sidecar.tables import iso_times
+
+if TYPE_CHECKING:
+    from sidecar.engine.forecast.crossing import Threshold
+    from sidecar.engine.forecast.scenario import Scenario
+    from sidecar.engine.forecast.series import SeriesForecast
+
+
+@dataclass(frozen=True)
+class Source:
+    """One series to forecast: where it came from, and its samples."""
+
+    name: str
+    timestamps: TimeArray
+    values: FloatArray
+    step_seconds: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for: `horizon_seconds` or `steps`, `level` in 0..1, bounds."""
+
+    horizon_seconds: float
+    steps: int | None
+    level: float
+    floor: float | None
+    ceiling: float | None
+    threshold: Threshold | None = None
+    probability: float = 0.5
+    scenario: Scenario | None = None
+    per_replica: float | None = None
+
+    def n_steps(self, step_seconds: float) -> int:
+        """The horizon in whole steps of a series, at least one."""
+        return self.steps or max(round(self.horizon_seconds / step_seconds), 1)
+
+
+def with_questions(
+    wanted: Wanted, threshold: str | None, probability: float, scenario: str | None, per_replica: float | None
+) -> Wanted:
+    """The wish with these questions; wrong ones end the command with their reason."""
+    from sidecar.engine.forecast.crossing import Threshold
+    from sidecar.engine.forecast.scenario import Scenario
+
+    try:
+        return replace(
+            wanted,
+            threshold=None if threshold is None else Threshold.parse(threshold),
+            probability=probability,
+            scenario=None if scenario is None else Scenario.parse(scenario),
+            per_replica=per_replica,
+        )
+    except ModelError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def answers_of(source: Source, found: SeriesForecast, wanted: Wanted) -> dict[str, Any]:
+    """What was asked beside the forecast: when the threshold is crossed, what the peak needs."""
+    from sidecar.engine.forecast.crossing import first_step, probabilities
+    from sidecar.engine.forecast.scenario import need
+
+    texts = iso_times(found.timestamps)
+    answers: dict[str, Any] = {}
+    if wanted.threshold is not None:
+        chances = probabilities(wanted.threshold, found.yhat, found.lower, found.upper, found.level)
+        step = first_step(chances, wanted.probability)
+        answers["crossing"] = {
+            "threshold": str(wanted.threshold),
+            "probability": wanted.probability,
+            "at": None if step is None else texts[step],
+            "in_seconds": None if step is None else (step + 1) * source.step_seconds,
+            "highest_probability": round(float(chances.max()), 4),
+        }
+    if wanted.scenario is not None or wanted.per_replica is not None:
+        peak = need(found.yhat, found.upper, wanted.per_replica)
+        answers["peak"] = {
+            "at": texts[peak.step],
+            "yhat": peak.yhat,
+            "upper": peak.upper,
+            "replicas": peak.replicas,
+        }
+    return answers
+
+
+def tell(name: str, answers: dict[str, Any]) -> bool:
+    """Say the answers to a person, beside the rows; True where a threshold is crossed."""
+    crossing, peak = answers.get("crossing"), answers.get("peak")
+    if crossing:
+        when = (
+            f"not within the horizon (at most {crossing['highest_probability']:.0%})"
+            if crossing["at"] is None
+            else f"{crossing['at']}, in {format_duration(crossing['in_seconds'])}"
+        )
+        click.echo(
+            f"{name}: {crossing['threshold']} with {crossing['probability']:.0%} probability: {when}",
+            err=True,
+        )
+    if peak:
+        needs = "" if peak["replicas"] is None else f", needs {peak['replicas']} replicas"
+        click.echo(
+            f"{name}: peak {peak['yhat']:g} at {peak['at']}, at most {peak['upper']:g}{needs}", err=True
+        )
+    return bool(crossing and crossing["at"] is not None)
