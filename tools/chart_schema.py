@@ -93,6 +93,8 @@ FREE_LIST: JSON = {"type": "array", "items": {"type": "object"}}
 SECONDS: JSON = {"type": "integer", "minimum": 1}
 QUANTITY: JSON = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$"}
 PROMETHEUS_DURATION: JSON = {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"}
+PORT: JSON = {"type": "integer", "minimum": 1, "maximum": 65535}
+NAMESPACE: JSON = {"type": "string", "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
 DNS_LABEL: JSON = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 56}
 
 
@@ -124,7 +126,19 @@ def chart_values() -> JSON:
         "nameOverride": STRING,
         "fullnameOverride": STRING,
         "rules": _object(
-            {"mode": {"enum": ["none", "directory", "ruler"]}, "volume": FREE, "ruler": _object(ruler)}
+            {
+                "mode": {"enum": ["none", "directory", "ruler", "prometheusRule"]},
+                "volume": FREE,
+                "prometheusRule": _object(
+                    {
+                        "labels": STRINGS,
+                        "namespace": NAMESPACE,
+                        "createRole": BOOL,
+                        "prometheusServiceAccount": STRING,
+                    }
+                ),
+                "ruler": _object(ruler),
+            }
         ),
         "secretMounts": {
             "type": "array",
@@ -144,7 +158,7 @@ def chart_values() -> JSON:
         "service": _object(
             {
                 "type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
-                "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+                "port": PORT,
                 "publishNotReadyAddresses": BOOL,
                 "annotations": STRINGS,
             }
@@ -162,7 +176,19 @@ def chart_values() -> JSON:
             {"create": BOOL, "name": STRING, "annotations": STRINGS, "automountToken": BOOL}
         ),
         "rbac": _object({"create": BOOL, "namespace": STRING, "rules": FREE_LIST}),
-        "networkPolicy": _object({"enabled": BOOL, "from": FREE_LIST, "egress": FREE_LIST}),
+        "networkPolicy": _object(
+            {
+                "enabled": BOOL,
+                "from": FREE_LIST,
+                "egress": FREE_LIST,
+                "apiServer": _object(
+                    {
+                        "ports": {"type": "array", "minItems": 1, "items": PORT},
+                        "cidrs": {"type": "array", "items": NAME},
+                    }
+                ),
+            }
+        ),
         "podDisruptionBudget": _object(
             {"enabled": BOOL, "maxUnavailable": {"type": ["integer", "string"], "minimum": 0}}
         ),

@@ -23,7 +23,8 @@ from aiohttp import web
 
 from tests.integration.servers import Prometheus, binary, http
 
-VERBS = frozenset({"get", "list", "create", "update", "delete"})
+VERBS = ("get", "create", "update", "delete")
+"""What the chart's Role allows."""
 BASE = "/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheusrules"
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 DURATION = re.compile(

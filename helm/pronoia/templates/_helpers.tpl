@@ -52,12 +52,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* Where PrometheusRule objects go. */}}
+{{- define "pronoia.rulesNamespace" -}}
+{{- default .Release.Namespace .Values.rules.prometheusRule.namespace -}}
+{{- end -}}
+
 {{/* The configuration file: the user's, with the keys that belong to the chart laid over it. */}}
 {{- define "pronoia.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $ours := dict "server" (dict "listen" "0.0.0.0:9469") "store" (dict "directory" "/var/lib/pronoia") -}}
 {{- if eq .Values.rules.mode "directory" -}}
 {{- $_ := set $ours "rules" (dict "directory" "/var/lib/pronoia-rules") -}}
+{{- else if eq .Values.rules.mode "prometheusRule" -}}
+{{- $object := dict "instance" (include "pronoia.fullname" .) "namespace" (include "pronoia.rulesNamespace" .) -}}
+{{- with .Values.rules.prometheusRule.labels -}}
+{{- $_ := set $object "labels" . -}}
+{{- end -}}
+{{- $_ := set $ours "rules" (dict "publish" "prometheus_rule" "prometheus_rule" $object) -}}
 {{- else if eq .Values.rules.mode "ruler" -}}
 {{- $_ := set $ours "rules" (dict "directory" "/var/lib/pronoia-rules") -}}
 {{- $_ := set $ours "prometheus" (dict "url" "http://localhost:9090") -}}
@@ -96,6 +107,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and (eq .Values.mode "deployment") (eq .Values.rules.mode "directory") (not .Values.rules.volume) -}}
 {{- fail "rules.volume: name the volume that Prometheus mounts too when rules.mode is directory" -}}
+{{- end -}}
+{{- if eq .Values.rules.mode "prometheusRule" -}}
+{{- if and (eq .Values.mode "inPrometheus") .Values.rules.prometheusRule.createRole (not .Values.rules.prometheusRule.prometheusServiceAccount) -}}
+{{- fail "rules.prometheusRule.prometheusServiceAccount: name Prometheus' service account when mode is inPrometheus" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "deployment") .Values.rules.prometheusRule.createRole (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
+{{- fail "serviceAccount.name: the namespace's default account must not get the Role; name one when serviceAccount.create is false" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.rbac.create (not .Values.rbac.rules) -}}
 {{- fail "rbac.rules: name what the Role allows when rbac.create is true" -}}

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from sidecar.cli.main import main
 from sidecar.config.load import load_text
 from sidecar.config.model import Config
+from tests.integration.kubernetes_api import VERBS
 from tests.integration.servers import binary
 from tests.unit.chart.helm_chart import CHART, CI_VALUES, NAMESPACE, ci, helm, of_kind, only, render
 from tools import chart_schema
@@ -161,6 +162,50 @@ def test_role_binding_names_what_was_made() -> None:
     ]
 
 
+def test_prometheus_rule_objects_have_their_role_their_token_and_their_way_out() -> None:
+    objects = render(values=ci("rules-prometheus-rule"))
+    rules = config_of(objects).rules
+    assert rules.publish == "prometheus_rule"
+    assert rules.prometheus_rule.instance == "demo-pronoia"
+    assert rules.prometheus_rule.labels == {"release": "kube-prometheus-stack"}
+    role, binding = only(objects, "Role"), only(objects, "RoleBinding")
+    # The verbs that the tests' Kubernetes API grants, so that no more and no less is asked for.
+    assert role["rules"] == [
+        {"apiGroups": ["monitoring.coreos.com"], "resources": ["prometheusrules"], "verbs": [*VERBS]}
+    ]
+    assert rules.prometheus_rule.namespace == "monitoring"
+    assert {each["metadata"]["namespace"] for each in (role, binding)} == {"monitoring"}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    account = only(objects, "ServiceAccount")["metadata"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    ]
+    pod = pod_of(objects)
+    assert pod["automountServiceAccountToken"] is True
+    assert "rules" not in {volume["name"] for volume in pod["volumes"]}
+    *stated, api = only(objects, "NetworkPolicy")["spec"]["egress"]
+    assert stated == [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 9090}, {"port": 9093}]}]
+    assert api == {
+        "ports": [{"port": 443, "protocol": "TCP"}],
+        "to": [{"ipBlock": {"cidr": "192.0.2.10/32"}}],
+    }
+
+
+def test_rules_of_a_container_inside_prometheus_use_its_account() -> None:
+    objects = render(values=ci("in-prometheus-rules"))
+    (subject,) = only(objects, "RoleBinding")["subjects"]
+    assert subject["name"] == "kube-prometheus-stack-prometheus"
+    assert only(objects, "Role")["metadata"]["namespace"] == NAMESPACE
+    assert config_of(objects).rules.prometheus_rule.namespace == NAMESPACE
+
+
+@pytest.mark.parametrize("name", ["default", "rules-directory", "rules-ruler"])
+def test_the_token_is_mounted_for_objects_only(name: str) -> None:
+    objects = render(values=ci(name))
+    assert pod_of(objects)["automountServiceAccountToken"] is False
+    assert of_kind(objects, "Role") == []
+
+
 def test_service_monitor_scrapes_both_pages_of_our_service() -> None:
     objects = render(values=ci("service-monitor"))
     monitor, service = only(objects, "ServiceMonitor"), only(objects, "Service")
@@ -283,6 +328,17 @@ def test_ruler_reads_from_prometheus_and_sends_to_every_alertmanager(tmp_path: P
         pytest.param(
             "mode=inPrometheus,podSelector.a=b,rules.mode=ruler", "rules.mode", id="a ruler without a pod"
         ),
+        pytest.param(
+            "mode=inPrometheus,podSelector.a=b,rules.mode=prometheusRule",
+            "prometheusServiceAccount",
+            id="a role for nobody",
+        ),
+        pytest.param(
+            "rules.mode=prometheusRule,serviceAccount.create=false",
+            "serviceAccount.name",
+            id="a role for everybody",
+        ),
+        pytest.param("config.rules.publish=files", "'publish'", id="a rules key that the chart owns"),
         pytest.param("rbac.create=true", "rbac.rules", id="a role that allows nothing"),
     ],
 )

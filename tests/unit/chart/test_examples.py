@@ -13,12 +13,12 @@ import yaml
 
 from sidecar.config.load import load_text
 from tests.integration.servers import binary
-from tests.unit.chart.helm_chart import CHART, only, render
+from tests.unit.chart.helm_chart import CHART, of_kind, only, render
 
 pytestmark = pytest.mark.integration
 
 EXAMPLES = CHART / "examples"
-OURS = ("in-prometheus", "in-prometheus-rules", "kube-prometheus-stack-beside")
+OURS = ("in-prometheus", "in-prometheus-rules", "kube-prometheus-stack-beside", "ruler-beside")
 THEIRS = ("kube-prometheus-stack-alertmanager", "kube-prometheus-stack-sidecar", "prometheus-chart-sidecar")
 inside = pytest.mark.parametrize(
     ("theirs", "ours"),
@@ -80,6 +80,18 @@ def test_container_inside_prometheus_is_a_valid_pod(theirs: str, ours: str) -> N
         assert str(config.rules.directory) in mounts
     source = next(volume for volume in volumes if volume["name"] == mounts["/etc/pronoia"])
     assert source["configMap"]["name"] == only(objects, "ConfigMap")["metadata"]["name"]
+
+
+@pytest.mark.parametrize("name", ["kube-prometheus-stack-beside", "in-prometheus"])
+def test_rules_and_scrapes_carry_what_kube_prometheus_stack_selects_by(name: str) -> None:
+    objects = render(values=EXAMPLES / f"{name}.yaml")
+    rules = load_text(only(objects, "ConfigMap")["data"]["pronoia.yaml"]).rules
+    release = "kube-prometheus-stack"
+    assert rules.publish == "prometheus_rule"
+    assert rules.prometheus_rule.labels == {"release": release}
+    monitors = of_kind(objects, "ServiceMonitor")
+    assert [each["metadata"]["labels"]["release"] for each in monitors] == [release] * len(monitors)
+    assert len(monitors) == (name == "kube-prometheus-stack-beside")
 
 
 def test_shared_rules_volume_is_what_prometheus_loads() -> None:
