@@ -45,7 +45,7 @@ PRUNE_SECONDS = 3600.0
 COLLECT_AFTER = (50_000, 20, 50)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
-NEED_RESTART = ("server", "store", "webhook", "export", "log")
+NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")
 
 
 class Workings:
@@ -190,6 +190,7 @@ class Sidecar:
                 bus=self.bus,
                 config=self.config.webhook,
                 registry=self.registry,
+                notify=self.config.notify,
                 now=self.wall,
             )
             await self.alerts.open()

@@ -103,6 +103,24 @@ class Incident(msgspec.Struct):
     merged_into: str | None = None
 
 
+class OutboxMessage(msgspec.Struct):
+    """One message of one incident to one target, from its making to its delivery."""
+
+    key: str
+    target: str
+    incident_id: str
+    number: int
+    kind: str  # opened | updated | resolved | merged
+    priority: str
+    n_episodes: int
+    created_at_ns: int
+    due_at_ns: int
+    document: dict[str, object]
+    state: str = "pending"  # pending | sent | dead
+    attempts: int = 0
+    error: str = ""
+
+
 class RuleRevision(msgspec.Struct):
     """One generated rule file: what it says, why, how it was checked, when it was live."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sidecar.config.model import WebhookConfig
+from sidecar.config.model import NotifyConfig, WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
@@ -25,6 +25,7 @@ from webhooks.correlate import Correlator, Weights
 from webhooks.fold import Memory
 from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
+from webhooks.notify.notifier import Notifier, NotifyMetrics, OutboxStore
 from webhooks.sighting import Key
 from webhooks.topology import Topology, TopologyError, load
 
@@ -39,7 +40,7 @@ IDLE_SHARE = 8.0
 SWEEP_SECONDS = 60.0
 
 
-class LoopStore(AlertStore, Protocol):
+class LoopStore(AlertStore, OutboxStore, Protocol):
     """What the loop needs beyond intake: what late deliveries may still speak of."""
 
     async def recent_episodes(self, since_ns: int) -> list[Episode]:
@@ -57,6 +58,7 @@ class AlertsLoop:
         bus: EventBus,
         config: WebhookConfig,
         registry: CollectorRegistry,
+        notify: NotifyConfig | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -92,6 +94,13 @@ class AlertsLoop:
             "pronoia_alerts_loop_failures_total",
             "Times that incidents could not be stored and were kept for later.",
             registry=registry,
+        )
+        self._notifier = Notifier(
+            store,
+            notify or NotifyConfig(),
+            hold_seconds=config.incident_hold,
+            metrics=NotifyMetrics(registry),
+            now=now,
         )
         self.last_error: str | None = None
         self.intake = Intake(
@@ -130,6 +139,7 @@ class AlertsLoop:
         lost = [e for e in episodes if e.incident_id is None]
         self._pending.update((episode.key, episode) for episode in lost)
         self._wake.set()
+        await self._notifier.open(self._known.values())
         self.intake.start()
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
 
@@ -149,6 +159,7 @@ class AlertsLoop:
                 await self._work()
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
+        await self._notifier.stop()
 
     def _committed(self, episodes: Sequence[Episode]) -> None:
         self._pending.update((episode.key, episode) for episode in episodes)
@@ -217,6 +228,7 @@ class AlertsLoop:
         self._unsaved.clear()
         self._unsaved_members.clear()
         self._unsaved_merged.clear()
+        self._notifier.consider([*gone, *incidents])
         for incident in gone:
             self._tell("incident.merged", incident)
         for incident in incidents:

@@ -206,6 +206,31 @@ class PrometheusRuleConfig(Section):
         return labels
 
 
+class NotifyTarget(Section):
+    """Where incidents are told of."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_.-]+$")
+    url: SecretStr = Field(description="http(s) gets the JSON webhook; any other is an apprise URL")
+    min_priority: Literal["P0", "P1", "P2", "P3"] = Field("P2", description="what is less urgent is not told")
+
+
+class NotifyConfig(Section):
+    """Telling people: one message for an incident, its updates, its end."""
+
+    targets: tuple[NotifyTarget, ...] = ()
+    update_interval: Seconds = Field(900.0, description="least time between a message and an update")
+    give_up_after: PositiveSeconds = Field(86400.0, description="a message that old is not tried again")
+
+    @field_validator("targets")
+    @classmethod
+    def _unique_names(cls, targets: tuple[NotifyTarget, ...]) -> tuple[NotifyTarget, ...]:
+        names = [target.name for target in targets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} is used twice; names must be unique")
+        return targets
+
+
 class RulesConfig(Section):
     """Where adaptive rules go; without a directory or a cluster nothing is written."""
 
@@ -284,6 +309,7 @@ class Config(Section):
     alertmanagers: tuple[AlertmanagerConfig, ...] = ()
     queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
     webhook: WebhookConfig = WebhookConfig()
+    notify: NotifyConfig = NotifyConfig()
     rules: RulesConfig = RulesConfig()
     store: StoreConfig = StoreConfig()
     export: ExportConfig = ExportConfig()

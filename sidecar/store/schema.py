@@ -74,7 +74,26 @@ def _bonds(db: sqlite_utils.Database) -> None:
     db.execute("create index incidents_change on incidents (state, last_change_ns)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds)
+def _outbox(db: sqlite_utils.Database) -> None:
+    db.table("outbox").create(
+        {
+            "key": str,
+            "target": str,
+            "incident_id": str,
+            "number": int,
+            "created_at_ns": int,
+            "due_at_ns": int,
+            "state": str,
+            "body": str,
+        },
+        pk="key",
+    )
+    db.execute("create index outbox_due on outbox (due_at_ns) where state = 'pending'")
+    db.table("outbox").create_index(["created_at_ns"])
+    db.table("outbox").create_index(["incident_id", "target"])
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds, _outbox)
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 
 LATEST = len(MIGRATIONS)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError
-from sidecar.records import Delivery, Episode, Incident, RuleRevision
+from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevision
 from sidecar.store import schema
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
@@ -165,6 +165,50 @@ class SqliteStore:
         members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
         return msgspec.json.decode(rows[0][0], type=Incident), members
 
+    async def put_messages(self, messages: Sequence[OutboxMessage]) -> None:
+        """Messages of the outbox as they now are, by key, in one transaction."""
+        rows = [
+            (
+                m.key,
+                m.target,
+                m.incident_id,
+                m.number,
+                m.created_at_ns,
+                m.due_at_ns,
+                m.state,
+                _encode(m).decode(),
+            )
+            for m in messages
+        ]
+        await self._writer.run(
+            lambda connection: connection.executemany(
+                "insert or replace into outbox "
+                "(key, target, incident_id, number, created_at_ns, due_at_ns, state, body) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+        )
+
+    async def messages_due(self, now_ns: int, *, limit: int) -> list[OutboxMessage]:
+        """Pending messages whose time has come and that no earlier one of their incident holds up."""
+        rows = await self._read(
+            "select body from outbox as one where state = 'pending' and due_at_ns <= ? and not exists ("
+            "select 1 from outbox as other where other.state = 'pending' and other.target = one.target "
+            "and other.incident_id = one.incident_id and other.number < one.number "
+            "and other.due_at_ns > ?) order by created_at_ns, number, key limit ?",
+            (now_ns, now_ns, limit),
+        )
+        return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
+
+    async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
+        """Messages made since then, or of incidents that are open, in the order in which they were made."""
+        rows = await self._read(
+            "select body from outbox where created_at_ns >= ? or incident_id in "
+            "(select incident_id from incidents where state = 'open') order by created_at_ns, number, key",
+            (since_ns,),
+        )
+        return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
+
     async def senders(self) -> tuple[set[str], set[str]]:
         """Receivers and external URLs of the latest deliveries: who sends to us, and for whom."""
         rows = await self._read(
@@ -211,6 +255,7 @@ class SqliteStore:
                 "state in ('resolved', 'merged') and last_change_ns < ?",
                 config.retention_episodes,
             ),
+            "outbox": ("state != 'pending' and created_at_ns < ?", config.retention_dead_letters),
             "revisions": ("state != 'live' and created_at_ns < ?", config.retention_revisions),
         }
         deleted: dict[str, int] = {}

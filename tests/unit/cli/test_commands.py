@@ -47,7 +47,7 @@ def test_database_commands(tmp_path: Path) -> None:
     assert run("db", "status", *data)[0] == 1, "there is none yet"
     assert run("db", "migrate", *data)[0] == 0
     code, output = run("db", "status", *data, "--format", "json")
-    assert (code, '"schema_version": 2' in output) == (0, True)
+    assert (code, '"schema_version": 3' in output) == (0, True)
     assert run("db", "backup", *data, str(tmp_path / "copy.db"))[0] == 0
     assert run("db", "restore", *data, str(tmp_path / "copy.db"))[0] == 0
     assert run("rules", "list", *data)[0] == 0

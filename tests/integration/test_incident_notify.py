@@ -1,0 +1,134 @@
+"""A rule fires for 200 instances on a real Prometheus: one incident, one message, its end; after kill -9 too."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.servers import Alertmanager, Prometheus, Pronoia, free_port, get_json, wait_until
+
+pytestmark = pytest.mark.integration
+
+N = 200
+
+
+class Instances:
+    """A page of 200 instances that are well or not, and a target that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.broken = 0
+        self.told: list[dict[str, Any]] = []
+
+    def page(self) -> bytes:
+        lines = [
+            f'thing_up{{instance="shop-{i}:80",service="shop"}} {int(i >= self.broken)}' for i in range(N)
+        ]
+        return ("# TYPE thing_up gauge\n" + "\n".join(lines) + "\n").encode()
+
+
+@contextmanager
+def serving(instances: Instances) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(instances.page())
+
+        def do_POST(self) -> None:
+            instances.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("n_alertmanagers", "kill"),
+    [
+        pytest.param(1, False, id="one Alertmanager"),
+        pytest.param(2, True, id="a pair, and kill -9 in the middle"),
+    ],
+)
+def test_200_instances_are_one_incident_and_one_message(
+    tmp_path: Path, keep: Callable[..., Any], n_alertmanagers: int, kill: bool
+) -> None:
+    instances = Instances()
+    with serving(instances) as things:
+        port = free_port()
+        hook = f"http://127.0.0.1:{port}/webhooks/alertmanager"
+        peers: list[Alertmanager] = [
+            keep(Alertmanager(tmp_path / f"am{i}", webhook=hook)) for i in range(n_alertmanagers)
+        ]
+        for peer in peers:
+            peer.start()
+        prometheus: Prometheus = keep(
+            Prometheus(
+                tmp_path / "prometheus",
+                scrape=[
+                    {
+                        "job_name": "things",
+                        "honor_labels": True,
+                        "static_configs": [{"targets": [f"127.0.0.1:{things}"]}],
+                    }
+                ],
+            )
+        )
+        settings = json.loads(prometheus.config.read_text())
+        targets = [peer.url.removeprefix("http://") for peer in peers]
+        settings["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": targets}]}]}
+        prometheus.config.write_text(json.dumps(settings))
+        rule = {
+            "alert": "ThingDown",
+            "expr": "thing_up == 0",
+            "labels": {"severity": "critical"},
+            "annotations": {"summary": "{{ $labels.instance }} is down"},
+        }
+        (prometheus.rules / "own.yaml").write_text(json.dumps({"groups": [{"name": "own", "rules": [rule]}]}))
+        prometheus.start()
+        config = {
+            "prometheus": {"url": "http://127.0.0.1:1"},
+            "alertmanagers": [{"url": peer.url} for peer in peers],
+            "webhook": {"incident_hold": "3s", "reconcile_interval": "2s"},
+            "notify": {
+                "targets": [{"name": "desk", "url": f"http://127.0.0.1:{things}/", "min_priority": "P3"}]
+            },
+            "store": {"directory": str(tmp_path / "data")},
+        }
+        file = tmp_path / "pronoia.yaml"
+        file.write_text(json.dumps(config))
+        pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(file), port=port))
+        pronoia.start()
+
+        def incidents() -> list[dict[str, Any]]:
+            return list(get_json(pronoia.url + "/api/v1/incidents")["data"])
+
+        instances.broken = N
+        wait_until(lambda: sum(i["n_firing"] for i in incidents()) == N, timeout=60, what="all have arrived")
+        if kill:
+            pronoia.kill()
+            pronoia.start()
+        wait_until(lambda: instances.told, timeout=60, what="somebody is told")
+        (incident,) = incidents()
+        assert (incident["n_episodes"], incident["causes"][0]["service"]) == (N, "shop")
+        instances.broken = 0
+        wait_until(lambda: [i["state"] for i in incidents()] == ["resolved"], timeout=60, what="it is over")
+        wait_until(lambda: len(instances.told) > 1, timeout=30, what="its end is told")
+        kinds = [message["kind"] for message in instances.told]
+        assert kinds == ["opened", "resolved"]
+        assert len({message["idempotency_key"] for message in instances.told}) == 2
