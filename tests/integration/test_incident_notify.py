@@ -1,4 +1,4 @@
-"""A rule fires for 200 instances on a real Prometheus: one incident, one message, its end; after kill -9 too."""
+"""A rule fires for 200 instances on a real Prometheus: one incident, one message, its end."""
 
 from __future__ import annotations
 

@@ -1,0 +1,239 @@
+"""What is said of an incident: whom an alert is about, its words, causes, noise, priority."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.records import Episode
+from tests.unit.webhooks.deliveries import SECOND
+from tests.unit.webhooks.test_correlate import GRAPH, Stream, episode
+from webhooks.analyst import Analyst, Verdict
+from webhooks.entity import EntityReader, plain
+from webhooks.offline import correlate
+from webhooks.topology import Topology, TopologyError, load
+from webhooks.wording import read
+
+
+@pytest.mark.parametrize(
+    ("labels", "entity"),
+    [
+        pytest.param({"service": "Cart"}, "cart", id="service"),
+        pytest.param({"pod": "cart-5d9f7c6b8-x2x4z"}, "cart", id="pod of a deployment"),
+        pytest.param({"pod": "kafka-2"}, "kafka", id="pod of a stateful set"),
+        pytest.param({"k8s_deployment_name": "cart"}, "cart", id="prefixed label name"),
+        pytest.param({"svc": "cart"}, "cart", id="synonym"),
+        pytest.param({"instance": "cart-db-0.shop.svc:9187", "job": "pg-exporter"}, "cart-db", id="headless"),
+        pytest.param({"instance": "10.1.2.3:9100", "job": "node-exporter"}, "10.1.2.3", id="address"),
+        pytest.param({"instance": "https://shop.example.com/health"}, "shop", id="probe"),
+        pytest.param({"persistentvolumeclaim": "data-cart-db-0"}, "cart-db", id="claim"),
+        pytest.param({"job": "cart", "instance": "10.1.2.3:80"}, "cart", id="job of the service itself"),
+        pytest.param({"deployment": "cart", "job": "kube-state-metrics"}, "cart", id="job of a scraper"),
+        pytest.param({"function_name": "resize"}, "resize", id="function"),
+        pytest.param({}, "rule", id="nothing but a name"),
+    ],
+)
+def test_whom_an_alert_is_about(labels: dict[str, str], entity: str) -> None:
+    assert EntityReader().read({"alertname": "Rule", **labels}, {}).entity == entity
+
+
+def test_the_graph_decides_between_labels() -> None:
+    reader = EntityReader(GRAPH)
+    labels = {"alertname": "R", "service": "metrics-agent", "pod": "cart-db-0"}
+    assert reader.read(labels, {}).entity == "cart-db"
+    assert reader.read({"alertname": "R", "thing": "mailer"}, {}).entity == "mailer"
+
+
+def test_an_ordinary_word_is_no_mention_unless_pointed_at() -> None:
+    reader = EntityReader(GRAPH)
+    own = {"alertname": "R", "service": "mailer"}
+    assert not reader.read(own, {"summary": "search is disabled in the cart"}).mentions
+    assert reader.read(own, {"summary": "errors from cart"}).mentions == {"cart"}
+    assert reader.read(own, {"summary": "cart-db refuses"}).mentions == {"cart-db"}
+
+
+def test_plain_labels_keep_the_plainer_one() -> None:
+    assert plain({"exported_service": "b", "service": "a"}) == {"service": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hard", "cause"),
+    [
+        pytest.param("HighErrorRate", "30% of requests fail", True, None, id="errors"),
+        pytest.param("HighLatency", "p99 latency is 2 s", False, -1.0, id="latency"),
+        pytest.param("DatabaseDown", "db is down", True, 1.0, id="down"),
+        pytest.param("TargetDown", "20% of the targets are down", False, 0.0, id="targets"),
+        pytest.param("DiskFillingUp", "volume fills up", False, 1.0, id="filling"),
+        pytest.param("Surge", "request rate is 5x the usual", False, 1.0, id="load"),
+        pytest.param("UpstreamErrors", "calls from a to b fail", False, None, id="blames another"),
+    ],
+)
+def test_words(name: str, text: str, hard: bool, cause: float | None) -> None:
+    wording = read(name, {"summary": text})
+    assert wording.hard is hard
+    if cause is not None:
+        assert wording.cause == cause
+
+
+def test_how_long_it_held_is_read() -> None:
+    assert read("X", {"d": "not ready for longer than 10 minutes"}).held_seconds == 600
+    assert read("X", {"d": "expires in less than 3 days"}).held_seconds == 0
+
+
+def ended(one: Episode, seconds: float) -> Episode:
+    one.state, one.ends_at_ns = "resolved", one.starts_at_ns + int(seconds * SECOND)
+    return one
+
+
+def verdict(*episodes: Episode, topology: Topology | None = GRAPH) -> Verdict:
+    """What is thought of the incident of the first of the episodes."""
+    analyst = Analyst(topology)
+    stream = Stream(topology)
+    stream.reader, stream.correlator = analyst.reader, analyst.correlator
+    stream.hear(*episodes)
+    stream.settle()
+    groups = analyst.correlator.groups
+    for group in groups.values():
+        analyst.learn(group)
+    group = groups[analyst.correlator.home[episodes[0].key]]
+    now = max(e.first_seen_ns for e in episodes) / SECOND + 7200
+    return analyst.consider(group, now=now, usual={})
+
+
+def test_the_cause_is_what_the_others_depend_on() -> None:
+    said = verdict(
+        episode("HighErrorRate", at=0, service="web", text="requests fail"),
+        episode("HighLatency", at=20, service="cart", text="p99 latency high"),
+        episode("SlowQueries", at=40, service="cart-db", text="lock waits"),
+    )
+    assert said.causes[0].service == "cart-db"
+    assert any("depend on it" in reason for reason in said.causes[0].reasons)
+
+
+def test_a_silent_cause_is_named() -> None:
+    said = verdict(
+        episode("HighErrorRate", at=0, service="web", text="errors from cart"),
+        episode("Timeouts", at=10, service="search", text="timeouts calling cart"),
+    )
+    assert "cart" in [cause.service for cause in said.causes[:2]]
+    silent = next(cause for cause in said.causes if cause.service == "cart")
+    assert silent.fingerprint is None
+    assert "it has no alert of its own" in silent.reasons
+
+
+@pytest.mark.parametrize(
+    ("episodes", "priority"),
+    [
+        pytest.param([("HighErrorRate", "web", "requests fail")], "P1", id="the gateway fails"),
+        pytest.param(
+            [("HighErrorRate", "web", "requests fail"), ("HighErrorRate", "cart", "requests fail")],
+            "P0",
+            id="the gateway and half of tier 1 fail",
+        ),
+        pytest.param([("HighLatency", "web", "p99 latency")], "P2", id="the gateway is slow"),
+        pytest.param([("HighLatency", "mailer", "p99 latency")], "P3", id="a back service is slow"),
+    ],
+)
+def test_priority(episodes: list[tuple[str, str, str]], priority: str) -> None:
+    said = verdict(*(episode(name, at=i, service=s, text=t) for i, (name, s, t) in enumerate(episodes)))
+    assert said.urgency.priority == priority
+    assert said.urgency.reasons
+
+
+def test_heartbeats_and_severity_none_are_noise() -> None:
+    assert verdict(episode("Watchdog", at=0, severity="none")).urgency.priority == "P4"
+    assert verdict(episode("Pulse", at=0, text="this alert is always firing")).noise > 0.9
+
+
+def _story(*, like_company: bool) -> list[Episode]:
+    """Incidents of two, and lone alerts that are as long as those, or much shorter."""
+    story = []
+    for i in range(12):
+        at = i * 7200.0
+        story += [
+            ended(episode("HighErrorRate", at=at, service="cart", nr=str(i)), 1800),
+            ended(episode("HighErrorRate", at=at + 10, service="web", nr=str(i)), 1800),
+            ended(
+                episode("HighErrorRate", at=at + 3600, service="mailer", nr=str(i)),
+                1800 if like_company else 60,
+            ),
+        ]
+    return story
+
+
+def test_short_lone_recurring_alerts_are_noise_and_their_likes_in_company_are_not() -> None:
+    story = _story(like_company=False)
+    lone = [e for e in story if e.labels["service"] == "mailer"][-1]
+    pair = [e for e in story if e.labels["service"] == "cart"][-1]
+    assert verdict(lone, *(e for e in story if e is not lone)).noise > 0.5
+    assert verdict(pair, *(e for e in story if e is not pair)).noise < 0.2
+
+
+def test_recurrence_alone_is_not_enough() -> None:
+    """Where lone alerts last as long as others, coming again is no proof of noise."""
+    story = _story(like_company=True)[:12]
+    lone = [e for e in story if e.labels["service"] == "mailer"][-1]
+    assert verdict(lone, *(e for e in story if e is not lone)).noise < 0.5
+
+
+def line(at: float, *alerts: dict[str, Any]) -> bytes:
+    stamp = f"2026-01-01T00:{int(at // 60):02d}:{int(at % 60):02d}Z"
+    return json.dumps({"received_at": stamp, "payload": {"version": "4", "alerts": list(alerts)}}).encode()
+
+
+def alert(service: str, starts: str = "2026-01-01T00:00:00Z", ends: str | None = None) -> dict[str, Any]:
+    return {
+        "status": "resolved" if ends else "firing",
+        "labels": {"alertname": "HighErrorRate", "service": service},
+        "annotations": {"summary": "requests fail"},
+        "startsAt": starts,
+        "endsAt": ends or "0001-01-01T00:00:00Z",
+    }
+
+
+def test_recorded_deliveries_become_incidents() -> None:
+    complaints: list[str] = []
+    lines = [
+        line(1, alert("cart"), alert("web")),
+        b"{not json",
+        line(1, alert("cart"), alert("web")),
+        line(200, alert("cart", ends="2026-01-01T00:03:00Z")),
+        b"",
+    ]
+    (incident,) = correlate(lines, topology=GRAPH, warn=complaints.append)
+    assert len(incident["alerts"]) == 2
+    assert incident["root_cause"]["service"] == "cart"
+    assert incident["priority"] == "P0"
+    assert incident["ended_at"] is None
+    assert len(complaints) == 1
+    assert complaints[0].startswith("line 2: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param("[]", "holds no mapping", id="a list"),
+        pytest.param("services: {a: 1}", "services: a list", id="services no list"),
+        pytest.param("services: [{kind: x}]", "services[0]", id="no name"),
+        pytest.param("services: [{name: a, depends_on: b}]", "services[0].depends_on", id="edges no list"),
+        pytest.param("a: [", "topology file", id="no YAML"),
+    ],
+)
+def test_a_broken_topology_is_named(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "topology.yaml"
+    file.write_text(content)
+    with pytest.raises(TopologyError, match="topology file") as caught:
+        load(file)
+    assert words in str(caught.value)
+
+
+def test_hops_nodes_and_hubs() -> None:
+    rows = [{"name": f"s{i}", "depends_on": ["dns"]} for i in range(10)]
+    graph = Topology.of({"services": [*rows, {"name": "dns"}, {"name": "edge", "depends_on": ["s1"]}]})
+    assert graph.hubs == {"dns"}
+    assert graph.callees["edge"] == {"s1": 1, "dns": 2}
+    assert GRAPH.callers["cart-db"] == {"cart": 1, "web": 2}
+    assert GRAPH.guests["node-1"] == {"cart"}
