@@ -230,7 +230,10 @@ class QueryModel:
             score = np.minimum(judged.score, MAX_SCORE)
             outside = (values < lower) | (values > upper)
             # The band is what users see, so it decides: rounding and bounds included.
-            score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), np.minimum(score, 1.0))
+            inside = np.minimum(score, 1.0)
+            if judged.shape is not None:
+                inside = np.where(judged.shape, score, inside)
+            score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
             direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
         return score, direction

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.series import FloatArray, Forecast, RowArray, SeriesBatch, TimeArray
+from sidecar.series import BoolArray, FloatArray, Forecast, RowArray, SeriesBatch, TimeArray
 
 State = dict[str, NDArray[np.generic]]
 """Arrays by name; the first axis is the row wherever it has as many entries as there are rows."""
@@ -36,12 +36,15 @@ class Judged:
 
     `score`: >= 0, above 1 is anomalous, NaN while nothing can be said. `lower`,
     `upper`: the values that would not be flagged, NaN while nothing can be said.
+    `shape`: where the course of the series is anomalous, whatever the value: a flag
+    there may lie inside the band. None: a detector that knows no shapes.
     """
 
     score: FloatArray
     yhat: FloatArray
     lower: FloatArray
     upper: FloatArray
+    shape: BoolArray | None = None
 
 
 class Thresholds(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from sidecar.config.model import QueryConfig
-from sidecar.engine.detect.ensemble import UNITS, EnsembleDetector
+from sidecar.engine.detect.ensemble import EnsembleDetector
+from sidecar.engine.detect.ensemble_loop import UNITS
 from sidecar.engine.detect.seasonal import SeasonalDetector
 from sidecar.engine.forecast.live import PoolForecaster
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
@@ -15,9 +16,14 @@ from sidecar.errors import ModelError
 
 DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
     "ensemble": lambda query: EnsembleDetector(query.false_alarms, query.step),
-    "point": lambda query: EnsembleDetector(query.false_alarms, query.step, (UNITS[0], inf, inf, inf)),
-    "windows": lambda query: EnsembleDetector(query.false_alarms, query.step, (inf, UNITS[1], UNITS[2], inf)),
-    "slow": lambda query: EnsembleDetector(query.false_alarms, query.step, (inf, inf, inf, UNITS[3])),
+    "point": lambda query: EnsembleDetector(query.false_alarms, query.step, (UNITS[0], *[inf] * 5)),
+    "windows": lambda query: EnsembleDetector(
+        query.false_alarms, query.step, (inf, UNITS[1], UNITS[2], inf, inf, inf)
+    ),
+    "slow": lambda query: EnsembleDetector(
+        query.false_alarms, query.step, (inf, inf, inf, UNITS[3], inf, inf)
+    ),
+    "shape": lambda query: EnsembleDetector(query.false_alarms, query.step, (*[inf] * 4, *UNITS[4:])),
     "seasonal": lambda query: SeasonalDetector(query.false_alarms, query.step),
 }
 

@@ -4,407 +4,42 @@ Fast and slow means, the last value, a trend, a daily and a weekly profile each
 predict every point; they are mixed by how well they did so far. The residual is
 measured against a long robust scale with floors tied to the series' own spread
 and level, alone and as mean of the last 5 and 15, and once more against slow
-centres that a shift does not pull along. The largest of the four, each in units
-in which 1 is unusual, meets the threshold of `alarms`. The band holds exactly
-the values that would not be flagged.
+centres that a shift does not pull along. Two questions are about shape: does a
+day drift from its week, does a series stand still that never did? The largest
+answer, each in units in which 1 is unusual, meets the threshold of `alarms`. The
+band holds exactly the values that would not be flagged, but for the shapes.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from sidecar.engine.alarms import IN_ALARM, PEAK, AlarmBudget, learn_alarm, threshold_at
+from sidecar.engine.alarms import AlarmBudget
 from sidecar.engine.arrays import RowArrays
+from sidecar.engine.detect.ensemble_loop import (
+    DAY_BINS,
+    LONGEST,
+    N_SCALARS,
+    UNITS,
+    WEEK_BINS,
+    expect,
+    run,
+)
 from sidecar.engine.protocols import Judged
 from sidecar.series import FloatArray, SeriesBatch, TimeArray
-
-WARM_UP_SAMPLES = 20
-DAY_SECONDS = 86400.0
-FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
-LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
-LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
-SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
-MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
-NEW_NORMAL_SECONDS = 3600.0
-"""An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
-
-PACE_IN_ALARM = 0.5
-"""How fast levels follow while an alarm lasts: an incident is not to become normal at once."""
-
-NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
-"""After an accepted shift the slow centres have to learn the new days before they judge again."""
-DISTRUST = 4.0
-"""By so much an accepted shift raises the losses of the profiles: the new level may have another shape."""
-
-CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
-CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
-CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
-HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
-SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
-POINT = 8.0
-UNITS = (POINT, 8.0, 12.0, 10.0)
-"""What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres."""
-
-DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
-VISITS_REMEMBERED = 4.0
-MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
-
-FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS = range(4)
-FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, TREND = range(4, 10)
-DAY_LEVEL, WEEK_LEVEL, DAY_SLOW, WEEK_SLOW = range(10, 14)
-UP, DOWN, N_UP, N_DOWN, UP_SLOW, DOWN_SLOW, LONG_MEAN, LONG_SQUARE = range(14, 22)
-SUM_5, SUM_15, SIZE_5, SIZE_15, COUNT = range(22, 27)
-LOSS = 27  # Six of the quick centres, three of the slow ones.
-SAVED = LOSS + 9  # What an alarm moves, as it was before.
-N_SAVED = 7
-ACCEPTED, N_ACCEPTED = SAVED + N_SAVED, SAVED + N_SAVED + 1
-N_SCALARS = SAVED + N_SAVED + 2
-RETURNED = 3.0
-"""A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
-
-
-@njit(cache=True, inline="always")
-def _mix(s, row, first, n, predictions, floor):
-    """The mean of the centres, weighted with the inverse fourth power of their losses."""
-    best = np.inf
-    for k in range(n):
-        if np.isfinite(predictions[k]):
-            best = min(best, s[row, first + k])
-    best += floor
-    total = mixed = 0.0
-    for k in range(n):
-        if np.isfinite(predictions[k]):
-            loss = s[row, first + k] + floor
-            if loss < HOPELESS * best:
-                weight = (best / loss) * (best / loss)
-                weight *= weight
-                total += weight
-                mixed += weight * predictions[k]
-    return mixed / total
-
-
-@njit(cache=True, inline="always")
-def _place(seconds, n_bins):
-    """The two bins around a time and the share of the second; bin 0 of a week is Sunday 00:00 UTC."""
-    position = (seconds / 3600.0 + 96.0) * (n_bins / (24.0 if n_bins == DAY_BINS else 168.0)) - 0.5
-    position -= np.floor(position / n_bins) * n_bins
-    first = int(position) % n_bins
-    return first, (first + 1) % n_bins, position - np.floor(position)
-
-
-@njit(cache=True, inline="always")
-def _teach(bins, mass, row, first, second, share, value, hours, remembered):
-    for side in range(2):
-        b = first if side == 0 else second
-        gained = hours * (1.0 - share if side == 0 else share)
-        if gained > 0.0:
-            rate = min(max(gained / (mass[row, b] + gained), gained / remembered), 1.0)
-            bins[row, b] += rate * (value - bins[row, b])
-            mass[row, b] += gained
-
-
-@njit(cache=True, inline="always")
-def _clip(x, reach):
-    return min(max(x, -reach), reach)
-
-
-@njit(cache=True, inline="always")
-def _memory(dt, memory, n):
-    """Learning rate of a mean: 1/n while young, then exponential with that memory in seconds."""
-    return max(1.0 / (n + 1.0), dt / (memory + dt))
-
-
-@njit(cache=True, inline="always")
-def _floor(s, row):
-    return SPREAD_FLOOR * np.sqrt(s[row, LONG_SQUARE]) + LEVEL_FLOOR * abs(s[row, LONG_MEAN]) + 1e-9
-
-
-@njit(cache=True, inline="always")
-def _saved_at(k):
-    """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
-    return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
-
-
-@njit(cache=True, nogil=True)
-def _run(
-    s,
-    day,
-    day_mass,
-    week,
-    week_mass,
-    recent,
-    units,
-    alarms,
-    base,
-    per_second,
-    seconds,
-    x,
-    value,
-    q,
-    yhat,
-    lower,
-    upper,
-):
-    n_rows, n_steps = x.shape
-    quick = np.empty(6)
-    slow = np.empty(3)
-    kept = np.empty(6)
-    day_known = 0.2 * 24.0 / DAY_BINS
-    for row in range(n_rows):
-        for t in range(n_steps):
-            now = seconds[t]
-            y = x[row, t]
-            samples = s[row, SAMPLES]
-            seen = abs(y) < MAX_VALUE
-            if samples <= 0.0:
-                if seen:
-                    for k in (FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, LONG_MEAN):
-                        s[row, k] = y
-                    s[row, SAMPLES] = 1.0
-                    s[row, FIRST] = s[row, LAST_TIME] = now
-                continue
-            dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
-            age = now - s[row, FIRST]
-            d0, d1, d_share = _place(now, DAY_BINS)
-            w0, w1, w_share = _place(now, WEEK_BINS)
-            daily = age > DAY_SECONDS and day_mass[row, d0] > day_known and day_mass[row, d1] > day_known
-            weekly = age > 7.0 * DAY_SECONDS and week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25
-            of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
-            of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
-            quick[0], quick[1], quick[4] = s[row, FAST], s[row, SLOWER], s[row, LAST]
-            quick[5] = s[row, TREND_LEVEL] + s[row, TREND] * dt
-            quick[2] = of_day + s[row, DAY_LEVEL] if daily else np.nan
-            quick[3] = of_week + s[row, WEEK_LEVEL] if weekly else np.nan
-            slow[0] = s[row, SLOWEST]
-            slow[1] = of_day + s[row, DAY_SLOW] if daily else np.nan
-            slow[2] = of_week + s[row, WEEK_SLOW] if weekly else np.nan
-            spread = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
-            centre = _mix(s, row, LOSS, 6, quick, spread)
-            centre_slow = _mix(s, row, LOSS + 6, 3, slow, spread)
-            floor = _floor(s, row)
-            up, down = max(s[row, UP], floor), max(s[row, DOWN], floor)
-            up_slow, down_slow = max(s[row, UP_SLOW], 2.0 * floor), max(s[row, DOWN_SLOW], 2.0 * floor)
-            warm = samples >= WARM_UP_SAMPLES
-            yhat[row, t] = centre
-            threshold = threshold_at(alarms, row, now, base)
-            q[row, t] = threshold
-            count = s[row, COUNT]
-            at_15 = int(count) % 15
-            before_5 = s[row, SUM_5] - recent[row, (at_15 + 10) % 15] if count >= 5 else s[row, SUM_5]
-            before_15 = s[row, SUM_15] - recent[row, at_15] if count >= 15 else s[row, SUM_15]
-            size_5 = max(s[row, SIZE_5], 0.25 * max(up, down))
-            size_15 = max(s[row, SIZE_15], 0.25 * max(up, down))
-            judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
-            judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
-            if warm:
-                low, high = centre - threshold * units[0] * down, centre + threshold * units[0] * up
-                if judge_slow:
-                    low = max(low, centre_slow - threshold * units[3] * down_slow)
-                    high = min(high, centre_slow + threshold * units[3] * up_slow)
-                for window in range(2):
-                    if not (judge_5 if window == 0 else judge_15):
-                        continue
-                    reach = threshold * (
-                        5.0 * units[1] * size_5 if window == 0 else 15.0 * units[2] * size_15
-                    )
-                    before = before_5 if window == 0 else before_15
-                    # A point weighs no more than CLIP_WINDOW in the mean: beyond, the window does not bind.
-                    if reach - before < CLIP_WINDOW * up:
-                        high = min(high, centre + max(reach - before, -CLIP_WINDOW * down))
-                    if -reach - before > -CLIP_WINDOW * down:
-                        low = max(low, centre + min(-reach - before, CLIP_WINDOW * up))
-                lower[row, t], upper[row, t] = min(low, high), high
-            if not seen:
-                continue
-
-            error, error_slow = y - centre, y - centre_slow
-            scale = up if error > 0.0 else down
-            scale_slow = up_slow if error_slow > 0.0 else down_slow
-            distance = abs(error) / scale
-            clipped = min(max(error, -CLIP_WINDOW * down), CLIP_WINDOW * up)
-            mean_5, mean_15 = abs(before_5 + clipped) / 5.0, abs(before_15 + clipped) / 15.0
-            if warm:
-                worst = distance / units[0]
-                if judge_slow:
-                    worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
-                if judge_5:
-                    worst = max(worst, mean_5 / (units[1] * size_5))
-                if judge_15:
-                    worst = max(worst, mean_15 / (units[2] * size_15))
-                value[row, t] = worst
-                before_alarm = alarms[row, IN_ALARM]
-                learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
-                if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
-                    for k in range(N_SAVED):
-                        s[row, SAVED + k] = s[row, _saved_at(k)]
-                elif before_alarm > 0.0:
-                    # Back where it was before the alarm: the incident is over, and what it taught is undone,
-                    # or the recovery would be flagged as the next incident.
-                    kept[0], kept[1] = s[row, SAVED], s[row, SAVED + 1]
-                    kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
-                    kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
-                    kept[4], kept[5] = s[row, SAVED + 2], s[row, SAVED + 3]
-                    earlier = _mix(s, row, LOSS, 6, kept, spread)
-                    back = y - earlier
-                    if abs(back) < RETURNED * (up if back > 0.0 else down) and abs(back) < abs(error):
-                        for k in range(N_SAVED):
-                            s[row, _saved_at(k)] = s[row, SAVED + k]
-                        for k in range(6):
-                            quick[k] = kept[k]
-                        error, scale = back, up if back > 0.0 else down
-                        distance, clipped = abs(back) / scale, back
-                        before_5 = before_15 = 0.0
-                        for k in range(LONGEST):
-                            recent[row, k] = 0.0
-            s[row, SUM_5], s[row, SUM_15] = before_5 + clipped, before_15 + clipped
-            recent[row, at_15] = clipped
-            s[row, COUNT] = count + 1.0
-            if count >= 4:
-                size = min(mean_5, CLIP_SCALE * size_5) if judge_5 else mean_5
-                s[row, SIZE_5] += _memory(dt, SCALE_SECONDS, count - 4.0) * (size - s[row, SIZE_5])
-            if count >= 14:
-                size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
-                s[row, SIZE_15] += _memory(dt, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
-
-            # A shift that stays becomes the new normal after a stated time.
-            pace = dt
-            shifted = False
-            if alarms[row, IN_ALARM] > 0.0:
-                pace = PACE_IN_ALARM * dt
-                s[row, OUTSIDE_SECONDS] += dt
-                shifted = s[row, OUTSIDE_SECONDS] > NEW_NORMAL_SECONDS * (1.0 + min(alarms[row, PEAK], 4.0))
-            else:
-                s[row, OUTSIDE_SECONDS] = 0.0
-            reach = CLIP_CENTRE * scale if warm else np.inf
-            cap = 20.0 * scale if warm else np.inf
-            rate = _memory(dt, LOSS_SECONDS, samples)
-            for k in range(6):
-                if np.isfinite(quick[k]):
-                    s[row, LOSS + k] += rate * (min(abs(y - quick[k]), cap) - s[row, LOSS + k])
-            if not daily:
-                s[row, LOSS + 2] = s[row, LOSS + 1]
-            if not weekly:
-                s[row, LOSS + 3] = 1.1 * s[row, LOSS + 2]
-            for k in range(3):
-                if np.isfinite(slow[k]):
-                    s[row, LOSS + 6 + k] += rate * (min(abs(y - slow[k]), cap) - s[row, LOSS + 6 + k])
-            if not daily:
-                s[row, LOSS + 7] = s[row, LOSS + 6]
-            if not weekly:
-                s[row, LOSS + 8] = 1.1 * s[row, LOSS + 7]
-
-            if shifted:
-                # Accepted: all levels stand where the series stands, and it is as after an alarm's end.
-                for k in (FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL):
-                    s[row, k] = y
-                s[row, TREND] = 0.0
-                if daily:
-                    s[row, DAY_LEVEL], s[row, DAY_SLOW] = y - of_day, y - of_day
-                if weekly:
-                    s[row, WEEK_LEVEL], s[row, WEEK_SLOW] = y - of_week, y - of_week
-                for k in (2, 3, 7, 8):
-                    s[row, LOSS + k] *= DISTRUST
-                s[row, OUTSIDE_SECONDS] = 0.0
-                s[row, SUM_5] = s[row, SUM_15] = 0.0
-                for k in range(LONGEST):
-                    recent[row, k] = 0.0
-                s[row, ACCEPTED] = now
-                s[row, N_ACCEPTED] += 1.0
-                s[row, LAST_TIME] = now
-                s[row, SAMPLES] = samples + 1.0
-                continue
-            s[row, FAST] += _memory(pace, FAST_SECONDS, samples) * _clip(y - quick[0], reach)
-            s[row, SLOWER] += _memory(pace, SLOW_SECONDS, samples) * _clip(y - quick[1], reach)
-            s[row, SLOWEST] += _memory(dt, SLOWEST_SECONDS, samples) * _clip(y - slow[0], 2.0 * reach)
-            s[row, LAST] += pace / dt * _clip(y - quick[4], reach)
-            moved = _memory(pace, 2.0 * FAST_SECONDS, samples) * _clip(y - quick[5], reach)
-            s[row, TREND_LEVEL] = quick[5] + moved
-            s[row, TREND] = 0.98 * s[row, TREND] + 0.1 * moved / dt
-            for_day = for_week = y
-            if daily:
-                pulled = _clip(y - quick[2], reach)
-                for_day = quick[2] + pulled
-                s[row, DAY_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
-                s[row, DAY_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[1], reach)
-            if weekly:
-                pulled = _clip(y - quick[3], reach)
-                for_week = quick[3] + pulled
-                s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
-                s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[2], reach)
-            hours = dt / 3600.0
-            _teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
-            _teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
-
-            # The scale of the side that was seen; young rows are kept from being blinded by one spike.
-            size, size_slow = abs(error), abs(error_slow)
-            n_side = s[row, N_UP] if error > 0.0 else s[row, N_DOWN]
-            if warm and n_side >= 5.0:
-                clip = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
-                size, size_slow = min(size, clip * scale), min(size_slow, clip * scale_slow)
-            if error > 0.0:
-                s[row, UP] += _memory(dt, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
-                s[row, N_UP] += 1.0
-            elif error < 0.0:
-                s[row, DOWN] += _memory(dt, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
-                s[row, N_DOWN] += 1.0
-            if s[row, N_UP] == 0.0:
-                s[row, UP] = s[row, DOWN]
-            if s[row, N_DOWN] == 0.0:
-                s[row, DOWN] = s[row, UP]
-            rate = _memory(dt, 3.0 * SCALE_SECONDS, samples)
-            if error_slow > 0.0:
-                s[row, UP_SLOW] += rate * (size_slow - s[row, UP_SLOW])
-            else:
-                s[row, DOWN_SLOW] += rate * (size_slow - s[row, DOWN_SLOW])
-            rate = _memory(dt, LONG_SECONDS, samples)
-            s[row, LONG_MEAN] += rate * (y - s[row, LONG_MEAN])
-            # What the seasons do not explain: a strong daily cycle must not hide a drop.
-            off = min(abs(error_slow), max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE])))
-            s[row, LONG_SQUARE] += rate * (off * off - s[row, LONG_SQUARE])
-            s[row, SAMPLES] = samples + 1.0
-            s[row, LAST_TIME] = now
-
-
-@njit(cache=True, nogil=True)
-def _expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
-    """The seasons alone: the levels of this moment say nothing of other hours."""
-    known = 0.2 * 24.0 / DAY_BINS
-    for row in range(yhat.shape[0]):
-        if s[row, SAMPLES] <= 0.0:
-            continue
-        spread = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
-        floor = _floor(s, row)
-        # Of an hour ahead no more is known than the slow centres know: their scale is the honest one.
-        below = max(s[row, DOWN_SLOW], s[row, DOWN], floor)
-        above = max(s[row, UP_SLOW], s[row, UP], floor)
-        for t in range(yhat.shape[1]):
-            d0, d1, d_share = _place(seconds[t], DAY_BINS)
-            w0, w1, w_share = _place(seconds[t], WEEK_BINS)
-            centre = s[row, SLOWEST]
-            if day_mass[row, d0] > known and day_mass[row, d1] > known:
-                of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
-                centre = of_day
-                if week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25:
-                    of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
-                    b = (1.0 / (s[row, LOSS + 7] + spread)) ** 4
-                    c = (1.0 / (s[row, LOSS + 8] + spread)) ** 4
-                    centre = (b * of_day + c * of_week) / (b + c)
-            yhat[row, t] = centre
-            down[row, t], up[row, t] = POINT * below, POINT * above
 
 
 class EnsembleDetector(RowArrays):
     """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    State 2,400 bytes a series with its threshold.
+    State 2,456 bytes a series with its threshold.
     """
 
     def __init__(
         self,
         budget_per_month: float,
         step_seconds: float,
-        units: tuple[float, float, float, float] = UNITS,
+        units: tuple[float, ...] = UNITS,
     ) -> None:
         super().__init__(
             {
@@ -422,7 +57,8 @@ class EnsembleDetector(RowArrays):
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
         value, q, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(5))
-        _run(
+        shape = np.zeros(batch.values.shape, dtype=np.bool_)
+        run(
             *self._arrays(),
             self._units,
             self.calibrator.arrays["alarms"],
@@ -432,15 +68,16 @@ class EnsembleDetector(RowArrays):
             np.ascontiguousarray(batch.values),
             value,
             q,
+            shape,
             yhat,
             lower,
             upper,
         )
-        return Judged(value / q, yhat, lower, upper)
+        return Judged(value / q, yhat, lower, upper, shape)
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
         yhat, down, up = (np.full((self.n_rows, len(timestamps)), np.nan) for _ in range(3))
         scalars, day, day_mass, week, week_mass, _ = self._arrays()
-        _expect(scalars, day, day_mass, week, week_mass, timestamps / 1000.0, yhat, down, up)
+        expect(scalars, day, day_mass, week, week_mass, timestamps / 1000.0, yhat, down, up)
         return yhat, down, up

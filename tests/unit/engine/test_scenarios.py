@@ -107,3 +107,20 @@ def test_a_shift_that_stays_is_accepted_and_the_next_incident_is_seen(kind: str)
 def test_clean_days_are_silent(kind: str) -> None:
     for seed in range(3):
         assert not firing(platform(kind, 21, seed))[2 * DAY :].any()
+
+
+@pytest.mark.parametrize("kind", ["flat", "daily"])
+def test_a_series_that_stands_still_is_seen(kind: str) -> None:
+    at = 14 * DAY
+    values = platform(kind, 15, 2)
+    values[at : at + 60] = values[at]
+    fires = firing(values)
+    assert int(np.argmax(fires[at:])) <= 8
+    assert not fires[at + 60 + FOR :].any()
+
+
+def test_a_slow_leak_is_seen_before_the_level_doubles() -> None:
+    at = 14 * DAY
+    values = platform("flat", 18, 3)
+    values[at : at + 3 * DAY] *= 1 + 0.01 * np.arange(3 * DAY) / 60
+    assert 0 < int(np.argmax(firing(values)[at:])) < 3 * DAY
