@@ -131,6 +131,11 @@ class RuleObjects:
                 status, raw = answer.status, await answer.content.read(MAX_ANSWER_BYTES)
                 while not answer.content.at_eof() and len(raw) < MAX_ANSWER_BYTES:
                     raw += await answer.content.read(MAX_ANSWER_BYTES - len(raw))
+        except aiohttp.ClientSSLError as error:
+            raise RuleError(
+                RuleReason.UNREACHABLE,
+                f"Kubernetes API {url}: {error}; is rules.prometheus_rule.ca_file its CA?",
+            ) from error
         except (aiohttp.ClientError, OSError) as error:  # A timeout is an OSError, too.
             raise RuleError(
                 RuleReason.UNREACHABLE,

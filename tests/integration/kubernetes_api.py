@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import copy
 import re
+import ssl
 import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -202,15 +203,15 @@ def _status(
 
 
 @asynccontextmanager
-async def serving(api: KubernetesApi) -> AsyncIterator[str]:
+async def serving(api: KubernetesApi, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """URL of the API while the block runs."""
     runner = web.AppRunner(api.app())
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
 
@@ -284,3 +285,20 @@ def account(directory: Path, *, token: str = "good-token", namespace: str = "mon
     (directory / "token").write_text(token + "\n")
     (directory / "namespace").write_text(namespace)
     return directory
+
+
+def certified(directory: Path) -> ssl.SSLContext:
+    """TLS for the API on loopback; its certificate lies in the account's folder as `ca.crt`."""
+    key, certificate = directory / "key.pem", directory / "ca.crt"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=kubernetes"
+    subprocess.run(
+        [
+            *("openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

@@ -20,14 +20,17 @@ from rules.kubernetes import RuleObjects
 from rules.loop import RuleMetrics, RulesLoop
 from rules.publish_objects import ObjectPublisher
 from sidecar.cli.main import main
-from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
+from sidecar.config.model import PrometheusRuleConfig, QueryConfig, RulesConfig, SourceConfig, StoreConfig
+from sidecar.errors import RuleError
 from sidecar.events import EventBus
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import LabelSet, LearnedBand
 from sidecar.store.sqlite import SqliteStore
-from tests.integration.kubernetes_api import KubernetesApi, Operator, account, serving
-from tests.integration.servers import Prometheus, binary, get_json, wait_until
+from tests.integration.conftest import wave_config
+from tests.integration.kubernetes_api import BASE, KubernetesApi, Operator, account, certified, serving
+from tests.integration.servers import Prometheus, Pronoia, binary, get_json, wait_until
+from tests.unit.chart.helm_chart import CHART, only, render
 
 pytestmark = pytest.mark.integration
 
@@ -305,6 +308,57 @@ async def test_an_admission_webhook_that_refuses_is_not_asked_again(cluster: Clu
     (again,) = await cluster.loop.run_once()
     assert again.result == "unchanged"
     assert [method for method, _ in cluster.api.requests if method != "GET"] == []
+
+
+async def test_from_a_pod_over_tls_with_the_clusters_own_authority(tmp_path: Path) -> None:
+    api, folder = KubernetesApi(), account(tmp_path / "account")
+    async with serving(api, certified(folder)) as url:
+        host, port = url.removeprefix("https://").split(":")
+        environment = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+        objects = RuleObjects(
+            PrometheusRuleConfig(), environment=environment, account=folder, pause_seconds=0.0
+        )
+        assert await objects.get("nothing") is None
+        assert api.requests == [("GET", BASE.format(namespace="monitoring") + "/nothing")]
+        certified(folder)  # Another authority, which did not sign for that server.
+        with pytest.raises(RuleError, match=r"certificate verify failed.*ca_file") as caught:
+            await objects.get("nothing")
+    assert caught.value.reason == "unreachable"
+
+
+async def test_the_whole_process_publishes_on_what_the_chart_configures(
+    tmp_path: Path, prometheus: Prometheus, make_pronoia: Callable[..., Pronoia]
+) -> None:
+    values = CHART / "examples" / "kube-prometheus-stack-beside.yaml"
+    document = yaml.safe_load(only(render(values=values), "ConfigMap")["data"]["pronoia.yaml"])
+    api, folder = KubernetesApi(), account(tmp_path / "account")
+    async with serving(api, certified(folder)) as url:
+        # All that is not the cluster's here: addresses, folders, and patience.
+        document |= {
+            key: value for key, value in wave_config(prometheus.url, tmp_path).items() if key != "rules"
+        }
+        document["alertmanagers"] = []
+        document["rules"] |= {"min_history": "1m", "verify_timeout": "30s", "evaluation_interval": "1s"}
+        document["rules"]["prometheus_rule"] |= {
+            "api_url": url,
+            "token_file": str(folder / "token"),
+            "ca_file": str(folder / "ca.crt"),
+        }
+        document["rules"]["promtool"] = binary("promtool")
+        pronoia = make_pronoia(document)
+        async with Operator(api, prometheus, selector=RELEASE).working():
+            await asyncio.to_thread(pronoia.start)
+
+            def live() -> bool:
+                found = get_json(pronoia.url + "/api/v1/rules")["data"]
+                return [each["state"] for each in found] == ["live"]
+
+            await asyncio.to_thread(wait_until, live, timeout=60, what="the rule is live")
+            ((namespace, name),) = api.objects
+            assert (namespace, name) == ("observability", "demo-pronoia-wave")
+            seconds = await asyncio.to_thread(pronoia.stop)
+    assert seconds < 5.0
+    assert ("observability", "demo-pronoia-wave") in api.objects, "the rules outlive pronoia"
 
 
 async def test_the_command_line_rolls_back_and_lists(cluster: Cluster, tmp_path: Path) -> None:
