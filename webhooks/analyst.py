@@ -30,6 +30,8 @@ class Verdict:
     causes: list[Cause]
     urgency: Urgency
     doubts: dict[Key, Doubt] = field(default_factory=dict)
+    if_real: Urgency | None = None
+    """Where all alerts are probably noise: what the incident would be if they were not."""
 
     def is_noise(self, key: Key) -> bool:
         """Whether an episode is probably a false positive."""
@@ -89,11 +91,12 @@ class Analyst:
             weights=self._causes,
         )
         urgency = judge(real, self._standing, cause=causes[0].service if causes else "")
+        if_real = None if real else judge(members, self._standing)
         named = [
             Cause(cause.fingerprint, self.reader.written(cause.service), cause.score, cause.reasons)
             for cause in causes
         ]
-        return Verdict(named, urgency, doubts)
+        return Verdict(named, urgency, doubts, if_real)
 
 
 class UsualSoFar:

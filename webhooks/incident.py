@@ -5,19 +5,30 @@ from __future__ import annotations
 from sidecar.records import Episode, Incident
 from webhooks.analyst import Verdict
 from webhooks.correlate import Group, Link
+from webhooks.priority import Urgency
 
 MAX_CAUSES = 10
 MAX_NAMES = 3
 
 
-def describe(group: Group, verdict: Verdict, *, now_ns: int) -> Incident:
-    """The record of a group."""
+def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: bool = False) -> Incident:
+    """The record of a group.
+
+    `noise_may_silence`: whether an incident that would be a page may become P4 while it fires.
+    """
     members = group.members.values()
     n_firing = sum(seen.episode.state != "resolved" for seen in members)
     ended_at_ns = None if n_firing else max(s.episode.ends_at_ns or s.episode.last_seen_ns for s in members)
     names = sorted(group.names)
     cause = verdict.causes[0].service if verdict.causes else "unknown"
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    urgency = verdict.urgency
+    would_page = verdict.if_real is not None and verdict.if_real.priority in ("P0", "P1")
+    if verdict.if_real is not None and would_page and n_firing and not noise_may_silence:
+        doubt = f"probably noise ({verdict.noise:.0%}), which alone silences no page"
+        urgency = Urgency(
+            verdict.if_real.priority, verdict.if_real.category, (*verdict.if_real.reasons, doubt)
+        )
     doubtful = sorted(verdict.doubts.values(), key=lambda doubt: -doubt.probability)
     return Incident(
         incident_id=group.incident_id,
@@ -31,9 +42,9 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int) -> Incident:
         causes=verdict.causes[:MAX_CAUSES],
         n_episodes=len(group.members),
         n_firing=n_firing,
-        priority=verdict.urgency.priority,
-        priority_reasons=list(verdict.urgency.reasons),
-        category=verdict.urgency.category,
+        priority=urgency.priority,
+        priority_reasons=list(urgency.reasons),
+        category=urgency.category,
         noise=round(verdict.noise, 3),
         noise_reasons=list(doubtful[-1].reasons) if doubtful else [],
     )

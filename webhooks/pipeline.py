@@ -221,7 +221,11 @@ class AlertsLoop:
                 continue
             self._analyst.learn(group)
             verdict = self._analyst.consider(group, now=now_ns / 1e9, usual=usual)
-            incidents.append(describe(group, verdict, now_ns=now_ns))
+            incidents.append(
+                describe(
+                    group, verdict, now_ns=now_ns, noise_may_silence=self._config.noise_may_silence_pages
+                )
+            )
         gone = list(self._unsaved_merged.values())
         # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
         await self._store.put_incidents([*incidents, *gone], list(self._unsaved_members.values()))

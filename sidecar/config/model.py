@@ -163,6 +163,9 @@ class WebhookConfig(Section):
     topology_file: Path | None = Field(
         None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
     )
+    noise_may_silence_pages: bool = Field(
+        False, description="whether what would be P0 or P1 may become P4 while it fires, as probable noise"
+    )
     reconcile_interval: Seconds = Field(
         60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
     )

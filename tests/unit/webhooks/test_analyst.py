@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from sidecar.records import Episode
-from tests.unit.webhooks.deliveries import SECOND
+from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from tests.unit.webhooks.test_correlate import GRAPH, Stream, episode
 from webhooks.analyst import Analyst, Verdict
+from webhooks.correlate import Group
 from webhooks.entity import EntityReader, plain
+from webhooks.incident import describe
 from webhooks.offline import correlate
+from webhooks.sighting import sight
 from webhooks.topology import Topology, TopologyError, load
 from webhooks.wording import read
 
@@ -237,3 +240,15 @@ def test_hops_nodes_and_hubs() -> None:
     assert graph.callees["edge"] == {"s1": 1, "dns": 2}
     assert GRAPH.callers["cart-db"] == {"cart": 1, "web": 2}
     assert GRAPH.guests["node-1"] == {"cart"}
+
+
+@pytest.mark.parametrize(
+    ("consent", "priority"),
+    [pytest.param(False, "P1", id="no consent"), pytest.param(True, "P4", id="consent")],
+)
+def test_noise_silences_no_page_by_itself(consent: bool, priority: str) -> None:
+    one = episode("HighErrorRate", at=0, service="web", text="requests fail", severity="none")
+    said = verdict(one)
+    group = Group("i1", "default", "", 0.0)
+    group.add(sight(one, EntityReader(GRAPH)))
+    assert describe(group, said, now_ns=EPOCH, noise_may_silence=consent).priority == priority
