@@ -13,6 +13,7 @@ import click
 COMMANDS = {
     "run": ("sidecar.cli.run:run", "Run the sidecar."),
     "score": ("sidecar.cli.score:score", "Score anomalies in files, directories or a query's history."),
+    "backtest": ("sidecar.cli.backtest:backtest", "Tell what would have been flagged in a query's past."),
     "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
     "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
     "forecast": ("sidecar.cli.forecast:forecast", "Forecast series of files or of a query."),

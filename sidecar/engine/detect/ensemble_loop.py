@@ -147,7 +147,7 @@ def run(
     lower,
     upper,
 ):
-    """Judge and learn `x` (rows, columns) at `seconds`; the last six arrays are filled, `s` to `alarms` change."""
+    """Judge and learn `x` (rows, columns) at `seconds`; all after it are filled, all state changes."""
     n_rows, n_steps = x.shape
     quick = np.empty(6)
     slow = np.empty(3)
