@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sidecar.records import Cause, Episode
 from webhooks.cause import CauseWeights, rank, shares
@@ -71,16 +72,18 @@ class Analyst:
         """How usual each entity is in the incidents that are remembered."""
         return shares(group.parties.keys() for group in self.correlator.groups.values())
 
-    def learn(self, group: Group) -> None:
-        """Let the noise model see how an incident's alerts ended."""
-        for seen in group.members.values():
-            self.model.learn(seen, group)
+    def learn(self, group: Group, keys: Iterable[Key] | None = None) -> None:
+        """Let the noise model see how an incident's alerts ended: these, or all."""
+        for key in group.members if keys is None else keys:
+            self.model.learn(group.members[key], group)
 
     def consider(self, group: Group, *, now: float, usual: dict[str, float]) -> Verdict:
         """What is thought of an incident now."""
-        members = list(group.members.values())
-        if len(members) > MAX_JUDGED:
-            members = [*members[: MAX_JUDGED * 3 // 4], *members[-MAX_JUDGED // 4 :]]
+        n_first = MAX_JUDGED * 3 // 4
+        members = list(islice(group.members.values(), MAX_JUDGED))
+        if len(group.members) > MAX_JUDGED:
+            newest = islice(reversed(group.members.values()), MAX_JUDGED - n_first)
+            members = [*members[:n_first], *newest]
         doubts = {seen.key: self.model.judge(seen, group, now=now) for seen in members}
         real = [seen for seen in members if doubts[seen.key].probability < NOISE_AT]
         causes = rank(

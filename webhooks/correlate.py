@@ -106,6 +106,10 @@ class Group:
     namespaces: dict[str, float] = field(default_factory=dict)
     mentioned: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, float] = field(default_factory=dict)
+    firing: set[Key] = field(default_factory=set)
+    last_end: float = 0.0
+    shared: dict[str, str] | None = None
+    starts_at_ns: int = 0
     tries: int = 0
     first: float = 0.0
     last: float = 0.0
@@ -119,7 +123,14 @@ class Group:
         onset = seen.onset
         self.first = min(self.first, onset) if self.members else onset
         self.last = max(self.last, onset) if self.members else onset
+        labels = seen.episode.labels
+        if self.shared is None:
+            self.shared, self.starts_at_ns = dict(labels), seen.episode.starts_at_ns
+        elif self.shared:
+            self.shared = {name: value for name, value in self.shared.items() if labels.get(name) == value}
+        self.starts_at_ns = min(self.starts_at_ns, seen.episode.starts_at_ns)
         self.members[seen.key] = seen
+        self.refresh(seen)
         party = self.parties.get(seen.entity)
         if party is None:
             party = self.parties[seen.entity] = Party(onset)
@@ -142,15 +153,18 @@ class Group:
                 _latest(self.nodes, node, onset)
         self.cluster = self.cluster or subject.cluster
 
+    def refresh(self, seen: Sighting) -> None:
+        """Look again at whether a member fires; a storm's incident is never scanned for it."""
+        ended = seen.ended
+        if ended is None:
+            self.firing.add(seen.key)
+        else:
+            self.firing.discard(seen.key)
+            self.last_end = max(self.last_end, ended)
+
     def ended(self) -> float | None:
         """When its last alert resolved; None while one fires."""
-        last = 0.0
-        for seen in reversed(self.members.values()):
-            ended = seen.ended
-            if ended is None:
-                return None
-            last = max(last, ended)
-        return last
+        return None if self.firing else self.last_end
 
 
 class Correlator:
@@ -229,6 +243,13 @@ class Correlator:
                 self.habits.learn(seen, self.company(seen, home))
         return merged
 
+    def refresh(self, key: Key) -> Group | None:
+        """Take in that a known episode changed; its incident."""
+        group = self.groups.get(self.home.get(key, ""))
+        if group is not None:
+            group.refresh(group.members[key])
+        return group
+
     def next_due(self) -> float | None:
         """When `advance` next has something to settle; None while nothing waits."""
         return self._due[0][0] if self._due else None
@@ -269,7 +290,7 @@ class Correlator:
         """How many other entities of the incident, that are there for a reason, began when it did."""
         others = [
             (other.entity, other.onset, self.habits.habit(other))
-            for other in list(group.members.values())[:200]
+            for other in islice(group.members.values(), 200)
             if other is not seen and (other.entity != seen.entity or other.name != seen.name)
         ]
         near = self.weights.company_seconds + self.grid.step_seconds

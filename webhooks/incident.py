@@ -16,9 +16,8 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
 
     `noise_may_silence`: whether an incident that would be a page may become P4 while it fires.
     """
-    members = group.members.values()
-    n_firing = sum(seen.episode.state != "resolved" for seen in members)
-    ended_at_ns = None if n_firing else max(s.episode.ends_at_ns or s.episode.last_seen_ns for s in members)
+    n_firing = len(group.firing)
+    ended = group.ended()
     names = sorted(group.names)
     cause = verdict.causes[0].service if verdict.causes else "unknown"
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
@@ -34,11 +33,11 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
         incident_id=group.incident_id,
         tenant=group.tenant,
         title=f"{cause}: {', '.join(names[:MAX_NAMES])}{more}",
-        started_at_ns=min(seen.episode.starts_at_ns for seen in members),
+        started_at_ns=group.starts_at_ns,
         last_change_ns=now_ns,
-        ended_at_ns=ended_at_ns,
+        ended_at_ns=None if ended is None else int(ended * 1e9),
         state="open" if n_firing else "resolved",
-        shared_labels=shared_labels(group),
+        shared_labels=group.shared or {},
         causes=verdict.causes[:MAX_CAUSES],
         n_episodes=len(group.members),
         n_firing=n_firing,
@@ -64,21 +63,6 @@ def merged(incident: Incident, into: str, *, now_ns: int) -> Incident:
         category=incident.category,
         merged_into=into,
     )
-
-
-def shared_labels(group: Group) -> dict[str, str]:
-    """The labels that all of an incident's alerts carry."""
-    shared: dict[str, str] | None = None
-    for seen in group.members.values():
-        labels = seen.episode.labels
-        shared = (
-            dict(labels)
-            if shared is None
-            else {name: value for name, value in shared.items() if labels.get(name) == value}
-        )
-        if not shared:
-            break
-    return shared or {}
 
 
 def bind(episode: Episode, incident_id: str, link: Link | None) -> None:

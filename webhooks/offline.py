@@ -61,6 +61,8 @@ def correlate(
         correlator.advance(now)
         changes = memory.fold([delivery])
         memory.apply(changes)
+        for episode in changes.durable():
+            correlator.refresh(episode.key)
         for episode in sorted(_fresh(changes, memory, shown), key=lambda e: e.starts_at_ns):
             correlator.add(analyst.sight(episode), now=now)
     correlator.advance(now)

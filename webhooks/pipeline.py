@@ -134,6 +134,8 @@ class AlertsLoop:
             self._known[incident.incident_id] = incident
         for incident_id, members in by_incident.items():
             correlator.recall(incident_id, [self._analyst.sight(episode) for episode in members], now=now)
+        for group in correlator.groups.values():
+            self._analyst.learn(group)
         correlator.advance(now)
         # What was committed and not yet correlated when the process died.
         lost = [e for e in episodes if e.incident_id is None]
@@ -219,7 +221,6 @@ class AlertsLoop:
             group = correlator.groups.get(incident_id)
             if group is None:
                 continue
-            self._analyst.learn(group)
             verdict = self._analyst.consider(group, now=now_ns / 1e9, usual=usual)
             incidents.append(
                 describe(
@@ -260,8 +261,12 @@ class AlertsLoop:
                 home = group.incident_id
                 bind(episode, home, group.links.get(episode.key))
                 self._unsaved_members[episode.key] = episode
-            elif episode.state == "unknown":
-                self._unsaved_members[episode.key] = episode
+            else:
+                known = correlator.refresh(episode.key)
+                if known is not None and episode.state == "resolved":
+                    self._analyst.learn(known, (episode.key,))
+                if episode.state == "unknown":
+                    self._unsaved_members[episode.key] = episode
             self._unsaved.add(home)
         for merge in correlator.advance(now):
             self._merges.inc()
