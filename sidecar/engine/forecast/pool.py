@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.engine.forecast.analog import Analog
 from sidecar.engine.forecast.backtest import ORIGINS, plan
 from sidecar.engine.forecast.interval import IntervalPlan, plan_interval
 from sidecar.engine.forecast.past import Index, Past
@@ -14,7 +15,7 @@ from sidecar.engine.forecast.rules import Rule, View, make_rules, other_periods
 from sidecar.engine.forecast.weigh import SHARPNESS, weigh
 from sidecar.series import FloatArray
 
-LIGHT = 0.004
+LIGHT = 0.01
 """Rules below this weight at every lead are dropped from a selection."""
 
 
@@ -55,7 +56,7 @@ class Selection:
         past = Past(grid, self.step_seconds)
         leads = np.arange(1, self.horizon + 1, dtype=np.int64)
         view = View(past, np.array([[past.n]]), leads[None, :])
-        rules = make_rules(past, self.periods)
+        rules = _every_rule(past, self.periods)
         said, weights = [], []
         for name, weight in zip(self.names, self.weights, strict=True):
             # History may have been trimmed since: what no longer fits has no say.
@@ -77,6 +78,14 @@ class Selection:
         if past.non_negative:
             yhat, lower = np.maximum(yhat, 0.0), np.maximum(lower, 0.0)
         return PoolForecast(yhat, np.minimum(lower, yhat), np.maximum(upper, yhat))
+
+
+def _every_rule(past: Past, periods: list[int]) -> dict[str, Rule]:
+    analogs: dict[str, Rule] = {
+        "analog": Analog(past, relative=True),
+        "analog-level": Analog(past, relative=False),
+    }
+    return make_rules(past, periods) | analogs
 
 
 def _possible(past: Past, forecasts: FloatArray) -> FloatArray:
@@ -102,7 +111,7 @@ def select(
     past = Past(grid, step_seconds)
     tests = plan(past, horizon, n_origins)
     periods = other_periods(past)
-    rules: dict[str, Rule] = make_rules(past, periods)
+    rules = _every_rule(past, periods)
     then = View(past, tests.origins[:, None], tests.leads[None, :])
     said = [rule(then) for rule in rules.values()]
     linear: dict[str, LinearRule] = {}

@@ -36,7 +36,8 @@ class Features:
                 Profile(past, past.day, lambda: smoothed, half),
                 Profile(past, past.day, lambda: same_time_mean(smoothed, past.day, 0.25), half),
             ]
-            if past.week:
+            # Most rows to fit on must have a last week, or its coefficient is that of yesterday.
+            if past.week and past.n >= 2 * past.week:
                 self._profiles.append(Profile(past, past.week, lambda: smoothed, half))
 
     def base(self, view: View) -> FloatArray:

@@ -41,8 +41,17 @@ class View:
         return seconds
 
     def same_time(self, period: int) -> Index:
-        """Position of the newest known value that lies whole periods before each target, (B, L)."""
-        return self.origins + self.leads - 1 - -(-self.leads // period) * period
+        """Position of the newest known value that lies whole periods before each target, (B, L).
+
+        Where history does not reach so far back it is whole days, and at last the start.
+        """
+        targets = self.origins + self.leads - 1
+        at = targets - -(-self.leads // period) * period
+        if at.min() >= 0:
+            return at
+        # Before the first whole week, the day before stands in for it; never an index from the end.
+        day = self.past.day or 1
+        return np.where(at >= 0, at, np.maximum(targets - -(-self.leads // day) * day, 0))
 
     def flat(self, per_origin: FloatArray) -> FloatArray:
         """One value for each origin, at every lead."""
