@@ -16,7 +16,7 @@ from tests.integration.servers import Prometheus
 
 pytestmark = pytest.mark.integration
 
-# Any Prometheus has this series, at any time, without a scrape; the incident is five times as much for half an hour.
+# Any Prometheus has this series, without a scrape; the incident is five times as much for half an hour.
 LEVEL = "100 + 5 * sin(vector(time() / 7)) + 3 * sin(vector(time() / 31))"
 
 
