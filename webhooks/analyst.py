@@ -17,7 +17,7 @@ from webhooks.sighting import Key, Sighting, sight
 from webhooks.topology import Topology
 
 NOISE_AT = 0.5
-MAX_JUDGED = 400
+MAX_JUDGED = 200
 """Alerts of one incident that are judged each; of a storm the first movers and the newest."""
 
 GRAIN_SECONDS = 15.0

@@ -18,7 +18,7 @@ from itertools import islice
 
 from webhooks.companions import Companions
 from webhooks.grid import GridWatch
-from webhooks.habits import Habits, company
+from webhooks.habits import Habits
 from webhooks.sighting import Key, Sighting
 from webhooks.topology import Topology
 
@@ -59,6 +59,13 @@ class Weights:
     company_seconds: float = 130.0
 
 
+MAX_COMPANY = 48
+"""So many entities are looked at for company; with that many there is some."""
+
+SAME_ENTITY = 0.6
+LATE = 0.4
+"""What company counts that is of the same entity, or that began much earlier or later."""
+
 FAR_SECONDS = 900.0
 """So far apart in time, only an entity that both know can still bind."""
 
@@ -88,6 +95,7 @@ class Party:
     first: float
     onsets: list[float] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    names: dict[str, Sighting] = field(default_factory=dict)
 
 
 @dataclass
@@ -142,6 +150,7 @@ class Group:
             insort(self.onsets, (onset, seen.entity))
         insort(party.onsets, onset)
         party.sightings.append(seen)
+        party.names.setdefault(seen.name, seen)
         subject = seen.subject
         _latest(self.names, seen.name, onset)
         if subject.namespace:
@@ -287,14 +296,24 @@ class Correlator:
         return merged
 
     def company(self, seen: Sighting, group: Group) -> float:
-        """How many other entities of the incident, that are there for a reason, began when it did."""
-        others = [
-            (other.entity, other.onset, self.habits.habit(other))
-            for other in islice(group.members.values(), 200)
-            if other is not seen and (other.entity != seen.entity or other.name != seen.name)
-        ]
+        """How many other entities of the incident, that are there for a reason, began when it did.
+
+        Another rule on the same entity counts for somewhat less than another entity.
+        """
         near = self.weights.company_seconds + self.grid.step_seconds
-        return company(seen, others, near_seconds=near, bond=self.companions.strength)
+        total = 0.0
+        for entity, party in islice(group.parties.items(), MAX_COMPANY):
+            own = entity == seen.entity
+            others = [one for name, one in party.names.items() if not own or name != seen.name]
+            if not others:
+                continue
+            weight = 1.0 - min(self.habits.habit(one) for one in others[:4])
+            weight = (
+                SAME_ENTITY * weight if own else max(weight, self.companions.strength(seen.entity, entity))
+            )
+            onsets = [one.onset for one in others[:4]] if own else party.onsets
+            total += weight if _nearest(onsets, seen.onset) <= near else LATE * weight
+        return total
 
     def merge(self, one: Group, other: Group, link: Link | None = None) -> Merge:
         """Let the smaller of two incidents go into the larger."""
@@ -506,7 +525,8 @@ def _acquainted(seen: Sighting, group: Group) -> bool:
 
 def _nearest(onsets: list[float], onset: float) -> float:
     at = bisect_left(onsets, onset)
-    return min((abs(onset - other) for other in onsets[max(at - 1, 0) : at + 1]), default=1e18)
+    after = onsets[at] - onset if at < len(onsets) else 1e18
+    return min(onset - onsets[at - 1], after) if at else after
 
 
 def _latest(of: dict[str, float], name: str, onset: float) -> None:

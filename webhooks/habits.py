@@ -7,15 +7,12 @@ same company each time: faults that recur bring the same alerts along.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from webhooks.sighting import Sighting
 
 PRIOR = 1.5
 ALONE_BELOW = 0.8
-LATE = 0.4
-"""What counts the company of one that began much earlier or later, but is of the same incident."""
 
 MAX_KNOWN = 100_000
 
@@ -53,29 +50,6 @@ class Habits:
         """How often it came, and how often alone."""
         record = self._records.get(_of(seen))
         return (record.n, record.n_alone) if record else (0, 0)
-
-
-def company(
-    seen: Sighting,
-    others: list[tuple[str, float, float]],
-    *,
-    near_seconds: float,
-    bond: Callable[[str, str], float],
-) -> float:
-    """How much company an episode has, in entities.
-
-    `others`: entity, onset and habit of what else is in its incident; `bond`: how regularly
-    two entities begin together, 0..1.
-    """
-    best: dict[str, float] = {}
-    for entity, onset, habit in others:
-        late = 1.0 if abs(onset - seen.onset) <= near_seconds else LATE
-        if entity == seen.entity:
-            weight = late * 0.6 * (1.0 - habit)
-        else:
-            weight = late * max(1.0 - habit, bond(seen.entity, entity))
-        best[entity] = max(best.get(entity, 0.0), weight)
-    return sum(best.values())
 
 
 def _of(seen: Sighting) -> tuple[str, str, str]:

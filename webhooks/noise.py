@@ -173,9 +173,11 @@ class NoiseModel:
             odds += weights.mild
         elif seen.severity in GRAVE_SEVERITIES:
             odds += weights.grave
-        if lasted > CHRONIC_SECONDS and seen.severity not in GRAVE_SEVERITIES and company < 2.0:
+        # As long as we watched: an old start alone may be an outage that we hear of late.
+        watched = (now if seen.ended is None else seen.ended) - seen.heard
+        if watched > CHRONIC_SECONDS and seen.severity not in GRAVE_SEVERITIES and company < 2.0:
             odds += weights.chronic
-            reasons.append(f"it fires for {lasted / 3600:.0f} hours and little follows")
+            reasons.append(f"it fires for {watched / 3600:.0f} hours and little follows")
         if seen.subject.mentions:
             odds += weights.blames
         return Doubt(1.0 / (1.0 + math.exp(-odds)), tuple(reasons))

@@ -21,7 +21,7 @@ from sidecar.ports import AlertStore
 from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
-from webhooks.correlate import Correlator, Weights
+from webhooks.correlate import Correlator, Group, Weights
 from webhooks.fold import Memory
 from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
@@ -34,10 +34,14 @@ UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
 RETRY_SECONDS = 5.0
-EPISODES_PER_PASS = 500
+EPISODES_PER_PASS = 250
+JUDGING_SECONDS = 0.02
+"""So long a pass judges incidents that are stored already; the rest waits for the next pass."""
 IDLE_SHARE = 8.0
 """After a pass the loop rests eight times as long as it worked: in a storm, intake comes first."""
 SWEEP_SECONDS = 60.0
+BIG, BIG_SECONDS = 100, 2.0
+"""An incident of a storm is judged anew so often, however fast it grows."""
 
 
 class LoopStore(AlertStore, OutboxStore, Protocol):
@@ -158,7 +162,7 @@ class AlertsLoop:
             await asyncio.gather(self._task, return_exceptions=True)
         try:
             while self._pending or self._unsaved:
-                await self._work()
+                await self._work(final=True)
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
         await self._notifier.stop()
@@ -203,11 +207,22 @@ class AlertsLoop:
     def _patience(self) -> float:
         """Seconds until there is something to do though nothing arrives."""
         due = self._analyst.correlator.next_due()
-        if due is None:
-            return SWEEP_SECONDS
-        return min(max(due - self._now(), 0.01), SWEEP_SECONDS)
+        patience = 0.25 if self._unsaved else SWEEP_SECONDS
+        return patience if due is None else min(max(due - self._now(), 0.01), patience)
 
-    async def _work(self) -> None:
+    def _last_described(self, incident_id: str) -> tuple[int, str]:
+        """The new come first, then whoever has waited longest."""
+        known = self._known.get(incident_id)
+        return (known.last_change_ns if known else 0, incident_id)
+
+    def _soon_enough(self, group: Group) -> bool:
+        """Whether a big incident that grows on was described a moment ago; then once more is no news."""
+        known = self._known.get(group.incident_id)
+        if known is None or len(group.members) < BIG or not group.firing:
+            return False
+        return self._now() - known.last_change_ns / 1e9 < BIG_SECONDS
+
+    async def _work(self, *, final: bool = False) -> None:
         """Correlate what is pending, store what changed, tell of it."""
         began = time.perf_counter()
         self._correlate()
@@ -217,9 +232,14 @@ class AlertsLoop:
         correlator = self._analyst.correlator
         usual = self._analyst.usual()
         incidents = []
-        for incident_id in sorted(self._unsaved):
+        put_off: set[str] = set()
+        for incident_id in sorted(self._unsaved, key=self._last_described):
             group = correlator.groups.get(incident_id)
             if group is None:
+                continue
+            busy = time.perf_counter() - began > JUDGING_SECONDS and incident_id in self._known
+            if not final and (busy or self._soon_enough(group)):
+                put_off.add(incident_id)
                 continue
             verdict = self._analyst.consider(group, now=now_ns / 1e9, usual=usual)
             incidents.append(
@@ -230,7 +250,7 @@ class AlertsLoop:
         gone = list(self._unsaved_merged.values())
         # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
         await self._store.put_incidents([*incidents, *gone], list(self._unsaved_members.values()))
-        self._unsaved.clear()
+        self._unsaved = put_off
         self._unsaved_members.clear()
         self._unsaved_merged.clear()
         self._notifier.consider([*gone, *incidents])

@@ -150,6 +150,26 @@ class WebhookAuth(Section):
     basic_auth: BasicAuth | None = None
     bearer_token: SecretStr | None = None
     bearer_token_file: Path | None = None
+    hmac_secret: SecretStr | None = Field(
+        None, description="a proxy signs bodies: hex HMAC-SHA256 in `hmac_header`, `sha256=` before it or not"
+    )
+    hmac_secret_file: Path | None = None
+    hmac_header: str = "X-Signature-256"
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        ways = {
+            "basic_auth": self.basic_auth,
+            "bearer_token": self.bearer_token or self.bearer_token_file,
+            "hmac_secret": self.hmac_secret or self.hmac_secret_file,
+        }
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        for name in ("bearer_token", "hmac_secret"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"{name} and {name}_file exclude each other; keep one")
+        return self
 
 
 class WebhookConfig(Section):

@@ -252,3 +252,10 @@ def test_noise_silences_no_page_by_itself(consent: bool, priority: str) -> None:
     group = Group("i1", "default", "", 0.0)
     group.add(sight(one, EntityReader(GRAPH)))
     assert describe(group, said, now_ns=EPOCH, noise_may_silence=consent).priority == priority
+
+
+def test_an_alert_heard_of_late_is_not_chronic() -> None:
+    """Its start may be long ago; that nothing followed is known only since we listen."""
+    one = episode("HighErrorRate", at=0, service="mailer")
+    one.first_seen_ns = one.last_seen_ns = one.starts_at_ns + 20 * 3600 * SECOND
+    assert verdict(one).noise < 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -245,6 +246,22 @@ async def test_checklist_5_passwords(tmp_path: Path) -> None:
     async with served(tmp_path, auth=auth) as s:
         assert (await s.post(body(alert()), Authorization="Basic YW06cHc="))[0] == 200
         assert (await s.post(body(alert()), Authorization="Basic YW06eHg="))[0] == 401
+
+
+async def test_checklist_5_signatures(tmp_path: Path) -> None:
+    auth = WebhookAuth(hmac_secret=SecretStr("hush"))
+    good = hmac.new(b"hush", body(alert()), "sha256").hexdigest()
+    async with served(tmp_path, auth=auth) as s:
+        assert (await s.post(body(alert()), **{"X-Signature-256": f"sha256={good}"}))[0] == 200
+        assert (await s.post(body(alert()), **{"X-Signature-256": good}))[0] == 200
+        assert (await s.post(body(alert("Other")), **{"X-Signature-256": good}))[0] == 401
+        assert (await s.post(body(alert())))[0] == 401
+        assert len(await s.store.open_episodes()) == 1
+
+
+def test_credentials_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="bearer_token and hmac_secret exclude each other"):
+        WebhookAuth(bearer_token=SecretStr("a"), hmac_secret=SecretStr("b"))
 
 
 async def test_alerts_become_one_incident_that_ends(tmp_path: Path) -> None:
