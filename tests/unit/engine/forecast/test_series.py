@@ -71,7 +71,7 @@ def test_a_level_shift_yesterday_is_believed() -> None:
     values[-DAY:] += 200
     expected = 300 + 30 * np.sin(2 * np.pi * np.arange(DAY) / DAY)
     found = forecast(values)
-    assert np.abs(found.yhat - expected).mean() < 60
+    assert np.abs(found.yhat - expected).mean() < 40
 
 
 def test_gaps_do_not_matter_much() -> None:
