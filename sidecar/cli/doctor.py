@@ -1,0 +1,104 @@
+"""`pronoia doctor`: what is reachable, what is misconfigured, what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidecar.cli.options import config_option, data_option, format_option, read_config
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config
+
+
+@click.command()
+@config_option
+@data_option
+@format_option
+def doctor(config_path: Path | None, data_directory: Path | None, output: str) -> None:
+    """Ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
+
+    \b
+    It looks for: servers that do not answer; an Alertmanager without a route to
+    pronoia, with send_resolved off, with max_alerts, with intervals that lose ends.
+
+    Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
+    """
+    overrides = {"store": {"directory": data_directory}} if data_directory else {}
+    findings = asyncio.run(_look(read_config(config_path, overrides)))
+    if output == "json":
+        click.echo(json.dumps(findings))
+    else:
+        for one in findings:
+            click.echo(f"{one['level']:<8} {one['where']}: {one['what']}\n         {one['remedy']}")
+        if not findings:
+            click.echo("fine: everything answers, and nothing would make pronoia blind")
+    raise SystemExit(1 if findings else 0)
+
+
+async def _look(config: Config) -> list[dict[str, str]]:
+    from prometheus_client import CollectorRegistry
+
+    from sidecar.errors import PullError
+    from sidecar.prometheus.alertmanager import AlertmanagerClient
+    from sidecar.prometheus.client import PrometheusClient
+    from sidecar.prometheus.session import PullMetrics
+    from sidecar.telemetry import redact_url
+    from webhooks.doctor import examine
+
+    found: list[dict[str, str]] = []
+
+    def add(level: str, where: str, what: str, remedy: str) -> None:
+        found.append({"level": level, "where": where, "what": what, "remedy": remedy})
+
+    metrics = PullMetrics(CollectorRegistry())
+    where = redact_url(config.prometheus.url)
+    try:
+        async with PrometheusClient(config.prometheus, metrics=metrics) as prometheus:
+            await prometheus.instant("vector(1)", at_ms=0, name="doctor", max_series=10)
+    except PullError as error:
+        add("error", where, f"does not answer: {error}", "check prometheus.url and its credentials")
+    if not config.alertmanagers:
+        add(
+            "warning",
+            "alertmanagers",
+            "none is configured, so ends under a silence and alerts missed while down stay unknown",
+            "list every Alertmanager that sends to pronoia under alertmanagers",
+        )
+    receivers = await asyncio.to_thread(_receivers, config)
+    for one in config.alertmanagers:
+        where = redact_url(one.url)
+        try:
+            async with AlertmanagerClient(one, metrics=metrics) as client:
+                status: dict[str, Any] = await client.status()
+        except PullError as error:
+            add("error", where, f"does not answer: {error}", "check its url and its credentials")
+            continue
+        text = str((status.get("config") or {}).get("original") or "")
+        for finding in examine(text, receivers):
+            add(finding.level, where, finding.what, finding.remedy)
+    return found
+
+
+def _receivers(config: Config) -> set[str]:
+    """Names of the receivers that delivered lately, where there is a database."""
+    import sqlite3
+
+    from sidecar.store.connection import FILE, reading
+
+    path = config.store.directory / FILE
+    if not path.exists():
+        return set()
+    try:
+        with reading(path) as connection:
+            rows = connection.execute(
+                "select distinct receiver from (select receiver from deliveries where external_url != '' "
+                "order by id desc limit 2000)"
+            ).fetchall()
+    except sqlite3.Error:
+        return set()
+    return {str(row[0]) for row in rows if row[0]}
