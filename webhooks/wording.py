@@ -26,15 +26,17 @@ _MONITORING = re.compile(
 )
 _DOWN = re.compile(
     r"\b(is down|are down|down|unreachable|not ?ready|unavailable|outage|offline|crash\w*|oom\w*"
-    r"|out of memory|panic|dead|lost|no leader|split ?brain|partition(ed)?|read ?only|corrupt\w*|evict\w*)\b"
+    r"|out of memory|panic|dead|lost|no leader|no master|missing master|split ?brain|partition(ed)?"
+    r"|read ?only|corrupt\w*|evict\w*)\b"
 )
 _RESOURCE = re.compile(
     r"\b(disk|volume|filesystem|memory|inode|full|filling|fill up|exhaust\w*|saturat\w*|limit"
-    r"|max_connections|pool|lock(s|ed)?|deadlock|replication|certificate|expir\w+|rollout|deploy\w*|config\w*|quota|throttl\w*"
-    r"|leak|license|file descriptors|handles|slow quer\w+|query time|packet loss|clock)\b"
+    r"|max_connections|pool|lock(s|ed)?|deadlock|replication|certificate|expir\w+|rollout|deploy\w*"
+    r"|config\w*|quota|throttl\w*"
+    r"|leak|license|file descriptors|handles|slow quer\w+|query time|packet loss|clock|gc pauses?|flapping)\b"
 )
 _SCRAPED = re.compile(r"\btargets?\b.{0,60}\b(down|unreachable|missing|disappeared|absent)\b|\btarget down\b")
-_NODE = re.compile(r"\b(nodes?|hosts?|machine|hypervisor|server|vm|instance)\b")
+_NODE = re.compile(r"\b(nodes?|hosts?|machines?|hypervisor|vms?|kubelet|node-exporter)\b")
 _SERVES_ALL = re.compile(
     r"\b(core ?dns|kube ?dns|dns|servfail|nxdomain|name resolution|ntp|ldap|service mesh|istiod)\b"
 )
@@ -44,9 +46,11 @@ _SYMPTOM = re.compile(
     r"|backlog|lag|queue|upstream|downstream|dependency|apdex|slo)\b"
 )
 _HARD = re.compile(
-    r"\b(5xx|50\d\b|server errors?|error (rate|ratio)|errors? (are )?(high|above)|high errors?|errors? high"
-    r"|failing|failed requests?|requests? fail\w*|probe\w* fail\w*|fail\w* probes?|probe to \S+ failed"
-    r"|availability|unavailable|servfail|(burns?|budget).{0,25}\bfast|14\.4x?|is down|down\b|unreachable"
+    r"\b(5xx|50\d\b|server errors?|error (rate|ratio)|errors? (are )?(high|above)|high errors?"
+    r"|errors? high|failing|failed requests?|requests? fail\w*|probe\w* .{0,8}fail\w*"
+    r"|fail\w* probes?|(too many|throw\w*|return\w*|many) errors|errors? spik\w+"
+    r"|lookups? fail\w*|no (master|leader)|missing master|probe to \S+ failed|availability"
+    r"|unavailable|servfail|(burns?|budget).{0,25}\bfast|14\.4x?|is down|down\b|unreachable"
     r"|outage|exceptions?|expired|has expired|no healthy|not serving|rejected|refused|full)\b"
 )
 _NOT_HARD = re.compile(

@@ -71,6 +71,12 @@ def test_plain_labels_keep_the_plainer_one() -> None:
         pytest.param("TargetDown", "20% of the targets are down", False, 0.0, id="targets"),
         pytest.param("DiskFillingUp", "volume fills up", False, 1.0, id="filling"),
         pytest.param("Surge", "request rate is 5x the usual", False, 1.0, id="load"),
+        pytest.param("BlackboxProbeHttpFailure", "status is not 200", True, None, id="probe"),
+        pytest.param("TooManyErrors", "the api throws", True, None, id="too many errors"),
+        pytest.param("EtcdNoLeader", "", True, 1.0, id="no leader"),
+        pytest.param("ThreadPoolExhausted", "on checkout", False, 1.0, id="exhausted"),
+        pytest.param("QueueBacklog", "consumer lag grows", False, -1.0, id="backlog"),
+        pytest.param("DnsFailures", "lookups fail", True, 1.0, id="names"),
         pytest.param("UpstreamErrors", "calls from a to b fail", False, None, id="blames another"),
     ],
 )
