@@ -43,6 +43,24 @@ class Ports:
         return cls(*(choose_port(port) for port in (9090, 9093, 9469, 9480, 9100)))
 
 
+TOPOLOGY = {
+    "services": [
+        {"name": "player", "kind": "gateway", "tier": 1, "depends_on": ["cdn", "api-gateway"]},
+        {
+            "name": "api-gateway",
+            "kind": "gateway",
+            "tier": 1,
+            "depends_on": ["search", "recommendation", "billing", "cdn"],
+        },
+        {"name": "search", "tier": 2},
+        {"name": "recommendation", "tier": 3},
+        {"name": "billing", "tier": 1},
+        {"name": "cdn", "kind": "external", "tier": 2},
+    ]
+}
+"""The platform's service graph, as an operator would write it down: who asks whom."""
+
+
 def prepare_folder(directory: Path) -> Path:
     """An empty folder at `directory`, marked as the demo's.
 
@@ -89,6 +107,7 @@ def write_files(directory: Path, ports: Ports, promtool: str) -> None:
         "prometheus.yml": prometheus_document(directory, ports),
         "platform.rules.yaml": platform_rules(),
         "alertmanager.yml": alertmanager_document(ports),
+        "topology.yaml": TOPOLOGY,
         "pronoia.yaml": pronoia_document(directory, ports, promtool),
     }
     for name, document in documents.items():
@@ -204,7 +223,11 @@ def pronoia_document(directory: Path, ports: Ports, promtool: str) -> dict[str, 
         "prometheus": {"url": f"http://127.0.0.1:{ports.prometheus}"},
         "alertmanagers": [{"url": f"http://127.0.0.1:{ports.alertmanager}"}],
         "rules": {"directory": str(directory / "rules"), "evaluation_interval": "5s", "promtool": promtool},
-        "webhook": {"incident_gap": "5m", "incident_hold": "2s"},
+        "webhook": {
+            "incident_gap": "5m",
+            "incident_hold": "2s",
+            "topology_file": str(directory / "topology.yaml"),
+        },
         "store": {"directory": str(directory / "pronoia")},
         "queries": queries,
     }
