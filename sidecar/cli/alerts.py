@@ -1,0 +1,109 @@
+"""`pronoia alerts`: what the receiver could not use, given to it again."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import click
+
+from sidecar.cli.options import config_option, data_option, read_config
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config
+
+TIMEOUT_SECONDS = 30.0
+AGAIN = "still not usable"
+
+
+@click.group()
+def alerts() -> None:
+    """Alerts that were received."""
+
+
+@alerts.command()
+@config_option
+@data_option
+@click.option(
+    "--to",
+    "url",
+    default="http://127.0.0.1:9469",
+    show_default=True,
+    help="The running pronoia that shall take them.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what there is.")
+def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_run: bool) -> None:
+    """Give the dead letters to a running pronoia again; those that it can use now leave the table.
+
+    A dead letter is an alert of a delivery that could not be used, kept with its reason:
+    after an upgrade, or once its sender is mended, it may be usable.
+
+    Exit codes: 0 none is left, 1 some are left or pronoia did not answer, 2 wrong use.
+    """
+    from sidecar.store.connection import FILE
+
+    overrides = {"store": {"directory": data_directory}} if data_directory else {}
+    config = read_config(config_path, overrides)
+    path = config.store.directory / FILE
+    if not path.exists():
+        click.echo(f"pronoia: no database at {path}", err=True)
+        raise SystemExit(2)
+    with sqlite3.connect(path, timeout=10.0) as connection:
+        letters = connection.execute("select id, reason, raw from dead_letters order by id").fetchall()
+        n_taken = 0
+        for letter_id, reason, raw in letters:
+            taken, words = (False, "not tried") if dry_run else _give(url, bytes(raw), config)
+            if taken or words == AGAIN:
+                # What is still not usable has become a dead letter anew, with today's reason.
+                connection.execute("delete from dead_letters where id = ?", (letter_id,))
+                connection.commit()
+            n_taken += taken
+            if not taken:
+                click.echo(f"{letter_id}: {reason} ({words})")
+    click.echo(f"{n_taken} of {len(letters)} dead letters were taken")
+    connection.close()
+    raise SystemExit(0 if n_taken == len(letters) else 1)
+
+
+def _give(url: str, raw: bytes, config: Config) -> tuple[bool, str]:
+    """Whether pronoia takes an alert now, and if not, why."""
+    try:
+        alert = json.loads(raw)
+    except ValueError:
+        return False, "no JSON"
+    body = json.dumps({"version": "4", "receiver": "replay", "groupKey": "", "alerts": [alert]}).encode()
+    request = Request(f"{url.rstrip('/')}/webhooks/alertmanager", data=body, headers=_headers(config, body))  # noqa: S310
+    try:
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+            answer = json.loads(response.read())
+    except HTTPError as error:
+        return False, f"status {error.code}"
+    except (URLError, OSError, ValueError) as error:
+        return False, f"{url} does not answer: {error}"
+    return answer.get("dead_letters") == 0, AGAIN
+
+
+def _headers(config: Config, body: bytes) -> dict[str, str]:
+    import hmac
+
+    from sidecar.config.load import read_secret
+
+    auth = config.webhook.auth
+    headers = {"Content-Type": "application/json"}
+    if auth.basic_auth is not None:
+        password = read_secret(auth.basic_auth.password, auth.basic_auth.password_file) or ""
+        headers["Authorization"] = (
+            "Basic " + b64encode(f"{auth.basic_auth.username}:{password}".encode()).decode()
+        )
+    token = read_secret(auth.bearer_token, auth.bearer_token_file)
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    secret = read_secret(auth.hmac_secret, auth.hmac_secret_file)
+    if secret is not None:
+        headers[auth.hmac_header] = hmac.new(secret.encode(), body, "sha256").hexdigest()
+    return headers
