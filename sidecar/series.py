@@ -182,6 +182,8 @@ class Evaluation:
     direction: NDArray[np.int8]
     confidence: FloatArray
     forecasts: tuple[Forecast, ...] = field(default=())
+    accepted: BoolArray | None = None
+    """(N,) where a level that stayed was accepted as the new normal; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Counts:
     judged_points: int = 0
     anomalous_points: int = 0
     retired_rows: int = 0
+    accepted_shifts: int = 0
 
 
 class QueryModel:
@@ -66,6 +67,7 @@ class QueryModel:
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
+        self._accepted = np.zeros(0, dtype=np.bool_)
 
     @property
     def level(self) -> float:
@@ -87,6 +89,7 @@ class QueryModel:
         self._resize(self.index.n_rows)
         n_rows, n_steps = aligned.values.shape
         yhat, lower, upper, score = (np.full((n_rows, n_steps), np.nan) for _ in range(4))
+        self._accepted = np.zeros(n_rows, dtype=np.bool_)
         direction = np.zeros((n_rows, n_steps), dtype=np.int8)
         confidence = np.zeros((n_rows, n_steps))
         for first, end, new_hour in segments(aligned.timestamps, self.last_timestamp_ms):
@@ -100,6 +103,8 @@ class QueryModel:
             )
             where = slice(first, end)
             judged = self.detector.judge(part)
+            if judged.accepted is not None:
+                self._accepted |= judged.accepted
             seen = np.isfinite(part.values)
             negative = np.logical_or.accumulate(
                 np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
@@ -115,6 +120,7 @@ class QueryModel:
             self.ever_negative = negative[:, -1]
             self.seen_points = points[:, -1]
             self.last_timestamp_ms = int(part.timestamps[-1])
+        self.counts.accepted_shifts += int(self._accepted.sum())
         self.counts.judged_points += int(np.isfinite(score).sum())
         self.counts.anomalous_points += int((np.nan_to_num(score) > 1).sum())
         return (
@@ -141,6 +147,7 @@ class QueryModel:
             direction=score.direction[:, -1].copy(),
             confidence=score.confidence[:, -1].copy(),
             forecasts=self.forecaster.predict(),
+            accepted=self._accepted if self._accepted.any() else None,
         )
 
     def learned_band(self) -> LearnedBand:

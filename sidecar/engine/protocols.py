@@ -38,6 +38,7 @@ class Judged:
     `upper`: the values that would not be flagged, NaN while nothing can be said.
     `shape`: where the course of the series is anomalous, whatever the value: a flag
     there may lie inside the band. None: a detector that knows no shapes.
+    `accepted`: rows, (N,), whose changed level was taken for the new normal.
     """
 
     score: FloatArray
@@ -45,6 +46,7 @@ class Judged:
     lower: FloatArray
     upper: FloatArray
     shape: BoolArray | None = None
+    accepted: BoolArray | None = None
 
 
 class Thresholds(Protocol):

@@ -17,7 +17,10 @@ EVENTS_PER_STEP = 20
 
 
 class AnomalyTracker:
-    """Turns scores into `anomaly.started` and `anomaly.ended`, one pair per series and anomaly."""
+    """Turns scores into `anomaly.started` and `anomaly.ended`, one pair per series and anomaly.
+
+    `shift.accepted` says that a level which stayed is the new normal from now on.
+    """
 
     def __init__(self, query: str, bus: EventBus, now: Callable[[], float]) -> None:
         self._query = query
@@ -39,6 +42,10 @@ class AnomalyTracker:
         worst = worst[np.argsort(-score[worst], kind="stable")]
         for row in worst[:EVENTS_PER_STEP]:
             self._tell("anomaly.started", evaluation, int(row), also=max(len(worst) - EVENTS_PER_STEP, 0))
+        if evaluation.accepted is not None:
+            rows = np.flatnonzero(evaluation.accepted)
+            for row in rows[:EVENTS_PER_STEP]:
+                self._tell("shift.accepted", evaluation, int(row), also=max(len(rows) - EVENTS_PER_STEP, 0))
         for row in np.flatnonzero(ended)[:EVENTS_PER_STEP]:
             self._tell("anomaly.ended", evaluation, int(row), also=0)
 

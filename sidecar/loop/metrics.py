@@ -54,6 +54,12 @@ class LoopMetrics:
             ["query", "reason"],
             registry=registry,
         )
+        self.accepted_shifts = Counter(
+            "pronoia_shifts_accepted_total",
+            "Levels that stayed so long that they were accepted as the new normal.",
+            ["query"],
+            registry=registry,
+        )
         self.snapshots = Counter(
             "pronoia_model_snapshots_total",
             "Saves of model state, by outcome.",
@@ -76,6 +82,7 @@ class LoopMetrics:
         for gauge in (self.series, self.anomalous, self.warming_up, self.last_success):
             gauge.remove(query)
         self.forecast_coverage.remove_by_labels({"query": query})
+        self.accepted_shifts.remove(query)
         for counter, values in (
             (self.evaluations, ("ok", "error", "empty")),
             (self.ignored_columns, ("late", "duplicate")),

@@ -233,6 +233,8 @@ class Watch:
                 )
             )
         self._anomalies.observe(evaluation)
+        if evaluation.accepted is not None:
+            self._metrics.accepted_shifts.labels(self.query.name).inc(int(evaluation.accepted.sum()))
 
     async def checkpoint(self, model: QueryModel | None = None) -> None:
         """Save the model's state, if it moved since the last save; a failure is counted and survived."""

@@ -106,9 +106,7 @@ def _prophet_seconds(grid: FloatArray) -> float | None:
 
 def _live_rows(n_series: int) -> list[Row]:
     """A steady state of the live forecaster: look-up at each step, and the worker's share of one core."""
-    values = np.stack(
-        [v[-14 * DAY :] for _, _, v in series(-(-n_series // 10), seed=2, steps=(STEP,))]
-    )
+    values = np.stack([v[-14 * DAY :] for _, _, v in series(-(-n_series // 10), seed=2, steps=(STEP,))])
     labels = tuple(LabelSet({"i": str(i)}) for i in range(len(values)))
 
     def part(first: int, end: int) -> SeriesBatch:

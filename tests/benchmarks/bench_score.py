@@ -84,10 +84,7 @@ def _state_bytes(model: QueryModel) -> int:
     parts = (model.detector, model.calibrator, model.forecaster)
     # The pool keeps the history of some series, bounded a query and not a series: bench_forecast's matter.
     return sum(
-        array.nbytes
-        for part in parts
-        for name, array in part.state().items()
-        if not name.startswith("pool_")
+        array.nbytes for part in parts for name, array in part.state().items() if not name.startswith("pool_")
     )
 
 

@@ -19,6 +19,7 @@ from sidecar.engine.arrays import RowArrays
 from sidecar.engine.detect.ensemble_loop import (
     DAY_BINS,
     LONGEST,
+    N_ACCEPTED,
     N_SCALARS,
     UNITS,
     WEEK_BINS,
@@ -58,6 +59,7 @@ class EnsembleDetector(RowArrays):
         """Judge and learn the columns in order of time; see `Detector.judge`."""
         value, q, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(5))
         shape = np.zeros(batch.values.shape, dtype=np.bool_)
+        accepted = self.arrays["scalars"][:, N_ACCEPTED].copy()
         run(
             *self._arrays(),
             self._units,
@@ -73,7 +75,7 @@ class EnsembleDetector(RowArrays):
             lower,
             upper,
         )
-        return Judged(value / q, yhat, lower, upper, shape)
+        return Judged(value / q, yhat, lower, upper, shape, self.arrays["scalars"][:, N_ACCEPTED] > accepted)
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""

@@ -298,3 +298,17 @@ def test_series_that_arrive_one_by_one_learn_as_if_there_from_the_start() -> Non
     assert two is not None
     np.testing.assert_array_equal(one.expected, two.expected)
     np.testing.assert_array_equal(one.anomaly_score, two.anomaly_score)
+
+
+def test_a_level_that_stays_is_accepted_once_and_said() -> None:
+    values = seasonal(2, 10)
+    values[0, 9 * DAY :] += 150
+    model = QueryModel(QUERY)
+    model.score(batch(values[:, : 9 * DAY]))
+    said = [
+        evaluation.accepted.tolist()
+        for at in range(9 * DAY, 9 * DAY + 360)
+        if (evaluation := model.update(batch(values[:, at : at + 1], at))) and evaluation.accepted is not None
+    ]
+    assert said == [[True, False]]
+    assert model.counts.accepted_shifts == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from sidecar.events import Event, EventBus
@@ -68,3 +70,12 @@ def test_unknown_scores_and_new_rows_are_not_anomalies() -> None:
     tracker.observe(evaluation(np.nan, 0.2, 1.0))
     tracker.observe(evaluation(0.1))
     assert kinds(bus) == []
+
+
+def test_a_level_that_was_accepted_is_told_with_its_series() -> None:
+    bus = Bus()
+    tracker = AnomalyTracker("q", bus, lambda: 0.0)
+    accepted = dataclasses.replace(evaluation(0.5, 0.5), accepted=np.array([False, True]))
+    tracker.observe(accepted)
+    assert kinds(bus) == ["shift.accepted"]
+    assert bus.seen[0].facts["labels"] == {"i": "1"}
