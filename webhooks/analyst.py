@@ -9,8 +9,9 @@ from itertools import islice
 
 from sidecar.records import Cause, Episode
 from webhooks.cause import CauseWeights, rank, shares
-from webhooks.correlate import Correlator, Group, Weights
+from webhooks.correlate import Correlator, Weights
 from webhooks.entity import EntityReader
+from webhooks.group import Group
 from webhooks.noise import Doubt, NoiseModel, NoiseWeights
 from webhooks.priority import Standing, Urgency, judge
 from webhooks.sighting import Key, Sighting, sight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sidecar.records import Episode, Incident
 from webhooks.analyst import Verdict
-from webhooks.correlate import Group, Link
+from webhooks.group import Group, Link
 from webhooks.priority import Urgency
 
 MAX_CAUSES = 10

@@ -13,7 +13,8 @@ from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from webhooks.correlate import Correlator, Group
+from webhooks.correlate import Correlator
+from webhooks.group import Group
 from webhooks.habits import ALONE_BELOW
 from webhooks.sighting import Key, Sighting
 

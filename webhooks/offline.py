@@ -13,8 +13,9 @@ from sidecar.errors import PayloadError
 from sidecar.records import Episode
 from webhooks.analyst import Analyst, UsualSoFar
 from webhooks.cause import CauseWeights
-from webhooks.correlate import Correlator, Group, Weights
+from webhooks.correlate import Correlator, Weights
 from webhooks.fold import Changes, Memory
+from webhooks.group import Group
 from webhooks.noise import NoiseWeights
 from webhooks.payload import parse, parse_time
 from webhooks.sighting import Key

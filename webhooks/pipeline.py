@@ -21,8 +21,9 @@ from sidecar.ports import AlertStore
 from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
-from webhooks.correlate import Correlator, Group, Weights
+from webhooks.correlate import Correlator, Weights
 from webhooks.fold import Memory
+from webhooks.group import Group
 from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
 from webhooks.notify.notifier import Notifier, NotifyMetrics, OutboxStore

@@ -12,8 +12,8 @@ from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from tests.unit.webhooks.test_correlate import GRAPH, Stream, episode
 from webhooks.analyst import Analyst, Verdict
-from webhooks.correlate import Group
 from webhooks.entity import EntityReader, plain
+from webhooks.group import Group
 from webhooks.incident import describe
 from webhooks.offline import correlate
 from webhooks.sighting import sight
