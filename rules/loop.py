@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from rules.document import RuleFile, render
 from rules.learn import learn
-from rules.publisher import Found, RulePublisher, publisher_for
+from rules.places import publisher_for
+from rules.publisher import Found, RulePublisher
 from rules.validate import check
 from rules.verify import RuleServer, is_revision, members
 from sidecar.config.model import QueryConfig, RulesConfig

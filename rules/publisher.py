@@ -6,8 +6,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from rules.document import RuleFile
-from rules.verify import RuleServer
-from sidecar.config.model import RulesConfig
 
 
 class Found(StrEnum):
@@ -48,27 +46,3 @@ class RulePublisher(Protocol):
     async def sweep(self) -> None:
         """Remove what a killed process left half done. Raises: RuleError."""
         ...
-
-
-def publisher_for(config: RulesConfig, server: RuleServer) -> RulePublisher:
-    """The publisher that the configuration asks for.
-
-    Raises: ValueError where it names no place.
-    """
-    if config.publish == "prometheus_rule":
-        from rules.kubernetes import RuleObjects
-        from rules.publish_objects import ObjectPublisher
-
-        return ObjectPublisher(
-            config.prometheus_rule,
-            RuleObjects(config.prometheus_rule),
-            server,
-            verify_timeout_seconds=config.verify_seconds,
-        )
-    from rules.publish import Publisher
-
-    if config.directory is None:
-        raise ValueError("the rules loop needs a directory, or publish: prometheus_rule")
-    return Publisher(
-        config.directory, server, reload=config.reload, verify_timeout_seconds=config.verify_seconds
-    )

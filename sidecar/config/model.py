@@ -131,6 +131,12 @@ class QueryConfig(Section):
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None
     upper_bound: float | None = None
+    min_deviation: float = Field(
+        0.0, ge=0, description="what is no further from the expected is never flagged"
+    )
+    min_relative_deviation: float = Field(
+        0.0, ge=0, description="the same as a share of the expected: 0.2 is 20 %"
+    )
     forecast_horizons: tuple[PositiveSeconds, ...] = (300.0, 900.0, 3600.0, 14400.0, 86400.0)
     max_series: int | None = Field(None, ge=1)
     rule: bool = Field(True, description="write an adaptive alert rule from what is learnt")

@@ -110,7 +110,9 @@ class QueryModel:
                 np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
             )
             yhat[:, where] = self._possible(judged.yhat, negative[:, :-1])
-            lower[:, where], upper[:, where] = self._band(judged.lower, judged.upper, negative[:, :-1])
+            lower[:, where], upper[:, where] = self._band(
+                judged.yhat, judged.lower, judged.upper, negative[:, :-1]
+            )
             score[:, where], direction[:, where] = self._judge(
                 part.values, judged, lower[:, where], upper[:, where]
             )
@@ -159,7 +161,7 @@ class QueryModel:
         yhat, down, up = self.detector.expect(hours)
         q = self.calibrator.thresholds()[:, None]
         negative = np.repeat(self.ever_negative[:, None], 168, axis=1)
-        lower, upper = self._band(yhat - q * down, yhat + q * up, negative)
+        lower, upper = self._band(yhat, yhat - q * down, yhat + q * up, negative)
         alive = np.array([label_set is not GONE for label_set in self.index.labels], dtype=np.bool_)
         alive &= self.seen_points > 0
         labels: tuple[LabelSet, ...] = tuple(
@@ -207,8 +209,11 @@ class QueryModel:
             self.counts.retired_rows += len(gone)
 
     def _band(
-        self, lower: FloatArray, upper: FloatArray, negative: np.ndarray
+        self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: np.ndarray
     ) -> tuple[FloatArray, FloatArray]:
+        if self.query.min_deviation or self.query.min_relative_deviation:
+            room = np.maximum(self.query.min_deviation, self.query.min_relative_deviation * np.abs(yhat))
+            lower, upper = np.minimum(lower, yhat - room), np.maximum(upper, yhat + room)
         # A series that never was below zero is given no negative band.
         lower = np.where(~negative & (lower < 0), 0.0, lower)
         if self.query.lower_bound is not None:

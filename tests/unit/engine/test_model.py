@@ -312,3 +312,22 @@ def test_a_level_that_stays_is_accepted_once_and_said() -> None:
     ]
     assert said == [[True, False]]
     assert model.counts.accepted_shifts == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "flagged"),
+    [
+        ({}, True),
+        ({"min_deviation": 70.0}, False),
+        ({"min_relative_deviation": 0.7}, False),
+        ({"min_deviation": 50.0}, True),
+    ],
+    ids=["none", "absolute", "relative", "small"],
+)
+def test_what_does_not_matter_is_not_flagged(limit: dict[str, float], flagged: bool) -> None:
+    values = np.random.default_rng(1).normal(100, 1, (3, 2 * DAY))
+    values[:, DAY + 500 : DAY + 520] = 160.0
+    _, band, score = QueryModel(QUERY.model_copy(update=limit)).score(batch(values))
+    assert bool((score.anomaly_score[:, DAY + 500] > 1).all()) is flagged
+    outside = (values < band.lower) | (values > band.upper)
+    assert (score.anomaly_score[outside] > 1).all()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rules.places import publisher_for
 from rules.publish import Publisher
 from rules.publish_objects import ObjectPublisher
-from rules.publisher import publisher_for
 from sidecar.config.load import load_text
 from sidecar.config.model import RulesConfig
 from sidecar.errors import ConfigError
