@@ -21,11 +21,12 @@ from sidecar.engine.arrays import RowArrays
 from sidecar.series import FloatArray
 
 MONTH_SECONDS = 30 * 86400.0
+# numba keys compiled loops by the caller's file: after a change here delete the `*.nbi` of ensemble_loop.py.
 STEP = 0.1  # Of the logarithm of the threshold, for one marginal alarm.
 CLEAR_TEACHES = 0.3  # Share of that step that an alarm teaches which is far beyond the threshold.
 MARGINAL, CLEAR = 1.3, 3.0  # In thresholds: where marginal ends and clear begins.
 LOWEST, HIGHEST = math.log(0.85), 3.0  # Bounds of the logarithm of the threshold.
-HYSTERESIS = 0.8
+HYSTERESIS = 0.9
 AFTERMATH = 0.5  # By so much the threshold is higher just after an alarm,
 AFTERMATH_SECONDS = 4 * 3600.0  # fading with this time constant.
 
