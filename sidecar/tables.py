@@ -94,11 +94,8 @@ def read_table(path: Path) -> SeriesTable:
     return _checked(path, timestamps, values, lines)
 
 
-def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -> None:
-    """Write columns of equal length as CSV, atomically; NaN becomes an empty field.
-
-    Raises: OSError.
-    """
+def table_text(columns: Mapping[str, Sequence[str] | FloatArray]) -> str:
+    """Columns of equal length as CSV, each line with its newline; NaN becomes an empty field."""
     texts = [
         # repr, because a rounded bound and a rounded value could contradict the score beside them.
         ["" if value != value else repr(value) for value in column.tolist()]
@@ -106,8 +103,15 @@ def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -
         else column
         for column in columns.values()
     ]
-    lines = [",".join(columns), *(",".join(row) for row in zip(*texts, strict=True))]
-    body = ("\n".join(lines) + "\n").encode()
+    return "\n".join([",".join(columns), *(",".join(row) for row in zip(*texts, strict=True))]) + "\n"
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -> None:
+    """Write `table_text` of the columns, atomically.
+
+    Raises: OSError.
+    """
+    body = table_text(columns).encode()
     if path.exists() and not path.is_file():
         path.write_bytes(body)  # A pipe or /dev/stdout cannot be replaced.
     else:

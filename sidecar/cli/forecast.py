@@ -13,11 +13,11 @@ import click
 import numpy as np
 
 from sidecar.cli.forecast_questions import Source, Wanted, answers_of, tell, with_questions
-from sidecar.cli.options import config_option, format_option
+from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
 from sidecar.errors import SidecarError, TableError
-from sidecar.tables import iso_times, read_table, write_table
+from sidecar.tables import iso_times, read_table, table_text, write_table
 
 if TYPE_CHECKING:
     from sidecar.engine.forecast.series import SeriesForecast
@@ -43,12 +43,7 @@ class Duration(click.ParamType[float]):
 
 
 @click.command()
-@click.option(
-    "--in",
-    "source",
-    type=click.Path(path_type=Path, exists=True),
-    help="CSV file with the columns timestamp,value; or a directory of such files.",
-)
+@series_option
 @query_options
 @click.option("--horizon", type=Duration(), default="24h", show_default=True, help="How far ahead.")
 @click.option("--steps", type=click.IntRange(1, MAX_STEPS), help="How far ahead, in steps of the series.")
@@ -229,16 +224,9 @@ def _forecast_file(path: Path, wanted: Wanted, target: Path, plot: Path | None, 
         body |= {"forecast": _rows(found)} if target == STDOUT else {"out": str(target)}
         click.echo(json.dumps(body))
     elif target == STDOUT:
-        _echo_csv(_columns(found))
+        click.echo(table_text(_columns(found)), nl=False)
     if tell(str(path), answers):
         raise SystemExit(1)
-
-
-def _echo_csv(columns: dict[str, Any]) -> None:
-    """Rows on standard output."""
-    texts = [[repr(v) for v in c.tolist()] if isinstance(c, np.ndarray) else c for c in columns.values()]
-    click.echo(",".join(columns))
-    click.echo("\n".join(",".join(row) for row in zip(*texts, strict=True)))
 
 
 def _forecast_directory(folder: Path, wanted: Wanted, target: Path, plot: Path | None, output: str) -> None:
@@ -341,7 +329,7 @@ def _forecast_query(
         ]
         click.echo(json.dumps({"forecasts": done, "failed": failed}))
     elif target == STDOUT and found:
-        _echo_csv(columns)
+        click.echo(table_text(columns), nl=False)
     if failed or any(crossed):
         raise SystemExit(1)
 

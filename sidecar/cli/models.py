@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from sidecar.cli.forecast import Duration
-from sidecar.cli.options import config_option, format_option
+from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
 from sidecar.tables import read_table
@@ -25,12 +25,7 @@ def models() -> None:
 
 
 @models.command()
-@click.option(
-    "--in",
-    "source",
-    type=click.Path(path_type=Path, exists=True),
-    help="CSV file with the columns timestamp,value; or a directory of such files.",
-)
+@series_option
 @query_options
 @click.option("--horizon", type=Duration(), default="24h", show_default=True, help="How far ahead.")
 @click.option("--level", type=click.FloatRange(1, 99.9), default=95, show_default=True, help="Percent.")

@@ -52,6 +52,16 @@ def format_option(command: F) -> F:
     )(command)
 
 
+def series_option(command: F) -> F:
+    """`--in FILE|DIRECTORY` of CSV files, as the argument `source`."""
+    return click.option(
+        "--in",
+        "source",
+        type=click.Path(path_type=Path, exists=True),
+        help="CSV file with the columns timestamp,value; or a directory of such files.",
+    )(command)
+
+
 def read_config(path: Path | None, overrides: dict[str, Any] | None = None) -> Config:
     """The configuration of a command line; ends the process with code 2 and every fault on bad input."""
     try:

@@ -10,11 +10,11 @@ from typing import Any
 import click
 import numpy as np
 
-from sidecar.cli.options import config_option, format_option
+from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
 from sidecar.series import BoolArray, FloatArray, TimeArray
-from sidecar.tables import iso_times, read_table, write_table
+from sidecar.tables import iso_times, read_table, table_text, write_table
 
 STDOUT = Path("-")
 
@@ -75,12 +75,7 @@ class Scored:
 
 
 @click.command()
-@click.option(
-    "--in",
-    "source",
-    type=click.Path(path_type=Path, exists=True),
-    help="CSV file with the columns timestamp,value; or a directory of such files.",
-)
+@series_option
 @query_options
 @click.option(
     "--false-alarms",
@@ -180,13 +175,7 @@ def _score_file(path: Path, judging: Judging, target: Path, output: str) -> None
     if output == "json":
         click.echo(json.dumps(found.summary(str(path))))
     elif target == STDOUT:
-        columns = found.columns()
-        texts = [
-            ["" if v != v else repr(v) for v in c.tolist()] if isinstance(c, np.ndarray) else c
-            for c in columns.values()
-        ]
-        click.echo(",".join(columns))
-        click.echo("\n".join(",".join(row) for row in zip(*texts, strict=True)))
+        click.echo(table_text(found.columns()), nl=False)
 
 
 def _score_directory(folder: Path, judging: Judging, target: Path, output: str) -> None:

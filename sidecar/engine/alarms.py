@@ -75,7 +75,6 @@ class AlarmBudget(RowArrays):
         super().__init__({"alarms": ((4,), np.float64)})
         self.per_second = budget_per_month / MONTH_SECONDS
         self.base = (usual_false_alarms(step_seconds) / budget_per_month) ** (1.0 / TAIL_EXPONENT)
-        self.pool = np.zeros(0)
 
     def thresholds(self) -> FloatArray:
         """The threshold of each row outside of alarms and their aftermath, shape (n_rows,)."""

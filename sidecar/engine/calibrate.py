@@ -10,10 +10,14 @@ raise the bar against themselves, and a cluster of excesses counts as one event.
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from sidecar.engine.arrays import RowArrays
+from sidecar.errors import ModelError
 from sidecar.series import FloatArray, TimeArray
 
 TAIL_SHARE = 0.02
@@ -117,6 +121,20 @@ class Calibrator(RowArrays):
         _run(self.arrays["tail"].copy(), self.pool, self._rarity, np.full((self.n_rows, 1), np.nan), q)
         current: FloatArray = q[:, 0]
         return current
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The rows' tails, and the pool's."""
+        return super().state() | {"pool": self.pool}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> Self:
+        """Take what `state` once gave. Raises: ModelError."""
+        rows = {name: array for name, array in state.items() if name != "pool"}
+        super().restore(rows)
+        pool = state.get("pool", np.empty(0))
+        if pool.shape != (3,):
+            raise ModelError("state lacks the pool's three numbers")
+        self.pool = np.array(pool)
+        return self
 
     def renew_pool(self) -> None:
         """Let the rows that have a tail of their own say what is usual for the query."""

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sidecar.config.model import QueryConfig
 from sidecar.engine.model import QueryModel
 from sidecar.series import Expectation, FloatArray, LabelSet, Score, SeriesBatch, TimeArray
+from sidecar.tables import typical_step_seconds
 
 STEP_ROWS = 200
 """The step is taken from so many first rows: one that the whole file decided would look ahead."""
-
-
-def first_step_seconds(timestamps: TimeArray) -> float:
-    """The most frequent distance among the first rows, in seconds; 60 for a single row."""
-    distances = np.diff(timestamps[:STEP_ROWS])
-    if not len(distances):
-        return 60.0
-    found, counts = np.unique(distances, return_counts=True)
-    return float(found[counts.argmax()]) / 1000.0
 
 
 def score_series(
@@ -35,7 +25,7 @@ def score_series(
 
     `timestamps` int64 ms, increasing, shape (T,); `values` float64 (T,), NaN where absent.
     """
-    step = first_step_seconds(timestamps)
+    step = typical_step_seconds(timestamps[:STEP_ROWS])
     query = QueryConfig(
         name="series",
         expr="series",

@@ -19,19 +19,18 @@ VISITS_REMEMBERED = 4.0
 
 
 @njit(cache=True, inline="always")
-def hour_position(seconds: float, n_bins: int) -> float:
-    """Where a time lies on the ring of bins, in bins, relative to bin centres."""
-    position = seconds / 3600.0 + THURSDAY_HOURS - 0.5
-    return position - math.floor(position / n_bins) * n_bins
+def place(seconds: float, n_bins: int, bins_per_hour: float) -> tuple[int, int, float]:
+    """The two bins around a time on a ring of them, and the share of the second, by bin centres."""
+    position = (seconds / 3600.0 + THURSDAY_HOURS) * bins_per_hour - 0.5
+    position -= math.floor(position / n_bins) * n_bins
+    first = int(position) % n_bins
+    return first, (first + 1) % n_bins, position - math.floor(position)
 
 
 @njit(cache=True, inline="always")
 def read(bins, mass, row: int, seconds: float, n_bins: int) -> tuple[float, float]:
-    """Interpolated value and the mass behind it; mass 0 where nothing is known."""
-    position = hour_position(seconds, n_bins)
-    first = int(position) % n_bins
-    second = (first + 1) % n_bins
-    share = position - math.floor(position)
+    """Interpolated value and the mass behind it, of bins of an hour; mass 0 where nothing is known."""
+    first, second, share = place(seconds, n_bins, 1.0)
     m1 = mass[row, first]
     m2 = mass[row, second]
     if m1 <= 0.0 and m2 <= 0.0:
@@ -44,22 +43,28 @@ def read(bins, mass, row: int, seconds: float, n_bins: int) -> tuple[float, floa
 
 
 @njit(cache=True, inline="always")
-def learn(bins, mass, row: int, seconds: float, n_bins: int, value: float, hours: float) -> None:
-    """Move the two bins around a time towards a value, each by its share of the `hours` it stood for.
+def teach(
+    bins, mass, row: int, first: int, second: int, share: float, value: float, hours: float, remembered: float
+) -> None:
+    """Move two bins towards a value, each by its share of the `hours` it stood for.
 
     Each bin is a weighted mean of the values near it (a triangular kernel). It must
     not learn from the error of the interpolated profile: a bin would then make up for
     its neighbour's error by one of the opposite sign, and the profile would zigzag
-    ever more.
+    ever more. `remembered`: hours after which a bin forgets.
     """
-    position = hour_position(seconds, n_bins)
-    first = int(position) % n_bins
-    share = position - math.floor(position)
     for side in range(2):
-        b = first if side == 0 else (first + 1) % n_bins
+        b = first if side == 0 else second
         gained = hours * (1.0 - share if side == 0 else share)
         if gained <= 0.0:
             continue
-        rate = max(gained / (mass[row, b] + gained), gained / VISITS_REMEMBERED)
+        rate = max(gained / (mass[row, b] + gained), gained / remembered)
         bins[row, b] += min(rate, 1.0) * (value - bins[row, b])
         mass[row, b] += gained
+
+
+@njit(cache=True, inline="always")
+def learn(bins, mass, row: int, seconds: float, n_bins: int, value: float, hours: float) -> None:
+    """`teach` the bins of an hour around a time."""
+    first, second, share = place(seconds, n_bins, 1.0)
+    teach(bins, mass, row, first, second, share, value, hours, VISITS_REMEMBERED)

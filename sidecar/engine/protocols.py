@@ -53,7 +53,6 @@ class Thresholds(Protocol):
     """What turns a detector's statistic into a score, by row; saved beside the detector."""
 
     n_rows: int
-    pool: FloatArray
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows."""

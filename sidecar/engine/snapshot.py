@@ -55,7 +55,6 @@ def save(model: QueryModel, path: Path) -> None:
         "last_seen_ms": model.index.last_seen_ms,
         "seen_points": model.seen_points,
         "ever_negative": model.ever_negative,
-        "pool": model.calibrator.pool,
     }
     for part in PARTS:
         for name, array in getattr(model, part).state().items():
@@ -91,7 +90,6 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
             prefix = f"{part}."
             state = {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
             getattr(model, part).restore(state)
-        model.calibrator.pool = arrays["pool"]
         model.last_timestamp_ms = header["last_timestamp_ms"]
         model.counts = Counts()
     except (ModelError, KeyError, IndexError, TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
+from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
 
 WARM_UP_SAMPLES = 20
 DAY_SECONDS = 86400.0
@@ -44,7 +45,6 @@ RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is no
 SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
 
 DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
-VISITS_REMEMBERED = 4.0
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS = range(4)
@@ -82,26 +82,6 @@ def _mix(s, row, first, n, predictions, floor):
                 total += weight
                 mixed += weight * predictions[k]
     return mixed / total
-
-
-@njit(cache=True, inline="always")
-def _place(seconds, n_bins):
-    """The two bins around a time and the share of the second; bin 0 of a week is Sunday 00:00 UTC."""
-    position = (seconds / 3600.0 + 96.0) * (n_bins / (24.0 if n_bins == DAY_BINS else 168.0)) - 0.5
-    position -= np.floor(position / n_bins) * n_bins
-    first = int(position) % n_bins
-    return first, (first + 1) % n_bins, position - np.floor(position)
-
-
-@njit(cache=True, inline="always")
-def _teach(bins, mass, row, first, second, share, value, hours, remembered):
-    for side in range(2):
-        b = first if side == 0 else second
-        gained = hours * (1.0 - share if side == 0 else share)
-        if gained > 0.0:
-            rate = min(max(gained / (mass[row, b] + gained), gained / remembered), 1.0)
-            bins[row, b] += rate * (value - bins[row, b])
-            mass[row, b] += gained
 
 
 @njit(cache=True, inline="always")
@@ -168,8 +148,8 @@ def run(
                 continue
             dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
             age = now - s[row, FIRST]
-            d0, d1, d_share = _place(now, DAY_BINS)
-            w0, w1, w_share = _place(now, WEEK_BINS)
+            d0, d1, d_share = place(now, DAY_BINS, DAY_BINS / 24.0)
+            w0, w1, w_share = place(now, WEEK_BINS, 1.0)
             daily = age > DAY_SECONDS and day_mass[row, d0] > day_known and day_mass[row, d1] > day_known
             weekly = age > 7.0 * DAY_SECONDS and week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25
             of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
@@ -358,8 +338,8 @@ def run(
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
                 s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[2], reach)
             hours = dt / 3600.0
-            _teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
-            _teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
+            teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
+            teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
 
             # The scale of the side that was seen; young rows are kept from being blinded by one spike.
             size, size_slow = abs(error), abs(error_slow)
@@ -404,8 +384,8 @@ def expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
         below = max(s[row, DOWN_SLOW], s[row, DOWN], floor)
         above = max(s[row, UP_SLOW], s[row, UP], floor)
         for t in range(yhat.shape[1]):
-            d0, d1, d_share = _place(seconds[t], DAY_BINS)
-            w0, w1, w_share = _place(seconds[t], WEEK_BINS)
+            d0, d1, d_share = place(seconds[t], DAY_BINS, DAY_BINS / 24.0)
+            w0, w1, w_share = place(seconds[t], WEEK_BINS, 1.0)
             centre = s[row, SLOWEST]
             if day_mass[row, d0] > known and day_mass[row, d1] > known:
                 of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]

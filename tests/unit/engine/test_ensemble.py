@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.engine.detect.ensemble import EnsembleDetector
-from sidecar.engine.offline import first_step_seconds, score_series
+from sidecar.engine.offline import STEP_ROWS, score_series
 from sidecar.engine.protocols import Judged
 from sidecar.series import FloatArray, LabelSet, SeriesBatch, TimeArray
 
@@ -154,10 +154,13 @@ def test_a_saved_detector_continues() -> None:
 
 
 def test_the_step_of_a_file_is_known_from_its_first_rows() -> None:
-    grid = times(1000)
-    coarse = np.concatenate([grid, grid[-1] + np.arange(1, 5000) * 3600_000])
-    assert first_step_seconds(coarse) == STEP
-    assert first_step_seconds(grid[:1]) == 60.0
+    # Were the step taken from all rows, the hourly end would change the budget of the beginning.
+    grid = times(2 * STEP_ROWS)
+    later = np.concatenate([grid, grid[-1] + np.arange(1, 3000) * 3600_000])
+    values = lively(3)[0]
+    short, _ = score_series(grid, values[: len(grid)])
+    long, _ = score_series(later, np.resize(values, len(later)))
+    np.testing.assert_array_equal(short.upper[0], long.upper[0, : len(grid)])
 
 
 def test_a_stricter_budget_is_a_wider_band() -> None:

@@ -263,7 +263,7 @@ def test_a_model_of_another_expression_is_refused_and_of_another_severity_is_not
 
 
 @pytest.mark.parametrize(
-    "part", ["detector.scalars", "calibrator.tail", "forecaster.scalars", "last_seen_ms"]
+    "part", ["detector.scalars", "calibrator.alarms", "forecaster.scalars", "last_seen_ms"]
 )
 def test_a_file_whose_parts_differ_in_rows_is_refused(tmp_path: Path, part: str) -> None:
     model = QueryModel(QUERY)
