@@ -80,7 +80,7 @@ class Scored:
 @click.option(
     "--false-alarms",
     type=click.FloatRange(min=0, min_open=True),
-    help="Flags that you accept a series and 30 days.  [default: by step, 15 at 1m, 0.9 at 1h]",
+    help="Flags that you accept a series and 30 days.  [default: by step, 8 at 1m, 0.7 at 1h]",
 )
 @click.option("--direction", type=click.Choice(["both", "above", "below"]), default="both", show_default=True)
 @click.option("--min", "floor", type=float, help="The series cannot be below this (0 for a ratio).")

@@ -108,13 +108,13 @@ class AlertmanagerConfig(Section):
 
 
 def usual_false_alarms(step_seconds: float) -> float:
-    """Marginal alarms a series and 30 days where none are stated: 15 at one minute, 0.9 at one hour.
+    """Marginal alarms a series and 30 days where none are stated: 8 at one minute, 0.7 at one hour.
 
     A series that is judged sixty times as often has more chances to be wrong, but
     neighbouring judgements are wrong together. The exponent was chosen on labelled
     series of both kinds (docs/detection.md).
     """
-    return float(15.0 * (60.0 / step_seconds) ** 0.7)
+    return float(8.0 * (60.0 / step_seconds) ** 0.595)
 
 
 class QueryConfig(Section):
@@ -126,7 +126,7 @@ class QueryConfig(Section):
     offset: Seconds = Field(1.0, description="how long to let samples settle before a step is judged")
     history: PositiveSeconds = 14 * 86400.0
     false_alarms_per_series_per_month: float | None = Field(
-        None, gt=0, description="points beyond the band, not alerts; by default 15 at a step of 1m, 0.9 at 1h"
+        None, gt=0, description="points beyond the band, not alerts; by default 8 at a step of 1m, 0.7 at 1h"
     )
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None

@@ -16,7 +16,6 @@ import math
 import numpy as np
 from numba import njit
 
-from sidecar.config.model import usual_false_alarms
 from sidecar.engine.arrays import RowArrays
 from sidecar.series import FloatArray
 
@@ -32,6 +31,9 @@ AFTERMATH_SECONDS = 4 * 3600.0  # fading with this time constant.
 
 TAIL_EXPONENT = 4.0
 """Tails of operations residuals fall about with this power: a budget of a sixteenth doubles the threshold."""
+
+UNIT_BUDGET, UNIT_EXPONENT = 15.0, 0.7
+"""The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
 LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK = range(4)
 
@@ -68,13 +70,14 @@ class AlarmBudget(RowArrays):
     """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 32 bytes a row.
 
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
-    the statistic's own unit stands for the usual budget at `step_seconds`.
+    the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.
     """
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
         super().__init__({"alarms": ((4,), np.float64)})
         self.per_second = budget_per_month / MONTH_SECONDS
-        self.base = (usual_false_alarms(step_seconds) / budget_per_month) ** (1.0 / TAIL_EXPONENT)
+        unit = UNIT_BUDGET * (60.0 / step_seconds) ** UNIT_EXPONENT
+        self.base = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)
 
     def thresholds(self) -> FloatArray:
         """The threshold of each row outside of alarms and their aftermath, shape (n_rows,)."""

@@ -44,6 +44,9 @@ day against a week; and a run of equal values, in longest runs seen before.
 RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is not watched for standing still.
 SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
 
+SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
+"""What was just unusual is likelier to be unusual still: a score fades over samples, but suspicion is no flag."""
+
 DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
@@ -56,10 +59,10 @@ LOSS = 27  # Six of the quick centres, three of the slow ones.
 SAVED = LOSS + 9  # What an alarm moves, as it was before.
 N_SAVED = 7
 FIRST_OF_SHAPE = SAVED + N_SAVED
-ACCEPTED, N_ACCEPTED, REPEATS, USUAL_REPEATS, DRIFT, SAVED_VALUE, REPEAT_SHARE = range(
-    FIRST_OF_SHAPE, FIRST_OF_SHAPE + 7
+ACCEPTED, N_ACCEPTED, REPEATS, USUAL_REPEATS, DRIFT, SAVED_VALUE, REPEAT_SHARE, SUSPICION = range(
+    FIRST_OF_SHAPE, FIRST_OF_SHAPE + 8
 )
-N_SCALARS = FIRST_OF_SHAPE + 7
+N_SCALARS = FIRST_OF_SHAPE + 8
 RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
 
@@ -224,7 +227,9 @@ def run(
                         by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
                     shape[row, t] = by_shape > threshold
                     worst = max(worst, by_shape)
-                value[row, t] = worst
+                fading = s[row, SUSPICION] * SUSPICION_FADES
+                value[row, t] = max(worst, fading * threshold)
+                s[row, SUSPICION] = max(min(worst / threshold, MOST_SUSPICION), fading)
                 before_alarm = alarms[row, IN_ALARM]
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sidecar.config.model import usual_false_alarms
 from sidecar.engine.alarms import (
     AFTERMATH,
     HYSTERESIS,
@@ -13,6 +12,7 @@ from sidecar.engine.alarms import (
     LOWEST,
     MONTH_SECONDS,
     STEP,
+    UNIT_BUDGET,
     AlarmBudget,
     learn_alarm,
     threshold_at,
@@ -36,15 +36,15 @@ def feed(budget: AlarmBudget, values: list[float], start: float = 1e9) -> list[f
 
 
 def usual() -> AlarmBudget:
-    return AlarmBudget(usual_false_alarms(MINUTE), MINUTE)
+    return AlarmBudget(UNIT_BUDGET, MINUTE)
 
 
-def test_the_unit_of_the_statistic_is_the_usual_budget() -> None:
+def test_the_unit_of_the_statistic_stands_for_a_budget() -> None:
     assert feed(usual(), [0.1]) == [1.0]
 
 
 def test_a_sixteenth_of_the_budget_doubles_the_threshold() -> None:
-    assert AlarmBudget(usual_false_alarms(MINUTE) / 16, MINUTE).base == pytest.approx(2.0)
+    assert AlarmBudget(UNIT_BUDGET / 16, MINUTE).base == pytest.approx(2.0)
 
 
 def test_while_an_alarm_lasts_the_threshold_is_lower_and_then_higher() -> None:
