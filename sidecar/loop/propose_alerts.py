@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ from typing import Literal
 
 import promql_parser as promql
 
+from sidecar.promql.syntax import Syntax, bare, children, selectors
+from sidecar.promql.threshold import COMPARISONS
+
 Direction = Literal["both", "above", "below"]
 
 _DIRECTION: dict[str, Direction] = {">": "above", ">=": "above", "<": "below", "<=": "below"}
-_COMPARISONS = frozenset((*_DIRECTION, "==", "!="))
 _OWN = re.compile(r"\b(pronoia[_:]|ALERTS\b|ALERTS_FOR_STATE\b)")
-_STRING = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +39,16 @@ def measured(expr: str) -> list[Measured]:
     [Measured(expr='disk_free_bytes', direction='below')]
     """
     found: dict[str, Measured] = {}
-    literals: list[str] = []
-
-    def put_aside(match: re.Match[str]) -> str:
-        literal = match.group(0)
-        if literal[0] == "`":  # Raw strings, whose backslashes the parser takes for escapes.
-            literal = json.dumps(literal[1:-1], ensure_ascii=False)
-        literals.append(literal)
-        return f'"literal-{len(literals) - 1}"'
-
-    # The parser's own writer loses the escapes inside strings, so they do not go through it.
-    for side, direction in _comparisons(promql.parse(_STRING.sub(put_aside, expr))):
-        text = _text(side)
-        for n, literal in enumerate(literals):
-            text = text.replace(f'"literal-{n}"', literal)
+    syntax = Syntax.parse(expr)
+    for side, direction in _comparisons(syntax.tree):
+        text = syntax.text(side)
         if not _OWN.search(text):
             found.setdefault(text, Measured(text, direction))
     return list(found.values())
 
 
-def selectors(node: promql.Expr) -> list[str]:
-    """Names of the metrics that an expression selects; empty string for a selector without a name."""
-    if isinstance(node, promql.VectorSelector):
-        return [node.name or ""]
-    if isinstance(node, promql.MatrixSelector):
-        return selectors(node.vector_selector)
-    return [name for child in _children(node) for name in selectors(child)]
-
-
 def _comparisons(node: promql.Expr) -> Iterator[tuple[promql.Expr, Direction]]:
-    if isinstance(node, promql.BinaryExpr) and str(node.op) in _COMPARISONS:
+    if isinstance(node, promql.BinaryExpr) and str(node.op) in COMPARISONS:
         # `0.1 < x < 0.9` is nested: what is measured stands at the bottom.
         inner = [*_comparisons(node.lhs), *_comparisons(node.rhs)]
         if inner:
@@ -76,35 +56,14 @@ def _comparisons(node: promql.Expr) -> Iterator[tuple[promql.Expr, Direction]]:
             return
         direction = _DIRECTION.get(str(node.op), "both")
         if selectors(node.lhs):
-            yield _bare(node.lhs), direction
+            yield bare(node.lhs), direction
         elif selectors(node.rhs):
-            yield _bare(node.rhs), {"above": "below", "below": "above"}.get(direction, "both")  # type: ignore[misc]
+            yield bare(node.rhs), {"above": "below", "below": "above"}.get(direction, "both")  # type: ignore[misc]
         return
     if isinstance(node, promql.BinaryExpr) and str(node.op) == "unless":
         yield from _comparisons(node.lhs)  # What excuses an alert is no symptom.
         return
     if isinstance(node, promql.Call) and node.func.name in ("absent", "absent_over_time"):
         return
-    for child in _children(node):
+    for child in children(node):
         yield from _comparisons(child)
-
-
-def _bare(node: promql.Expr) -> promql.Expr:
-    while isinstance(node, promql.ParenExpr):
-        node = node.expr
-    return node
-
-
-def _children(node: promql.Expr) -> list[promql.Expr]:
-    if isinstance(node, promql.BinaryExpr):
-        return [node.lhs, node.rhs]
-    if isinstance(node, promql.Call):
-        return list(node.args)
-    if isinstance(node, promql.AggregateExpr | promql.ParenExpr | promql.UnaryExpr | promql.SubqueryExpr):
-        return [node.expr]
-    return []
-
-
-def _text(node: promql.Expr) -> str:
-    # The parser writes a selector without matchers as `up{}`; people do not.
-    return re.sub(r"(?<=[A-Za-z0-9_:])\{\}", "", str(node)).strip()
