@@ -42,7 +42,7 @@ STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
 
 PRUNE_SECONDS = 3600.0
-COLLECT_AFTER = (50_000, 20, 50)
+COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
 NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -273,8 +274,11 @@ class AlertsLoop:
         """Give what is pending its incidents, and merge what belongs together."""
         now = self._now()
         correlator = self._analyst.correlator
-        pending = sorted(self._pending.values(), key=lambda e: (e.first_seen_ns, e.starts_at_ns))
-        for episode in pending[:EPISODES_PER_PASS]:
+        # Taken in the order of their commits; all that wait are never sorted, a storm leaves too many.
+        pending = sorted(
+            islice(self._pending.values(), EPISODES_PER_PASS), key=lambda e: (e.first_seen_ns, e.starts_at_ns)
+        )
+        for episode in pending:
             del self._pending[episode.key]
             home = correlator.home.get(episode.key)
             if home is None:

@@ -45,7 +45,7 @@ RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is no
 SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
 
 SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
-"""What was just unusual is likelier to be unusual still: a score fades over samples, but suspicion is no flag."""
+"""What was just unusual is likelier to be so still: a score fades over samples, but suspicion is no flag."""
 
 DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
