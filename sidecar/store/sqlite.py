@@ -15,6 +15,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError
 from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevision
 from sidecar.store import schema
+from sidecar.store.bulk import execute_rows
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
 from sidecar.store.writer import StoreMetrics, Writer
@@ -30,8 +31,8 @@ _EPISODE = (
     "tenant, fingerprint, starts_at_ns, ends_at_ns, labels, annotations, generator_url, "
     "first_seen_ns, last_seen_ns, deliveries, state, incident_id, bonds"
 )
-_PUT_EPISODE = (
-    f"insert into episodes ({_EPISODE}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+_NEW_EPISODES = f"insert into episodes ({_EPISODE})"
+_KNOWN_EPISODES = (
     "on conflict (tenant, fingerprint, starts_at_ns) do update set ends_at_ns = excluded.ends_at_ns, "
     "annotations = excluded.annotations, last_seen_ns = excluded.last_seen_ns, "
     "deliveries = excluded.deliveries, state = excluded.state, "
@@ -108,7 +109,9 @@ class SqliteStore:
                     for letter in d.dead_letters
                 ],
             )
-            connection.executemany(_PUT_EPISODE, [_episode_row(episode) for episode in changed])
+            execute_rows(
+                connection, _NEW_EPISODES, [_episode_row(episode) for episode in changed], _KNOWN_EPISODES
+            )
 
         await self._writer.run(work)
 
@@ -139,11 +142,13 @@ class SqliteStore:
                     for i in incidents
                 ],
             )
-            connection.executemany(
-                "update episodes set incident_id = ?, bonds = ?, "
-                "state = case when state = 'firing' then ? else state end "
-                "where tenant = ? and fingerprint = ? and starts_at_ns = ?",
-                [(e.incident_id, _bonds(e), e.state, *e.key) for e in members],
+            execute_rows(
+                connection,
+                "with new as (",
+                [(*e.key, e.incident_id, _bonds(e), e.state) for e in members],
+                ") update episodes set incident_id = column4, bonds = column5, "
+                "state = case when state = 'firing' then column6 else state end from new "
+                "where tenant = column1 and fingerprint = column2 and starts_at_ns = column3",
             )
 
         await self._writer.run(work)
