@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from sidecar.records import Cause, Episode
+from webhooks.bonds import Weights
 from webhooks.cause import CauseWeights, rank, shares
-from webhooks.correlate import Correlator, Weights
+from webhooks.correlate import Correlator
 from webhooks.entity import EntityReader
 from webhooks.group import Group
 from webhooks.noise import Doubt, NoiseModel, NoiseWeights
@@ -61,7 +62,7 @@ class Analyst:
     ) -> None:
         self.reader = EntityReader(topology, labels=identity)
         self.correlator = correlator or Correlator(self.reader.topology, weights=weights)
-        self.model = NoiseModel(self.correlator, noise)
+        self.model = NoiseModel(self.correlator.bonds, noise)
         self._standing = Standing(self.reader)
         self._causes = causes
 
@@ -90,7 +91,7 @@ class Analyst:
         causes = rank(
             real or members,
             self.reader.topology,
-            grain_seconds=GRAIN_SECONDS + self.correlator.grid.step_seconds,
+            grain_seconds=GRAIN_SECONDS + self.correlator.bonds.grid.step_seconds,
             usual=usual,
             weights=self._causes,
         )

@@ -13,7 +13,7 @@ from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from webhooks.correlate import Correlator
+from webhooks.bonds import Bonds
 from webhooks.group import Group
 from webhooks.habits import ALONE_BELOW
 from webhooks.sighting import Key, Sighting
@@ -102,8 +102,8 @@ class Kinds:
 class NoiseModel:
     """What the stream has taught about how long alerts last, in company and alone."""
 
-    def __init__(self, correlator: Correlator, weights: NoiseWeights | None = None) -> None:
-        self._correlator = correlator
+    def __init__(self, bonds: Bonds, weights: NoiseWeights | None = None) -> None:
+        self._bonds = bonds
         self._weights = weights or NoiseWeights()
         self._company = Kinds()
         self._alone = Kinds()
@@ -118,7 +118,7 @@ class NoiseModel:
         if len(self._taught) > 200_000:
             self._taught.clear()
         lasted = seen.lasted(ended)
-        company = self._correlator.company(seen, group)
+        company = self._bonds.company(seen, group)
         if company >= ENOUGH_COMPANY:
             self._company.add(seen.name, lasted)
         elif company < ALONE_BELOW and lasted < CHRONIC_SECONDS:
@@ -149,11 +149,11 @@ class NoiseModel:
         reasons: list[str] = []
         odds = weights.base
         lasted = seen.lasted(now)
-        habits = self._correlator.habits
+        habits = self._bonds.habits
         habit = habits.habit(seen)
         n_came, n_alone = habits.count(seen)
         # What comes of habit would have been there anyway; its company says the less.
-        company = self._correlator.company(seen, group) * (1.0 - habit)
+        company = self._bonds.company(seen, group) * (1.0 - habit)
         if company < ALONE_BELOW:
             odds += weights.alone
             reasons.append("nothing that matters alerted with it")

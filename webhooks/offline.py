@@ -12,8 +12,9 @@ import msgspec
 from sidecar.errors import PayloadError
 from sidecar.records import Episode
 from webhooks.analyst import Analyst, UsualSoFar
+from webhooks.bonds import Weights
 from webhooks.cause import CauseWeights
-from webhooks.correlate import Correlator, Weights
+from webhooks.correlate import Correlator
 from webhooks.fold import Changes, Memory
 from webhooks.group import Group
 from webhooks.noise import NoiseWeights

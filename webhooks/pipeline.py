@@ -22,7 +22,8 @@ from sidecar.ports import AlertStore
 from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
-from webhooks.correlate import Correlator, Weights
+from webhooks.bonds import Weights
+from webhooks.correlate import Correlator
 from webhooks.fold import Memory
 from webhooks.group import Group
 from webhooks.incident import bind, describe, merged

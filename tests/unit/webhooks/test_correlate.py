@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.correlate import Correlator, Weights
+from webhooks.bonds import Weights
+from webhooks.correlate import Correlator
 from webhooks.entity import EntityReader
 from webhooks.sighting import Sighting, sight
 from webhooks.topology import Topology
@@ -136,9 +137,9 @@ def test_alerts_of_habit_are_no_company() -> None:
     stream.hear(*flapping)
     stream.settle()
     seen = sight(flapping[0], stream.reader)
-    assert stream.correlator.habits.habit(seen) > 0.8
+    assert stream.correlator.bonds.habits.habit(seen) > 0.8
     fresh = sight(episode("Down", at=0, service="web"), stream.reader)
-    assert stream.correlator.habits.habit(fresh) == 0.0
+    assert stream.correlator.bonds.habits.habit(fresh) == 0.0
 
 
 def test_a_recalled_incident_goes_on() -> None:
