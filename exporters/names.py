@@ -30,6 +30,11 @@ SCORE = Family(
     "Anomaly score: 1 is the edge of what is expected, above 1 is anomalous.",
     unit="1",
 )
+ABSENT = Family(
+    "pronoia_series_absent",
+    "1 while a known series has stopped and nothing has taken its place; for a day at most.",
+    unit="1",
+)
 _AHEAD = ("query", "horizon")
 FORECAST = Family("pronoia_forecast", "Value expected at the horizon ahead.", _AHEAD)
 FORECAST_LOWER = Family("pronoia_forecast_lower", "Lower edge of the forecast's interval.", _AHEAD)
@@ -42,5 +47,5 @@ THRESHOLD_ETA = Family(
 )
 """Reserved: nothing writes it yet."""
 
-FAMILIES = (ACTUAL, EXPECTED, LOWER, UPPER, SCORE, FORECAST, FORECAST_LOWER, FORECAST_UPPER)
+FAMILIES = (ACTUAL, EXPECTED, LOWER, UPPER, SCORE, ABSENT, FORECAST, FORECAST_LOWER, FORECAST_UPPER)
 """What the page shows, in its order."""

@@ -67,6 +67,17 @@ class _Rendered:
     published: float = 0.0
 
 
+def _distinct(rendered: _Rendered, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows less those whose label text an earlier one has.
+
+    Names made legal may fall together; a page with one sample twice is refused as a whole.
+    """
+    if rendered.same_text is None:
+        return rows
+    _, first = np.unique(rendered.same_text[rows], return_index=True)
+    return rows[np.sort(first)]
+
+
 class SyntheticPage:
     """A sink that Prometheus scrapes. `publish` may be called from any thread."""
 
@@ -197,16 +208,20 @@ class SyntheticPage:
         # A row without an actual value is a series that is gone: nothing of it is shown.
         rows: NDArray[np.int64] = np.flatnonzero(~np.isnan(evaluation.actual))
         n_live = len(rows)
-        if rendered.same_text is not None:
-            # Names made legal may fall together; a page with one sample twice is refused as a whole.
-            _, first = np.unique(rendered.same_text[rows], return_index=True)
-            rows = rows[np.sort(first)]
-        allowed = max(room, 0) // len(columns)
-        rows = rows[:allowed]
+        rows = _distinct(rendered, rows)[: max(room, 0) // len(columns)]
         for family, tail, values in columns:
             block = lines(family.name.encode(), rendered.arena, tail, values, rows)
             rendered.blocks.setdefault(family.name, []).append(block)
             rendered.n_lines += int((~np.isnan(values[rows])).sum())
+        if evaluation.absent is not None:
+            # Of a series that is missed there is this one line, and nothing else.
+            missed = _distinct(rendered, np.flatnonzero(evaluation.absent))
+            missed = missed[: max(room - rendered.n_lines, 0)]
+            ones = np.ones(len(evaluation.actual))
+            rendered.blocks[names.ABSENT.name] = [
+                lines(names.ABSENT.name.encode(), rendered.arena, b"} ", ones, missed)
+            ]
+            rendered.n_lines += len(missed)
         return n_live - len(rows)
 
     def _join(self, shown: list[_Rendered], openmetrics: bool) -> bytes:

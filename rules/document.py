@@ -48,6 +48,7 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
         rules.append(_alert(thresholds, "above", revision))
     if thresholds.below:
         rules.append(_alert(thresholds, "below", revision))
+    rules.extend(_alerts_without_value(thresholds, revision))
     group = f"pronoia-{query.name}"
     document = {
         "groups": [
@@ -108,23 +109,65 @@ def _alert(thresholds: Thresholds, side: str, revision: str) -> dict[str, Any]:
         f'max by ({on}) ({live}{{query="{query.name}"}})\n'
         f'  or max by ({on}) ({literal}{{query="{query.name}"}})'
     )
+    # group_left: a label that the series gain after learning must not break the alert.
+    expr = f"({query.expr})\n{operator} on ({on}) group_left () (\n  {bound}\n)"
+    return _alert_of(
+        thresholds, f"{side.capitalize()}Expected", expr, f"is {side} what is expected", members, revision
+    )
+
+
+def _alert_of(
+    thresholds: Thresholds,
+    name: str,
+    expr: str,
+    what: str,
+    members: tuple[Threshold, ...],
+    revision: str,
+) -> dict[str, Any]:
+    query = thresholds.query
     taken = {name for threshold in members for name in threshold.labels}
     labels = {"severity": query.severity, "query": query.name, "generator": "pronoia"}
+    on = _label_names(members)
     where = ", ".join(f"{name} {{{{ $labels.{name} }}}}" for name in on.split(", ") if name)
     return {
-        "alert": f"{camel(query.name)}{side.capitalize()}Expected",
-        # group_left: a label that the series gain after learning must not break the alert.
-        "expr": f"({query.expr})\n{operator} on ({on}) group_left () (\n  {bound}\n)",
+        "alert": camel(query.name) + name,
+        "expr": expr,
         "for": format_duration(query.rule_for),
         # A series' own label of that name stays: overwriting it would merge different alerts.
         "labels": {name: value for name, value in labels.items() if name not in taken},
         "annotations": {
-            "summary": f"{query.name} is {side} what is expected" + (f" ({where})" if where else ""),
+            "summary": f"{query.name} {what}" + (f" ({where})" if where else ""),
             "description": f"Now {{{{ $value | humanize }}}}. "
             f'See pronoia_expected{{query="{query.name}"}} and /api/v1/series?query={query.name}.',
             "pronoia_revision": revision,
         },
     }
+
+
+def _alerts_without_value(thresholds: Thresholds, revision: str) -> list[dict[str, Any]]:
+    """What no comparison with a value sees: a course unlike itself inside the band, a series that stopped."""
+    query = thresholds.query
+    members = thresholds.above + thresholds.below
+    on = _label_names(members)
+    found = [
+        (
+            "Unusual",
+            f'max by ({on}) (pronoia_anomaly_score{{query="{query.name}"}}) > 1\n'
+            # Where the value is told of already, this would be the same incident twice.
+            f"unless on ({on}) ALERTS{{"
+            f'alertname=~"{camel(query.name)}(Above|Below)Expected", alertstate="firing"}}',
+            "moves unlike itself, within what is expected of each value",
+        )
+    ]
+    if query.absence != "off":
+        found.append(
+            (
+                "Absent",
+                f'max by ({on}) (pronoia_series_absent{{query="{query.name}"}}) > 0',
+                "has stopped: there are no samples any more",
+            )
+        )
+    return [_alert_of(thresholds, name, expr, summary, members, revision) for name, expr, summary in found]
 
 
 def _label_names(members: Iterable[Threshold]) -> str:

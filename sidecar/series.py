@@ -184,6 +184,8 @@ class Evaluation:
     forecasts: tuple[Forecast, ...] = field(default=())
     accepted: BoolArray | None = None
     """(N,) where a level that stayed was accepted as the new normal; None: nowhere."""
+    absent: BoolArray | None = None
+    """(N,) where a known series stopped and nothing took its place; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

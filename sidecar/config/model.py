@@ -137,6 +137,11 @@ class QueryConfig(Section):
     min_relative_deviation: float = Field(
         0.0, ge=0, description="the same as a share of the expected: 0.2 is 20 %"
     )
+    absence: Literal["family", "series", "off"] = Field(
+        "family",
+        description="tell of a series that stops: where none is left that differs in pod or instance only, "
+        "of each one, or never",
+    )
     forecast_horizons: tuple[PositiveSeconds, ...] = (300.0, 900.0, 3600.0, 14400.0, 86400.0)
     max_series: int | None = Field(None, ge=1)
     rule: bool = Field(True, description="write an adaptive alert rule from what is learnt")

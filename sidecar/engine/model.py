@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.absence import Absence
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
+    BoolArray,
     Evaluation,
     Expectation,
     FloatArray,
@@ -63,6 +65,7 @@ class QueryModel:
         self.detector = make_detector(detector, query)
         self.forecaster = make_forecaster(forecaster, query)
         self.calibrator = self.detector.calibrator
+        self.absence = Absence(query.step, by_family=query.absence == "family")
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
@@ -150,7 +153,14 @@ class QueryModel:
             confidence=score.confidence[:, -1].copy(),
             forecasts=self.forecaster.predict(),
             accepted=self._accepted if self._accepted.any() else None,
+            absent=self._absent(int(aligned.timestamps[-1])),
         )
+
+    def _absent(self, now_ms: int) -> BoolArray | None:
+        if self.query.absence == "off":
+            return None
+        missed = self.absence.missed(self.index, self.seen_points, now_ms)
+        return missed if missed.any() else None
 
     def learned_band(self) -> LearnedBand:
         """The band by hour of week as learnt so far, of the series that are alive."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sidecar.events import Event, EventBus
-from sidecar.series import BoolArray, Evaluation
+from sidecar.series import BoolArray, Evaluation, RowArray
 
 QUIET_STEPS = 3
 """An anomaly ends after so many steps inside the band, so that one good sample does not end it."""
@@ -19,7 +19,8 @@ EVENTS_PER_STEP = 20
 class AnomalyTracker:
     """Turns scores into `anomaly.started` and `anomaly.ended`, one pair per series and anomaly.
 
-    `shift.accepted` says that a level which stayed is the new normal from now on.
+    `shift.accepted` says that a level which stayed is the new normal from now on;
+    `series.absent` and `series.returned`, that one stopped and came back, or was forgotten.
     """
 
     def __init__(self, query: str, bus: EventBus, now: Callable[[], float]) -> None:
@@ -28,6 +29,7 @@ class AnomalyTracker:
         self._now = now
         self._active: BoolArray = np.zeros(0, dtype=np.bool_)
         self._quiet = np.zeros(0, dtype=np.int32)
+        self._absent: BoolArray = np.zeros(0, dtype=np.bool_)
 
     def observe(self, evaluation: Evaluation) -> None:
         """Take one evaluation's scores; rows keep their meaning while their label set does."""
@@ -39,23 +41,33 @@ class AnomalyTracker:
         ended = self._active & (self._quiet >= QUIET_STEPS)
         self._active = (self._active | started) & ~ended
         worst = np.flatnonzero(started)
-        worst = worst[np.argsort(-score[worst], kind="stable")]
-        for row in worst[:EVENTS_PER_STEP]:
-            self._tell("anomaly.started", evaluation, int(row), also=max(len(worst) - EVENTS_PER_STEP, 0))
+        self._tell_some("anomaly.started", evaluation, worst[np.argsort(-score[worst], kind="stable")])
         if evaluation.accepted is not None:
-            rows = np.flatnonzero(evaluation.accepted)
-            for row in rows[:EVENTS_PER_STEP]:
-                self._tell("shift.accepted", evaluation, int(row), also=max(len(rows) - EVENTS_PER_STEP, 0))
-        for row in np.flatnonzero(ended)[:EVENTS_PER_STEP]:
-            self._tell("anomaly.ended", evaluation, int(row), also=0)
+            self._tell_some("shift.accepted", evaluation, np.flatnonzero(evaluation.accepted))
+        self._tell_some("anomaly.ended", evaluation, np.flatnonzero(ended))
+        self._observe_absence(evaluation)
+
+    def _observe_absence(self, evaluation: Evaluation) -> None:
+        absent = evaluation.absent
+        if absent is None:
+            absent = np.zeros(len(self._active), dtype=np.bool_)
+        self._tell_some("series.absent", evaluation, np.flatnonzero(absent & ~self._absent))
+        self._tell_some("series.returned", evaluation, np.flatnonzero(self._absent & ~absent))
+        self._absent = absent
+
+    def _tell_some(self, kind: str, evaluation: Evaluation, rows: RowArray) -> None:
+        for row in rows[:EVENTS_PER_STEP]:
+            self._tell(kind, evaluation, int(row), also=max(len(rows) - EVENTS_PER_STEP, 0))
 
     def _grow(self, n_rows: int) -> None:
         missing = n_rows - len(self._active)
         if missing > 0:
             self._active = np.concatenate([self._active, np.zeros(missing, dtype=np.bool_)])
             self._quiet = np.concatenate([self._quiet, np.zeros(missing, dtype=np.int32)])
+            self._absent = np.concatenate([self._absent, np.zeros(missing, dtype=np.bool_)])
         elif missing < 0:
             self._active, self._quiet = self._active[:n_rows], self._quiet[:n_rows]
+            self._absent = self._absent[:n_rows]
 
     def _tell(self, kind: str, evaluation: Evaluation, row: int, *, also: int) -> None:
         facts = {

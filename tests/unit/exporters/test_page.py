@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import math
 import threading
@@ -147,6 +148,16 @@ def test_a_gone_row_leaves_and_a_warming_row_has_no_score(page: SyntheticPage) -
     assert 'a="2"' not in text(page)
     assert lines(page) == ['pronoia_actual{a="1",query="q"} 1', 'pronoia_actual{a="3",query="q"} 3']
     assert lines(page, "pronoia_anomaly_score") == ['pronoia_anomaly_score{a="3",query="q"} 2']
+
+
+def test_a_missed_series_has_one_line(page: SyntheticPage) -> None:
+    seen = evaluation([{"a": "1"}, {"a": "2"}], [1.0, NAN])
+    page.publish(dataclasses.replace(seen, absent=np.array([False, True])))
+    assert [line for line in text(page).splitlines() if 'a="2"' in line] == [
+        'pronoia_series_absent{a="2",query="q"} 1'
+    ]
+    page.publish(evaluation([{"a": "1"}, {"a": "2"}], [1.0, 2.0]))
+    assert lines(page, "pronoia_series_absent") == []
 
 
 def test_infinities_are_written_as_prometheus_reads_them(page: SyntheticPage) -> None:

@@ -79,3 +79,12 @@ def test_a_level_that_was_accepted_is_told_with_its_series() -> None:
     tracker.observe(accepted)
     assert kinds(bus) == ["shift.accepted"]
     assert bus.seen[0].facts["labels"] == {"i": "1"}
+
+
+def test_a_series_that_stops_and_comes_back_is_told_once_each() -> None:
+    bus = Bus()
+    tracker = AnomalyTracker("q", bus, lambda: 0.0)
+    for absent in (None, np.array([False, True]), np.array([False, True]), None, None):
+        tracker.observe(dataclasses.replace(evaluation(0.1, 0.1), absent=absent))
+    assert kinds(bus) == ["series.absent", "series.returned"]
+    assert bus.seen[0].facts["labels"] == {"i": "1"}

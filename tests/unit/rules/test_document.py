@@ -83,8 +83,35 @@ def unit_tests(kind: str) -> list[dict[str, Any]]:
     files = [f"pronoia-golden_{kind}.rules.yaml"]
     return [
         {"rule_files": files, "evaluation_interval": "30m", "tests": groups},
-        {"rule_files": files, "evaluation_interval": "1m", "tests": [live]},
+        {"rule_files": files, "evaluation_interval": "1m", "tests": [live, without_value(kind, labels)]},
     ]
+
+
+def without_value(kind: str, labels: dict[str, str]) -> dict[str, Any]:
+    """A score above 1 inside the band is told until the value is; a series that stopped is told."""
+    name = "Golden" + kind.capitalize()
+    identity = f'{{service="cdn",query="golden_{kind}"}}'
+    fires = [{"exp_labels": labels}]
+    return {
+        "interval": "1m",
+        "input_series": [
+            {"series": 'error_ratio{service="cdn"}', "values": "100x20 5000x20"},
+            {"series": f"pronoia_expected_upper{identity}", "values": "1000x40"},
+            {"series": f"pronoia_anomaly_score{identity}", "values": "0.9x9 2x30"},
+            {"series": f"pronoia_series_absent{identity}", "values": "_x30 1x10"},
+        ],
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": name + alert, "exp_alerts": fires if expected else []}
+            for minute, alert, expected in (
+                (5, "Unusual", False),
+                (15, "Unusual", True),
+                (30, "Unusual", False),
+                (30, "AboveExpected", True),
+                (25, "Absent", False),
+                (35, "Absent", True),
+            )
+        ],
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +143,7 @@ async def test_a_broken_file_fails_the_check_with_promtools_words() -> None:
 
 async def test_without_promtool_the_parser_checks_and_says_so() -> None:
     checks = await check(golden("flat").text, promtool="no-such-promtool")
-    assert checks["parser"] == "2 expressions parse"
+    assert checks["parser"] == "4 expressions parse"
     assert "not on PATH" in checks["promtool"]
     with pytest.raises(RuleError, match="unclosed left parenthesis"):
         await check("groups: [{rules: [{expr: 'sum('}]}]", promtool="no-such-promtool")
@@ -162,15 +189,15 @@ def test_learned_numbers_stand_in_no_label_and_no_name() -> None:
 
 def test_a_query_with_a_single_series_without_labels_joins_on_nothing() -> None:
     file = render(learn(band(hours("flat")[None, :], 1.0, [{}]), QUERY, CONFIG), CONFIG)
-    alert = yaml.safe_load(file.text)["groups"][0]["rules"][-1]
+    alert = yaml.safe_load(file.text)["groups"][0]["rules"][1]
     assert "> on () group_left () (" in alert["expr"]
     asyncio.run(check(file.text, promtool=binary("promtool")))
 
 
 def test_a_series_own_severity_is_not_overwritten() -> None:
     learned = band(np.tile(hours("flat"), (2, 1)), 1.0, [{"severity": "info"}, {"severity": "error"}])
-    alert = yaml.safe_load(render(learn(learned, QUERY, CONFIG), CONFIG).text)["groups"][0]["rules"][-1]
-    assert "severity" not in alert["labels"]
+    rules = yaml.safe_load(render(learn(learned, QUERY, CONFIG), CONFIG).text)["groups"][0]["rules"]
+    assert all("severity" not in rule["labels"] for rule in rules if "alert" in rule)
 
 
 def test_a_constant_is_one_vector() -> None:
