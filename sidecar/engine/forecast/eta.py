@@ -1,0 +1,105 @@
+"""When a series will cross a threshold: from the run that it is in, and from the pool's forecast."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sidecar.engine.forecast.crossing import Threshold, first_step, probabilities
+from sidecar.engine.forecast.pool import PoolForecast
+from sidecar.engine.forecast.trend import RATE_UNCERTAINTY, Run, current_run, persistence
+from sidecar.series import FloatArray
+
+FINE_SECONDS = 86400.0
+"""So far ahead every step is looked at; beyond, every hour."""
+COARSE_SECONDS = 3600.0
+LEVEL = 0.95
+
+
+class Ahead(Protocol):
+    """Something that forecasts the steps after a grid's last sample, as a selection of the pool does."""
+
+    horizon: int
+
+    def forecast(self, grid: FloatArray) -> PoolForecast:
+        """The next `horizon` steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Probability of having crossed by each lead, (h,), never falling; leads in seconds."""
+
+    leads_seconds: FloatArray
+    probability: FloatArray
+
+    def eta_seconds(self, probability: float) -> float:
+        """Seconds until the probability of having crossed is so high; infinite where it never is."""
+        step = first_step(self.probability, probability)
+        return math.inf if step is None else float(self.leads_seconds[step])
+
+
+def lead_steps(step_seconds: float, horizon_seconds: float) -> np.ndarray:
+    """Leads to look at, in steps: each for a day, then each hour."""
+    fine = round(min(horizon_seconds, FINE_SECONDS) / step_seconds)
+    stride = max(round(COARSE_SECONDS / step_seconds), 1)
+    last = round(horizon_seconds / step_seconds)
+    return np.concatenate(
+        [np.arange(1, max(fine, 1) + 1), np.arange(fine + stride, last + 1, stride)]
+    ).astype(np.int64)
+
+
+def crossing(
+    grid: FloatArray,
+    step_seconds: float,
+    threshold: Threshold,
+    *,
+    horizon_seconds: float,
+    ahead: Ahead | None,
+) -> Crossing:
+    """How likely the threshold is crossed by when.
+
+    `grid` (n,) NaN where no sample lies, its last entry a sample. `ahead`: the
+    pool's selection for this series, None where it cannot come so far.
+    """
+    leads = lead_steps(step_seconds, horizon_seconds)
+    if beyond(threshold, float(grid[-1])):
+        return Crossing(np.zeros(1), np.ones(1))
+    chance = np.zeros(len(leads))
+    if ahead is not None:
+        found = ahead.forecast(grid)
+        at_steps = probabilities(threshold, found.yhat, found.lower, found.upper, LEVEL)
+        # What lies beyond the pool's horizon is judged by its last step.
+        chance = at_steps[np.minimum(leads, ahead.horizon) - 1]
+    run = current_run(grid)
+    if run is not None and (run.rate > 0) == threshold.above:
+        goes_on = persistence(grid, run, leads.astype(np.float64))
+        chance = goes_on * _by_run(run, threshold, leads) + (1.0 - goes_on) * chance
+    return Crossing(leads * step_seconds, np.maximum.accumulate(chance))
+
+
+def beyond(threshold: Threshold, value: float) -> bool:
+    """True where the value is on the bad side now."""
+    return value > threshold.value if threshold.above else value < threshold.value
+
+
+def within_reach(grid: FloatArray, threshold: Threshold) -> bool:
+    """Whether the pool could forecast a crossing: its rules leave what was seen by its range at most."""
+    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
+    span = high - low
+    return threshold.value <= high + span if threshold.above else threshold.value >= low - span
+
+
+def _by_run(run: Run, threshold: Threshold, leads: np.ndarray) -> FloatArray:
+    """The probability of being beyond at each lead if the run goes on, (h,)."""
+    sign = 1.0 if threshold.above else -1.0
+    distance = sign * (run.level + run.rate * leads - threshold.value)
+    width = np.sqrt(
+        run.scatter**2 + (run.rate_error * leads) ** 2 + (RATE_UNCERTAINTY * run.rate * leads) ** 2
+    )
+    with np.errstate(divide="ignore"):
+        z = np.where(width > 0, distance / np.where(width > 0, width, 1.0), np.sign(distance) * np.inf)
+    return np.array([0.5 * (1.0 + math.erf(v / math.sqrt(2.0))) for v in z.tolist()])

@@ -1,0 +1,158 @@
+"""How a series moves now: the straight run that it is in, and how long such runs have lasted before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from sidecar.series import BoolArray, FloatArray
+
+BLOCKS = 8
+MIN_POINTS = 3
+MIN_RISE_NOISES = 6.0
+"""A run's rise in units of the noise of one point; below, it is no run."""
+BEND = 0.08
+"""A run is straight where no block of it lies further from its line than this share of its rise."""
+BELIEF_AGES = 6.0
+"""A run that nothing is known of is as likely as not to last six times as long again as it has lasted."""
+CAME_TRUE = 0.8
+"""An extrapolation came true where this share of what it promised was reached."""
+RATE_UNCERTAINTY = 0.15
+
+
+@dataclass(frozen=True)
+class Run:
+    """A straight run up to the newest sample, in steps of the grid; rates in the series' unit a step.
+
+    `level`: where its line stands at the newest sample. `rate_error`: one standard
+    error. `scatter`: of points about the line. `n_steps`: its age.
+    """
+
+    level: float
+    rate: float
+    rate_error: float
+    scatter: float
+    n_steps: int
+
+
+def current_run(grid: FloatArray) -> Run | None:
+    """The longest straight run that ends at the newest sample; None where the series does not move.
+
+    `grid` (n,) NaN where no sample lies, its last entry a sample.
+    """
+    noise = point_noise(grid)
+    found = None
+    for n_steps in _windows(len(grid)):
+        run = _fit(grid[-n_steps - 1 :], noise)
+        if run is not None:
+            found = run
+    return found
+
+
+def point_noise(grid: FloatArray, newest: int = 288) -> float:
+    """Standard deviation of a point about its neighbours' line, robust; 0 for a smooth series."""
+    tail = grid[-newest:]
+    bends = tail[1:-1] - 0.5 * (tail[:-2] + tail[2:])
+    bends = bends[np.isfinite(bends)]
+    if not len(bends):
+        return 0.0
+    # The second difference halves as this has a variance of 1.5 times that of the point.
+    return float(1.4826 * np.median(np.abs(bends)) / np.sqrt(1.5))
+
+
+def _windows(n: int) -> list[int]:
+    """Ages to try, in steps, each a third longer than the one before."""
+    found, age = [], float(MIN_POINTS)
+    while age < n:
+        found.append(int(age))
+        age = max(age * 4 / 3, age + 1)
+    return found
+
+
+def _fit(part: FloatArray, noise: float) -> Run | None:
+    """A robust line through the blocks of a window; None where that is flat, bent or mostly absent."""
+    at = np.arange(len(part), dtype=np.float64)
+    seen = np.isfinite(part)
+    if seen.sum() < max(MIN_POINTS, 0.5 * len(part)):
+        return None
+    x, y = _blocks(at[seen], part[seen])
+    i, j = np.triu_indices(len(x), 1)
+    rate = float(np.median((y[j] - y[i]) / (x[j] - x[i])))
+    age = len(part) - 1
+    rise = abs(rate) * age
+    level_at_start = float(np.median(y - rate * x))
+    off = y - (level_at_start + rate * x)
+    per_block = max(seen.sum() / len(x), 1.0)
+    block_noise = noise / np.sqrt(per_block)
+    if rise < MIN_RISE_NOISES * block_noise or rise <= 1e-9 * np.abs(y).max():
+        return None
+    if np.abs(off).max() > BEND * rise + 3.0 * block_noise:
+        return None
+    # A turn within the newest block is hidden by its median.
+    newest = np.median((part - level_at_start - rate * at)[seen][-3:])
+    if abs(newest) > BEND * rise + 3.0 * noise:
+        return None
+    spread = max(float(off.std()), block_noise)
+    rate_error = spread / (age * np.sqrt(len(x) / 12.0))
+    return Run(level_at_start + rate * age, rate, rate_error, max(noise, spread), age)
+
+
+def _blocks(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    if len(x) <= BLOCKS:
+        return x, y
+    edges = np.linspace(0, len(x), BLOCKS + 1).astype(np.int64)
+    both = np.array([(x[a:b].mean(), np.median(y[a:b])) for a, b in pairwise(edges)])
+    return both[:, 0], both[:, 1]
+
+
+def persistence(grid: FloatArray, run: Run, leads: FloatArray) -> FloatArray:
+    """The probability that the run goes on for so many more steps, (h,), from its age and its likes.
+
+    A run of which nothing is known is believed by its age. Where the series made
+    similar runs before (at least half as steep over the same time), it counts how
+    many of their extrapolations came true: sawtooths and daily ramps are known to
+    turn, a disk that always grew is known to grow.
+    """
+    age = BELIEF_AGES * run.n_steps
+    belief = age / (age + leads)
+    before = grid[: max(len(grid) - run.n_steps, 0)]
+    starts = _similar(before, run)
+    if not len(starts):
+        return belief
+    sign = np.sign(run.rate)
+    reached = _highest_after(sign * before, starts, leads.astype(np.int64))
+    own_rate = (sign * (before[starts] - before[starts - run.n_steps]) / run.n_steps)[:, None]
+    promised = CAME_TRUE * own_rate * leads
+    known = np.isfinite(reached)
+    came = (known & (reached - sign * before[starts][:, None] >= promised)).sum(axis=0)
+    return (came + belief) / (known.sum(axis=0) + 1.0)
+
+
+def _similar(before: FloatArray, run: Run) -> np.ndarray:
+    """Past moments at which a run of the same sign, age and at least half the rate stood; far apart."""
+    age = run.n_steps
+    if len(before) <= age:
+        return np.empty(0, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        rise = np.sign(run.rate) * (before[age:] - before[:-age])
+        alike: BoolArray = rise >= 0.5 * abs(run.rate) * age
+    found: list[int] = []
+    for moment in (np.flatnonzero(alike) + age).tolist():
+        if not found or moment - found[-1] >= max(age // 2, 1):
+            found.append(moment)
+    return np.array(found, dtype=np.int64)
+
+
+def _highest_after(signed: FloatArray, starts: np.ndarray, leads: np.ndarray) -> FloatArray:
+    """Running maximum after each start at each lead, (S, h); NaN where the lead lies beyond the end."""
+    out = np.full((len(starts), len(leads)), np.nan)
+    for row, start in enumerate(starts.tolist()):
+        after = signed[start + 1 :]
+        if not len(after):
+            continue
+        highest = np.fmax.accumulate(after)
+        inside = leads <= len(after)
+        out[row, inside] = highest[leads[inside] - 1]
+    return out
