@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from sidecar.config.model import NotifyConfig, WebhookConfig
+from sidecar.config.model import NotifyConfig
+from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore

@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from sidecar.config.load import read_secret
-from sidecar.config.model import WebhookConfig
+from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import PayloadError, StoreError
 from webhooks.intake import Intake
 from webhooks.payload import parse

@@ -9,64 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class TlsConfig(Section):
-    """How to trust, and to be trusted by, an HTTPS server."""
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    server_name: str | None = None
-    insecure_skip_verify: bool = False
-
-    @model_validator(mode="after")
-    def _pair(self) -> Self:
-        if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together; give both or neither")
-        return self
-
-
-class BasicAuth(Section):
-    username: str
-    password: SecretStr | None = None
-    password_file: Path | None = None
-
-    @model_validator(mode="after")
-    def _one_password(self) -> Self:
-        if (self.password is None) == (self.password_file is None):
-            raise ValueError("give exactly one of password and password_file")
-        return self
-
-
-class HttpConfig(Section):
-    """What every HTTP client here can be told: credentials, TLS, headers."""
-
-    basic_auth: BasicAuth | None = None
-    bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
-    tls: TlsConfig = TlsConfig()
-    headers: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_credential(self) -> Self:
-        given = [
-            name
-            for name in ("basic_auth", "bearer_token", "bearer_token_file")
-            if getattr(self, name) is not None
-        ]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
-        return self
+from sidecar.config.http import HttpConfig
+from sidecar.config.section import Section
+from sidecar.config.webhook import WebhookConfig
 
 
 class SourceConfig(Section):
@@ -153,56 +101,6 @@ class QueryConfig(Section):
         """The budget, stated or usual: marginal alarms a series and 30 days."""
         stated = self.false_alarms_per_series_per_month
         return usual_false_alarms(self.step) if stated is None else stated
-
-
-class WebhookAuth(Section):
-    """Credentials that a sender must show; none given means none asked."""
-
-    basic_auth: BasicAuth | None = None
-    bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
-    hmac_secret: SecretStr | None = Field(
-        None, description="a proxy signs bodies: hex HMAC-SHA256 in `hmac_header`, `sha256=` before it or not"
-    )
-    hmac_secret_file: Path | None = None
-    hmac_header: str = "X-Signature-256"
-
-    @model_validator(mode="after")
-    def _one_credential(self) -> Self:
-        ways = {
-            "basic_auth": self.basic_auth,
-            "bearer_token": self.bearer_token or self.bearer_token_file,
-            "hmac_secret": self.hmac_secret or self.hmac_secret_file,
-        }
-        given = [name for name, value in ways.items() if value is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
-        for name in ("bearer_token", "hmac_secret"):
-            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
-                raise ValueError(f"{name} and {name}_file exclude each other; keep one")
-        return self
-
-
-class WebhookConfig(Section):
-    auth: WebhookAuth = WebhookAuth()
-    max_body_bytes: int = Field(64 * 2**20, ge=1024)
-    queue_deliveries: int = Field(4096, ge=1)
-    incident_gap: PositiveSeconds = Field(2400.0, description="silence that ends an incident's growth")
-    incident_hold: Seconds = Field(
-        60.0, description="how long a new incident may wait for what it belongs to before that is decided"
-    )
-    topology_file: Path | None = Field(
-        None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
-    )
-    noise_may_silence_pages: bool = Field(
-        False, description="whether what would be P0 or P1 may become P4 while it fires, as probable noise"
-    )
-    reconcile_interval: Seconds = Field(
-        60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
-    )
-    identity_labels: tuple[str, ...] = Field(
-        (), description="labels that name what an alert is about, before the known ones"
-    )
 
 
 class PrometheusRuleConfig(Section):

@@ -18,8 +18,8 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from sidecar.config.http import HttpConfig, TlsConfig
 from sidecar.config.load import read_secret
-from sidecar.config.model import HttpConfig, TlsConfig
 from sidecar.errors import PullError, PullReason
 from sidecar.prometheus.breaker import Breaker
 from sidecar.telemetry import redact_url

@@ -15,7 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from sidecar.config.model import BasicAuth, HttpConfig, SourceConfig, TlsConfig
+from sidecar.config.http import BasicAuth, HttpConfig, TlsConfig
+from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.explore import range_frame

@@ -15,7 +15,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from sidecar.config.model import BasicAuth, HttpConfig, SourceConfig
+from sidecar.config.http import BasicAuth, HttpConfig
+from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
 from sidecar.prometheus.client import MAX_STEPS, PrometheusClient, joined
 from sidecar.prometheus.session import PullMetrics

@@ -184,12 +184,12 @@ def test_a_storm_costs_each_alert_what_the_first_did() -> None:
     """Bounded work: an alert is compared with the near incidents only, whatever their number."""
     stream = Stream(weights=Weights(near_groups=4))
     compared: list[str] = []
-    link = stream.correlator.link
+    link = stream.correlator.bonds.link
 
     def counting(seen: Sighting, group: object) -> object:
         compared.append(seen.entity)
         return link(seen, group)  # type: ignore[arg-type]
 
-    stream.correlator.link = counting  # type: ignore[assignment, method-assign]
+    stream.correlator.bonds.link = counting  # type: ignore[assignment, method-assign]
     stream.hear(*(episode("Errors", at=200.0 * i, service=f"svc-{i}") for i in range(50)))
     assert max(compared.count(name) for name in set(compared)) <= 4 * 8

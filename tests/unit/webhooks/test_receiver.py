@@ -16,7 +16,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from sidecar.config.model import BasicAuth, StoreConfig, WebhookAuth, WebhookConfig
+from sidecar.config.http import BasicAuth
+from sidecar.config.model import StoreConfig
+from sidecar.config.webhook import WebhookAuth, WebhookConfig
 from sidecar.errors import StoreError, StoreFull
 from sidecar.events import Event, EventBus
 from sidecar.store.sqlite import SqliteStore

@@ -1,0 +1,62 @@
+"""The alerts loop's part of the configuration: who may send, and how incidents are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.http import BasicAuth
+from sidecar.config.section import Section
+
+
+class WebhookAuth(Section):
+    """Credentials that a sender must show; none given means none asked."""
+
+    basic_auth: BasicAuth | None = None
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    hmac_secret: SecretStr | None = Field(
+        None, description="a proxy signs bodies: hex HMAC-SHA256 in `hmac_header`, `sha256=` before it or not"
+    )
+    hmac_secret_file: Path | None = None
+    hmac_header: str = "X-Signature-256"
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        ways = {
+            "basic_auth": self.basic_auth,
+            "bearer_token": self.bearer_token or self.bearer_token_file,
+            "hmac_secret": self.hmac_secret or self.hmac_secret_file,
+        }
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
+        for name in ("bearer_token", "hmac_secret"):
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"{name} and {name}_file exclude each other; keep one")
+        return self
+
+
+class WebhookConfig(Section):
+    auth: WebhookAuth = WebhookAuth()
+    max_body_bytes: int = Field(64 * 2**20, ge=1024)
+    queue_deliveries: int = Field(4096, ge=1)
+    incident_gap: PositiveSeconds = Field(2400.0, description="silence that ends an incident's growth")
+    incident_hold: Seconds = Field(
+        60.0, description="how long a new incident may wait for what it belongs to before that is decided"
+    )
+    topology_file: Path | None = Field(
+        None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
+    )
+    noise_may_silence_pages: bool = Field(
+        False, description="whether what would be P0 or P1 may become P4 while it fires, as probable noise"
+    )
+    reconcile_interval: Seconds = Field(
+        60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
+    )
+    identity_labels: tuple[str, ...] = Field(
+        (), description="labels that name what an alert is about, before the known ones"
+    )
