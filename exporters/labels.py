@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import LabelSet
@@ -36,21 +36,27 @@ def label_text(labels: LabelSet, query: str, tenant: str, *, with_name: bool) ->
     on every line, not only a forecast's, so that the families join one to one.
     """
     ours = {*RESERVED, *(["metric"] if with_name else []), *(["tenant"] if tenant != DEFAULT_TENANT else [])}
+    metric = {"metric": labels["__name__"]} if with_name and "__name__" in labels else {}
+    found = metric | made_legal(labels, ours)
+    found["query"] = query
+    if tenant != DEFAULT_TENANT:
+        found["tenant"] = tenant
+    return ("{" + joined(found)).encode(errors="replace")
+
+
+def made_legal(labels: LabelSet, ours: Collection[str]) -> dict[str, str]:
+    """The source's labels less `__name__`, with legal names that are neither equal nor among `ours`."""
     found: dict[str, str] = {}
     for name, value in labels.pairs:
         if name == "__name__":
-            if with_name:
-                found["metric"] = value
             continue
         name = legal_name(name)
         while name in ours or name in found:
             name = f"exported_{name}"
         found[name] = value
-    found["query"] = query
-    if tenant != DEFAULT_TENANT:
-        found["tenant"] = tenant
-    return ("{" + _joined(found)).encode(errors="replace")
+    return found
 
 
-def _joined(labels: Mapping[str, str]) -> str:
+def joined(labels: Mapping[str, str]) -> str:
+    """`a="1",b="2"`, values escaped."""
     return ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())

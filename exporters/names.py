@@ -41,11 +41,21 @@ FORECAST_LOWER = Family("pronoia_forecast_lower", "Lower edge of the forecast's 
 FORECAST_UPPER = Family("pronoia_forecast_upper", "Upper edge of the forecast's interval.", _AHEAD)
 THRESHOLD_ETA = Family(
     "pronoia_threshold_eta_seconds",
-    "Time until the forecast crosses the rule's threshold.",
-    ("query", "rule"),
+    "Time until a rule's threshold is crossed with this probability; no line where not within the horizon.",
+    ("rule", "threshold", "probability"),
     unit="seconds",
 )
-"""Reserved: nothing writes it yet."""
 
-FAMILIES = (ACTUAL, EXPECTED, LOWER, UPPER, SCORE, ABSENT, FORECAST, FORECAST_LOWER, FORECAST_UPPER)
+FAMILIES = (
+    ACTUAL,
+    EXPECTED,
+    LOWER,
+    UPPER,
+    SCORE,
+    ABSENT,
+    FORECAST,
+    FORECAST_LOWER,
+    FORECAST_UPPER,
+    THRESHOLD_ETA,
+)
 """What the page shows, in its order."""

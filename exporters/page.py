@@ -21,6 +21,7 @@ from exporters.labels import label_text
 from sidecar.config.fields import format_duration
 from sidecar.series import Evaluation, FloatArray, LabelSet
 
+STALE_STEPS = 3
 STALE_SECONDS = 300.0
 """A query whose evaluations stop leaves the page after this, or after three steps if those are longer."""
 
@@ -114,6 +115,18 @@ class SyntheticPage:
                 self._generation += 1
                 self._metrics.dropped.labels(evaluation.query).set(n_dropped)
             self._metrics.duration.observe(self._monotonic() - began)
+
+    def put(self, source: str, family: names.Family, body: bytes, *, valid_seconds: float) -> None:
+        """Show ready lines of one family, in place of those that this source gave before."""
+        rendered = _Rendered((), None, {}, with_name=False, same_text=None)
+        rendered.blocks[family.name] = [body]
+        rendered.n_lines = body.count(b"\n")
+        rendered.step_seconds = valid_seconds / STALE_STEPS
+        rendered.published = self._monotonic()
+        with self._lock:
+            self._queries[source] = rendered
+            self._metrics.dropped.labels(source).set(0)
+            self._generation += 1
 
     def retire(self, query: str) -> None:
         """Take a query off the page."""
@@ -242,7 +255,7 @@ class SyntheticPage:
     def _forget_stale(self) -> None:
         now = self._monotonic()
         for name, rendered in list(self._queries.items()):
-            limit = max(self._stale_seconds, 3 * rendered.step_seconds)
+            limit = max(self._stale_seconds, STALE_STEPS * rendered.step_seconds)
             if now - rendered.published > limit:
                 self._forget(name)
 

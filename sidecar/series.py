@@ -203,3 +203,14 @@ class LearnedBand:
     lower: FloatArray
     upper: FloatArray
     n_samples: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdEta:
+    """When a series is expected beyond an alert rule's threshold, with which probability."""
+
+    labels: LabelSet
+    rule: str
+    threshold: str
+    probability: float
+    seconds: float

@@ -17,9 +17,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporters import names
+from exporters.eta import EtaPage
 from exporters.labels import legal_name
 from exporters.page import SyntheticPage
-from sidecar.series import Evaluation, FloatArray, Forecast, LabelSet
+from sidecar.series import Evaluation, FloatArray, Forecast, LabelSet, ThresholdEta
 
 NAN = math.nan
 
@@ -293,3 +294,23 @@ def test_legal_names_are_legal(name: str) -> None:
     legal = legal_name(name)
     assert legal.isascii()
     assert legal.isidentifier()
+
+
+def test_times_to_thresholds_stand_on_the_page_until_they_are_too_old(registry: CollectorRegistry) -> None:
+    clock = Clock()
+    page = SyntheticPage(max_series=100, registry=registry, monotonic=clock)
+    disk = LabelSet({"__name__": "used", "rule": "mine", "path": 'a"b'})
+    etas = [ThresholdEta(disk, "DiskFull", "> 90", 0.5, seconds) for seconds in (7200.0, 3600.0)]
+    EtaPage(page).publish(etas, valid_seconds=900.0)
+    (family,) = parse_openmetrics(page.render(openmetrics=True, gzipped=False)[0].decode())
+    (sample,) = family.samples
+    assert sample.value == 3600.0
+    assert sample.labels == {
+        "rule": "DiskFull",
+        "threshold": "> 90",
+        "probability": "0.5",
+        "exported_rule": "mine",
+        "path": 'a"b',
+    }
+    clock.now += 901.0
+    assert b"pronoia_threshold" not in page.render(openmetrics=True, gzipped=False)[0]
