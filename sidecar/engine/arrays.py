@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sidecar.series import RowArray
 class RowArrays:
     """Named arrays whose first axis is the row; zero is the state of a row that has seen nothing."""
 
-    def __init__(self, layout: dict[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
+    def __init__(self, layout: Mapping[str, tuple[tuple[int, ...], DTypeLike]]) -> None:
         self._layout = layout
         self.n_rows = 0
         self._room: dict[str, NDArray[Any]] = {}

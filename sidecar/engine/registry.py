@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from math import inf
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.bocpd import BocpdDetector
+from sidecar.engine.detect.cusum import CusumDetector
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.ensemble_loop import UNITS
+from sidecar.engine.detect.esd import EsdDetector
+from sidecar.engine.detect.hampel import HampelDetector
+from sidecar.engine.detect.quantile import QuantileDetector
 from sidecar.engine.detect.seasonal import SeasonalDetector
+from sidecar.engine.detect.smoothing import SmoothingDetector
 from sidecar.engine.forecast.live import PoolForecaster
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
 from sidecar.engine.protocols import Detector, Forecaster
@@ -25,6 +31,12 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
     ),
     "shape": lambda query: EnsembleDetector(query.false_alarms, query.step, (*[inf] * 4, *UNITS[4:])),
     "seasonal": lambda query: SeasonalDetector(query.false_alarms, query.step),
+    "smoothing": lambda query: SmoothingDetector(query.false_alarms, query.step),
+    "hampel": lambda query: HampelDetector(query.false_alarms, query.step),
+    "esd": lambda query: EsdDetector(query.false_alarms, query.step),
+    "quantile": lambda query: QuantileDetector(query.false_alarms, query.step),
+    "cusum": lambda query: CusumDetector(query.false_alarms, query.step),
+    "bocpd": lambda query: BocpdDetector(query.false_alarms, query.step),
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {

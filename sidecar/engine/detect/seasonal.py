@@ -12,11 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.arrays import RowArrays
-from sidecar.engine.calibrate import Calibrator
+from sidecar.engine.detect.calibrated import CalibratedDetector
 from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, read
-from sidecar.engine.protocols import Judged, Statistic
-from sidecar.series import FloatArray, SeriesBatch, TimeArray
+from sidecar.series import FloatArray, TimeArray
 
 WARM_UP_SAMPLES = 20
 FLAT_SECONDS = 900.0  # Memory of the flat centre.
@@ -221,44 +219,20 @@ def _expect(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, y
             up[row, t] = scale_up
 
 
-class SeasonalDetector(RowArrays):
+class SeasonalDetector(CalibratedDetector):
     """The detector `seasonal`; see the module's docstring. State 1,952 bytes a series."""
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
-        super().__init__(
-            {
-                "scalars": ((N_SCALARS,), np.float64),
-                "day": ((HOURS_OF_DAY,), np.float64),
-                "day_mass": ((HOURS_OF_DAY,), np.float32),
-                "week": ((HOURS_OF_WEEK,), np.float32),
-                "week_mass": ((HOURS_OF_WEEK,), np.float32),
-                "hour_scale": ((HOURS_OF_DAY,), np.float32),
-                "hour_mass": ((HOURS_OF_DAY,), np.float32),
-            }
-        )
-        self.calibrator = Calibrator(budget_per_month, step_seconds)
-
-    def judge(self, batch: SeriesBatch) -> Judged:
-        """Judge and learn the columns in order of time; see `Detector.judge`."""
-        found = self.update(batch)
-        q = self.calibrator.update(batch.timestamps, found.value)
-        lower, upper = found.yhat - q * found.scale_down, found.yhat + q * found.scale_up
-        return Judged(found.value / q, found.yhat, lower, upper)
-
-    def update(self, batch: SeriesBatch) -> Statistic:
-        """The bare statistic of the columns, learning them."""
-        shape = batch.values.shape
-        value, yhat, down, up = (np.full(shape, np.nan) for _ in range(4))
-        _run(
-            *self._arrays(),
-            batch.timestamps / 1000.0,
-            np.ascontiguousarray(batch.values),
-            value,
-            yhat,
-            down,
-            up,
-        )
-        return Statistic(value, yhat, down, up)
+        layout = {
+            "scalars": ((N_SCALARS,), np.float64),
+            "day": ((HOURS_OF_DAY,), np.float64),
+            "day_mass": ((HOURS_OF_DAY,), np.float32),
+            "week": ((HOURS_OF_WEEK,), np.float32),
+            "week_mass": ((HOURS_OF_WEEK,), np.float32),
+            "hour_scale": ((HOURS_OF_DAY,), np.float32),
+            "hour_mass": ((HOURS_OF_DAY,), np.float32),
+        }
+        super().__init__(_run, layout, budget_per_month, step_seconds)
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
@@ -266,9 +240,3 @@ class SeasonalDetector(RowArrays):
         yhat, down, up = (np.full(shape, np.nan) for _ in range(3))
         _expect(*self._arrays(), timestamps / 1000.0, yhat, down, up)
         return yhat, down, up
-
-    @property
-    def n_samples(self) -> FloatArray:
-        """Points learnt from, by row."""
-        samples: FloatArray = self.arrays["scalars"][:, SAMPLES]
-        return samples

@@ -1,0 +1,131 @@
+"""What every detector of the registry keeps, and what each of them is there to see."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.engine.registry import DETECTORS
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
+
+STEP = 60
+START = 1_790_000_000 // STEP * STEP
+N = 2400
+QUERY = QueryConfig(name="q", expr="x", step=STEP, forecast_horizons=())
+SINGLE = ("smoothing", "hampel", "esd", "quantile", "cusum", "bocpd", "seasonal", "ensemble")
+OF_POINTS = ("smoothing", "hampel", "esd", "quantile", "seasonal", "ensemble")
+OF_SHIFTS = ("cusum", "bocpd", "ensemble")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model said of a whole series."""
+
+    score: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+
+def judge(name: str, values: FloatArray, edges: tuple[int, ...] = ()) -> Found:
+    """The scores of `values` (rows, columns), given to a fresh model in parts cut at `edges`."""
+    model = QueryModel(QUERY, detector=name)
+    labels = tuple(LabelSet({"i": str(i)}) for i in range(len(values)))
+    times = ((START + np.arange(values.shape[1]) * STEP) * 1000).astype(np.int64)
+    parts = []
+    for a, b in itertools.pairwise((0, *edges, values.shape[1])):
+        _, band, score = model.score(SeriesBatch("q", labels, times[a:b], values[:, a:b]))
+        parts.append((score.anomaly_score, band.lower, band.upper))
+    return Found(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
+
+
+def lively(seed: int, n_rows: int = 3) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    values = 50 + 5 * np.sin(np.arange(N) / 229) + rng.standard_t(5, (n_rows, N))
+    values[:, rng.integers(100, N, 4)] += 40
+    values[:, rng.integers(0, N, 40)] = np.nan
+    return values
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_it_keeps_what_every_detector_keeps(name: str) -> None:
+    values = lively(1)
+    whole = judge(name, values)
+    parts = judge(name, values, (1, 37, 61, 1500, 1501))
+    for array in ("score", "lower", "upper"):
+        np.testing.assert_allclose(getattr(parts, array), getattr(whole, array), rtol=1e-9, err_msg=array)
+    later = values.copy()
+    later[:, 1800:] = 1e5
+    np.testing.assert_array_equal(judge(name, later).score[:, :1800], whole.score[:, :1800])
+    assert np.isnan(whole.score[np.isnan(values)]).all()
+    assert not np.isinf(whole.score).any()
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_scaled_series_has_a_scaled_band(name: str) -> None:
+    values = lively(2)
+    one, other = judge(name, values), judge(name, values * 1000.0)
+    np.testing.assert_allclose(other.upper, one.upper * 1000.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full(N, 5.0),
+        np.full(N, np.nan),
+        np.array([5.0]),
+        np.full(N, 1e308),
+        np.full(N, 5e-324),
+        np.zeros(N),
+    ],
+    ids=["constant", "nan", "one point", "1e308", "denormal", "zero"],
+)
+def test_strange_series_are_not_flagged(name: str, values: FloatArray) -> None:
+    assert not (np.nan_to_num(judge(name, values[None, :]).score) > 1).any()
+
+
+@pytest.mark.parametrize("name", OF_POINTS)
+def test_a_spike_is_flagged(name: str) -> None:
+    values = np.random.default_rng(3).normal(100, 2, (1, N))
+    values[0, 2000] = 160.0
+    score = judge(name, values).score[0]
+    assert score[2000] > 1
+    assert (score[:2000] > 1).sum() <= 3
+
+
+@pytest.mark.parametrize("name", OF_SHIFTS)
+def test_a_small_shift_is_flagged_soon(name: str) -> None:
+    values = np.random.default_rng(4).normal(100, 2, (1, N))
+    values[0, 2000:2060] += 16.0
+    score = judge(name, values).score[0]
+    assert (score[2000:2015] > 1).any()
+    assert (score[500:2000] > 1).sum() <= 3
+
+
+@pytest.mark.parametrize("name", ["cusum", "bocpd"])
+def test_a_spike_is_told_apart_from_a_shift(name: str) -> None:
+    values = np.random.default_rng(5).normal(100, 2, (1, N))
+    values[0, 2000] += 30.0
+    assert not (judge(name, values).score[0, 2001:2030] > 1).any()
+
+
+def test_outliers_do_not_hide_each_other_from_esd() -> None:
+    values = np.random.default_rng(6).normal(100, 2, (1, N))
+    values[0, 2000:2008] += 60.0
+    assert (judge("esd", values).score[0, 2000:2008] > 1).all()
+
+
+def test_the_quantiles_know_the_hour() -> None:
+    hours = (START + np.arange(12 * 1440) * STEP) // 3600 % 24
+    rng = np.random.default_rng(7)
+    values = np.where(hours == 3, 500.0, 100.0)[None, :] + rng.normal(0, 3, (1, len(hours)))
+    at_noon = int(np.flatnonzero(hours[11 * 1440 :] == 12)[0]) + 11 * 1440
+    values[0, at_noon] = 500.0
+    score = judge("quantile", values).score[0]
+    assert score[at_noon] > 1
+    assert (score[10 * 1440 :][hours[10 * 1440 :] == 3] > 1).mean() < 0.01
