@@ -44,6 +44,9 @@ class Rule(msgspec.Struct, frozen=True):
     annotations: dict[str, str]
     active_alerts: list[dict[str, Any]]
     last_evaluation: str = ""
+    keep_firing_seconds: float = 0.0
+    interval_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
 
 
 class BuildInfo(msgspec.Struct, frozen=True):
@@ -65,11 +68,14 @@ class _RawRule(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] = {}
     alerts: list[dict[str, Any]] | None = None
     last_evaluation: str = ""
+    keep_firing_for: float = 0.0
+    evaluation_time: float = 0.0
 
 
 class _RawGroup(msgspec.Struct):
     name: str = ""
     file: str = ""
+    interval: float = 0.0
     rules: list[_RawRule] = []
 
 
@@ -94,6 +100,9 @@ def rules_of(data: bytes) -> list[Rule]:
             annotations=rule.annotations,
             active_alerts=rule.alerts or [],
             last_evaluation=rule.last_evaluation,
+            keep_firing_seconds=rule.keep_firing_for,
+            interval_seconds=group.interval,
+            evaluation_seconds=rule.evaluation_time,
         )
         for group in msgspec.json.decode(data, type=_RawGroups).groups
         for rule in group.rules

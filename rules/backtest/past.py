@@ -1,0 +1,202 @@
+"""What a rule would have done: its firings over a window, from range queries of a real Prometheus.
+
+Presence is asked for, not values: `(expr) >= bool -Inf` is 0 or 1 for every series
+that the expression gives, +Inf and NaN among them, which an alert fires on as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from rules.backtest.firing import Firing, firings
+from rules.read import WrittenRule
+from sidecar.durable import replace_file
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.ports import Source
+from sidecar.series import LabelSet, SeriesBatch
+
+HUGE = "1e300"
+"""Stands for infinity where values are asked for: a ratio over nothing is beyond every threshold."""
+
+MAX_SERIES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range of time and the step at which rules are evaluated in it; int64 ms."""
+
+    start_ms: int
+    end_ms: int
+    step_ms: int
+
+    @property
+    def days(self) -> float:
+        """Length in days."""
+        return (self.end_ms - self.start_ms) / 86_400_000
+
+    @property
+    def n_steps(self) -> int:
+        """Evaluations in it."""
+        return (self.end_ms - self.start_ms) // self.step_ms + 1
+
+
+@dataclass(frozen=True, slots=True)
+class RulePast:
+    """One rule's firings in a window; `labels` by row. `error`: why there is no answer, or empty."""
+
+    rule: WrittenRule
+    window: Window
+    labels: tuple[LabelSet, ...] = ()
+    firings: tuple[Firing, ...] = ()
+    error: str = ""
+
+    @property
+    def firing_seconds(self) -> float:
+        """All firings' durations together."""
+        return sum(firing.seconds for firing in self.firings)
+
+    def between(self, start_ms: int, end_ms: int) -> tuple[Firing, ...]:
+        """Firings that touch [start, end)."""
+        return tuple(f for f in self.firings if f.start_ms < end_ms and f.end_ms > start_ms)
+
+
+class BackTester:
+    """Back-tests rules against one source, a bounded number of series at a time.
+
+    Requests are as many at once as the source's own bound allows. With a `memory`
+    folder, what was answered is kept there by question, so that a run that was
+    broken off goes on where it stopped. A rule may hold up to `max_samples` answered samples.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        max_series: int = MAX_SERIES,
+        max_samples: int = 50_000_000,
+        at_once: int = 2,
+        memory: Path | None = None,
+    ) -> None:
+        self._source = source
+        self._max_series = max_series
+        self._max_samples = max_samples
+        self._slots = asyncio.Semaphore(at_once)
+        self._memory = memory
+
+    async def all(
+        self,
+        rules: Sequence[WrittenRule],
+        window: Window,
+        *,
+        on_done: Callable[[RulePast], object] = lambda _: None,
+    ) -> list[RulePast]:
+        """Every alerting rule's past, in order; one that cannot be asked carries its error."""
+
+        async def one(rule: WrittenRule) -> RulePast:
+            async with self._slots:
+                past = await self.one(rule, window)
+            on_done(past)
+            return past
+
+        return await asyncio.gather(*(one(rule) for rule in rules if rule.alerting))
+
+    async def one(self, rule: WrittenRule, window: Window) -> RulePast:
+        """One rule's past; an answer that is not to be had becomes its `error`."""
+        known = await asyncio.to_thread(self._recall, rule, window)
+        if known is not None:
+            return known
+        try:
+            batch = await self._ask(f"({rule.expr}\n) >= bool -Inf", rule.name, window)
+        except (PullError, RuleError) as error:
+            return RulePast(rule, window, error=str(error))
+        past = await asyncio.to_thread(_past_of, rule, window, batch)
+        await asyncio.to_thread(self._remember, past)
+        return past
+
+    async def values(self, measured: str, name: str, window: Window) -> SeriesBatch:
+        """Values of an expression over the window; infinite ones as ±1e300, NaN where absent.
+
+        Raises: PullError, TooManySeries, RuleError beyond the budget of samples.
+        """
+        async with self._slots:
+            return await self._ask(f"clamp(({measured}\n), -{HUGE}, {HUGE})", name, window)
+
+    async def _ask(self, expr: str, name: str, window: Window) -> SeriesBatch:
+        room = min(self._max_series, max(self._max_samples // window.n_steps, 1))
+        batch = await self._source.range(
+            expr,
+            start_ms=window.start_ms,
+            end_ms=window.end_ms,
+            step_ms=window.step_ms,
+            name=name,
+            max_series=room,
+        )
+        plain = tuple(labels.without("__name__") for labels in batch.labels)
+        if len(set(plain)) < len(plain):
+            raise RuleError(
+                RuleReason.UNHEALTHY,
+                f"{name}: several series have the same labels; Prometheus refuses such an alert",
+            )
+        return replace(batch, labels=plain)
+
+    def _recall(self, rule: WrittenRule, window: Window) -> RulePast | None:
+        if self._memory is None:
+            return None
+        try:
+            kept = msgspec.json.decode((self._memory / _file_name(rule, window)).read_bytes(), type=_Kept)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return RulePast(
+            rule,
+            window,
+            tuple(LabelSet(labels) for labels in kept.labels),
+            tuple(Firing(*numbers) for numbers in kept.firings),
+        )
+
+    def _remember(self, past: RulePast) -> None:
+        if self._memory is None:
+            return
+        self._memory.mkdir(parents=True, exist_ok=True)
+        kept = _Kept(
+            [dict(labels) for labels in past.labels],
+            [(f.row, f.start_ms, f.end_ms, f.active_ms) for f in past.firings],
+        )
+        replace_file(
+            self._memory / _file_name(past.rule, past.window),
+            lambda file: file.write(msgspec.json.encode(kept)),
+        )
+
+
+class _Kept(msgspec.Struct):
+    labels: list[dict[str, str]]
+    firings: list[tuple[int, int, int, int]]
+
+
+def _file_name(rule: WrittenRule, window: Window) -> str:
+    question = [
+        rule.expr,
+        rule.for_seconds,
+        rule.keep_firing_seconds,
+        window.start_ms,
+        window.end_ms,
+        window.step_ms,
+    ]
+    return f"{hashlib.sha256(json.dumps(question).encode()).hexdigest()[:24]}.json"
+
+
+def _past_of(rule: WrittenRule, window: Window, batch: SeriesBatch) -> RulePast:
+    found = firings(
+        np.isfinite(batch.values),
+        batch.timestamps,
+        for_seconds=rule.for_seconds,
+        keep_firing_seconds=rule.keep_firing_seconds,
+    )
+    return RulePast(rule, window, batch.labels, tuple(found))

@@ -1,0 +1,197 @@
+"""Rules as people wrote them, from wherever they stand: files, PrometheusRule objects, a Prometheus' API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sidecar.config.fields import parse_duration
+from sidecar.errors import RuleError, RuleReason
+from sidecar.prometheus.answers import Rule
+from sidecar.promql.threshold import Comparison, NoComparison, parse_comparison
+
+PROTECTED = ("pronoia", "ignore")
+"""A rule with this label is never touched."""
+
+UNITS = {
+    "seconds": "seconds",
+    "bytes": "bytes",
+    "ratio": "ratio",
+    "percent": "percent",
+    "celsius": "celsius",
+    "total": "events",
+}
+_IN_SCALE = re.compile(r"(?:_(?:bucket|sum|count))?$")
+
+WHY = {
+    NoComparison.NOT_PROMQL: "its expression is not PromQL that the parser knows",
+    NoComparison.NO_COMPARISON: "it compares nothing with a threshold",
+    NoComparison.SEVERAL: "it has several comparisons; give each an alert of its own",
+    NoComparison.NOT_A_NUMBER: "it compares with another series, not with a number",
+    NoComparison.NO_SERIES: "it selects no series",
+    NoComparison.BOOL: "its comparison is `bool`: 0 and 1 both make it fire",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRule:
+    """One rule as it was written; durations in seconds, `interval_seconds` None where the server's holds.
+
+    `evaluation_seconds`, `health` and `last_error` are known of loaded rules only.
+    """
+
+    name: str
+    expr: str
+    kind: str  # alerting | recording
+    group: str = ""
+    file: str = ""
+    for_seconds: float = 0.0
+    keep_firing_seconds: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    interval_seconds: float | None = None
+    evaluation_seconds: float | None = None
+    health: str = ""
+    last_error: str = ""
+
+    @property
+    def alerting(self) -> bool:
+        """True for an alert, False for a recording rule."""
+        return self.kind == "alerting"
+
+    @property
+    def protected(self) -> bool:
+        """True where its people do not want it touched: label `pronoia: ignore`."""
+        name, value = PROTECTED
+        return self.labels.get(name) == value
+
+    @property
+    def key(self) -> str:
+        """Group, name and labels: what Prometheus carries an alert's state over a reload by."""
+        labels = ",".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+        return f"{self.group}/{self.name}" + (f"{{{labels}}}" if labels else "")
+
+    @property
+    def severity(self) -> str:
+        """The label of that name; empty where there is none."""
+        return self.labels.get("severity", "")
+
+
+def taken_apart(rule: WrittenRule) -> Comparison | str:
+    """The rule's comparison with a number, or why pronoia cannot adapt the rule, in words."""
+    if not rule.alerting:
+        return "it is a recording rule"
+    if rule.protected:
+        return "it carries the label pronoia: ignore"
+    found = parse_comparison(rule.expr)
+    if isinstance(found, NoComparison):
+        return WHY[found]
+    if not found.ordered:
+        return f"its threshold is a state ({found.operator} {found.threshold:g}), not a level"
+    return found
+
+
+def unit_of(comparison: Comparison) -> str:
+    """What the threshold counts, as far as the metric's name tells; empty where it does not.
+
+    >>> unit_of(Comparison("node_filesystem_free_bytes", "<", 1e9, (), ("node_filesystem_free_bytes",)))
+    'bytes'
+    >>> unit_of(Comparison("rate(errors_total[5m]) / rate(asked_total[5m])", ">", 0.1, (), ("a_total",)))
+    'ratio'
+    """
+    if " / " in comparison.measured:
+        return "ratio"
+    names = {_IN_SCALE.sub("", name).rpartition("_")[2] for name in comparison.metrics}
+    known = {UNITS[name] for name in names if name in UNITS}
+    unit = known.pop() if len(known) == 1 else ""
+    return "events per second" if unit == "events" and "rate(" in comparison.measured else unit
+
+
+def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
+    """The rules of files and of the `*.y*ml` files of folders.
+
+    Raises: RuleError for what is no rule file.
+    """
+    found: list[WrittenRule] = []
+    for path in paths:
+        for file in sorted(path.glob("*.y*ml")) if path.is_dir() else [path]:
+            try:
+                text = file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {error}") from error
+            found.extend(read_text(text, str(file)))
+    return found
+
+
+def read_text(text: str, file: str = "") -> list[WrittenRule]:
+    """The rules of a rule file, of PrometheusRule objects, or of a list of such, in order.
+
+    Raises: RuleError naming the place of what is no rule.
+    """
+    try:
+        documents = list(yaml.safe_load_all(text))
+        return [rule for document in documents for rule in _rules_in(document, file)]
+    except yaml.YAMLError as error:
+        raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {' '.join(str(error).split())}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RuleError(
+            RuleReason.CHECK_FAILED, f"{file}: not a rule file ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _rules_in(document: Any, file: str) -> Iterator[WrittenRule]:
+    if document is None:
+        return
+    if document.get("kind") == "List":
+        for item in document["items"]:
+            yield from _rules_in(item, file)
+        return
+    if document.get("kind") == "PrometheusRule":
+        facts = document.get("metadata") or {}
+        file = "/".join(part for part in (facts.get("namespace"), facts.get("name")) if part) or file
+        document = document["spec"]
+    for group in document["groups"] or ():
+        for rule in group.get("rules") or ():
+            yield _rule_of(rule, group, file)
+
+
+def _rule_of(rule: Mapping[str, Any], group: Mapping[str, Any], file: str) -> WrittenRule:
+    return WrittenRule(
+        name=str(rule.get("alert") or rule["record"]),
+        expr=str(rule["expr"]).strip(),
+        kind="alerting" if "alert" in rule else "recording",
+        group=str(group["name"]),
+        file=file,
+        for_seconds=parse_duration(rule.get("for") or 0),
+        keep_firing_seconds=parse_duration(rule.get("keep_firing_for") or 0),
+        labels={str(name): str(value) for name, value in (rule.get("labels") or {}).items()},
+        annotations={str(name): str(value) for name, value in (rule.get("annotations") or {}).items()},
+        interval_seconds=parse_duration(group["interval"]) if group.get("interval") else None,
+    )
+
+
+def of_server(loaded: Iterable[Rule]) -> list[WrittenRule]:
+    """The rules that a Prometheus has loaded."""
+    return [
+        WrittenRule(
+            name=rule.name,
+            expr=rule.expr,
+            kind=rule.kind,
+            group=rule.group,
+            file=rule.file,
+            for_seconds=rule.duration_seconds,
+            keep_firing_seconds=rule.keep_firing_seconds,
+            labels=rule.labels,
+            annotations=rule.annotations,
+            interval_seconds=rule.interval_seconds or None,
+            evaluation_seconds=rule.evaluation_seconds,
+            health=rule.health,
+            last_error=rule.last_error,
+        )
+        for rule in loaded
+    ]
