@@ -18,6 +18,7 @@ from sidecar.engine.alarms import AlarmBudget
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.detect.ensemble_loop import (
     DAY_BINS,
+    HOURS,
     LONGEST,
     N_ACCEPTED,
     N_SCALARS,
@@ -26,6 +27,7 @@ from sidecar.engine.detect.ensemble_loop import (
     expect,
     run,
 )
+from sidecar.engine.detect.habit import BINS
 from sidecar.engine.protocols import Judged
 from sidecar.series import FloatArray, SeriesBatch, TimeArray
 
@@ -50,6 +52,11 @@ class EnsembleDetector(RowArrays):
                 "week": ((WEEK_BINS,), np.float32),
                 "week_mass": ((WEEK_BINS,), np.float32),
                 "recent": ((LONGEST,), np.float64),
+                "noise": ((HOURS,), np.float32),
+                "noise_mass": ((HOURS,), np.float32),
+                "hourly": ((HOURS,), np.float64),
+                "habits": ((BINS,), np.float32),
+                "habit_sizes": ((BINS,), np.float32),
             }
         )
         self._units = np.array(units)
@@ -80,6 +87,6 @@ class EnsembleDetector(RowArrays):
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
         yhat, down, up = (np.full((self.n_rows, len(timestamps)), np.nan) for _ in range(3))
-        scalars, day, day_mass, week, week_mass, _ = self._arrays()
+        scalars, day, day_mass, week, week_mass = self._arrays()[:5]
         expect(scalars, day, day_mass, week, week_mass, timestamps / 1000.0, yhat, down, up)
         return yhat, down, up

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
+from sidecar.engine.detect.habit import habitual, visit
 from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
 
 WARM_UP_SAMPLES = 20
@@ -32,6 +33,7 @@ DISTRUST = 4.0
 
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
+CLIP_LOUD = 5.0  # In scales: how much one point may tell of an hour's noise.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
@@ -41,13 +43,16 @@ UNITS = (POINT, 8.0, 12.0, 10.0, 10.0, 3.0)
 day against a week; and a run of equal values, in longest runs seen before.
 """
 
+LOUD_SAMPLES = 20.0
+"""So many samples of an hour of the day count as much as the rest of the day in how loud that hour is."""
+
 RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is not watched for standing still.
 SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
 
 SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
 """What was just unusual is likelier to be so still: a score fades over samples, but suspicion is no flag."""
 
-DAY_BINS, WEEK_BINS, LONGEST = 48, 168, 15
+DAY_BINS, WEEK_BINS, LONGEST, HOURS = 48, 168, 15, 24
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS = range(4)
@@ -62,7 +67,9 @@ FIRST_OF_SHAPE = SAVED + N_SAVED
 ACCEPTED, N_ACCEPTED, REPEATS, USUAL_REPEATS, DRIFT, SAVED_VALUE, REPEAT_SHARE, SUSPICION = range(
     FIRST_OF_SHAPE, FIRST_OF_SHAPE + 8
 )
-N_SCALARS = FIRST_OF_SHAPE + 8
+VISITED, LARGEST = range(FIRST_OF_SHAPE + 8, FIRST_OF_SHAPE + 10)  # Of the ten minutes that habits learn.
+HOUR_AT, HOUR_SUM, HOUR_COUNT, N_HOURS, DAY_MEAN, USUAL_DAY = range(FIRST_OF_SHAPE + 10, FIRST_OF_SHAPE + 16)
+N_SCALARS = FIRST_OF_SHAPE + 16
 RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
 
@@ -104,6 +111,37 @@ def _floor(s, row):
 
 
 @njit(cache=True, inline="always")
+def _loudness(noise, mass, row, first, second, share, step_hours):
+    """How large residuals are at this hour, in usual ones; few samples an hour are believed later."""
+    known = min(mass[row, first], mass[row, second])
+    of_hour = (1.0 - share) * noise[row, first] + share * noise[row, second]
+    trust = known / (known + 2.0 + LOUD_SAMPLES * step_hours)
+    return min(max(1.0 + trust * (of_hour - 1.0), 0.3), 4.0)
+
+
+@njit(cache=True, inline="always")
+def _mean_of_day(s, hourly, row, now, y):
+    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is."""
+    hour = now // 3600.0
+    if hour != s[row, HOUR_AT]:
+        if s[row, HOUR_COUNT] > 0.0:
+            hourly[row, int(s[row, HOUR_AT]) % HOURS] = s[row, HOUR_SUM] / s[row, HOUR_COUNT]
+            s[row, N_HOURS] += 1.0
+            if s[row, N_HOURS] >= HOURS:
+                s[row, DAY_MEAN] = np.mean(hourly[row])
+                young = s[row, N_HOURS] - HOURS + 1.0
+                if young == 1.0:
+                    s[row, USUAL_DAY] = s[row, DAY_MEAN]
+                rate = max(1.0 / young, 3600.0 / LONG_SECONDS)
+                s[row, USUAL_DAY] += rate * (s[row, DAY_MEAN] - s[row, USUAL_DAY])
+            else:
+                s[row, DAY_MEAN] = s[row, USUAL_DAY]
+        s[row, HOUR_AT], s[row, HOUR_SUM], s[row, HOUR_COUNT] = hour, 0.0, 0.0
+    s[row, HOUR_SUM] += y
+    s[row, HOUR_COUNT] += 1.0
+
+
+@njit(cache=True, inline="always")
 def _saved_at(k):
     """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
     return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
@@ -117,6 +155,11 @@ def run(
     week,
     week_mass,
     recent,
+    noise,
+    noise_mass,
+    hourly,
+    habits,
+    habit_sizes,
     units,
     alarms,
     base,
@@ -168,18 +211,22 @@ def run(
             centre = _mix(s, row, LOSS, 6, quick, spread)
             centre_slow = _mix(s, row, LOSS + 6, 3, slow, spread)
             floor = _floor(s, row)
-            up, down = max(s[row, UP], floor), max(s[row, DOWN], floor)
-            up_slow, down_slow = max(s[row, UP_SLOW], 2.0 * floor), max(s[row, DOWN_SLOW], 2.0 * floor)
+            h0, h1, h_share = place(now, HOURS, 1.0)
+            loud = _loudness(noise, noise_mass, row, h0, h1, h_share, dt / 3600.0)
+            up, down = max(s[row, UP] * loud, floor), max(s[row, DOWN] * loud, floor)
+            up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
+            down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
             warm = samples >= WARM_UP_SAMPLES
             yhat[row, t] = centre
-            threshold = threshold_at(alarms, row, now, base)
+            usual = threshold_at(alarms, row, now, base)
+            threshold = usual * max(habitual(habits, habit_sizes, row, now), 1.0)
             q[row, t] = threshold
             count = s[row, COUNT]
             at_15 = int(count) % 15
             before_5 = s[row, SUM_5] - recent[row, (at_15 + 10) % 15] if count >= 5 else s[row, SUM_5]
             before_15 = s[row, SUM_15] - recent[row, at_15] if count >= 15 else s[row, SUM_15]
-            size_5 = max(s[row, SIZE_5], 0.25 * max(up, down))
-            size_15 = max(s[row, SIZE_15], 0.25 * max(up, down))
+            size_5 = max(s[row, SIZE_5] * loud, 0.25 * max(up, down))
+            size_15 = max(s[row, SIZE_15] * loud, 0.25 * max(up, down))
             judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
             judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
             if warm:
@@ -221,7 +268,7 @@ def run(
                 if samples > SHAPE_SAMPLES:
                     # Neither shows in the band of a point: no value of its own is out of place.
                     settled = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > LONG_SECONDS
-                    drift = abs(s[row, SLOWEST] - s[row, LONG_MEAN]) if settled else 0.0
+                    drift = abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]) if settled else 0.0
                     by_shape = drift / (units[4] * max(s[row, DRIFT], 0.5 * max(up, down)))
                     if s[row, REPEAT_SHARE] < RARE_REPEATS:
                         by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
@@ -230,6 +277,9 @@ def run(
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
                 s[row, SUSPICION] = max(min(worst / threshold, MOST_SUSPICION), fading)
+                s[row, VISITED], s[row, LARGEST] = visit(
+                    habits, habit_sizes, row, now, s[row, VISITED], s[row, LARGEST], worst, usual
+                )
                 before_alarm = alarms[row, IN_ALARM]
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
@@ -274,7 +324,8 @@ def run(
                 s[row, USUAL_REPEATS] = max(s[row, USUAL_REPEATS], s[row, REPEATS])
                 s[row, REPEATS] = 0.0
             s[row, SAVED_VALUE] = y
-            moved = min(abs(s[row, SLOWEST] - s[row, LONG_MEAN]), CLIP_SCALE * max(s[row, DRIFT], up, down))
+            _mean_of_day(s, hourly, row, now, centre + _clip(error, CLIP_CENTRE * scale) if warm else y)
+            moved = min(abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]), CLIP_SCALE * max(s[row, DRIFT], up, down))
             s[row, DRIFT] += _memory(dt, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
 
             # A shift that stays becomes the new normal after a stated time.
@@ -315,7 +366,7 @@ def run(
                     s[row, WEEK_LEVEL], s[row, WEEK_SLOW] = y - of_week, y - of_week
                 for k in (2, 3, 7, 8):
                     s[row, LOSS + k] *= DISTRUST
-                s[row, OUTSIDE_SECONDS] = 0.0
+                s[row, OUTSIDE_SECONDS] = s[row, N_HOURS] = 0.0
                 s[row, SUM_5] = s[row, SUM_15] = 0.0
                 for k in range(LONGEST):
                     recent[row, k] = 0.0
@@ -343,6 +394,10 @@ def run(
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
                 s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[2], reach)
             hours = dt / 3600.0
+            louder = min(abs(error), CLIP_SCALE * scale) / max(
+                s[row, UP] if error > 0.0 else s[row, DOWN], floor
+            )
+            teach(noise, noise_mass, row, h0, h1, h_share, louder, hours, 2.0 * VISITS_REMEMBERED)
             teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
             teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
 
