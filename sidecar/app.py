@@ -17,6 +17,8 @@ from exporters.scrape import ScrapeEndpoints
 from rules.loop import RuleMetrics, RulesLoop
 from sidecar import __version__
 from sidecar.api.server import build_app
+from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
+from sidecar.app_forecast import threshold_loop
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -24,19 +26,18 @@ from sidecar.errors import ConfigError, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.loop.alertmanagers import Alertmanagers, ReachMetrics
 from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_thresholds import ThresholdMetrics
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.metrics_loop import MetricsLoop
 from sidecar.loop.propose import configs, propose
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
-from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
-from webhooks.reconcile import ReconcileMetrics, Reconciler
 
 STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
@@ -84,18 +85,18 @@ class Workings:
             metrics=sidecar.loop_metrics,
             snapshot_interval_seconds=config.store.snapshot_interval,
         )
+        self.thresholds = threshold_loop(
+            config,
+            client=self.client,
+            page=sidecar.page,
+            offload=sidecar.offload,
+            clock=self.clock,
+            metrics=sidecar.threshold_metrics,
+        )
         self.alertmanagers = Alertmanagers(
             config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics
         )
-        self.reconciler = Reconciler(
-            [AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers],
-            known=sidecar.alerts.newest,
-            accept=sidecar.alerts.intake.accept,
-            senders=sidecar.store.senders,
-            metrics=sidecar.reconcile_metrics,
-            interval_seconds=config.webhook.reconcile_interval,
-            now=sidecar.wall,
-        )
+        self.alerts_workings = AlertsWorkings(config, sidecar, self.client, self.clock)
         self.rules_loop: RulesLoop | None = None
         if config.rules.enabled:
             self.rules_loop = RulesLoop(
@@ -113,8 +114,9 @@ class Workings:
         """Open the client, start the loops."""
         await self._stack.enter_async_context(self.client)
         self.metrics_loop.start()
+        self.thresholds.start()
         self.alertmanagers.start()
-        self.reconciler.start()
+        await self.alerts_workings.start()
         if self.rules_loop is not None:
             self.rules_loop.start()
 
@@ -122,8 +124,9 @@ class Workings:
         """Stop the loops, save the models, close the client."""
         if self.rules_loop is not None:
             await self.rules_loop.stop()
-        await self.reconciler.stop()
+        await self.alerts_workings.stop()
         await self.alertmanagers.stop()
+        await self.thresholds.stop()
         await self.metrics_loop.stop()
         await self._stack.aclose()
 
@@ -144,10 +147,11 @@ class Sidecar:
         self.offload = Offload()
         self.registry = new_registry()
         self.loop_metrics = LoopMetrics(self.registry)
+        self.threshold_metrics = ThresholdMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
         self.reach_metrics = ReachMetrics(self.registry)
-        self.reconcile_metrics = ReconcileMetrics(self.registry)
+        self.alerts_metrics = AlertsMetrics(self.registry)
         self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
         self.store: SqliteStore
         self.alerts: AlertsLoop

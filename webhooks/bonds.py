@@ -227,7 +227,7 @@ class Bonds:
 
 def may_share(seen: Sighting, group: Group) -> bool:
     """Whether a sighting may be in an incident at all: of the same tenant, and of no other cluster."""
-    if seen.episode.tenant != group.tenant:
+    if seen.episode.tenant != group.tenant or seen.apart != group.apart:
         return False
     cluster = seen.subject.cluster
     return not cluster or not group.cluster or cluster == group.cluster

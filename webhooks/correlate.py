@@ -175,7 +175,7 @@ class Correlator:
         if enough is None:
             enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
         for group in self._near():
-            if group is source or group.tenant != source.tenant:
+            if group is source or group.tenant != source.tenant or group.apart != source.apart:
                 continue
             if group.last + self.weights.reach_seconds < source.first:
                 continue

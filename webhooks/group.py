@@ -62,6 +62,7 @@ class Group:
     tries: int = 0
     first: float = 0.0
     last: float = 0.0
+    apart: str = ""
 
     def add(self, seen: Sighting, link: Link | None = None) -> None:
         """Take a sighting in."""
@@ -102,6 +103,7 @@ class Group:
             if node:
                 _latest(self.nodes, node, onset)
         self.cluster = self.cluster or subject.cluster
+        self.apart = seen.apart
 
     def refresh(self, seen: Sighting) -> None:
         """Look again at whether a member fires; a storm's incident is never scanned for it."""

@@ -66,11 +66,13 @@ class Intake:
         max_waiting: int,
         registry: CollectorRegistry,
         on_committed: Callable[[Sequence[Episode]], None] = lambda _: None,
+        on_delivered: Callable[[Sequence[Delivery]], None] = lambda _: None,
     ) -> None:
         self.memory = memory
         self._store = store
         self._max_waiting = max_waiting
         self._on_committed = on_committed
+        self._on_delivered = on_delivered
         self._metrics = IntakeMetrics(registry)
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
         self._waiting_alerts = 0
@@ -164,6 +166,7 @@ class Intake:
         current = [self.memory.episodes[key] for key in changes.written if key in self.memory.episodes]
         if current:
             self._on_committed([*changes.closed, *current])
+        self._on_delivered(deliveries)
 
 
 def _fail(batch: Sequence[tuple[Delivery, asyncio.Future[None]]], error: StoreError) -> None:

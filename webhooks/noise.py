@@ -142,6 +142,8 @@ class NoiseModel:
     def judge(self, seen: Sighting, group: Group, *, now: float) -> Doubt:
         """How probably this episode is noise, as things stand."""
         weights = self._weights
+        if seen.apart:
+            return Doubt(0.0, ("raised by pronoia itself",))
         if seen.severity in SILENT_SEVERITIES:
             return Doubt(0.99, (f"its severity is {seen.severity}",))
         if seen.wording.heartbeat:

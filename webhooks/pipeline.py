@@ -27,9 +27,11 @@ from webhooks.bonds import Weights
 from webhooks.correlate import Correlator
 from webhooks.fold import Memory
 from webhooks.group import Group
+from webhooks.heartbeat import Heartbeats
 from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
 from webhooks.notify.notifier import Notifier, NotifyMetrics, OutboxStore
+from webhooks.own import is_own
 from webhooks.sighting import Key
 from webhooks.topology import Topology, TopologyError, load
 
@@ -111,12 +113,18 @@ class AlertsLoop:
             now=now,
         )
         self.last_error: str | None = None
+        self.heartbeats = Heartbeats(
+            config.heartbeat.alertnames,
+            timeout_seconds=config.heartbeat.timeout,
+            time_annotation=config.heartbeat.time_annotation,
+        )
         self.intake = Intake(
             store,
             memory=Memory(),
             max_waiting=config.queue_deliveries,
             registry=registry,
             on_committed=self._committed,
+            on_delivered=self.heartbeats.hear,
         )
 
     async def open(self) -> None:
@@ -154,9 +162,13 @@ class AlertsLoop:
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
 
     def newest(self) -> dict[str, Episode]:
-        """The newest episode of every fingerprint of the default tenant."""
+        """The newest episode of every fingerprint of the default tenant, less those that we raised."""
         episodes = self.intake.memory.episodes
-        return {fp: episode for (tenant, fp), episode in episodes.items() if tenant == DEFAULT_TENANT}
+        return {
+            fp: episode
+            for (tenant, fp), episode in episodes.items()
+            if tenant == DEFAULT_TENANT and not is_own(episode.labels)
+        }
 
     async def stop(self) -> None:
         """Commit what waits, correlate it, end."""

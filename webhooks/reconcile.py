@@ -7,7 +7,6 @@ intake as a delivery, so that they become durable by the same way as all else.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,8 +16,9 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.errors import PullError, StoreError
-from sidecar.records import DEFAULT_TENANT, AlertEvent, Delivery, Episode
+from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.telemetry import get_logger
+from webhooks.own import inner_delivery
 from webhooks.payload import parse_time
 
 SECOND_NS = 1_000_000_000
@@ -258,7 +258,8 @@ class Reconciler:
         self._absent = found.absent
         events = [*found.learned, *found.settled, *found.ended]
         if events:
-            await self._accept(self._delivery(events))
+            at_ns = int(self._now() * 1e9)
+            await self._accept(inner_delivery(events, receiver=RECEIVER, received_at_ns=at_ns))
             for change in ("learned", "settled", "ended"):
                 self._metrics.changes.labels(change).inc(len(getattr(found, change)))
             self._log.info(
@@ -268,20 +269,6 @@ class Reconciler:
                 n_ended=len(found.ended),
             )
         return found
-
-    def _delivery(self, events: list[AlertEvent]) -> Delivery:
-        names = ",".join(sorted(f"{e.fingerprint}:{e.firing}" for e in events))
-        return Delivery(
-            tenant=DEFAULT_TENANT,
-            receiver=RECEIVER,
-            group_key="",
-            external_url="",
-            received_at_ns=int(self._now() * 1e9),
-            body_hash=hashlib.blake2b(names.encode(), digest_size=16).digest(),
-            truncated_alerts=0,
-            alerts=events,
-            dead_letters=[],
-        )
 
 
 class ReconcileMetrics:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sidecar.records import Episode
 from webhooks.entity import EntityReader, Subject
+from webhooks.own import is_own
 from webhooks.wording import Wording, read
 
 Key = tuple[str, str, int]
@@ -23,6 +24,8 @@ class Sighting:
     heard: float
     subject: Subject
     wording: Wording
+    apart: str = ""
+    """What keeps to itself: only sightings of the same word share its incident."""
 
     @property
     def entity(self) -> str:
@@ -62,4 +65,5 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
         heard=episode.first_seen_ns / 1e9,
         subject=subject,
         wording=wording,
+        apart=episode.fingerprint if is_own(labels) else "",
     )

@@ -40,6 +40,19 @@ class WebhookAuth(Section):
         return self
 
 
+class HeartbeatConfig(Section):
+    """The alert that always fires: while it arrives, the way of alerts is whole."""
+
+    alertnames: tuple[str, ...] = ("Watchdog", "DeadMansSwitch", "DeadMansSnitch", "Heartbeat")
+    timeout: PositiveSeconds | None = Field(
+        None, description="silence that is an incident; by default twice the longest usual pause"
+    )
+    look_interval: PositiveSeconds = Field(15.0, description="how often silence is looked for")
+    time_annotation: str = Field(
+        "evaluated_at", description="annotation with the time of evaluation, for the delay end to end"
+    )
+
+
 class WebhookConfig(Section):
     auth: WebhookAuth = WebhookAuth()
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
@@ -57,6 +70,7 @@ class WebhookConfig(Section):
     reconcile_interval: Seconds = Field(
         60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
     )
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
     identity_labels: tuple[str, ...] = Field(
         (), description="labels that name what an alert is about, before the known ones"
     )

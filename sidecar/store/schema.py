@@ -93,7 +93,11 @@ def _outbox(db: sqlite_utils.Database) -> None:
     db.table("outbox").create_index(["incident_id", "target"])
 
 
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds, _outbox)
+def _notes(db: sqlite_utils.Database) -> None:
+    db.table("notes").create({"name": str, "body": bytes}, pk="name")
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds, _outbox, _notes)
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 
 LATEST = len(MIGRATIONS)

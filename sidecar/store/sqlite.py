@@ -223,6 +223,19 @@ class SqliteStore:
         told = [(receiver, url) for receiver, url in rows if url]
         return {receiver for receiver, _ in told}, {url for _, url in told}
 
+    async def note(self, name: str) -> bytes | None:
+        """What was put under that name: small things that a loop has learned; None where there is none."""
+        rows = await self._read("select body from notes where name = ?", (name,))
+        return bytes(rows[0][0]) if rows else None
+
+    async def put_note(self, name: str, body: bytes) -> None:
+        """Keep a note, in place of one of that name."""
+        await self._writer.run(
+            lambda connection: connection.execute(
+                "insert or replace into notes (name, body) values (?, ?)", (name, body)
+            )
+        )
+
     async def put_revision(self, revision: RuleRevision) -> None:
         """Insert or replace by `revision_id`."""
         row = (
