@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
+from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
 from sidecar.config.section import Section
 from sidecar.config.webhook import WebhookConfig
@@ -240,6 +241,7 @@ class Config(Section):
     prometheus: SourceConfig = SourceConfig()
     alertmanagers: tuple[AlertmanagerConfig, ...] = ()
     queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
+    forecast: ForecastConfig = ForecastConfig()
     webhook: WebhookConfig = WebhookConfig()
     notify: NotifyConfig = NotifyConfig()
     rules: RulesConfig = RulesConfig()

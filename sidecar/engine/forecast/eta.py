@@ -22,7 +22,10 @@ LEVEL = 0.95
 class Ahead(Protocol):
     """Something that forecasts the steps after a grid's last sample, as a selection of the pool does."""
 
-    horizon: int
+    @property
+    def horizon(self) -> int:
+        """How many steps it forecasts."""
+        ...
 
     def forecast(self, grid: FloatArray) -> PoolForecast:
         """The next `horizon` steps."""

@@ -1,0 +1,40 @@
+"""The configuration of what forecasts are used for."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from sidecar.config.fields import PositiveSeconds
+from sidecar.config.section import Section
+
+MAX_HORIZON_SECONDS = 30 * 86400.0
+
+
+class ThresholdsConfig(Section):
+    """Warnings before a rule fires: the thresholds of existing alert rules, and when they will be crossed."""
+
+    enabled: bool = True
+    interval: PositiveSeconds = Field(300.0, description="how often it is forecast; also the step of history")
+    history: PositiveSeconds = 14 * 86400.0
+    horizon: PositiveSeconds = Field(
+        7 * 86400.0, le=MAX_HORIZON_SECONDS, description="how far ahead, 30d at most"
+    )
+    probabilities: tuple[float, ...] = (0.5, 0.9)
+    max_rules: int = Field(50, ge=1, description="expressions that are read; those of further rules are not")
+    max_series_per_rule: int = Field(
+        50, ge=1, description="a rule whose expression answers with more series is left out"
+    )
+
+    @field_validator("probabilities")
+    @classmethod
+    def _between(cls, probabilities: tuple[float, ...]) -> tuple[float, ...]:
+        for probability in probabilities:
+            if not 0.0 < probability < 1.0:
+                raise ValueError(f"{probability:g} is no probability; write numbers between 0 and 1")
+        return probabilities
+
+
+class ForecastConfig(Section):
+    """What forecasts are used for beside being exported."""
+
+    thresholds: ThresholdsConfig = ThresholdsConfig()

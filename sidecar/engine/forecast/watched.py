@@ -1,0 +1,171 @@
+"""The series that one expression measures, and when each will be beyond the thresholds of its alert rules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.engine.forecast.crossing import Threshold
+from sidecar.engine.forecast.eta import Crossing, crossing, within_reach
+from sidecar.engine.forecast.pool import Selection, select
+from sidecar.engine.index import GONE, SeriesIndex
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
+
+MIN_SAMPLES = 16
+RESELECT_SECONDS = 6 * 3600.0
+POOL_SECONDS = 86400.0
+LEVEL = 0.95
+FRESH_STEPS = 2
+"""A series whose newest sample is older is gone, and nothing is said of it."""
+
+
+@dataclass
+class _Known:
+    """What was worked out for one row."""
+
+    made_at_ms: int = 0
+    selection: Selection | None = None
+    selected_at_ms: int = -(10**15)
+    crossings: list[Crossing] = field(default_factory=list)
+
+
+class WatchedSeries:
+    """Coarse history of the series of one expression, on a grid of `step_seconds`, and its forecasts.
+
+    Selections are not saved; they are made anew after a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        step_seconds: float,
+        history_seconds: float,
+        horizon_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._thresholds: tuple[Threshold, ...] = ()
+        self._step = step_seconds
+        self._n_steps = max(round(history_seconds / step_seconds), MIN_SAMPLES)
+        self._horizon = horizon_seconds
+        self._clock = clock
+        self._index = SeriesIndex()
+        self._times = np.empty(0, dtype=np.int64)
+        self._values = np.empty((0, 0), dtype=np.float32)
+        self._known: dict[int, _Known] = {}
+
+    @property
+    def last_ms(self) -> int | None:
+        """Time of the newest column; None before the first."""
+        return int(self._times[-1]) if len(self._times) else None
+
+    @property
+    def n_series(self) -> int:
+        """Series known now."""
+        return self._index.n_series
+
+    def take(self, batch: SeriesBatch) -> None:
+        """Columns newer than the last one, on the grid; what is older than the history is dropped."""
+        last = self.last_ms
+        new = batch.timestamps > last if last is not None else np.ones(batch.n_steps, dtype=np.bool_)
+        if not new.any():
+            return
+        batch = SeriesBatch(batch.query, batch.labels, batch.timestamps[new], batch.values[:, new])
+        aligned = self._index.align(batch)
+        old = np.full((self._index.n_rows, len(self._times)), np.nan, dtype=np.float32)
+        old[: len(self._values)] = self._values
+        self._values = np.concatenate([old, aligned.values.astype(np.float32)], axis=1)[:, -self._n_steps :]
+        self._times = np.concatenate([self._times, aligned.timestamps])[-self._n_steps :]
+        for row in self._index.retire(int(self._times[-1])).tolist():
+            self._values[row] = np.nan
+            self._known.pop(row, None)
+
+    def watch(self, thresholds: Sequence[Threshold]) -> None:
+        """From now on forecast when these are crossed."""
+        if tuple(thresholds) != self._thresholds:
+            self._thresholds = tuple(thresholds)
+            for known in self._known.values():
+                known.made_at_ms, known.crossings = 0, []
+
+    def work(self, seconds: float) -> int:
+        """Renew what is oldest for about so long; how many rows are still not up to date."""
+        until = self._clock() + seconds
+        now = self.last_ms
+        if now is None:
+            return 0
+        due = [row for row in self._alive() if self._known.setdefault(row, _Known()).made_at_ms < now]
+        due.sort(key=lambda row: self._known[row].made_at_ms)
+        for done, row in enumerate(due):
+            if done and self._clock() >= until:
+                return len(due) - done
+            self._renew(self._known[row], row, now)
+        return 0
+
+    def crossings(self) -> list[tuple[LabelSet, int, Crossing]]:
+        """What was worked out last of each series that is alive: labels, which threshold, when."""
+        return [
+            (self._index.labels[row], n, found)
+            for row in self._alive()
+            if row in self._known
+            for n, found in enumerate(self._known[row].crossings)
+        ]
+
+    def _alive(self) -> list[int]:
+        fresh = self._values[:, -FRESH_STEPS:]
+        seen = np.isfinite(fresh).any(axis=1)
+        return [row for row in np.flatnonzero(seen).tolist() if self._index.labels[row] is not GONE]
+
+    def _renew(self, known: _Known, row: int, now_ms: int) -> None:
+        known.made_at_ms = now_ms
+        grid = self._grid(row)
+        if np.isfinite(grid).sum() < MIN_SAMPLES:
+            known.crossings = []
+            return
+        moves = np.nanmin(grid) < np.nanmax(grid)
+        reachable = [moves and within_reach(grid, threshold) for threshold in self._thresholds]
+        if any(reachable) and now_ms - known.selected_at_ms >= RESELECT_SECONDS * 1000:
+            ahead = round(min(self._horizon, POOL_SECONDS) / self._step)
+            known.selection = select(grid, self._step, max(ahead, 1), LEVEL)
+            known.selected_at_ms = now_ms
+        known.crossings = [
+            crossing(
+                grid,
+                self._step,
+                threshold,
+                horizon_seconds=self._horizon,
+                ahead=known.selection if reach else None,
+            )
+            for threshold, reach in zip(self._thresholds, reachable, strict=True)
+        ]
+
+    def _grid(self, row: int) -> FloatArray:
+        """The row from its first to its last sample; the steps of the columns are equal."""
+        values = self._values[row].astype(np.float64)
+        seen = np.flatnonzero(np.isfinite(values))
+        return values[seen[0] : seen[-1] + 1] if len(seen) else values[:0]
+
+    def state(self) -> tuple[tuple[LabelSet, ...], dict[str, NDArray[Any]]]:
+        """Labels of the rows and arrays, ready for `restore`."""
+        arrays: dict[str, NDArray[Any]] = {
+            "last_seen_ms": self._index.last_seen_ms,
+            "times": self._times,
+            "values": self._values,
+        }
+        return self._index.labels, arrays
+
+    def restore(self, labels: tuple[LabelSet, ...], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Take what `state` once gave.
+
+        Raises: ModelError where the arrays do not fit each other.
+        """
+        last_seen, times, values = arrays["last_seen_ms"], arrays["times"], arrays["values"]
+        if values.shape != (len(labels), len(times)) or last_seen.shape != (len(labels),):
+            raise ModelError("the saved history's labels, times and values differ in number")
+        self._index.restore(labels, last_seen)
+        self._times, self._values = times.astype(np.int64), values.astype(np.float32)
+        return self

@@ -1,0 +1,245 @@
+"""The loop that says when the thresholds of existing alert rules will be crossed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar.config.forecast import ThresholdsConfig
+from sidecar.errors import ModelError, PullError, SidecarError
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_rules import Measured, taken_apart
+from sidecar.offload import Offload
+from sidecar.ports import HistorySource
+from sidecar.prometheus.answers import Rule
+from sidecar.series import ThresholdEta
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
+    from sidecar.engine.forecast.watched import WatchedSeries
+
+OFFSET_SECONDS = 1.0
+WORK_SHARE = 0.05
+"""Part of an interval that forecasting may compute."""
+SLICE_SECONDS = 0.5
+"""The worker threads serve others too: no piece of work is longer than about this."""
+SAVE_SECONDS = 3600.0
+RETRY_SECONDS = 15.0
+
+
+class ThresholdSource(HistorySource, Protocol):
+    """A source of series that also has alert rules."""
+
+    async def rules(self) -> list[Rule]:
+        """Every rule that is loaded. Raises: PullError."""
+        ...
+
+
+class EtaSink(Protocol):
+    """Where the times until thresholds go."""
+
+    def publish(self, etas: Sequence[ThresholdEta], *, valid_seconds: float) -> None:
+        """Take all that is known now, in place of what was known before."""
+        ...
+
+
+class ThresholdMetrics:
+    """What the loop tells of itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rules = Gauge(
+            "pronoia_threshold_rules",
+            "Alert rules, by whether their threshold is forecast or why it is not.",
+            ["result"],
+            registry=registry,
+        )
+        self.series = Gauge(
+            "pronoia_threshold_series", "Series whose way to a threshold is forecast.", registry=registry
+        )
+        self.behind = Gauge(
+            "pronoia_threshold_series_behind",
+            "Of these, how many the last cycle had no time for.",
+            registry=registry,
+        )
+        self.cycles = Counter(
+            "pronoia_threshold_cycles_total",
+            "Rounds over all watched rules, by outcome.",
+            ["result"],
+            registry=registry,
+        )
+
+
+class ThresholdLoop:
+    """Reads what alert rules measure, forecasts it, and tells when thresholds will be crossed."""
+
+    def __init__(
+        self,
+        config: ThresholdsConfig,
+        *,
+        source: ThresholdSource,
+        sink: EtaSink,
+        offload: Offload,
+        clock: SourceClock,
+        metrics: ThresholdMetrics,
+        directory: Path,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._sink = sink
+        self._offload = offload
+        self._clock = clock
+        self._metrics = metrics
+        self._directory = directory
+        self._monotonic = monotonic
+        self._log = get_logger("threshold-loop")
+        self._task: asyncio.Task[None] | None = None
+        self._watched: dict[str, WatchedSeries] = {}
+        self._measured: list[Measured] = []
+        self._saved_at = monotonic()
+        self.etas: list[ThresholdEta] = []
+        self.last_error: str | None = None
+
+    def start(self) -> None:
+        """Begin, where it is enabled."""
+        if self._config.enabled:
+            self._task = asyncio.create_task(self._run(), name="threshold-loop")
+
+    async def stop(self) -> None:
+        """End, and keep the history that was read."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            await self._save()
+
+    async def _run(self) -> None:
+        while True:
+            pause = self._config.interval
+            try:
+                await self.cycle()
+                self._metrics.cycles.labels("ok").inc()
+                self.last_error = None
+            except SidecarError as error:
+                self._metrics.cycles.labels("error").inc()
+                if str(error) != self.last_error:
+                    self._log.warning("thresholds not forecast, will try again", err=str(error))
+                self.last_error, pause = str(error), min(pause, RETRY_SECONDS)
+            except Exception as error:
+                # The loop's edge: a defect here must not end the process' other work.
+                self._metrics.cycles.labels("error").inc()
+                self.last_error = repr(error)
+                self._log.exception("forecasting of thresholds broke off")
+            await asyncio.sleep(min(pause, self._clock.until_next_step(pause, OFFSET_SECONDS)))
+
+    async def cycle(self) -> None:
+        """One round: the rules as they are now, new samples, new forecasts.
+
+        Raises: PullError where the rules cannot be read.
+        """
+        self._measured, outcome = taken_apart(await self._source.rules(), self._config.max_rules)
+        for expr in set(self._watched) - {one.expr for one in self._measured}:
+            del self._watched[expr]
+        refused = 0
+        for one in self._measured:
+            try:
+                await self._renew(one)
+            except PullError as error:
+                refused += len(one.thresholds)
+                self._log.info("rule's expression not read", expr=one.expr, err=str(error))
+        outcome["watched"] -= refused
+        outcome["not_read"] += refused
+        self._metrics.rules.clear()
+        for result, count in outcome.items():
+            self._metrics.rules.labels(result).set(count)
+        await self._work()
+        self._publish()
+        if self._monotonic() - self._saved_at >= SAVE_SECONDS:
+            await self._save()
+
+    async def _renew(self, one: Measured) -> None:
+        step_ms = round(self._config.interval * 1000)
+        end_ms = self._clock.last_step_ms(self._config.interval, OFFSET_SECONDS)
+        watched = self._watched.get(one.expr)
+        if watched is None:
+            watched = await self._offload.run(self._open, one.expr)
+        oldest_ms = end_ms - round(self._config.history * 1000)
+        start_ms = max((watched.last_ms or 0) + step_ms, oldest_ms)
+        if start_ms <= end_ms:
+            batch = await self._source.history(
+                one.expr,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                step_ms=step_ms,
+                name="threshold",
+                max_series=self._config.max_series_per_rule,
+            )
+            await self._offload.run(watched.take, batch)
+        watched.watch([threshold.bound for threshold in one.thresholds])
+        self._watched[one.expr] = watched
+
+    async def _work(self) -> None:
+        """Renew every expression's forecasts as far as the time goes, in slices."""
+        until = self._monotonic() + WORK_SHARE * self._config.interval
+        behind = dict.fromkeys(self._watched, 1)
+        while any(behind.values()):
+            for expr in [expr for expr, left in behind.items() if left]:
+                behind[expr] = await self._offload.run(self._watched[expr].work, SLICE_SECONDS)
+            if self._monotonic() >= until:
+                break
+        self._metrics.series.set(sum(watched.n_series for watched in self._watched.values()))
+        self._metrics.behind.set(sum(behind.values()))
+
+    def _publish(self) -> None:
+        self.etas = [
+            ThresholdEta(labels, threshold.rule, str(threshold.bound), probability, seconds)
+            for one in self._measured
+            if one.expr in self._watched
+            for labels, n, found in self._watched[one.expr].crossings()
+            for threshold in (one.thresholds[n],)
+            for probability in self._config.probabilities
+            if math.isfinite(seconds := found.eta_seconds(probability))
+        ]
+        self._sink.publish(self.etas, valid_seconds=3 * self._config.interval)
+
+    def _open(self, expr: str) -> WatchedSeries:
+        """The saved history of an expression, or an empty one."""
+        from sidecar.engine.forecast.watched import WatchedSeries
+        from sidecar.engine.forecast.watched_file import history_path, load
+
+        watched = WatchedSeries(
+            step_seconds=self._config.interval,
+            history_seconds=self._config.history,
+            horizon_seconds=self._config.horizon,
+        )
+        path = history_path(self._directory, expr, self._config.interval)
+        if path.exists():
+            try:
+                load(watched, path)
+            except ModelError as error:
+                self._log.warning("saved history set aside, reading anew", err=str(error))
+        return watched
+
+    async def _save(self) -> None:
+        self._saved_at = self._monotonic()
+        try:
+            await self._offload.run(self._write)
+        except OSError as error:
+            self._log.warning("history not saved, will try again", err=str(error))
+
+    def _write(self) -> None:
+        from sidecar.engine.forecast.watched_file import ENDING, history_path, save
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        kept = set()
+        for expr, watched in self._watched.items():
+            path = history_path(self._directory, expr, self._config.interval)
+            save(watched, path)
+            kept.add(path)
+        for old in set(self._directory.glob(f"*{ENDING}")) - kept:
+            old.unlink(missing_ok=True)

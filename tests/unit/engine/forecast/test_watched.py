@@ -1,0 +1,96 @@
+"""History of watched series: taken column by column, kept over a restart, forecast oldest first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidecar.engine.forecast.crossing import Threshold
+from sidecar.engine.forecast.watched import WatchedSeries
+from sidecar.engine.forecast.watched_file import history_path, load, save
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
+
+STEP_MS = 300_000
+A, B = LabelSet({"s": "a"}), LabelSet({"s": "b"})
+
+
+def watched(history_steps: int = 400, clock_step: float = 0.0) -> WatchedSeries:
+    ticks = iter(np.arange(1e6) * clock_step)
+    return WatchedSeries(
+        step_seconds=300.0,
+        history_seconds=history_steps * 300.0,
+        horizon_seconds=86400.0,
+        clock=lambda: float(next(ticks)),
+    )
+
+
+def batch(first: int, rows: dict[LabelSet, FloatArray]) -> SeriesBatch:
+    n = len(next(iter(rows.values())))
+    times = (np.arange(n, dtype=np.int64) + first) * STEP_MS
+    return SeriesBatch("q", tuple(rows), times, np.stack(list(rows.values())))
+
+
+RAMP = np.arange(300) * 0.1
+FLAT = np.full(300, 5.0)
+AT_40 = Threshold(40.0, above=True)
+
+
+def test_rows_come_and_go_and_columns_are_taken_once() -> None:
+    found = watched()
+    found.watch([AT_40])
+    found.take(batch(0, {A: RAMP[:200]}))
+    found.take(batch(150, {A: RAMP[150:], B: FLAT[150:]}))
+    assert found.work(10.0) == 0
+    by_label = {labels: crossing.eta_seconds(0.5) for labels, _, crossing in found.crossings()}
+    assert by_label[A] == pytest.approx(101 * 300, rel=0.1)
+    assert by_label[B] == np.inf
+    found.take(batch(300, {B: np.full(3, 5.0)}))
+    assert {labels for labels, _, _ in found.crossings()} == {B}
+
+
+def test_what_there_is_no_time_for_comes_first_the_next_time() -> None:
+    found = watched(clock_step=1.0)
+    found.watch([AT_40])
+    found.take(batch(0, {A: RAMP, B: FLAT}))
+    assert found.work(0.5) == 1
+    assert [labels for labels, _, _ in found.crossings()] == [A]
+    assert found.work(0.5) == 0
+    assert [labels for labels, _, _ in found.crossings()] == [A, B]
+
+
+def test_other_thresholds_are_forecast_anew() -> None:
+    found = watched()
+    found.watch([AT_40])
+    found.take(batch(0, {A: RAMP}))
+    found.work(10.0)
+    found.watch([Threshold(60.0, above=True), AT_40])
+    assert found.crossings() == []
+    found.work(10.0)
+    assert [n for _, n, _ in found.crossings()] == [0, 1]
+
+
+def test_history_survives_a_restart(tmp_path: Path) -> None:
+    found = watched()
+    found.take(batch(0, {A: RAMP, B: FLAT}))
+    path = history_path(tmp_path, "disk", 300.0)
+    save(found, path)
+    again = watched()
+    load(again, path)
+    assert again.last_ms == found.last_ms
+    for one in (found, again):
+        one.watch([AT_40])
+        one.work(10.0)
+    assert [c.eta_seconds(0.5) for _, _, c in again.crossings()] == [
+        c.eta_seconds(0.5) for _, _, c in found.crossings()
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zip", b"PK\x03\x04cut"], ids=["empty", "foreign", "cut"])
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "x.history"
+    path.write_bytes(damage)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load(watched(), path)

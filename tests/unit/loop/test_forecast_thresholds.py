@@ -1,0 +1,142 @@
+"""The loop over alert rules' thresholds: which are watched, what is read, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.forecast import ThresholdsConfig
+from sidecar.errors import TooManySeries
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_rules import taken_apart
+from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
+from sidecar.offload import Offload
+from sidecar.prometheus.answers import Rule
+from sidecar.series import LabelSet, SeriesBatch, ThresholdEta
+
+NOW = 1_800_000_000
+STEP = 300
+
+
+def rule(expr: str, name: str = "R", kind: str = "alerting", **labels: str) -> Rule:
+    return Rule(name, expr, kind, "g", "f", "ok", "", "inactive", 0.0, labels, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        pytest.param(rule("a > 1"), "watched", id="bound"),
+        pytest.param(rule("a == 0"), "equality", id="equality"),
+        pytest.param(rule("absent(a)"), "no_comparison", id="absence"),
+        pytest.param(rule("pronoia_anomaly_score > 1"), "own", id="our metric"),
+        pytest.param(rule("ALERTS > 0"), "own", id="alerts"),
+        pytest.param(rule("a > 1", generator="pronoia"), "own", id="our rule"),
+        pytest.param(rule("predict_linear(a[1h], 3600) > 1"), "predicts_already", id="predicts"),
+    ],
+)
+def test_each_rule_has_one_outcome(given: Rule, outcome: str) -> None:
+    measured, counts = taken_apart([given, rule("x", kind="recording")], 10)
+    assert counts == {outcome: 1}
+    assert bool(measured) == (outcome == "watched")
+
+
+def test_rules_on_one_expression_share_it_and_expressions_are_bounded() -> None:
+    rules = [rule("a > 1", "Low"), rule("(a > 2)", "High"), rule("b < 1"), rule("c < 1")]
+    measured, counts = taken_apart(rules, 2)
+    assert [(one.expr, [str(t.bound) for t in one.thresholds]) for one in measured] == [
+        ("a", ["> 1", "> 2"]),
+        ("b", ["< 1"]),
+    ]
+    assert counts == {"watched": 3, "beyond_max_rules": 1}
+
+
+class Wall:
+    def __init__(self) -> None:
+        self.now = float(NOW)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """A disk that is at 40 and grows by 50 in six hours since an hour and a half before NOW."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = list(rules)
+        self.asked: list[tuple[str, int]] = []
+
+    async def rules(self) -> list[Rule]:
+        return self._rules
+
+    async def history(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        if expr == "many":
+            raise TooManySeries(expr, 1000, max_series)
+        times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
+        self.asked.append((expr, len(times)))
+        hours = np.maximum(times / 1000 - (NOW - 5400), 0.0) / 3600
+        noise = np.sin(times / 1000.0) * 0.05
+        return SeriesBatch(name, (LabelSet({"path": "/"}),), times, (40 + 50 * hours / 6 + noise)[None, :])
+
+    instant = range = None  # type: ignore[assignment]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.shown: Sequence[ThresholdEta] = ()
+
+    def publish(self, etas: Sequence[ThresholdEta], *, valid_seconds: float) -> None:
+        assert valid_seconds == 3 * STEP
+        self.shown = etas
+
+
+def make(source: Source, directory: Path, wall: Wall) -> tuple[ThresholdLoop, Sink, CollectorRegistry]:
+    sink, registry = Sink(), CollectorRegistry()
+    loop = ThresholdLoop(
+        ThresholdsConfig(),
+        source=source,  # type: ignore[arg-type]
+        sink=sink,
+        offload=Offload(1),
+        clock=SourceClock(wall),
+        metrics=ThresholdMetrics(registry),
+        directory=directory,
+    )
+    return loop, sink, registry
+
+
+async def test_a_threshold_is_announced_and_history_is_read_once(tmp_path: Path) -> None:
+    wall, source = Wall(), Source([rule("disk > 90", "DiskFull"), rule("many > 1")])
+    loop, sink, registry = make(source, tmp_path, wall)
+    await loop.cycle()
+    (eta,) = [eta for eta in sink.shown if eta.probability == 0.5]
+    assert (eta.rule, eta.threshold, dict(eta.labels)) == ("DiskFull", "> 90", {"path": "/"})
+    assert eta.seconds == pytest.approx(4.5 * 3600, rel=0.25)
+    count = registry.get_sample_value
+    assert count("pronoia_threshold_rules", {"result": "watched"}) == 1
+    assert count("pronoia_threshold_rules", {"result": "not_read"}) == 1
+    assert count("pronoia_threshold_series") == 1
+
+    wall.now += STEP
+    await loop.cycle()
+    loop.start()
+    await loop.stop()
+    again, _, _ = make(source, tmp_path, wall)
+    wall.now += STEP
+    await again.cycle()
+    assert [n for _, n in source.asked] == [14 * 288 + 1, 1, 1]
+    assert again.etas
+
+
+async def test_a_rule_that_is_gone_is_no_longer_shown(tmp_path: Path) -> None:
+    source = Source([rule("disk > 90")])
+    loop, sink, _ = make(source, tmp_path, Wall())
+    await loop.cycle()
+    assert sink.shown
+    source._rules = []
+    await loop.cycle()
+    assert not sink.shown
