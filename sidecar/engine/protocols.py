@@ -75,7 +75,7 @@ class Thresholds(Protocol):
         ...
 
     def restore(self, state: State) -> Self:
-        """Take what `state` once gave. Raises: ModelError."""
+        """Take what `state` once gave, arrays that nobody else uses. Raises: ModelError."""
         ...
 
 
@@ -117,7 +117,7 @@ class Detector(Protocol):
         ...
 
     def restore(self, state: State) -> Self:
-        """Take what `state` once gave; shapes must fit the rows.
+        """Take what `state` once gave, arrays that nobody else uses; shapes must fit the rows.
 
         Raises: ModelError.
         """
@@ -162,7 +162,7 @@ class Forecaster(Protocol):
         ...
 
     def restore(self, state: State) -> Self:
-        """Take what `state` once gave.
+        """Take what `state` once gave, arrays that nobody else uses.
 
         Raises: ModelError.
         """

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from sidecar.config.load import config_hash
@@ -71,8 +72,8 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         # np.load leaves a file that it was given by path open when it is damaged.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays.pop("header").tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        header = msgspec.json.decode(arrays.pop("header").data)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
         raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
