@@ -101,6 +101,8 @@ class Incident(msgspec.Struct):
     """Probability that the whole incident is a false positive, 0..1."""
     noise_reasons: list[str] = []
     merged_into: str | None = None
+    storm: dict[str, object] = {}
+    """Of a storm: its first movers, representatives, and counts by label; empty for others."""
 
 
 class OutboxMessage(msgspec.Struct):
@@ -110,15 +112,19 @@ class OutboxMessage(msgspec.Struct):
     target: str
     incident_id: str
     number: int
-    kind: str  # opened | updated | resolved | merged
+    kind: str  # opened | updated | acknowledged | mitigated | resolved | merged
     priority: str
     n_episodes: int
     created_at_ns: int
     due_at_ns: int
     document: dict[str, object]
-    state: str = "pending"  # pending | sent | dead
+    state: str = "pending"  # pending | sent | dead | superseded (a later one told more)
     attempts: int = 0
     error: str = ""
+    receipt: dict[str, str] = {}
+    """What later messages of the incident need to refer to this one."""
+    fallback: str = ""
+    """The target that was told in its place."""
 
 
 class RuleRevision(msgspec.Struct):

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from sidecar.records import Episode
 from webhooks.bonds import Bonds, Weights, may_share, nearest
 from webhooks.group import Group, Link, Merge
 from webhooks.sighting import Key, Sighting
@@ -92,11 +93,13 @@ class Correlator:
                 self.bonds.habits.learn(seen, self.bonds.company(seen, home))
         return merged
 
-    def refresh(self, key: Key) -> Group | None:
+    def refresh(self, episode: Episode) -> Group | None:
         """Take in that a known episode changed; its incident."""
-        group = self.groups.get(self.home.get(key, ""))
+        group = self.groups.get(self.home.get(episode.key, ""))
         if group is not None:
-            group.refresh(group.members[key])
+            seen = group.members[episode.key]
+            seen.episode = episode  # One that left memory and came back is another object.
+            group.refresh(seen)
         return group
 
     def next_due(self) -> float | None:

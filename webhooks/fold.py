@@ -6,15 +6,22 @@ makes the changes durable and only then lets memory have them.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from sidecar.records import AlertEvent, Delivery, Episode
+from webhooks.own import is_own
 
 QUIET_NS = 60_000_000_000
 """A repeat that says nothing new is written at most so often; what is lost is `last_seen`, never an alert."""
+
+MAX_EPISODES = 150_000
+"""So many alerts are held; beyond that those leave first that a storm brought, then the oldest."""
+
+STORM_BONDS = {"all": 1.0, "storm": 1.0}
 
 Key = tuple[str, str]
 
@@ -42,6 +49,10 @@ class Memory:
     def __init__(self, episodes: Iterable[Episode] = ()) -> None:
         self.episodes: dict[Key, Episode] = {}
         self.n_open = 0
+        self.n_evicted = 0
+        self.birthplace: dict[str, str] = {}
+        """By tenant, while there is a storm: the incident that new alerts are born into."""
+        self._of_storms: deque[Key] = deque()
         self.truncated_at_ns: dict[str, int] = {}
         """By tenant, when a delivery last left alerts out: until then, absence says nothing."""
         self.recall(episodes)
@@ -80,6 +91,18 @@ class Memory:
                 _overwrite(held, episode)
             else:
                 self.episodes[key] = episode
+                if episode.bonds is STORM_BONDS:
+                    self._of_storms.append(key)
+        self._evict()
+
+    def _evict(self) -> None:
+        """Let go of what is too much; the store keeps it, and a repeat brings it back."""
+        while len(self.episodes) > MAX_EPISODES:
+            key = self._of_storms.popleft() if self._of_storms else next(iter(self.episodes))
+            gone = self.episodes.pop(key, None)
+            if gone is not None and gone.state != "resolved":
+                self.n_open -= 1
+                self.n_evicted += 1
 
     def forget_resolved(self, before_ns: int) -> int:
         """Drop resolved episodes last seen before then; how many."""
@@ -107,7 +130,7 @@ class Memory:
                 changes.closed.append(ended)
             elif known is not None and key in changes.written:
                 changes.closed.append(known)  # Resolved in this very batch, and not stored yet.
-            changes.episodes[key] = _new_episode(event, delivery)
+            changes.episodes[key] = _new_episode(event, delivery, self.birthplace.get(delivery.tenant))
             changes.written.add(key)
             return
         current = changes.episodes.get(key)
@@ -142,7 +165,9 @@ class Memory:
         changes.written.add(key)
 
 
-def _new_episode(event: AlertEvent, delivery: Delivery) -> Episode:
+def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Episode:
+    if storm is not None and is_own(event.labels):
+        storm = None
     resolved_at = event.ends_at_ns if event.ends_at_ns is not None else delivery.received_at_ns
     return Episode(
         tenant=delivery.tenant,
@@ -155,6 +180,8 @@ def _new_episode(event: AlertEvent, delivery: Delivery) -> Episode:
         first_seen_ns=delivery.received_at_ns,
         last_seen_ns=delivery.received_at_ns,
         state="firing" if event.firing else "resolved",
+        incident_id=storm,
+        bonds=STORM_BONDS if storm else {},
     )
 
 

@@ -64,7 +64,7 @@ def correlate(
         changes = memory.fold([delivery])
         memory.apply(changes)
         for episode in changes.durable():
-            correlator.refresh(episode.key)
+            correlator.refresh(episode)
         for episode in sorted(_fresh(changes, memory, shown), key=lambda e: e.starts_at_ns):
             correlator.add(analyst.sight(episode), now=now)
     correlator.advance(now)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import msgspec
+from prometheus_client import CollectorRegistry
 
-from sidecar.config.model import NotifyConfig
 from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
@@ -30,9 +30,11 @@ from webhooks.group import Group
 from webhooks.heartbeat import Heartbeats
 from webhooks.incident import bind, describe, merged
 from webhooks.intake import Intake
-from webhooks.notify.notifier import Notifier, NotifyMetrics, OutboxStore
+from webhooks.loop_metrics import LoopMetrics
 from webhooks.own import is_own
+from webhooks.quality import quality
 from webhooks.sighting import Key
+from webhooks.storms import Storms
 from webhooks.topology import Topology, TopologyError, load
 
 REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
@@ -43,18 +45,43 @@ RETRY_SECONDS = 5.0
 EPISODES_PER_PASS = 250
 JUDGING_SECONDS = 0.02
 """So long a pass judges incidents that are stored already; the rest waits for the next pass."""
-IDLE_SHARE = 8.0
-"""After a pass the loop rests eight times as long as it worked: in a storm, intake comes first."""
+IDLE_SHARE = 3.0
+"""After a pass the loop rests three times as long as it worked: intake comes first."""
+NOTE = "usual rates of alerts"
 SWEEP_SECONDS = 60.0
 BIG, BIG_SECONDS = 100, 2.0
 """An incident of a storm is judged anew so often, however fast it grows."""
 
 
-class LoopStore(AlertStore, OutboxStore, Protocol):
+class LoopStore(AlertStore, Protocol):
     """What the loop needs beyond intake: what late deliveries may still speak of."""
 
     async def recent_episodes(self, since_ns: int) -> list[Episode]:
         """Open episodes, and those last seen since then."""
+        ...
+
+    async def note(self, name: str) -> bytes | None:
+        """What was put under that name."""
+        ...
+
+    async def put_note(self, name: str, body: bytes) -> None:
+        """Keep it."""
+        ...
+
+
+class Teller(Protocol):
+    """Whoever carries incidents to people and tools."""
+
+    async def open(self, incidents: Iterable[Incident]) -> None:
+        """Take what is open at start, begin."""
+        ...
+
+    def consider(self, incidents: Iterable[Incident]) -> None:
+        """Take incidents as they now are."""
+        ...
+
+    async def stop(self) -> None:
+        """Write what is decided, end."""
         ...
 
 
@@ -68,7 +95,7 @@ class AlertsLoop:
         bus: EventBus,
         config: WebhookConfig,
         registry: CollectorRegistry,
-        notify: NotifyConfig | None = None,
+        teller: Teller | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -85,42 +112,19 @@ class AlertsLoop:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = get_logger("alerts-loop")
-        self._open = Gauge("pronoia_incidents_open", "Incidents that are open now.", registry=registry)
-        self._merges = Counter(
-            "pronoia_incident_merges_total", "Incidents that went into another.", registry=registry
-        )
-        self._by_priority = Counter(
-            "pronoia_incidents_total", "Incidents opened, by first priority.", ["priority"], registry=registry
-        )
-        for priority in ("P0", "P1", "P2", "P3", "P4"):
-            self._by_priority.labels(priority)
-        self._correlation = Histogram(
-            "pronoia_correlation_duration_seconds",
-            "Passes of the alerts loop, from pending alerts to stored incidents.",
-            registry=registry,
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
-        )
-        self._failures = Counter(
-            "pronoia_alerts_loop_failures_total",
-            "Times that incidents could not be stored and were kept for later.",
-            registry=registry,
-        )
-        self._notifier = Notifier(
-            store,
-            notify or NotifyConfig(),
-            hold_seconds=config.incident_hold,
-            metrics=NotifyMetrics(registry),
-            now=now,
-        )
+        self._metrics = LoopMetrics(registry)
+        self._teller = teller
         self.last_error: str | None = None
         self.heartbeats = Heartbeats(
             config.heartbeat.alertnames,
             timeout_seconds=config.heartbeat.timeout,
             time_annotation=config.heartbeat.time_annotation,
         )
+        memory = Memory()
+        self._storms = Storms(memory, at_least=config.storm.alerts_per_minute, factor=config.storm.factor)
         self.intake = Intake(
             store,
-            memory=Memory(),
+            memory=memory,
             max_waiting=config.queue_deliveries,
             registry=registry,
             on_committed=self._committed,
@@ -148,6 +152,8 @@ class AlertsLoop:
         correlator = self._analyst.correlator
         for incident in reversed(await self._store.incidents(state="open", limit=10_000)):
             self._known[incident.incident_id] = incident
+            if incident.storm:
+                self._storms.recall(incident, by_incident.pop(incident.incident_id, []), self._analyst)
         for incident_id, members in by_incident.items():
             correlator.recall(incident_id, [self._analyst.sight(episode) for episode in members], now=now)
         for group in correlator.groups.values():
@@ -155,9 +161,13 @@ class AlertsLoop:
         correlator.advance(now)
         # What was committed and not yet correlated when the process died.
         lost = [e for e in episodes if e.incident_id is None]
+        learned = await self._store.note(NOTE)
+        if learned:
+            self._storms.relearn(msgspec.json.decode(learned))
         self._pending.update((episode.key, episode) for episode in lost)
         self._wake.set()
-        await self._notifier.open(self._known.values())
+        if self._teller is not None:
+            await self._teller.open(self._known.values())
         self.intake.start()
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
 
@@ -177,14 +187,21 @@ class AlertsLoop:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            while self._pending or self._unsaved:
+            while self._pending or self._unsaved or self._storms.due(self._now(), every_seconds=0.0):
                 await self._work(final=True)
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
-        await self._notifier.stop()
+        if self._teller is not None:
+            await self._teller.stop()
 
     def _committed(self, episodes: Sequence[Episode]) -> None:
-        self._pending.update((episode.key, episode) for episode in episodes)
+        taken = self._storms.take(episodes, self._analyst, self._now())
+        if taken.begun:
+            # What waits was among the first of the storm.
+            waiting, self._pending = self._pending, {}
+            self._storms.assign(waiting.values(), self._analyst, taken)
+        self._unsaved_members.update((episode.key, episode) for episode in taken.joined)
+        self._pending.update((episode.key, episode) for episode in taken.rest)
         self._bus.publish(Event("alerts.received", self._now(), {"n_alerts": len(episodes)}))
         self._wake.set()
 
@@ -202,13 +219,14 @@ class AlertsLoop:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept = time.monotonic()
                     self._sweep()
+                    await self._remember()
                 await self._work()
                 self.last_error = None
                 await asyncio.sleep(IDLE_SHARE * (time.monotonic() - began))
                 if self._pending:
                     self._wake.set()
             except StoreError as error:
-                self._failures.inc()
+                self._metrics.failures.inc()
                 if self.last_error is None:
                     self._log.warning("incidents not stored, will try again", err=str(error))
                 self.last_error = str(error)
@@ -216,14 +234,14 @@ class AlertsLoop:
                 self._wake.set()
             except Exception as error:
                 # The loop's edge: intake must go on whatever a strange alert does here.
-                self._failures.inc()
+                self._metrics.failures.inc()
                 self.last_error = repr(error)
                 self._log.exception("correlation broke off")
 
     def _patience(self) -> float:
         """Seconds until there is something to do though nothing arrives."""
         due = self._analyst.correlator.next_due()
-        patience = 0.25 if self._unsaved else SWEEP_SECONDS
+        patience = 0.25 if self._unsaved or self._storms.raging else SWEEP_SECONDS
         return patience if due is None else min(max(due - self._now(), 0.01), patience)
 
     def _last_described(self, incident_id: str) -> tuple[int, str]:
@@ -242,9 +260,12 @@ class AlertsLoop:
         """Correlate what is pending, store what changed, tell of it."""
         began = time.perf_counter()
         self._correlate()
-        if not self._unsaved and not self._unsaved_merged:
+        now = self._now()
+        self._storms.tick(now)
+        storms = self._storms.due(now, every_seconds=0.0 if final else BIG_SECONDS)
+        if not (self._unsaved or self._unsaved_merged or self._unsaved_members or storms):
             return
-        now_ns = int(self._now() * 1e9)
+        now_ns = int(now * 1e9)
         correlator = self._analyst.correlator
         usual = self._analyst.usual()
         incidents = []
@@ -263,26 +284,34 @@ class AlertsLoop:
                     group, verdict, now_ns=now_ns, noise_may_silence=self._config.noise_may_silence_pages
                 )
             )
+        incidents += [storm.incident(self._analyst, now_ns=now_ns) for storm in storms]
         gone = list(self._unsaved_merged.values())
         # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
-        await self._store.put_incidents([*incidents, *gone], list(self._unsaved_members.values()))
+        members = list(self._unsaved_members.values())
+        await self._store.put_incidents([*incidents, *gone], members)
+        for storm in storms:
+            storm.changed, storm.told_at = False, now
+        for episode in members:
+            if episode.deliveries == 1:
+                self._metrics.delay.observe(max(self._now() - episode.first_seen_ns / 1e9, 0.0))
         self._unsaved = put_off
         self._unsaved_members.clear()
         self._unsaved_merged.clear()
-        self._notifier.consider([*gone, *incidents])
+        if self._teller is not None:
+            self._teller.consider([*gone, *incidents])
         for incident in gone:
             self._tell("incident.merged", incident)
         for incident in incidents:
             before = self._known.get(incident.incident_id)
             self._known[incident.incident_id] = incident
             if before is None:
-                self._by_priority.labels(incident.priority).inc()
+                self._metrics.by_priority.labels(incident.priority).inc()
             if before is None or before != incident:
                 self._tell("incident.opened" if before is None else "incident.updated", incident)
             if incident.state == "resolved" and (before is None or before.state == "open"):
                 self._tell("incident.resolved", incident)
-        self._open.set(sum(incident.state == "open" for incident in self._known.values()))
-        self._correlation.observe(time.perf_counter() - began)
+        self._metrics.open.set(sum(incident.state == "open" for incident in self._known.values()))
+        self._metrics.passes.observe(time.perf_counter() - began)
 
     def _correlate(self) -> None:
         """Give what is pending its incidents, and merge what belongs together."""
@@ -301,14 +330,14 @@ class AlertsLoop:
                 bind(episode, home, group.links.get(episode.key))
                 self._unsaved_members[episode.key] = episode
             else:
-                known = correlator.refresh(episode.key)
+                known = correlator.refresh(episode)
                 if known is not None and episode.state == "resolved":
                     self._analyst.learn(known, (episode.key,))
                 if episode.state == "unknown":
                     self._unsaved_members[episode.key] = episode
             self._unsaved.add(home)
         for merge in correlator.advance(now):
-            self._merges.inc()
+            self._metrics.merges.inc()
             into = correlator.groups.get(merge.into)
             for key in merge.moved if into else ():
                 seen = into.members[key] if into else None
@@ -341,6 +370,10 @@ class AlertsLoop:
         log(kind.replace(".", " "), **facts)
         self._bus.publish(Event(kind, self._now(), facts))
 
+    async def _remember(self) -> None:
+        """Keep what a restart must not forget."""
+        await self._store.put_note(NOTE, msgspec.json.encode(self._storms.learned()))
+
     def _sweep(self) -> None:
         """Forget what is long over; doubt what was not repeated for long."""
         now_ns = int(self._now() * 1e9)
@@ -353,6 +386,10 @@ class AlertsLoop:
                 # Not resolved: silence is no proof. Reconciling with Alertmanager will tell.
                 episode.state = "unknown"
                 self._pending[episode.key] = episode
+        self._storms.forget(now_ns - REMEMBER_RESOLVED_NS)
+        self._metrics.storms.set(len(self._storms.raging))
+        self._metrics.evicted.set(self.intake.memory.n_evicted)
+        self._metrics.tell(quality(self._analyst.correlator.groups.values()))
         for incident_id, group in list(self._analyst.correlator.groups.items()):
             ended = group.ended()
             if ended is not None and ended * 1e9 < now_ns - REMEMBER_RESOLVED_NS:

@@ -53,6 +53,13 @@ class HeartbeatConfig(Section):
     )
 
 
+class StormConfig(Section):
+    """When so many alerts come that they are one incident, told by counts."""
+
+    alerts_per_minute: int = Field(1000, ge=0, description="fewer new alerts are never a storm; 0 is never")
+    factor: float = Field(5.0, ge=1.0, description="so many times the learned high rate is a storm")
+
+
 class WebhookConfig(Section):
     auth: WebhookAuth = WebhookAuth()
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
@@ -71,6 +78,7 @@ class WebhookConfig(Section):
         60.0, description="how often to compare with the Alertmanagers' own lists; 0 is never"
     )
     heartbeat: HeartbeatConfig = HeartbeatConfig()
+    storm: StormConfig = StormConfig()
     identity_labels: tuple[str, ...] = Field(
         (), description="labels that name what an alert is about, before the known ones"
     )

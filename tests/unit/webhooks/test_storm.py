@@ -1,0 +1,138 @@
+"""Far more alerts than usual become one incident, intake stays fast, and what is held is bounded."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import StoreConfig
+from sidecar.config.webhook import StormConfig, WebhookConfig
+from sidecar.events import EventBus
+from sidecar.store.sqlite import SqliteStore
+from tests.unit.webhooks.deliveries import EPOCH, T1, alert, delivery
+from webhooks.analyst import Analyst
+from webhooks.fold import Memory
+from webhooks.own import own_event
+from webhooks.pipeline import AlertsLoop
+from webhooks.rate import RateWatch
+from webhooks.storms import Storms
+
+
+def test_usual_rates_are_learned_and_only_far_more_is_a_storm() -> None:
+    watch = RateWatch(at_least=50, factor=5.0)
+    for minute in range(600):
+        watch.count(40, 60.0 * minute)
+        watch.count(0, 60.0 * minute + 59)
+        assert not watch.storming
+    assert 20 <= watch.high <= 60
+    watch.count(150, 36_000.0)
+    assert not watch.storming, "four times the usual"
+    watch.count(300, 36_010.0)
+    assert watch.storming
+
+
+def test_a_storm_ends_on_decay_and_is_not_learned() -> None:
+    watch = RateWatch(at_least=100, factor=5.0)
+    at = 0.0
+    for _ in range(100):
+        at += 10.0
+        watch.count(50, at)
+    assert watch.storming
+    learned = watch.high
+    watch.count(0, at + 61)
+    assert watch.storming, "quiet for a moment"
+    watch.count(0, at + 100)
+    assert watch.storming
+    watch.count(0, at + 190)
+    assert not watch.storming
+    assert watch.high == learned
+
+
+def test_it_can_be_switched_off() -> None:
+    watch = RateWatch(at_least=0, factor=5.0)
+    watch.count(1_000_000, 1.0)
+    assert not watch.storming
+
+
+def test_what_a_storm_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless storm: every alert is another one, none ends."""
+    monkeypatch.setattr("webhooks.fold.MAX_EPISODES", 500)
+    monkeypatch.setattr("webhooks.storm.MAX_FIRING", 500)
+    memory = Memory()
+    storms, analyst = Storms(memory, at_least=100, factor=5.0), Analyst()
+    before = delivery(alert("Old", service="old"), at_seconds=-100)
+    memory.apply(memory.fold([before]))
+    n_rest = 0
+    for batch in range(100):
+        one = delivery(
+            *(alert(f"Rule{i % 90}", service=f"s{i % 7}", instance=f"i-{batch}-{i}") for i in range(100)),
+            at_seconds=batch,
+        )
+        changes = memory.fold([one])
+        memory.apply(changes)
+        taken = storms.take([memory.episodes[key] for key in changes.written], analyst, EPOCH / 1e9 + batch)
+        n_rest += len(taken.rest)
+    (storm,) = storms.known.values()
+    assert n_rest == 100, "only what came before it began is correlated one by one"
+    assert storm.n_episodes == 9_900
+    assert len(memory.episodes) == 500
+    assert ("default", before.alerts[0].fingerprint) in memory.episodes, "the storm's own leave first"
+    assert len(storm.group.members) <= 100
+    assert len(storm.firing) == 500
+    assert all(len(counter) <= 1000 for counter in storm.counts.values())
+    incident = storm.incident(analyst, now_ns=EPOCH)
+    assert incident.title.startswith("storm of 9900 alerts: Rule")
+    assert incident.storm["counts"]["service"].keys() <= {f"s{i}" for i in range(7)}  # type: ignore[index]
+    assert len(incident.storm["first_movers"]) == 20  # type: ignore[arg-type]
+    assert len(incident.storm["representatives"]) == 60  # type: ignore[arg-type]
+
+
+def test_our_own_alerts_stay_apart_from_a_storm() -> None:
+    memory = Memory()
+    storms, analyst = Storms(memory, at_least=10, factor=5.0), Analyst()
+    many = delivery(*(alert("X", i=str(i)) for i in range(20)))
+    memory.apply(memory.fold([many]))
+    storms.take(list(memory.episodes.values()), analyst, 0.0)
+    own = own_event("AlertsNotArriving", {"component": "alerting"}, {}, starts_at_ns=EPOCH)
+    from webhooks.own import inner_delivery
+
+    changes = memory.fold([inner_delivery([own], receiver="x", received_at_ns=EPOCH)])
+    memory.apply(changes)
+    (episode,) = (memory.episodes[key] for key in changes.written)
+    assert storms.take([episode], analyst, 1.0).rest == [episode]
+
+
+async def test_a_storm_is_one_stored_incident_that_survives_a_restart_and_ends(tmp_path: Path) -> None:
+    config = WebhookConfig(incident_hold=0.0, storm=StormConfig(alerts_per_minute=50))
+    before = [alert("First", service="db"), *(alert("Late", service="web", i=str(i)) for i in range(60))]
+    within = [alert("More", service="web", i=str(i)) for i in range(40)]
+
+    async def open_loop() -> tuple[SqliteStore, AlertsLoop]:
+        registry = CollectorRegistry()
+        store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
+        loop = AlertsLoop(store, bus=EventBus(), config=config, registry=registry)
+        await loop.open()
+        return store, loop
+
+    store, loop = await open_loop()
+    now_seconds = time.time() - EPOCH / 1e9
+    await loop.intake.accept(delivery(*before, at_seconds=now_seconds))
+    await loop.intake.accept(delivery(*within, at_seconds=now_seconds))
+    await loop.stop()
+    await store.close()
+    store, loop = await open_loop()
+    (incident,) = await store.incidents()
+    assert (incident.n_episodes, incident.n_firing, incident.state) == (101, 101, "open")
+    found = await store.incident(incident.incident_id)
+    assert found is not None
+    assert len(found[1]) == 101
+    assert found[1][0].bonds == {"all": 1.0, "storm": 1.0}
+    ended = [{**one, "status": "resolved", "endsAt": T1} for one in (*before, *within)]
+    await loop.intake.accept(delivery(*ended, at_seconds=now_seconds + 1))
+    await loop.stop()
+    (incident,) = await store.incidents()
+    assert (incident.n_firing, incident.state) == (0, "resolved")
+    await store.close()
