@@ -36,6 +36,8 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
+from webhooks.notify.notifier import Notifier
+from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
 
@@ -194,7 +196,7 @@ class Sidecar:
                 bus=self.bus,
                 config=self.config.webhook,
                 registry=self.registry,
-                notify=self.config.notify,
+                teller=self._teller(),
                 now=self.wall,
             )
             await self.alerts.open()
@@ -242,6 +244,15 @@ class Sidecar:
         await self.store.close()
         self.offload.close()
         return 0
+
+    def _teller(self) -> Notifier:
+        return Notifier(
+            self.store,
+            self.config.notify,
+            hold_seconds=self.config.webhook.incident_hold,
+            metrics=NotifyMetrics(self.registry),
+            now=self.wall,
+        )
 
     def stop(self) -> None:
         """Let `run` end."""

@@ -135,10 +135,11 @@ class RuleError(SidecarError):
 
 
 class NotifyError(SidecarError):
-    """A notification that was not delivered; `retryable` says whether to try again."""
+    """A notification that was not delivered; `retryable` says whether to try again, and when."""
 
     reason = "notify"
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds

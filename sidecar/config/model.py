@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from sidecar.config.channels import NotifyConfig
+from sidecar.config.adapt import AdaptConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
@@ -139,31 +141,6 @@ class PrometheusRuleConfig(Section):
         return labels
 
 
-class NotifyTarget(Section):
-    """Where incidents are told of."""
-
-    name: str = Field(pattern=r"^[a-zA-Z0-9_.-]+$")
-    url: SecretStr = Field(description="http(s) gets the JSON webhook; any other is an apprise URL")
-    min_priority: Literal["P0", "P1", "P2", "P3"] = Field("P2", description="what is less urgent is not told")
-
-
-class NotifyConfig(Section):
-    """Telling people: one message for an incident, its updates, its end."""
-
-    targets: tuple[NotifyTarget, ...] = ()
-    update_interval: Seconds = Field(900.0, description="least time between a message and an update")
-    give_up_after: PositiveSeconds = Field(86400.0, description="a message that old is not tried again")
-
-    @field_validator("targets")
-    @classmethod
-    def _unique_names(cls, targets: tuple[NotifyTarget, ...]) -> tuple[NotifyTarget, ...]:
-        names = [target.name for target in targets]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"the name {name!r} is used twice; names must be unique")
-        return targets
-
-
 class RulesConfig(Section):
     """Where adaptive rules go; without a directory or a cluster nothing is written."""
 
@@ -184,6 +161,7 @@ class RulesConfig(Section):
     verify_timeout: PositiveSeconds | None = Field(
         None, description="how long Prometheus may take to show a new rule; 30s for files, 5m for objects"
     )
+    adapt: AdaptConfig = AdaptConfig()
 
     @property
     def enabled(self) -> bool:

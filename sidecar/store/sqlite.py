@@ -194,14 +194,17 @@ class SqliteStore:
             )
         )
 
-    async def messages_due(self, now_ns: int, *, limit: int) -> list[OutboxMessage]:
+    async def messages_due(
+        self, now_ns: int, *, limit: int, target: str | None = None
+    ) -> list[OutboxMessage]:
         """Pending messages whose time has come and that no earlier one of their incident holds up."""
         rows = await self._read(
-            "select body from outbox as one where state = 'pending' and due_at_ns <= ? and not exists ("
+            "select body from outbox as one where state = 'pending' and due_at_ns <= ? "
+            "and target = coalesce(?, target) and not exists ("
             "select 1 from outbox as other where other.state = 'pending' and other.target = one.target "
             "and other.incident_id = one.incident_id and other.number < one.number "
             "and other.due_at_ns > ?) order by created_at_ns, number, key limit ?",
-            (now_ns, now_ns, limit),
+            (now_ns, target, now_ns, limit),
         )
         return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
 

@@ -1,13 +1,25 @@
-"""What a message says: title, text and the JSON of the generic webhook."""
+"""What a message says: title, text and the document that every channel is handed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.records import Incident
 
-WORDS = {"opened": "", "updated": "update: ", "resolved": "resolved: ", "merged": "merged: "}
+WORDS = {
+    "opened": "",
+    "updated": "update: ",
+    "acknowledged": "acknowledged: ",
+    "mitigated": "mitigated: ",
+    "resolved": "resolved: ",
+    "merged": "merged: ",
+}
+INCIDENT_LABEL = "pronoia_incident"
+"""Reserved: an alert that bears it speaks of an incident of ours, and is never correlated again."""
+
+SEVERITIES = {"P0": "critical", "P1": "critical", "P2": "warning", "P3": "info", "P4": "none"}
 
 
 def title(kind: str, incident: Incident) -> str:
@@ -19,11 +31,14 @@ def title(kind: str, incident: Incident) -> str:
     return f"[{incident.priority}] {WORDS.get(kind, '')}{incident.title}"[:250]
 
 
-def text(kind: str, incident: Incident) -> str:
+def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) -> str:
     """A few lines for people."""
+    facts = facts or {}
     lines = []
     if kind == "merged":
         return f"This is part of incident {incident.merged_into}; follow that one."
+    if facts.get("acknowledged_by") and kind in ("acknowledged", "mitigated"):
+        lines.append(f"{kind.capitalize()} by {facts['acknowledged_by']}")
     if incident.causes:
         cause = incident.causes[0]
         lines.append(f"Probable cause: {cause.service} ({'; '.join(cause.reasons[:3])})")
@@ -34,18 +49,32 @@ def text(kind: str, incident: Incident) -> str:
     lines.append(
         f"{incident.n_firing} of {incident.n_episodes} alerts fire; {incident.category or 'no category'}"
     )
-    lines.append(f"Since {_stamp(incident.started_at_ns)}; incident {incident.incident_id}")
+    if facts.get("before"):
+        lines.append(f"Seen before: {facts['before']}")
+    if facts.get("team"):
+        lines.append(f"Team {facts['team']}" + (f", {facts['assignee']}" if facts.get("assignee") else ""))
+    lines.append(f"Since {stamp(incident.started_at_ns)}; incident {incident.incident_id}")
     return "\n".join(lines)
 
 
-def document(kind: str, incident: Incident, *, key: str) -> dict[str, Any]:
-    """The generic webhook's body, version 1."""
+def document(
+    kind: str,
+    incident: Incident,
+    *,
+    key: str,
+    status: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The generic webhook's body, version 1, and what templates and channels draw from."""
+    facts = facts or {}
     return {
         "version": "1",
         "kind": kind,
+        "status": status or incident.state,
         "idempotency_key": key,
         "title": title(kind, incident),
-        "text": text(kind, incident),
+        "text": text(kind, incident, facts),
+        "links": dict(facts.get("links") or {}),
         "incident": {
             "incident_id": incident.incident_id,
             "tenant": incident.tenant,
@@ -53,8 +82,10 @@ def document(kind: str, incident: Incident, *, key: str) -> dict[str, Any]:
             "state": incident.state,
             "priority": incident.priority,
             "category": incident.category,
-            "started_at": _stamp(incident.started_at_ns),
-            "ended_at": _stamp(incident.ended_at_ns) if incident.ended_at_ns is not None else None,
+            "team": str(facts.get("team") or ""),
+            "assignee": str(facts.get("assignee") or ""),
+            "started_at": stamp(incident.started_at_ns),
+            "ended_at": stamp(incident.ended_at_ns) if incident.ended_at_ns is not None else None,
             "n_episodes": incident.n_episodes,
             "n_firing": incident.n_firing,
             "noise": incident.noise,
@@ -68,5 +99,21 @@ def document(kind: str, incident: Incident, *, key: str) -> dict[str, Any]:
     }
 
 
-def _stamp(time_ns: int) -> str:
+def incident_labels(incident: Mapping[str, Any]) -> dict[str, str]:
+    """The labels under which an incident stands as an alert: its own, and what all its alerts share."""
+    own = {
+        "alertname": "PronoiaIncident",
+        INCIDENT_LABEL: str(incident["incident_id"]),
+        "source": "pronoia",
+        "severity": SEVERITIES.get(str(incident["priority"]), "warning"),
+        "priority": str(incident["priority"]),
+        "category": str(incident["category"]),
+        "team": str(incident.get("team") or ""),
+        "cause": str(incident["causes"][0]["service"]) if incident["causes"] else "",
+    }
+    return {**incident["shared_labels"], **{name: value for name, value in own.items() if value}}
+
+
+def stamp(time_ns: int) -> str:
+    """A time as people and programs write it: RFC 3339, UTC, whole seconds."""
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).isoformat().replace("+00:00", "Z")

@@ -1,67 +1,31 @@
-"""From stored incidents to delivered messages: decides, writes the outbox, sends, retries, gives up.
+"""From stored incidents to messages in the outbox: who is told what, decided once and durably.
 
 A message is in the outbox before anything is sent, under a key of target,
-incident and number; so a restart neither forgets one nor makes it again. What
-was sent and not yet marked when the process died is sent once more, with the
-same idempotency key.
+incident and number; so a restart neither forgets one nor makes it again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from sidecar.config.model import NotifyConfig, NotifyTarget
-from sidecar.errors import NotifyError, StoreError
+from sidecar.config.channels import NotifyConfig, NotifyTarget
+from sidecar.errors import StoreError
 from sidecar.records import Incident, OutboxMessage
 from sidecar.telemetry import get_logger
 from webhooks.notify import message
+from webhooks.notify.audience import Audience, Everybody
+from webhooks.notify.channel import Channel
+from webhooks.notify.channels.registry import channel_of
+from webhooks.notify.outbox import NotifyMetrics, OutboxStore
 from webhooks.notify.policy import Told, decide
-from webhooks.notify.ways import Way, way_of
+from webhooks.notify.sender import Sender
+from webhooks.notify.template import Templates
 
-FIRST_RETRY_SECONDS = 5.0
-LAST_RETRY_SECONDS = 600.0
 TICK_SECONDS = 5.0
 MAX_TOLD = 50_000
-AT_ONCE = 20
-"""Messages that are under way at the same time."""
-
-
-class OutboxStore(Protocol):
-    """The outbox in the store."""
-
-    async def put_messages(self, messages: Sequence[OutboxMessage]) -> None:
-        """Insert or replace by key, durably."""
-        ...
-
-    async def messages_due(self, now_ns: int, *, limit: int) -> list[OutboxMessage]:
-        """Pending messages whose time has come, oldest first."""
-        ...
-
-    async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        """Messages made since then or of incidents that are open, in the order in which they were made."""
-        ...
-
-
-class NotifyMetrics:
-    """What notifying tells of itself."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.sent = Counter(
-            "pronoia_notifications_total",
-            "Messages, by outcome of a try: sent, failed (will be tried again), dead (given up).",
-            ["target", "result"],
-            registry=registry,
-        )
-        self.pending = Gauge(
-            "pronoia_notifications_pending",
-            "Messages whose time had come at the last look.",
-            registry=registry,
-        )
+REMEMBER_SECONDS = 7 * 86400.0
 
 
 class Notifier:
@@ -74,17 +38,27 @@ class Notifier:
         *,
         hold_seconds: float,
         metrics: NotifyMetrics,
-        make_way: Callable[[str], Way] = way_of,
+        audience: Audience | None = None,
+        make_channel: Callable[[NotifyTarget], Channel] = channel_of,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._config = config
         self._hold_ns = int(hold_seconds * 1e9)
-        self._metrics = metrics
         self._now = now
         self._targets = {target.name: target for target in config.targets}
-        self._ways = {target.name: make_way(target.url.get_secret_value()) for target in config.targets}
-        self._told: dict[tuple[str, str], Told] = {}
+        self._audience = audience or Everybody(self._targets)
+        self._templates = Templates(config.targets)
+        self._sender = Sender(
+            store,
+            self._targets,
+            give_up_after_seconds=config.give_up_after,
+            metrics=metrics,
+            make_channel=make_channel,
+            stand_in=self._for_the_fallback,
+            now=now,
+        )
+        self._told: dict[str, dict[str, Told]] = {}
         self._first_seen_ns: dict[str, int] = {}
         self._waiting: dict[str, Incident] = {}
         self._wake = asyncio.Event()
@@ -98,25 +72,25 @@ class Notifier:
         """
         if not self._targets:
             return
-        since_ns = int((self._now() - 7 * 86400.0) * 1e9)
-        for sent in await self._store.messages_of_recent_incidents(since_ns):
-            self._told[sent.target, sent.incident_id] = Told(
-                sent.kind, sent.created_at_ns, sent.priority, sent.n_episodes, sent.number
-            )
+        since_ns = int((self._now() - REMEMBER_SECONDS) * 1e9)
+        sent = await self._store.messages_of_recent_incidents(since_ns)
+        for one in sent:
+            self._note(one)
+        await self._sender.open(sent)
         self.consider(incidents)
         self._task = asyncio.create_task(self._run(), name="notifier")
 
     async def stop(self) -> None:
         """Write what is decided, end; what is not sent waits in the outbox."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            try:
-                await self._decide()
-            except StoreError as error:
-                self._log.warning("messages not stored, they will be decided again", err=str(error))
-        for way in self._ways.values():
-            await way.close()
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._decide()
+        except StoreError as error:
+            self._log.warning("messages not stored, they will be decided again", err=str(error))
+        await self._sender.stop()
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are; what is told of them is decided soon."""
@@ -127,13 +101,16 @@ class Notifier:
             self._waiting[incident.incident_id] = incident
         self._wake.set()
 
+    def told(self, incident_id: str) -> bool:
+        """Whether anybody was told of it."""
+        return incident_id in self._told
+
     async def _run(self) -> None:
         while True:
             try:
                 await self._decide()
-                await self._send_due()
             except StoreError as error:
-                self._log.warning("outbox not reached, will try again", err=str(error))
+                self._log.warning("messages not stored, will try again", err=str(error))
             except Exception:
                 # The loop's edge: one odd incident must not silence the others.
                 self._log.exception("notifying broke off")
@@ -145,43 +122,53 @@ class Notifier:
             self._wake.clear()
 
     async def _decide(self) -> None:
-        now_ns = int(self._now() * 1e9)
-        made: list[OutboxMessage] = []
-        told: dict[tuple[str, str], Told] = {}
-        done: list[str] = []
-        for incident in list(self._waiting.values()):
-            settled_ns = self._first_seen_ns.get(incident.incident_id, 0) + self._hold_ns
-            for target in self._targets.values():
-                at = (target.name, incident.incident_id)
-                before = self._told.get(at)
-                kind = decide(
-                    incident,
-                    before,
-                    min_priority=target.min_priority,
-                    settled_at_ns=settled_ns,
-                    update_interval_ns=int(self._config.update_interval * 1e9),
-                    now_ns=now_ns,
-                )
-                if kind is not None:
-                    number = (before.n_messages if before else 0) + 1
-                    made.append(self._message(target, incident, kind, number, now_ns))
-                    told[at] = Told(kind, now_ns, incident.priority, incident.n_episodes, number)
-            if incident.state != "open":
-                done.append(incident.incident_id)
+        incidents = list(self._waiting.values())
+        made = [one for incident in incidents for one in self._messages(incident)]
         if made:
             await self._store.put_messages(made)
-            self._told.update(told)
-            while len(self._told) > MAX_TOLD:
-                del self._told[next(iter(self._told))]
-        for incident_id in done:
+            for one in made:
+                self._note(one)
+            self._sender.wake({one.target for one in made})
+        for incident in incidents:
             # Taken again where it changes; what is open is looked at again, for settling and updates.
-            self._waiting.pop(incident_id, None)
-            self._first_seen_ns.pop(incident_id, None)
+            if incident.state != "open" and self._waiting.get(incident.incident_id) is incident:
+                del self._waiting[incident.incident_id]
+                self._first_seen_ns.pop(incident.incident_id, None)
 
-    def _message(
-        self, target: NotifyTarget, incident: Incident, kind: str, number: int, now_ns: int
-    ) -> OutboxMessage:
+    def _messages(self, incident: Incident) -> list[OutboxMessage]:
+        """What is to be told of an incident now."""
+        now = self._now()
+        settled_ns = self._first_seen_ns.get(incident.incident_id, 0) + self._hold_ns
+        told = self._told.get(incident.incident_id, {})
+        names = dict.fromkeys(told)
+        if not self._audience.held_back(incident, now=now):
+            names |= dict.fromkeys(self._audience.listeners(incident, now=now))
+        status = self._audience.status(incident)
+        made = []
+        for name in names:
+            target = self._targets.get(name)
+            if target is None:
+                continue
+            kind = decide(
+                incident,
+                told.get(name),
+                min_priority=target.min_priority,
+                settled_at_ns=settled_ns,
+                update_interval_ns=int(self._config.update_interval * 1e9),
+                now_ns=int(now * 1e9),
+                status=status,
+            )
+            if kind is not None:
+                made.append(self._message(target, incident, kind, status))
+        return made
+
+    def _message(self, target: NotifyTarget, incident: Incident, kind: str, status: str) -> OutboxMessage:
+        before = self._told.get(incident.incident_id, {}).get(target.name)
+        number = (before.n_messages if before else 0) + 1
+        now_ns = int(self._now() * 1e9)
         key = f"{target.name}/{incident.incident_id}/{number}"
+        facts = self._audience.facts(incident, target=target.name)
+        document = message.document(kind, incident, key=key, status=status, facts=facts)
         return OutboxMessage(
             key=key,
             target=target.name,
@@ -192,48 +179,35 @@ class Notifier:
             n_episodes=incident.n_episodes,
             created_at_ns=now_ns,
             due_at_ns=now_ns,
-            document=message.document(kind, incident, key=key),
+            document=self._templates.apply(target.name, document),
         )
 
-    async def _send_due(self) -> None:
+    def _for_the_fallback(self, failed: OutboxMessage, name: str) -> OutboxMessage | None:
+        """The same message to another target; None where that one knows of the incident by itself."""
+        self._note(failed)
+        if name in self._told.get(failed.incident_id, {}) or failed.kind in ("resolved", "merged"):
+            return None
         now_ns = int(self._now() * 1e9)
-        due = await self._store.messages_due(now_ns, limit=AT_ONCE)
-        self._metrics.pending.set(len(due))
-        # In order within a target, so that an end is never told before its beginning; targets side by side.
-        by_target: dict[str, list[OutboxMessage]] = {}
-        for one in due:
-            by_target.setdefault(one.target, []).append(one)
-        await asyncio.gather(*(self._send_to(target, messages) for target, messages in by_target.items()))
-        if len(due) == AT_ONCE:
-            self._wake.set()
+        key = f"{name}/{failed.incident_id}/1"
+        one = OutboxMessage(
+            key=key,
+            target=name,
+            incident_id=failed.incident_id,
+            number=1,
+            kind=failed.kind,
+            priority=failed.priority,
+            n_episodes=failed.n_episodes,
+            created_at_ns=now_ns,
+            due_at_ns=now_ns,
+            document={**failed.document, "idempotency_key": key, "instead_of": failed.target},
+        )
+        self._note(one)
+        return one
 
-    async def _send_to(self, target: str, messages: list[OutboxMessage]) -> None:
-        stuck: set[str] = set()
-        for one in messages:
-            if one.incident_id not in stuck and not await self._send(target, one):
-                stuck.add(one.incident_id)
-
-    async def _send(self, target: str, one: OutboxMessage) -> bool:
-        way = self._ways.get(target)
-        one.attempts += 1
-        try:
-            if way is None:
-                raise NotifyError(f"{target}: no longer configured", retryable=False)
-            await way.send(one.document)
-        except NotifyError as error:
-            one.error = str(error)[:300]
-            age = self._now() - one.created_at_ns / 1e9
-            if not error.retryable or age > self._config.give_up_after:
-                one.state = "dead"
-                self._log.error("message given up", target=target, incident=one.incident_id, err=one.error)
-            else:
-                wait = min(FIRST_RETRY_SECONDS * 2.0 ** (one.attempts - 1), LAST_RETRY_SECONDS)
-                one.due_at_ns = int((self._now() + wait) * 1e9)
-                if one.attempts == 1:
-                    self._log.warning("message not delivered, will try again", target=target, err=one.error)
-            self._metrics.sent.labels(target, "dead" if one.state == "dead" else "failed").inc()
-        else:
-            one.state, one.error = "sent", ""
-            self._metrics.sent.labels(target, "sent").inc()
-        await self._store.put_messages([one])
-        return one.state != "pending"
+    def _note(self, one: OutboxMessage) -> None:
+        told = self._told.setdefault(one.incident_id, {})
+        before = told.get(one.target)
+        if before is None or before.n_messages <= one.number:
+            told[one.target] = Told.by(one)
+        while len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]

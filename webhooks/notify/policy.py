@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sidecar.records import Incident
+from sidecar.records import Incident, OutboxMessage
 
 URGENT = frozenset({"P0", "P1"})
 GROWN = 2.0
 """An incident that has so many times the alerts it had when told of is worth another message."""
+
+TAKEN = frozenset({"acknowledged", "mitigated"})
+ENDED = frozenset({"resolved", "merged"})
+MOVED = "moved"
+"""Another target was told in this one's place; here only its end is told, in case a try did arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,14 @@ class Told:
     priority: str
     n_episodes: int
     n_messages: int
+    status: str = "open"
+
+    @classmethod
+    def by(cls, message: OutboxMessage) -> Told:
+        """What a message says that was made, whether it has arrived yet or not."""
+        kind = MOVED if message.fallback and message.kind not in ENDED else message.kind
+        status = str(message.document.get("status", "open"))
+        return cls(kind, message.created_at_ns, message.priority, message.n_episodes, message.number, status)
 
 
 def decide(
@@ -33,8 +46,9 @@ def decide(
     settled_at_ns: int,
     update_interval_ns: int,
     now_ns: int,
+    status: str = "open",
 ) -> str | None:
-    """opened, updated, resolved or merged; None where nothing is to be told.
+    """opened, updated, acknowledged, mitigated, resolved or merged; None where nothing is to be told.
 
     `settled_at_ns`: from then on the incident is not expected to go into another; the urgent
     do not wait for it. What is less urgent than `min_priority`, and so noise, is never told of.
@@ -45,12 +59,16 @@ def decide(
         if incident.priority not in URGENT and now_ns < settled_at_ns:
             return None
         return "opened"
-    if told.kind in ("resolved", "merged"):
+    if told.kind in ENDED:
         # A late alert may open it anew: that is said as an update, not as another page.
         reopened = told.kind == "resolved" and incident.state == "open" and incident.priority <= min_priority
         return "updated" if reopened else None
-    if incident.state in ("resolved", "merged"):
+    if incident.state in ENDED:
         return incident.state
+    if told.kind == MOVED:
+        return None
+    if status in TAKEN and status != told.status:
+        return status
     if incident.priority < told.priority and incident.priority in URGENT:
         return "updated"
     if now_ns - told.at_ns < update_interval_ns:

@@ -12,14 +12,19 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from sidecar.config.model import NotifyConfig, NotifyTarget, StoreConfig
+from sidecar.config.channels import NotifyConfig, NotifyTarget
+from sidecar.config.model import StoreConfig
 from sidecar.errors import NotifyError
 from sidecar.records import Cause, Incident
 from sidecar.store.sqlite import SqliteStore
+from webhooks.notify.channel import Outgoing
+from webhooks.notify.channels.apprise import Apprise
+from webhooks.notify.channels.registry import channel_of
+from webhooks.notify.channels.webhook import Webhook
 from webhooks.notify.message import document, text
-from webhooks.notify.notifier import Notifier, NotifyMetrics
+from webhooks.notify.notifier import Notifier
+from webhooks.notify.outbox import NotifyMetrics
 from webhooks.notify.policy import Told, decide
-from webhooks.notify.ways import Apprise, Webhook, way_of
 
 # apprise imports a module of the standard library that is on its way out.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -108,10 +113,10 @@ async def test_answers_of_a_webhook(status: int, delivered: bool, retryable: boo
     way = Webhook(url)
     try:
         if delivered:
-            await way.send(document("opened", incident(), key="k"))
+            await way.send(Outgoing(document("opened", incident(), key="k")))
         else:
             with pytest.raises(NotifyError) as caught:
-                await way.send(document("opened", incident(), key="k"))
+                await way.send(Outgoing(document("opened", incident(), key="k")))
             assert caught.value.retryable is retryable
     finally:
         await way.close()
@@ -122,7 +127,7 @@ async def test_a_refused_connection_is_tried_again() -> None:
     way = Webhook("http://127.0.0.1:1/secret?token=hush")
     try:
         with pytest.raises(NotifyError) as caught:
-            await way.send(document("opened", incident(), key="k"))
+            await way.send(Outgoing(document("opened", incident(), key="k")))
     finally:
         await way.close()
     assert caught.value.retryable
@@ -130,10 +135,10 @@ async def test_a_refused_connection_is_tried_again() -> None:
 
 
 async def test_apprise_says_what_it_does_not_know() -> None:
-    way = way_of("nosuchservice://token")
+    way = channel_of(NotifyTarget(name="x", url=SecretStr("nosuchservice://token")))
     assert isinstance(way, Apprise)
     with pytest.raises(NotifyError) as caught:
-        await way.send(document("opened", incident(), key="k"))
+        await way.send(Outgoing(document("opened", incident(), key="k")))
     assert not caught.value.retryable
 
 
@@ -146,7 +151,9 @@ async def test_apprise_delivers() -> None:
 
     runner, url = await target(take)
     try:
-        await way_of(url.replace("http://", "json://")).send(document("opened", incident(), key="k"))
+        await Apprise(url.replace("http://", "json://")).send(
+            Outgoing(document("opened", incident(), key="k"))
+        )
     finally:
         await runner.cleanup()
     assert got[0]["title"] == "[P2] db: Down"
@@ -177,11 +184,13 @@ class Recorder:
         self._failures = failures
         self._retryable = retryable
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, outgoing: Outgoing) -> dict[str, str]:
+        message = outgoing.document
         if self._failures:
             self._failures -= 1
             raise NotifyError("no", retryable=self._retryable)
         self.got.append(f"{message['kind']} {message['incident']['incident_id']}")
+        return {}
 
     async def close(self) -> None:
         pass
@@ -196,7 +205,7 @@ async def notifier(tmp_path: Path, way: Recorder, clock: Time) -> tuple[Notifier
         config,
         hold_seconds=0.0,
         metrics=NotifyMetrics(registry),
-        make_way=lambda _: way,
+        make_channel=lambda _: way,
         now=clock,
     )
     return one, store
@@ -242,7 +251,7 @@ async def test_an_end_waits_for_its_beginning(tmp_path: Path) -> None:
     one.consider([incident("resolved"), incident(name="i2")])
     await _until(lambda: way.got == ["opened i2"])
     clock.now += 60.0
-    one._wake.set()
+    one._sender.wake(["t"])
     await _until(lambda: way.got == ["opened i2", "opened i1", "resolved i1"])
     await one.stop()
     await store.close()

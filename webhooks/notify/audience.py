@@ -1,0 +1,51 @@
+"""Who is told of an incident: asked for each one, so that teams, shifts and pauses can have their say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from sidecar.records import Incident
+
+
+class Audience(Protocol):
+    """Answers for one moment; nothing is remembered of what was answered before."""
+
+    def listeners(self, incident: Incident, *, now: float) -> Collection[str]:
+        """Names of the targets that should know of the incident."""
+        ...
+
+    def held_back(self, incident: Incident, *, now: float) -> str:
+        """Why nobody is told of it yet, in words; empty where nothing holds it back."""
+        ...
+
+    def status(self, incident: Incident) -> str:
+        """open, acknowledged, mitigated, reopened, resolved or merged."""
+        ...
+
+    def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
+        """More for the message: `team`, `assignee`, `links` (address by what stands on it)."""
+        ...
+
+
+class Everybody:
+    """All targets, of everything."""
+
+    def __init__(self, targets: Collection[str]) -> None:
+        self._targets = targets
+
+    def listeners(self, incident: Incident, *, now: float) -> Collection[str]:
+        """All."""
+        return self._targets
+
+    def held_back(self, incident: Incident, *, now: float) -> str:
+        """Nothing."""
+        return ""
+
+    def status(self, incident: Incident) -> str:
+        """As correlation sees it."""
+        return incident.state
+
+    def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
+        """None."""
+        return {}

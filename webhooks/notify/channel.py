@@ -1,0 +1,105 @@
+"""What every channel is: one way out, and what is handed to it."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from sidecar.errors import NotifyError
+
+TIMEOUT_SECONDS = 15.0
+RETRIED = frozenset({408, 425, 429})
+MAX_RETRY_AFTER_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message on its way.
+
+    `thread`: the receipt of the incident's first message here, empty where there is none.
+    `uncertain`: an earlier try may have arrived; a channel that can find out looks before it sends.
+    """
+
+    document: Mapping[str, Any]
+    thread: Mapping[str, str] = field(default_factory=dict)
+    uncertain: bool = False
+
+
+class Channel(Protocol):
+    """One target."""
+
+    async def send(self, outgoing: Outgoing) -> dict[str, str]:
+        """Deliver a message; what later messages of the incident need to refer to it.
+
+        Raises: NotifyError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Poster:
+    """POSTs to one service, with every outcome told as a `NotifyError`."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self, url: str, *, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[Mapping[str, str], bytes]:
+        """Headers and body of a 2xx answer.
+
+        Raises: NotifyError; 5xx, 408, 425, 429 and broken connections are retryable, all else is not.
+        """
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
+        try:
+            async with self._session.post(
+                url, data=body, headers={"Content-Type": "application/json", **headers}, allow_redirects=False
+            ) as response:
+                answer = await response.content.read(1 << 20)
+                status, told = response.status, dict(response.headers)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            what = str(error) or type(error).__name__
+            raise NotifyError(f"{where(url)}: {what}", retryable=True) from error
+        if not 200 <= status < 300:
+            raise NotifyError(
+                f"{where(url)}: status {status}",
+                retryable=status >= 500 or status in RETRIED,
+                retry_after_seconds=retry_after(told.get("Retry-After", "")),
+            )
+        return told, answer
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def retry_after(header: str) -> float | None:
+    """Seconds that a `Retry-After` header asks for, at most an hour; None where it says nothing usable.
+
+    >>> retry_after("30")
+    30.0
+    """
+    if header.isdecimal():
+        return min(float(header), MAX_RETRY_AFTER_SECONDS)
+    parsed = email.utils.parsedate_tz(header) if header else None
+    if parsed is None:
+        return None
+    return min(max(email.utils.mktime_tz(parsed) - time.time(), 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def where(url: str) -> str:
+    """Scheme and host only: the rest of a webhook's URL is often its secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{(parts.hostname or '')}" + (f":{parts.port}" if parts.port else "")

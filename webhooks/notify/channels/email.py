@@ -1,0 +1,75 @@
+"""Mail by SMTP: one thread an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.message import EmailMessage
+from typing import Any
+
+from sidecar.config.channels import EmailConfig
+from sidecar.config.load import read_secret
+from sidecar.errors import NotifyError
+from webhooks.notify.channel import TIMEOUT_SECONDS, Outgoing
+
+DEFAULT_PORT = 587
+
+
+class Email:
+    """Sends a mail a message; the Message-ID is made of its key, so a repeated try is the same mail."""
+
+    def __init__(self, config: EmailConfig) -> None:
+        self._config = config
+
+    async def send(self, outgoing: Outgoing) -> dict[str, str]:
+        """Deliver a message.
+
+        Raises: NotifyError; what SMTP calls transient (4xx) is retryable, refused credentials are not.
+        """
+        # Imported late: it is of use to few, and the process must start fast.
+        import aiosmtplib
+
+        config = self._config
+        host, _, port = config.server.partition(":")
+        try:
+            password = read_secret(config.password, config.password_file)
+            _, _ = await aiosmtplib.send(
+                mail_of(outgoing.document, sender=config.sender, to=config.to),
+                hostname=host,
+                port=int(port) if port else DEFAULT_PORT,
+                username=config.username,
+                password=password,
+                use_tls=config.tls == "implicit",
+                start_tls=config.tls == "starttls",
+                timeout=TIMEOUT_SECONDS,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            codes = [refusal.code for refusal in error.recipients]
+            raise NotifyError(
+                f"smtp {host}: recipients refused ({codes[0]})", retryable=any(code < 500 for code in codes)
+            ) from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise NotifyError(
+                f"smtp {host}: {error.code} {error.message}", retryable=error.code < 500
+            ) from error
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise NotifyError(f"smtp {host}: {error or type(error).__name__}", retryable=True) from error
+        return {}
+
+    async def close(self) -> None:
+        """Nothing is held: a connection a mail."""
+
+
+def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...]) -> EmailMessage:
+    """The mail of a message; later ones of an incident refer to its first."""
+    domain = sender.rpartition("@")[2]
+    incident_id = str(document["incident"]["incident_id"])
+    key = str(document["idempotency_key"])
+    mail = EmailMessage()
+    mail["From"], mail["To"] = sender, ", ".join(to)
+    mail["Subject"] = " ".join(str(document["title"]).split())
+    mail["Message-ID"] = f"<{key.replace('/', '.')}@{domain}>"
+    mail["References"] = f"<{incident_id}@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    links = [f"{text}: {href}" for text, href in document.get("links", {}).items() if href]
+    mail.set_content("\n".join([str(document["text"]), *([""] if links else []), *links]) + "\n")
+    return mail

@@ -1,0 +1,87 @@
+"""PagerDuty by its Events API v2: one alert an incident, held together by its dedup key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from sidecar.config.channels import PagerDutyConfig
+from sidecar.config.load import read_secret
+from sidecar.errors import NotifyError
+from webhooks.notify.channel import Outgoing, Poster
+
+# https://developer.pagerduty.com/docs/send-alert-event: lengths and severities that it takes.
+MAX_SUMMARY, MAX_DEDUP_KEY = 1024, 255
+SEVERITIES = {"P0": "critical", "P1": "error", "P2": "warning", "P3": "info"}
+ACTIONS = {
+    "acknowledged": "acknowledge",
+    "mitigated": "acknowledge",
+    "resolved": "resolve",
+    "merged": "resolve",
+}
+
+
+class PagerDuty:
+    """Triggers, acknowledges and resolves; a repeated try changes nothing, so nobody is paged twice."""
+
+    def __init__(self, config: PagerDutyConfig) -> None:
+        self._config = config
+        self._poster = Poster()
+
+    async def send(self, outgoing: Outgoing) -> dict[str, str]:
+        """Deliver an event.
+
+        Raises: NotifyError.
+        """
+        try:
+            key = read_secret(self._config.routing_key, self._config.routing_key_file) or ""
+        except OSError as error:
+            raise NotifyError(
+                f"pagerduty: the routing key cannot be read: {error}", retryable=True
+            ) from error
+        event = event_of(outgoing.document, routing_key=key)
+        url = self._config.api_url.rstrip("/") + "/v2/enqueue"
+        await self._poster.post(url, body=msgspec.json.encode(event), headers={})
+        return {"dedup_key": event["dedup_key"]}
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._poster.close()
+
+
+def event_of(document: Mapping[str, Any], *, routing_key: str) -> dict[str, Any]:
+    """The event that a message is; anything but an acknowledgement or an end is a trigger."""
+    incident = document["incident"]
+    action = ACTIONS.get(document["kind"], "trigger")
+    event: dict[str, Any] = {
+        "routing_key": routing_key,
+        "event_action": action,
+        "dedup_key": f"pronoia/{incident['incident_id']}"[:MAX_DEDUP_KEY],
+        "client": "pronoia",
+    }
+    links = document.get("links", {})
+    if links.get("incident"):
+        event["client_url"] = links["incident"]
+    if action == "trigger":
+        causes = incident["causes"]
+        event["payload"] = {
+            "summary": document["title"][:MAX_SUMMARY],
+            "source": causes[0]["service"] if causes else incident["incident_id"],
+            "severity": SEVERITIES.get(incident["priority"], "info"),
+            "timestamp": incident["started_at"],
+            "component": causes[0]["service"] if causes else "",
+            "group": incident.get("team") or "",
+            "class": incident["category"],
+            "custom_details": {
+                "text": document["text"],
+                "n_firing": incident["n_firing"],
+                "n_alerts": incident["n_episodes"],
+                "labels": incident["shared_labels"],
+            },
+        }
+        event["links"] = [
+            {"href": href, "text": text} for text, href in links.items() if text != "incident" and href
+        ]
+    return event

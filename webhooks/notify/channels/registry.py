@@ -1,0 +1,41 @@
+"""The table of channels: which key of a target makes which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from sidecar.config.channels import NotifyTarget
+from webhooks.notify.channel import Channel
+from webhooks.notify.channels.alertmanager import AlertmanagerWebhook
+from webhooks.notify.channels.apprise import Apprise
+from webhooks.notify.channels.email import Email
+from webhooks.notify.channels.pagerduty import PagerDuty
+from webhooks.notify.channels.slack import Slack
+from webhooks.notify.channels.webhook import Webhook
+
+T = TypeVar("T")
+
+CHANNELS: Mapping[str, Callable[[NotifyTarget], Channel]] = {
+    "alertmanager": lambda target: AlertmanagerWebhook(given(target.alertmanager)),
+    "email": lambda target: Email(given(target.email)),
+    "pagerduty": lambda target: PagerDuty(given(target.pagerduty)),
+    "slack": lambda target: Slack(given(target.slack)),
+    "url": lambda target: _by_scheme(given(target.url).get_secret_value()),
+}
+
+
+def channel_of(target: NotifyTarget) -> Channel:
+    """The channel that a target describes; the configuration has seen to it that it is exactly one."""
+    kind = next(kind for kind in CHANNELS if getattr(target, kind) is not None)
+    return CHANNELS[kind](target)
+
+
+def _by_scheme(url: str) -> Channel:
+    return Webhook(url) if url.startswith(("http://", "https://")) else Apprise(url)
+
+
+def given(value: T | None) -> T:
+    """What the configuration has checked to be there."""
+    assert value is not None
+    return value

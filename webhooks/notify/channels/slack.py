@@ -1,0 +1,176 @@
+"""Slack by its Web API: one message an incident, updated in place, its story in the thread, buttons below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from sidecar.config.channels import SlackConfig
+from sidecar.config.load import read_secret
+from sidecar.errors import NotifyError
+from webhooks.notify.channel import Outgoing, Poster
+
+# What Slack may yet accept; every other word is a fault that waiting does not mend.
+# https://api.slack.com/methods/chat.postMessage#errors
+TRANSIENT = frozenset(
+    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+)
+GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+EVENT = "pronoia_message"
+MAX_SECTION, MAX_HEADER, MAX_TEXT = 3000, 150, 4000
+LOOK_BACK = 200
+"""So many of the channel's newest messages are searched for one that may have arrived already."""
+
+BUTTONS = (
+    ("acknowledge", "Acknowledge", "primary"),
+    ("mitigate", "Mitigated", None),
+    ("noise", "Noise", None),
+)
+COLOURS = {"P0": "#b00020", "P1": "#d9480f", "P2": "#e0a800", "P3": "#5c7cfa"}
+ENDED = "#2f9e44"
+
+
+class Slack:
+    """Posts, updates and replies. After a doubtful try it looks for its own mark before it posts again."""
+
+    def __init__(self, config: SlackConfig) -> None:
+        self._config = config
+        self._poster = Poster()
+
+    async def send(self, outgoing: Outgoing) -> dict[str, str]:
+        """Deliver a message; `ts` and `channel` are what later ones update.
+
+        Raises: NotifyError.
+        """
+        document = outgoing.document
+        message = self._message(document)
+        if outgoing.thread.get("ts"):
+            thread = {name: outgoing.thread[name] for name in ("channel", "ts")}
+            try:
+                await self._call("chat.update", {**thread, **message})
+            except _SlackRefused as refused:
+                if refused.word not in GONE:
+                    raise
+            else:
+                await self._reply(thread, document, uncertain=outgoing.uncertain)
+                return thread
+        if outgoing.uncertain:
+            found = await self._find("conversations.history", {}, _mark(document))
+            if found is not None:
+                return {"channel": self._config.channel, "ts": found}
+        answer = await self._call("chat.postMessage", {"channel": self._config.channel, **message})
+        return {"channel": str(answer.get("channel", self._config.channel)), "ts": str(answer["ts"])}
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._poster.close()
+
+    def _message(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        ended = document["kind"] in ("resolved", "merged")
+        colour = ENDED if ended else COLOURS.get(document["incident"]["priority"], COLOURS["P3"])
+        blocks = blocks_of(document, buttons=self._config.interactive and not ended)
+        return {
+            "text": escape(document["title"])[:MAX_TEXT],
+            "attachments": [{"color": colour, "blocks": blocks}],
+            "metadata": {"event_type": EVENT, "event_payload": {"key": _mark(document)}},
+        }
+
+    async def _reply(
+        self, thread: Mapping[str, str], document: Mapping[str, Any], *, uncertain: bool
+    ) -> None:
+        if uncertain:
+            found = await self._find("conversations.replies", {"ts": thread["ts"]}, _reply_mark(document))
+            if found is not None:
+                return
+        await self._call(
+            "chat.postMessage",
+            {
+                "channel": thread["channel"],
+                "thread_ts": thread["ts"],
+                "text": escape(f"{document['title']}\n{document['text']}")[:MAX_TEXT],
+                "metadata": {"event_type": EVENT, "event_payload": {"key": _reply_mark(document)}},
+            },
+        )
+
+    async def _find(self, method: str, arguments: Mapping[str, str], mark: str) -> str | None:
+        """The time stamp of the message that bears our mark, or None."""
+        query = {"channel": self._config.channel, "limit": str(LOOK_BACK), "include_all_metadata": "true"}
+        answer = await self._call(f"{method}?{urlencode({**query, **arguments})}", {})
+        for message in answer.get("messages", []):
+            if message.get("metadata", {}).get("event_payload", {}).get("key") == mark:
+                return str(message["ts"])
+        return None
+
+    async def _call(self, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            token = read_secret(self._config.token, self._config.token_file) or ""
+        except OSError as error:
+            raise NotifyError(f"slack: the token cannot be read: {error}", retryable=True) from error
+        _, body = await self._poster.post(
+            f"{self._config.api_url.rstrip('/')}/{method}",
+            body=msgspec.json.encode(arguments),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json; charset=utf-8"},
+        )
+        try:
+            answer = msgspec.json.decode(body, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise NotifyError(f"slack: {method.partition('?')[0]}: {error}", retryable=True) from error
+        if not answer.get("ok"):
+            raise _SlackRefused(method.partition("?")[0], str(answer.get("error", "unknown")))
+        return answer
+
+
+class _SlackRefused(NotifyError):
+    """Slack's own word for what is wrong."""
+
+    def __init__(self, method: str, word: str) -> None:
+        super().__init__(f"slack: {method}: {word}", retryable=word in TRANSIENT)
+        self.word = word
+
+
+def _mark(document: Mapping[str, Any]) -> str:
+    return str(document["idempotency_key"])
+
+
+def _reply_mark(document: Mapping[str, Any]) -> str:
+    return _mark(document) + "/reply"
+
+
+def escape(text: str) -> str:
+    """Text in which nothing is Slack's markup: an alert's label must not mention @channel.
+
+    >>> escape("<!channel> a & b")
+    '&lt;!channel&gt; a &amp; b'
+    """
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def blocks_of(document: Mapping[str, Any], *, buttons: bool) -> list[dict[str, Any]]:
+    """Slack's blocks of a message (Block Kit); buttons carry the incident's id."""
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": document["title"][:MAX_HEADER]}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": escape(document["text"])[:MAX_SECTION]}},
+    ]
+    links = [f"<{href}|{escape(text)}>" for text, href in document.get("links", {}).items() if href]
+    if links:
+        blocks.append(
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": " · ".join(links)[:MAX_SECTION]}]}
+        )
+    if buttons:
+        blocks.append(
+            {"type": "actions", "block_id": "pronoia", "elements": [_button(document, *b) for b in BUTTONS]}
+        )
+    return blocks
+
+
+def _button(document: Mapping[str, Any], action: str, text: str, style: str | None) -> dict[str, Any]:
+    button = {
+        "type": "button",
+        "action_id": f"pronoia_{action}",
+        "text": {"type": "plain_text", "text": text},
+        "value": document["incident"]["incident_id"],
+    }
+    return {**button, "style": style} if style else button

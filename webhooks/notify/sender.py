@@ -1,0 +1,216 @@
+"""From the outbox to the targets: in order for each incident, limited, retried, with a stand-in for the dead.
+
+Each target has a task of its own, so that a slow one holds up nobody else. A
+message is marked when its fate is known; one whose fate a crash or a timeout
+left open is handed to the channel as uncertain, which looks before it sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from sidecar.config.channels import NotifyTarget
+from sidecar.errors import NotifyError, StoreError
+from sidecar.records import OutboxMessage
+from sidecar.telemetry import get_logger
+from webhooks.notify.channel import Channel, Outgoing
+from webhooks.notify.limiter import Limiter
+from webhooks.notify.outbox import NotifyMetrics, OutboxStore
+
+FIRST_RETRY_SECONDS = 5.0
+LAST_RETRY_SECONDS = 600.0
+TICK_SECONDS = 5.0
+LOOK = 100
+"""Messages that are looked at together."""
+AT_ONCE = 4
+"""Incidents whose messages are on their way to one target at the same time."""
+MAX_THREADS = 50_000
+
+StandIn = Callable[[OutboxMessage, str], OutboxMessage | None]
+
+
+class Sender:
+    """Empties the outbox."""
+
+    def __init__(
+        self,
+        store: OutboxStore,
+        targets: Mapping[str, NotifyTarget],
+        *,
+        give_up_after_seconds: float,
+        metrics: NotifyMetrics,
+        make_channel: Callable[[NotifyTarget], Channel],
+        stand_in: StandIn,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._targets = targets
+        self._give_up = give_up_after_seconds
+        self._metrics = metrics
+        self._stand_in = stand_in
+        self._now = now
+        self._channels = {name: make_channel(target) for name, target in targets.items()}
+        self._limits = {
+            name: Limiter(target.messages_per_minute, now=now) for name, target in targets.items()
+        }
+        self._wakes = {name: asyncio.Event() for name in targets}
+        self._slots = {name: asyncio.Semaphore(AT_ONCE) for name in targets}
+        self._threads: dict[tuple[str, str], dict[str, str]] = {}
+        self._opened_at_ns = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._log = get_logger("sender")
+
+    async def open(self, sent: Iterable[OutboxMessage]) -> None:
+        """Remember the threads of earlier messages, give up what has no target any more, begin.
+
+        Raises: StoreError.
+        """
+        self._opened_at_ns = int(self._now() * 1e9)
+        for message in sent:
+            self._remember(message)
+        orphans = [
+            message
+            for message in await self._store.messages_due(2**62, limit=10_000)
+            if message.target not in self._targets
+        ]
+        for message in orphans:
+            message.state, message.error = "dead", "no longer configured"
+        if orphans:
+            await self._store.put_messages(orphans)
+        self._tasks = [asyncio.create_task(self._run(name), name=f"sender-{name}") for name in self._targets]
+
+    async def stop(self) -> None:
+        """End; what is not sent waits in the outbox."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for channel in self._channels.values():
+            await channel.close()
+
+    def wake(self, targets: Iterable[str]) -> None:
+        """There is something for these."""
+        for name in targets:
+            if name in self._wakes:
+                self._wakes[name].set()
+
+    async def _run(self, name: str) -> None:
+        while True:
+            pause = TICK_SECONDS
+            try:
+                pause = await self._send_due(name)
+            except StoreError as error:
+                self._log.warning("outbox not reached, will try again", target=name, err=str(error))
+            except Exception:
+                # The loop's edge: one odd message must not silence the target.
+                self._log.exception("sending broke off", target=name)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wakes[name].wait()
+            except TimeoutError:
+                pass
+            self._wakes[name].clear()
+
+    async def _send_due(self, name: str) -> float:
+        """Send what is due; seconds until it is worth looking again."""
+        due = await self._store.messages_due(int(self._now() * 1e9), limit=LOOK, target=name)
+        self._metrics.pending.labels(name).set(len(due))
+        by_incident: dict[str, list[OutboxMessage]] = {}
+        for message in due:
+            by_incident.setdefault(message.incident_id, []).append(message)
+        # The urgent first: where permits are short, the others wait.
+        incidents = sorted(
+            by_incident.values(), key=lambda messages: (messages[-1].priority, messages[0].key)
+        )
+        waits = await asyncio.gather(*(self._send_in_order(name, messages) for messages in incidents))
+        longest = max(waits, default=0.0)
+        if longest == 0.0 and len(due) == LOOK:
+            return 0.0
+        return min(longest or TICK_SECONDS, TICK_SECONDS)
+
+    async def _send_in_order(self, name: str, messages: list[OutboxMessage]) -> float:
+        """One incident's messages; 0 when done, else the seconds until there is a permit again."""
+        async with self._slots[name]:
+            for message in await self._without_stale(messages):
+                wait = self._limits[name].wait_seconds()
+                if wait > 0.0:
+                    return wait
+                if not await self._send(name, message):
+                    return 0.0
+        return 0.0
+
+    async def _without_stale(self, messages: list[OutboxMessage]) -> list[OutboxMessage]:
+        """The messages less the updates that a later one makes old news."""
+        stale = [message for message in messages[:-1] if message.kind not in ("opened", "resolved", "merged")]
+        if not stale:
+            return messages
+        for message in stale:
+            message.state = "superseded"
+            self._metrics.sent.labels(message.target, "superseded").inc()
+        await self._store.put_messages(stale)
+        return [message for message in messages if message.state == "pending"]
+
+    async def _send(self, name: str, message: OutboxMessage) -> bool:
+        """Try once, and store what came of it; whether the next one of the incident may follow."""
+        outgoing = Outgoing(
+            message.document,
+            thread=self._threads.get((name, message.incident_id), {}),
+            uncertain=message.attempts > 0 or message.created_at_ns < self._opened_at_ns,
+        )
+        message.attempts += 1
+        changed = [message]
+        try:
+            message.receipt = await self._channels[name].send(outgoing)
+        except NotifyError as error:
+            self._metrics.up.labels(name).set(0)
+            changed += self._failed(name, message, error)
+        else:
+            message.state, message.error = "sent", ""
+            self._metrics.up.labels(name).set(1)
+            self._metrics.sent.labels(name, "sent").inc()
+            self._metrics.duration.labels(name).observe(max(self._now() - message.created_at_ns / 1e9, 0.0))
+            self._remember(message)
+        await self._store.put_messages(changed)
+        self.wake(other.target for other in changed[1:])
+        return message.state != "pending"
+
+    def _failed(self, name: str, message: OutboxMessage, error: NotifyError) -> list[OutboxMessage]:
+        """Mark a failed try; the message to a stand-in, where it is time for one."""
+        message.error = str(error)[:300]
+        age = self._now() - message.created_at_ns / 1e9
+        target = self._targets[name]
+        if target.fallback is not None and (not error.retryable or age >= target.fallback_after):
+            message.state, message.fallback = "dead", target.fallback
+            self._metrics.sent.labels(name, "fallback").inc()
+            self._log.error(
+                "target not reached, its fallback is told",
+                target=name,
+                fallback=target.fallback,
+                err=message.error,
+            )
+            other = self._stand_in(message, target.fallback)
+            return [other] if other is not None else []
+        if not error.retryable or age > self._give_up:
+            message.state = "dead"
+            self._metrics.sent.labels(name, "dead").inc()
+            self._log.error("message given up", target=name, incident=message.incident_id, err=message.error)
+            return []
+        wait = min(FIRST_RETRY_SECONDS * 2.0 ** (message.attempts - 1), LAST_RETRY_SECONDS)
+        if error.retry_after_seconds is not None:
+            wait = max(error.retry_after_seconds, 1.0)
+            self._limits[name].pause(wait)
+        if target.fallback is not None:
+            # Not later than the fallback's time, which would pass unseen.
+            wait = min(wait, max(target.fallback_after - age, 1.0))
+        message.due_at_ns = int((self._now() + wait) * 1e9)
+        self._metrics.sent.labels(name, "failed").inc()
+        if message.attempts == 1:
+            self._log.warning("message not delivered, will try again", target=name, err=message.error)
+        return []
+
+    def _remember(self, message: OutboxMessage) -> None:
+        if message.receipt:
+            self._threads.setdefault((message.target, message.incident_id), message.receipt)
+            while len(self._threads) > MAX_THREADS:
+                del self._threads[next(iter(self._threads))]
