@@ -63,7 +63,7 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
     )
     for reason, count in sorted(thresholds.left_out.items()):
         header += f"# left out: {count} series, {reason}\n"
-    text = header + yaml.dump(document, Dumper=_Readable, sort_keys=False, width=100)
+    text = header + as_yaml(document)
     return RuleFile(group, f"{group}.rules.yaml", revision, text)
 
 
@@ -181,6 +181,11 @@ def camel(name: str) -> str:
     'CdnErrorRatio'
     """
     return "".join(part.capitalize() for part in name.split("_") if part)
+
+
+def as_yaml(document: dict[str, Any]) -> str:
+    """A rule file's text: keys in their order, expressions of several lines as blocks."""
+    return yaml.dump(document, Dumper=_Readable, sort_keys=False, width=100)
 
 
 class _Readable(yaml.SafeDumper):

@@ -17,6 +17,10 @@ COMMANDS = {
     "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
     "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
     "forecast": ("sidecar.cli.forecast:forecast", "Forecast series of files or of a query."),
+    "thresholds": (
+        "sidecar.cli.thresholds:thresholds",
+        "Warn before alert rules fire: try it on the past, write the rules.",
+    ),
     "correlate": ("sidecar.cli.correlate:correlate", "Turn recorded Alertmanager webhooks into incidents."),
     "models": ("sidecar.cli.models:models", "Compare forecasting models on your own series."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),

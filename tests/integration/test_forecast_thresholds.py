@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from tests.integration.servers import Prometheus, Pronoia, http, wait_until
+from sidecar.cli.main import main
+from tests.integration.servers import Prometheus, Pronoia, get_json, http, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -28,12 +30,18 @@ RULES = [
 
 
 def history(now: float, began_hours_ago: float) -> str:
-    """Two weeks: `/` began to fill so long ago and is full six hours after that; `/logs` is rotated."""
+    """Two weeks of disks: `/` began to fill so long ago and is full six hours after that.
+
+    `/data` did so four days ago and was tidied up after eight hours; `/logs` is rotated.
+    """
     noise = np.random.default_rng(5)
     times = np.arange(now - DAYS * 86400, now + 1, STEP)
+    then_hours = (times - (now - 4.0 * 86400)) / HOUR
+    once = np.where((then_hours > 0) & (then_hours < 8), np.minimum(then_hours, 6.5), 0.0)
     age_hours = np.maximum(times - (now - began_hours_ago * HOUR), 0.0) / HOUR
     series = {
         'disk_used_percent{path="/"}': 40.0 + 50.0 * age_hours / FULL_IN_HOURS,
+        'disk_used_percent{path="/data"}': 40.0 + 50.0 * once / FULL_IN_HOURS,
         'disk_used_percent{path="/logs"}': 20.0 + 54.0 * (times / HOUR / 3 % 1.0),
         'disk_used_percent{path="/still"}': np.full(len(times), 60.0),
         "queue_length": 200.0 + 100.0 * np.sin(times / 86400 * 2 * np.pi),
@@ -96,3 +104,37 @@ def test_a_filling_disk_is_announced_four_hours_ahead_and_a_rotated_one_is_not(
     pronoia.stop()
     # The weeks that were read are kept: the next start reads on from there.
     assert len(list((tmp_path / "data" / "thresholds").glob("*.history"))) == 2
+
+
+def test_warnings_are_tried_on_the_past_and_written_as_rules_that_fire(disks: Prometheus) -> None:
+    out = disks.rules / "pronoia-ahead.rules.yaml"
+    arguments = [
+        "--prometheus",
+        disks.url,
+        "--warn",
+        "6h",
+        "--rule",
+        "DiskFull",
+        "--out",
+        str(out),
+        "--format",
+        "json",
+    ]
+    result = CliRunner().invoke(main, ["thresholds", "backtest", *arguments])
+    assert result.exit_code == 0, result.output
+    tried = {trial["rule"]: trial for trial in json.loads(result.stdout)}
+    assert set(tried) == {"DiskFull"}
+    disk = tried["DiskFull"]
+    # `/data` was announced and filled; `/` is announced and may yet fill; nothing else was said.
+    assert (disk["crossings"], disk["crossings_warned"], disk["warnings"]) == (1, 1, 1)
+    assert disk["median_lead_seconds"] >= 4 * HOUR
+
+    # Pronoia does not run here: the rule falls back to what Prometheus can extrapolate itself, which
+    # takes a log that will be rotated for one that fills.
+    http(disks.url + "/-/reload", method="POST")
+    (group,) = [
+        group
+        for group in get_json(disks.url + "/api/v1/rules")["data"]["groups"]
+        if group["name"] == "pronoia-ahead"
+    ]
+    assert {"path": "/"} in [alert["metric"] for alert in disks.query(group["rules"][0]["query"])]

@@ -1,0 +1,280 @@
+"""`pronoia thresholds`: warnings ahead of alert rules, tried on the past before they are published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from sidecar.cli.forecast import Duration
+from sidecar.cli.options import config_option, format_option, read_config
+from sidecar.config.fields import format_duration
+from sidecar.errors import PullError, SidecarError
+from sidecar.series import SeriesBatch
+
+if TYPE_CHECKING:
+    from sidecar.engine.forecast.crossing import Threshold
+    from sidecar.engine.forecast.replay import Warnings
+    from sidecar.prometheus.client import PrometheusClient
+
+KEEP_FIRING_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a warning is tried: durations in seconds, `probability` in 0..1, `max_series` of each rule."""
+
+    step: float
+    history: float
+    warn: float
+    probability: float
+    held: float
+    max_series: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rule's threshold and what a warning of it would have been worth."""
+
+    rule: str
+    measured: str
+    bound: Threshold
+    n_series: int
+    worth: Warnings
+
+    @property
+    def words(self) -> str:
+        """The back-test in a sentence's half."""
+        worth = self.worth
+        if not worth.n_warnings and not worth.n_crossings:
+            return "the threshold was neither crossed nor expected to be"
+        lead = worth.median_lead_seconds
+        told = f", {format_duration(round(lead / 60) * 60)} ahead in the median" if lead is not None else ""
+        return (
+            f"{worth.n_true} of {worth.n_warnings} warnings came true, "
+            f"{len(worth.leads_seconds)} of {worth.n_crossings} crossings had one{told}"
+        )
+
+    def may_be_published(self, min_precision: float) -> bool:
+        """Whether its past does not speak against it."""
+        precision = self.worth.precision
+        return precision is None or precision >= min_precision
+
+
+@click.group()
+def thresholds() -> None:
+    """Warnings before alert rules fire: when their thresholds will be crossed."""
+
+
+@thresholds.command()
+@click.option("--prometheus", "prometheus_url", metavar="URL", help="Where the rules and series are.")
+@click.option("--rule", "only", multiple=True, help="Only this alert rule; may be repeated.  [default: all]")
+@click.option("--history", type=Duration(), default="14d", show_default=True, help="The later half is tried.")
+@click.option("--warn", type=Duration(), default="4h", show_default=True, help="How long ahead to warn.")
+@click.option(
+    "--probability",
+    type=click.FloatRange(1, 99.9),
+    default=50,
+    show_default=True,
+    help="Percent; when to warn.",
+)
+@click.option("--for", "held", type=Duration(), default="10m", show_default=True, help="The warning's `for`.")
+@click.option(
+    "--max-series", type=click.IntRange(1), default=10, show_default=True, help="Tried of each rule, at most."
+)
+@click.option(
+    "--min-precision",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="A warning that was right less often is not written.",
+)
+@click.option("--severity", default="warning", show_default=True, help="Label of the written rules.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the rule file here.")
+@config_option
+@format_option
+def backtest(
+    prometheus_url: str | None,
+    only: tuple[str, ...],
+    history: float,
+    warn: float,
+    probability: float,
+    held: float,
+    max_series: int,
+    min_precision: float,
+    severity: str,
+    out: Path | None,
+    config_path: Path | None,
+    output: str,
+) -> None:
+    """Try warnings on the past of existing alert rules, and write those that are worth it.
+
+    Each rule that compares series with a number is replayed: at each half hour of
+    the later half of the history it is asked whether the threshold will be crossed
+    within --warn, with what was known then. Series nearest to the threshold are
+    tried first.
+
+    The file holds one alert a rule, named <rule>Ahead, with `for` and
+    `keep_firing_for`; it uses pronoia_threshold_eta_seconds, and predict_linear
+    while pronoia is down.
+
+    \b
+    Examples:
+      pronoia thresholds backtest --prometheus http://localhost:9090
+      pronoia thresholds backtest --rule DiskFull --warn 6h --out rules/pronoia-ahead.rules.yaml
+
+    Exit codes: 0 fine, 1 no rule could be tried or read, 2 wrong use.
+    """
+    overrides = {"prometheus": {"url": prometheus_url}} if prometheus_url else {}
+    config = read_config(config_path, overrides)
+    step = config.forecast.thresholds.interval
+    terms = Terms(step, history, warn, probability / 100, held, max_series)
+    if history < 2 * 86400:
+        raise click.UsageError("--history must be two days or more: the earlier half is what is learnt from")
+
+    async def work() -> list[Trial]:
+        from prometheus_client import CollectorRegistry
+
+        from sidecar.prometheus.client import PrometheusClient
+        from sidecar.prometheus.session import PullMetrics
+
+        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+            return await _trials(client, only, terms)
+
+    try:
+        trials = asyncio.run(work())
+    except SidecarError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error
+    _show(trials, output)
+    if out is not None:
+        _write(out, trials, terms, min_precision, severity)
+    if not trials:
+        raise SystemExit(1)
+
+
+async def _trials(client: PrometheusClient, only: tuple[str, ...], terms: Terms) -> list[Trial]:
+    from sidecar.loop.forecast_rules import taken_apart
+
+    rules = [rule for rule in await client.rules() if not only or rule.name in only]
+    measured, _ = taken_apart(rules, len(rules))
+    step_ms = round(terms.step * 1000)
+    end_ms = round(time.time() * 1000) // step_ms * step_ms
+    trials = []
+    for one in measured:
+        try:
+            batch = await client.history(
+                one.expr,
+                start_ms=end_ms - round(terms.history * 1000),
+                end_ms=end_ms,
+                step_ms=step_ms,
+                name="threshold",
+                max_series=1000,
+            )
+        except PullError as error:
+            click.echo(f"pronoia: {one.thresholds[0].rule}: {error}", err=True)
+            continue
+        for threshold in one.thresholds:
+            chosen = _nearest(batch, threshold.bound, terms.max_series)
+            worth = _replayed(batch, chosen, threshold.bound, terms)
+            trials.append(Trial(threshold.rule, one.expr, threshold.bound, len(chosen), worth))
+    return trials
+
+
+def _nearest(batch: SeriesBatch, bound: Threshold, max_series: int) -> list[int]:
+    """Rows that came nearest to the threshold, relative to their range."""
+    seen = np.flatnonzero(np.isfinite(batch.values).sum(axis=1) > 1)
+    values = batch.values[seen]
+    extreme = np.nanmax(values, axis=1) if bound.above else np.nanmin(values, axis=1)
+    distance = (bound.value - extreme) * (1 if bound.above else -1)
+    span = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
+    order = np.argsort(distance / np.maximum(span, 1e-12 + 1e-6 * abs(bound.value)), kind="stable")
+    return [int(row) for row in seen[order][:max_series]]
+
+
+def _replayed(batch: SeriesBatch, rows: list[int], bound: Threshold, terms: Terms) -> Warnings:
+    from sidecar.engine.forecast.replay import NOTHING, replay
+
+    found = NOTHING
+    for row in rows:
+        values = batch.values[row]
+        begin = int(np.flatnonzero(np.isfinite(values))[0])
+        found += replay(
+            values[begin:],
+            terms.step,
+            bound,
+            warn_seconds=terms.warn,
+            probability=terms.probability,
+            for_seconds=terms.held,
+            first=(len(values) - begin) // 2,
+        )
+    return found
+
+
+def _show(trials: list[Trial], output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps([_as_json(trial) for trial in trials]))
+        return
+    if not trials:
+        click.echo("no alert rule compares series with a number that could be forecast", err=True)
+        return
+    click.echo(f"{'rule':<32}{'threshold':>12}{'series':>8}{'warnings':>10}{'true':>6}{'crossings':>11}"
+               f"{'warned':>8}{'lead':>9}")  # fmt: skip
+    for trial in trials:
+        worth, lead = trial.worth, trial.worth.median_lead_seconds
+        told = "-" if lead is None else format_duration(round(lead / 60) * 60)
+        click.echo(
+            f"{trial.rule:<32}{trial.bound!s:>12}{trial.n_series:>8}{worth.n_warnings:>10}{worth.n_true:>6}"
+            f"{worth.n_crossings:>11}{len(worth.leads_seconds):>8}{told:>9}"
+        )
+
+
+def _as_json(trial: Trial) -> dict[str, Any]:
+    worth = trial.worth
+    return {
+        "rule": trial.rule,
+        "measured": trial.measured,
+        "threshold": str(trial.bound),
+        "series": trial.n_series,
+        "warnings": worth.n_warnings,
+        "warnings_true": worth.n_true,
+        "precision": worth.precision,
+        "crossings": worth.n_crossings,
+        "crossings_warned": len(worth.leads_seconds),
+        "median_lead_seconds": worth.median_lead_seconds,
+    }
+
+
+def _write(path: Path, trials: list[Trial], terms: Terms, min_precision: float, severity: str) -> None:
+    from rules.predictive import Ahead, render_ahead
+    from rules.validate import check
+    from sidecar.durable import replace_file
+
+    good = [trial for trial in trials if trial.may_be_published(min_precision)]
+    for trial in trials:
+        if trial not in good:
+            click.echo(f"{trial.rule}: not written, {trial.words}", err=True)
+    if not good:
+        click.echo(f"{path}: not written, no warning is worth it", err=True)
+        return
+    file = render_ahead(
+        [Ahead(t.rule, t.measured, ">" if t.bound.above else "<", t.bound.value, t.words) for t in good],
+        warn_seconds=terms.warn,
+        probability=terms.probability,
+        for_seconds=terms.held,
+        keep_firing_seconds=KEEP_FIRING_SECONDS,
+        severity=severity,
+    )
+    try:
+        asyncio.run(check(file.text))
+        replace_file(path, lambda sink: sink.write(file.text.encode()), mode=0o644)
+    except (SidecarError, OSError) as error:
+        click.echo(f"pronoia: {path}: {error}", err=True)
+        raise SystemExit(1) from error
+    click.echo(f"{path}: {len(good)} rules, revision {file.revision}", err=True)
