@@ -23,6 +23,7 @@ from tests.integration.scenarios.replay import (
 )
 from tests.integration.servers import Prometheus, binary
 
+SERIES = "scenario, pod"
 HOUR = 3600
 DAY_SECONDS = 24 * HOUR
 WEEK_SECONDS = 7 * DAY_SECONDS
@@ -72,30 +73,36 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def _of(function: str, *expressions: str) -> str:
-    """The greatest or least of several expressions for each series, of those that there are."""
+def extreme(function: str, by: str, *expressions: str) -> str:
+    """The greatest or least (`max`, `min`) of those expressions that there are, for each series."""
     told_apart = (f'label_replace({one}, "part", "{at}", "", "")' for at, one in enumerate(expressions))
-    return f"{function} by (scenario, pod) ({' or '.join(told_apart)})"
+    return f"{function} by ({by}) ({' or '.join(told_apart)})"
 
 
 STRATEGIES = {
     "adaptive": (
         "peer:level > "
-        + _of("max", "peer:mean + 2 * peer:stddev", "1.5 * peer:mean", "peer:upper_1d", "peer:upper_1w"),
+        + extreme(
+            "max", SERIES, "peer:mean + 2 * peer:stddev", "1.5 * peer:mean", "peer:upper_1d", "peer:upper_1w"
+        ),
         "peer:level < "
-        + _of("min", "peer:mean - 2 * peer:stddev", "0.5 * peer:mean", "peer:lower_1d", "peer:lower_1w"),
+        + extreme(
+            "min", SERIES, "peer:mean - 2 * peer:stddev", "0.5 * peer:mean", "peer:lower_1d", "peer:lower_1w"
+        ),
     ),
     "robust": (
         "peer:smooth > "
-        + _of(
+        + extreme(
             "max",
+            SERIES,
             "peer:median + 2 * peer:mad",
             "1.5 * peer:median",
             *(f"peer:median_{season} + 2 * peer:mad_{season}" for season in ROBUST_SEASONS),
         ),
         "peer:smooth < "
-        + _of(
+        + extreme(
             "min",
+            SERIES,
             "peer:median - 2 * peer:mad",
             "0.5 * peer:median",
             *(f"peer:median_{season} - 2 * peer:mad_{season}" for season in ROBUST_SEASONS),
