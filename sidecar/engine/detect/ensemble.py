@@ -16,17 +16,9 @@ import numpy as np
 
 from sidecar.engine.alarms import AlarmBudget
 from sidecar.engine.arrays import RowArrays
-from sidecar.engine.detect.ensemble_loop import (
-    DAY_BINS,
-    HOURS,
-    LONGEST,
-    N_ACCEPTED,
-    N_SCALARS,
-    UNITS,
-    WEEK_BINS,
-    expect,
-    run,
-)
+from sidecar.engine.detect.ensemble_loop import UNITS, run
+from sidecar.engine.detect.ensemble_parts import expect
+from sidecar.engine.detect.ensemble_state import DAY_BINS, HOURS, LONGEST, N_ACCEPTED, N_SCALARS, WEEK_BINS
 from sidecar.engine.detect.habit import BINS
 from sidecar.engine.protocols import Judged
 from sidecar.series import FloatArray, SeriesBatch, TimeArray

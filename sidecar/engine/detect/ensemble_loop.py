@@ -10,15 +10,75 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
+from sidecar.engine.detect.ensemble_parts import (
+    DAY_SECONDS,
+    LONG_SECONDS,
+    POINT,
+    SCALE_SECONDS,
+    clip,
+    floor_of,
+    loudness,
+    mean_of_day,
+    memory,
+    mix,
+    saved_at,
+)
+from sidecar.engine.detect.ensemble_state import (
+    ACCEPTED,
+    COUNT,
+    DAY_BINS,
+    DAY_LEVEL,
+    DAY_MEAN,
+    DAY_SLOW,
+    DOWN,
+    DOWN_SLOW,
+    DRIFT,
+    FAST,
+    FIRST,
+    HOURS,
+    LARGEST,
+    LAST,
+    LAST_TIME,
+    LONG_MEAN,
+    LONG_SQUARE,
+    LONGEST,
+    LOSS,
+    N_ACCEPTED,
+    N_DOWN,
+    N_HOURS,
+    N_SAVED,
+    N_UP,
+    OUTSIDE_SECONDS,
+    REPEAT_SHARE,
+    REPEATS,
+    SAMPLES,
+    SAVED,
+    SAVED_VALUE,
+    SIZE_5,
+    SIZE_15,
+    SLOWER,
+    SLOWEST,
+    SUM_5,
+    SUM_15,
+    SUSPICION,
+    TREND,
+    TREND_LEVEL,
+    UP,
+    UP_SLOW,
+    USUAL_DAY,
+    USUAL_REPEATS,
+    VISITED,
+    WEEK_BINS,
+    WEEK_LEVEL,
+    WEEK_SLOW,
+)
 from sidecar.engine.detect.habit import habitual, visit
 from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
 
 WARM_UP_SAMPLES = 20
-DAY_SECONDS = 86400.0
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
 LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
-SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
 NEW_NORMAL_SECONDS = 3600.0
 """An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
@@ -35,16 +95,11 @@ CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 CLIP_LOUD = 5.0  # In scales: how much one point may tell of an hour's noise.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
-HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
-SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
-POINT = 8.0
 UNITS = (POINT, 8.0, 12.0, 10.0, 10.0, 3.0)
 """What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres, a
 day against a week; and a run of equal values, in longest runs seen before.
 """
 
-LOUD_SAMPLES = 20.0
-"""So many samples of an hour of the day count as much as the rest of the day in how loud that hour is."""
 
 RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is not watched for standing still.
 SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
@@ -52,99 +107,13 @@ SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is c
 SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
 """What was just unusual is likelier to be so still: a score fades over samples, but suspicion is no flag."""
 
-DAY_BINS, WEEK_BINS, LONGEST, HOURS = 48, 168, 15, 24
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
-FIRST, LAST_TIME, SAMPLES, OUTSIDE_SECONDS = range(4)
-FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, TREND = range(4, 10)
-DAY_LEVEL, WEEK_LEVEL, DAY_SLOW, WEEK_SLOW = range(10, 14)
-UP, DOWN, N_UP, N_DOWN, UP_SLOW, DOWN_SLOW, LONG_MEAN, LONG_SQUARE = range(14, 22)
-SUM_5, SUM_15, SIZE_5, SIZE_15, COUNT = range(22, 27)
-LOSS = 27  # Six of the quick centres, three of the slow ones.
-SAVED = LOSS + 9  # What an alarm moves, as it was before.
-N_SAVED = 7
-FIRST_OF_SHAPE = SAVED + N_SAVED
-ACCEPTED, N_ACCEPTED, REPEATS, USUAL_REPEATS, DRIFT, SAVED_VALUE, REPEAT_SHARE, SUSPICION = range(
-    FIRST_OF_SHAPE, FIRST_OF_SHAPE + 8
-)
-VISITED, LARGEST = range(FIRST_OF_SHAPE + 8, FIRST_OF_SHAPE + 10)  # Of the ten minutes that habits learn.
-HOUR_AT, HOUR_SUM, HOUR_COUNT, N_HOURS, DAY_MEAN, USUAL_DAY = range(FIRST_OF_SHAPE + 10, FIRST_OF_SHAPE + 16)
-N_SCALARS = FIRST_OF_SHAPE + 16
+HELD, HELD_BY_SEASON, SEASONAL = 2.0, 1.0, 1.5
+"""While an alarm lasts, so many units away from where it began count as one does at first."""
+
 RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
-
-
-@njit(cache=True, inline="always")
-def _mix(s, row, first, n, predictions, floor):
-    """The mean of the centres, weighted with the inverse fourth power of their losses."""
-    best = np.inf
-    for k in range(n):
-        if np.isfinite(predictions[k]):
-            best = min(best, s[row, first + k])
-    best += floor
-    total = mixed = 0.0
-    for k in range(n):
-        if np.isfinite(predictions[k]):
-            loss = s[row, first + k] + floor
-            if loss < HOPELESS * best:
-                weight = (best / loss) * (best / loss)
-                weight *= weight
-                total += weight
-                mixed += weight * predictions[k]
-    return mixed / total
-
-
-@njit(cache=True, inline="always")
-def _clip(x, reach):
-    return min(max(x, -reach), reach)
-
-
-@njit(cache=True, inline="always")
-def _memory(dt, memory, n):
-    """Learning rate of a mean: 1/n while young, then exponential with that memory in seconds."""
-    return max(1.0 / (n + 1.0), dt / (memory + dt))
-
-
-@njit(cache=True, inline="always")
-def _floor(s, row):
-    return SPREAD_FLOOR * np.sqrt(s[row, LONG_SQUARE]) + LEVEL_FLOOR * abs(s[row, LONG_MEAN]) + 1e-9
-
-
-@njit(cache=True, inline="always")
-def _loudness(noise, mass, row, first, second, share, step_hours):
-    """How large residuals are at this hour, in usual ones; few samples an hour are believed later."""
-    known = min(mass[row, first], mass[row, second])
-    of_hour = (1.0 - share) * noise[row, first] + share * noise[row, second]
-    trust = known / (known + 2.0 + LOUD_SAMPLES * step_hours)
-    return min(max(1.0 + trust * (of_hour - 1.0), 0.3), 4.0)
-
-
-@njit(cache=True, inline="always")
-def _mean_of_day(s, hourly, row, now, y):
-    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is."""
-    hour = now // 3600.0
-    if hour != s[row, HOUR_AT]:
-        if s[row, HOUR_COUNT] > 0.0:
-            hourly[row, int(s[row, HOUR_AT]) % HOURS] = s[row, HOUR_SUM] / s[row, HOUR_COUNT]
-            s[row, N_HOURS] += 1.0
-            if s[row, N_HOURS] >= HOURS:
-                s[row, DAY_MEAN] = np.mean(hourly[row])
-                young = s[row, N_HOURS] - HOURS + 1.0
-                if young == 1.0:
-                    s[row, USUAL_DAY] = s[row, DAY_MEAN]
-                rate = max(1.0 / young, 3600.0 / LONG_SECONDS)
-                s[row, USUAL_DAY] += rate * (s[row, DAY_MEAN] - s[row, USUAL_DAY])
-            else:
-                s[row, DAY_MEAN] = s[row, USUAL_DAY]
-        s[row, HOUR_AT], s[row, HOUR_SUM], s[row, HOUR_COUNT] = hour, 0.0, 0.0
-    s[row, HOUR_SUM] += y
-    s[row, HOUR_COUNT] += 1.0
-
-
-@njit(cache=True, inline="always")
-def _saved_at(k):
-    """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
-    return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
 
 
 @njit(cache=True, nogil=True)
@@ -208,11 +177,28 @@ def run(
             slow[1] = of_day + s[row, DAY_SLOW] if daily else np.nan
             slow[2] = of_week + s[row, WEEK_SLOW] if weekly else np.nan
             spread = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
-            centre = _mix(s, row, LOSS, 6, quick, spread)
-            centre_slow = _mix(s, row, LOSS + 6, 3, slow, spread)
-            floor = _floor(s, row)
+            centre = mix(s, row, LOSS, 6, quick, spread)
+            centre_slow = mix(s, row, LOSS + 6, 3, slow, spread)
+            before_alarm = alarms[row, IN_ALARM]
+            earlier = centre
+            held = HELD
+            if before_alarm > 0.0:
+                # Where it would be had the alarm not moved the levels. Where the seasons predict about as
+                # well as anything, they alone say it: the others stand where the alarm began.
+                kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
+                kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
+                of_season = min(s[row, LOSS + 2], s[row, LOSS + 3])
+                of_others = min(s[row, LOSS], s[row, LOSS + 1], s[row, LOSS + 4])
+                if daily and of_season < SEASONAL * of_others:
+                    held = HELD_BY_SEASON
+                    kept[0] = kept[1] = kept[4] = kept[5] = np.nan
+                else:
+                    kept[0], kept[1] = s[row, SAVED], s[row, SAVED + 1]
+                    kept[4], kept[5] = s[row, SAVED + 2], s[row, SAVED + 3]
+                earlier = mix(s, row, LOSS, 6, kept, spread)
+            floor = floor_of(s, row)
             h0, h1, h_share = place(now, HOURS, 1.0)
-            loud = _loudness(noise, noise_mass, row, h0, h1, h_share, dt / 3600.0)
+            loud = loudness(noise, noise_mass, row, h0, h1, h_share, dt / 3600.0, s[row, REPEAT_SHARE])
             up, down = max(s[row, UP] * loud, floor), max(s[row, DOWN] * loud, floor)
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
@@ -234,6 +220,9 @@ def run(
                 if judge_slow:
                     low = max(low, centre_slow - threshold * units[3] * down_slow)
                     high = min(high, centre_slow + threshold * units[3] * up_slow)
+                if before_alarm > 0.0:
+                    low = max(low, earlier - threshold * held * units[0] * down)
+                    high = min(high, earlier + threshold * held * units[0] * up)
                 for window in range(2):
                     if not (judge_5 if window == 0 else judge_15):
                         continue
@@ -260,6 +249,9 @@ def run(
                 worst = distance / units[0]
                 if judge_slow:
                     worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
+                if before_alarm > 0.0:
+                    back = y - earlier
+                    worst = max(worst, abs(back) / (held * units[0] * (up if back > 0.0 else down)))
                 if judge_5:
                     worst = max(worst, mean_5 / (units[1] * size_5))
                 if judge_15:
@@ -280,23 +272,21 @@ def run(
                 s[row, VISITED], s[row, LARGEST] = visit(
                     habits, habit_sizes, row, now, s[row, VISITED], s[row, LARGEST], worst, usual
                 )
-                before_alarm = alarms[row, IN_ALARM]
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     for k in range(N_SAVED):
-                        s[row, SAVED + k] = s[row, _saved_at(k)]
+                        s[row, SAVED + k] = s[row, saved_at(k)]
                 elif before_alarm > 0.0:
                     # Back where it was before the alarm: the incident is over, and what it taught is undone,
                     # or the recovery would be flagged as the next incident.
-                    kept[0], kept[1] = s[row, SAVED], s[row, SAVED + 1]
-                    kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
-                    kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
-                    kept[4], kept[5] = s[row, SAVED + 2], s[row, SAVED + 3]
-                    earlier = _mix(s, row, LOSS, 6, kept, spread)
                     back = y - earlier
                     if abs(back) < RETURNED * (up if back > 0.0 else down) and abs(back) < abs(error):
                         for k in range(N_SAVED):
-                            s[row, _saved_at(k)] = s[row, SAVED + k]
+                            s[row, saved_at(k)] = s[row, SAVED + k]
+                        if held == HELD_BY_SEASON:
+                            for k in (FAST, SLOWER, LAST, TREND_LEVEL):
+                                s[row, k] = earlier
+                            kept[0] = kept[1] = kept[4] = kept[5] = earlier
                         for k in range(6):
                             quick[k] = kept[k]
                         error, scale = back, up if back > 0.0 else down
@@ -309,14 +299,14 @@ def run(
             s[row, COUNT] = count + 1.0
             if count >= 4:
                 size = min(mean_5, CLIP_SCALE * size_5) if judge_5 else mean_5
-                s[row, SIZE_5] += _memory(dt, SCALE_SECONDS, count - 4.0) * (size - s[row, SIZE_5])
+                s[row, SIZE_5] += memory(dt, SCALE_SECONDS, count - 4.0) * (size - s[row, SIZE_5])
             if count >= 14:
                 size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
-                s[row, SIZE_15] += _memory(dt, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
+                s[row, SIZE_15] += memory(dt, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
 
             # The longest run is learnt when it is over, and slowly forgotten.
             repeated = 1.0 if y == s[row, SAVED_VALUE] else 0.0
-            s[row, REPEAT_SHARE] += _memory(dt, LONG_SECONDS, samples) * (repeated - s[row, REPEAT_SHARE])
+            s[row, REPEAT_SHARE] += memory(dt, LONG_SECONDS, samples) * (repeated - s[row, REPEAT_SHARE])
             s[row, USUAL_REPEATS] *= 1.0 - dt / (4.0 * LONG_SECONDS)
             if y == s[row, SAVED_VALUE]:
                 s[row, REPEATS] += 1.0
@@ -324,9 +314,9 @@ def run(
                 s[row, USUAL_REPEATS] = max(s[row, USUAL_REPEATS], s[row, REPEATS])
                 s[row, REPEATS] = 0.0
             s[row, SAVED_VALUE] = y
-            _mean_of_day(s, hourly, row, now, centre + _clip(error, CLIP_CENTRE * scale) if warm else y)
+            mean_of_day(s, hourly, row, now, centre + clip(error, CLIP_CENTRE * scale) if warm else y)
             moved = min(abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]), CLIP_SCALE * max(s[row, DRIFT], up, down))
-            s[row, DRIFT] += _memory(dt, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
+            s[row, DRIFT] += memory(dt, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
 
             # A shift that stays becomes the new normal after a stated time.
             pace = dt
@@ -339,7 +329,7 @@ def run(
                 s[row, OUTSIDE_SECONDS] = 0.0
             reach = CLIP_CENTRE * scale if warm else np.inf
             cap = 20.0 * scale if warm else np.inf
-            rate = _memory(dt, LOSS_SECONDS, samples)
+            rate = memory(dt, LOSS_SECONDS, samples)
             for k in range(6):
                 if np.isfinite(quick[k]):
                     s[row, LOSS + k] += rate * (min(abs(y - quick[k]), cap) - s[row, LOSS + k])
@@ -366,6 +356,8 @@ def run(
                     s[row, WEEK_LEVEL], s[row, WEEK_SLOW] = y - of_week, y - of_week
                 for k in (2, 3, 7, 8):
                     s[row, LOSS + k] *= DISTRUST
+                for k in range(N_SAVED):
+                    s[row, SAVED + k] = s[row, saved_at(k)]
                 s[row, OUTSIDE_SECONDS] = s[row, N_HOURS] = 0.0
                 s[row, SUM_5] = s[row, SUM_15] = 0.0
                 for k in range(LONGEST):
@@ -375,24 +367,24 @@ def run(
                 s[row, LAST_TIME] = now
                 s[row, SAMPLES] = samples + 1.0
                 continue
-            s[row, FAST] += _memory(pace, FAST_SECONDS, samples) * _clip(y - quick[0], reach)
-            s[row, SLOWER] += _memory(pace, SLOW_SECONDS, samples) * _clip(y - quick[1], reach)
-            s[row, SLOWEST] += _memory(dt, SLOWEST_SECONDS, samples) * _clip(y - slow[0], 2.0 * reach)
-            s[row, LAST] += pace / dt * _clip(y - quick[4], reach)
-            moved = _memory(pace, 2.0 * FAST_SECONDS, samples) * _clip(y - quick[5], reach)
+            s[row, FAST] += memory(pace, FAST_SECONDS, samples) * clip(y - quick[0], reach)
+            s[row, SLOWER] += memory(pace, SLOW_SECONDS, samples) * clip(y - quick[1], reach)
+            s[row, SLOWEST] += memory(dt, SLOWEST_SECONDS, samples) * clip(y - slow[0], 2.0 * reach)
+            s[row, LAST] += pace / dt * clip(y - quick[4], reach)
+            moved = memory(pace, 2.0 * FAST_SECONDS, samples) * clip(y - quick[5], reach)
             s[row, TREND_LEVEL] = quick[5] + moved
             s[row, TREND] = 0.98 * s[row, TREND] + 0.1 * moved / dt
             for_day = for_week = y
             if daily:
-                pulled = _clip(y - quick[2], reach)
+                pulled = clip(y - quick[2], reach)
                 for_day = quick[2] + pulled
                 s[row, DAY_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
-                s[row, DAY_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[1], reach)
+                s[row, DAY_SLOW] += dt / (SLOWEST_SECONDS + dt) * clip(y - slow[1], reach)
             if weekly:
-                pulled = _clip(y - quick[3], reach)
+                pulled = clip(y - quick[3], reach)
                 for_week = quick[3] + pulled
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
-                s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * _clip(y - slow[2], reach)
+                s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * clip(y - slow[2], reach)
             hours = dt / 3600.0
             louder = min(abs(error), CLIP_SCALE * scale) / max(
                 s[row, UP] if error > 0.0 else s[row, DOWN], floor
@@ -405,55 +397,27 @@ def run(
             size, size_slow = abs(error), abs(error_slow)
             n_side = s[row, N_UP] if error > 0.0 else s[row, N_DOWN]
             if warm and n_side >= 5.0:
-                clip = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
-                size, size_slow = min(size, clip * scale), min(size_slow, clip * scale_slow)
+                widest = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
+                size, size_slow = min(size, widest * scale), min(size_slow, widest * scale_slow)
             if error > 0.0:
-                s[row, UP] += _memory(dt, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
+                s[row, UP] += memory(dt, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
                 s[row, N_UP] += 1.0
             elif error < 0.0:
-                s[row, DOWN] += _memory(dt, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
+                s[row, DOWN] += memory(dt, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
                 s[row, N_DOWN] += 1.0
             if s[row, N_UP] == 0.0:
                 s[row, UP] = s[row, DOWN]
             if s[row, N_DOWN] == 0.0:
                 s[row, DOWN] = s[row, UP]
-            rate = _memory(dt, 3.0 * SCALE_SECONDS, samples)
+            rate = memory(dt, 3.0 * SCALE_SECONDS, samples)
             if error_slow > 0.0:
                 s[row, UP_SLOW] += rate * (size_slow - s[row, UP_SLOW])
             else:
                 s[row, DOWN_SLOW] += rate * (size_slow - s[row, DOWN_SLOW])
-            rate = _memory(dt, LONG_SECONDS, samples)
+            rate = memory(dt, LONG_SECONDS, samples)
             s[row, LONG_MEAN] += rate * (y - s[row, LONG_MEAN])
             # What the seasons do not explain: a strong daily cycle must not hide a drop.
             off = min(abs(error_slow), max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE])))
             s[row, LONG_SQUARE] += rate * (off * off - s[row, LONG_SQUARE])
             s[row, SAMPLES] = samples + 1.0
             s[row, LAST_TIME] = now
-
-
-@njit(cache=True, nogil=True)
-def expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
-    """The seasons alone: the levels of this moment say nothing of other hours."""
-    known = 0.2 * 24.0 / DAY_BINS
-    for row in range(yhat.shape[0]):
-        if s[row, SAMPLES] <= 0.0:
-            continue
-        spread = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
-        floor = _floor(s, row)
-        # Of an hour ahead no more is known than the slow centres know: their scale is the honest one.
-        below = max(s[row, DOWN_SLOW], s[row, DOWN], floor)
-        above = max(s[row, UP_SLOW], s[row, UP], floor)
-        for t in range(yhat.shape[1]):
-            d0, d1, d_share = place(seconds[t], DAY_BINS, DAY_BINS / 24.0)
-            w0, w1, w_share = place(seconds[t], WEEK_BINS, 1.0)
-            centre = s[row, SLOWEST]
-            if day_mass[row, d0] > known and day_mass[row, d1] > known:
-                of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
-                centre = of_day
-                if week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25:
-                    of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
-                    b = (1.0 / (s[row, LOSS + 7] + spread)) ** 4
-                    c = (1.0 / (s[row, LOSS + 8] + spread)) ** 4
-                    centre = (b * of_day + c * of_week) / (b + c)
-            yhat[row, t] = centre
-            down[row, t], up[row, t] = POINT * below, POINT * above

@@ -93,7 +93,7 @@ def test_a_level_shift_becomes_the_new_normal() -> None:
     values[:, 9 * DAY :] += 80
     _, _, score = QueryModel(QUERY).score(batch(values))
     assert (score.anomaly_score[:, 9 * DAY : 9 * DAY + 10] > 1).all()
-    assert (score.anomaly_score[:, 9 * DAY + 240 :] > 1).mean() < 0.01
+    assert (score.anomaly_score[:, 9 * DAY + 300 :] > 1).mean() < 0.01
 
 
 def test_a_score_above_one_is_a_value_outside_the_band() -> None:

@@ -1,0 +1,145 @@
+"""The pieces of the default detector's loop, inlined into it, and what it expects of other times."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from sidecar.engine.detect.ensemble_state import (
+    DAY_BINS,
+    DAY_LEVEL,
+    DAY_MEAN,
+    DOWN,
+    DOWN_SLOW,
+    FAST,
+    HOUR_AT,
+    HOUR_COUNT,
+    HOUR_SUM,
+    HOURS,
+    LAST,
+    LONG_MEAN,
+    LONG_SQUARE,
+    LOSS,
+    N_HOURS,
+    SAMPLES,
+    SLOWER,
+    SLOWEST,
+    UP,
+    UP_SLOW,
+    USUAL_DAY,
+    WEEK_BINS,
+)
+from sidecar.engine.profile import place
+
+DAY_SECONDS = 86400.0
+SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
+HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
+SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
+POINT = 8.0
+LOUD_SAMPLES = 20.0
+"""So many samples of an hour of the day count as much as the rest of the day in how loud that hour is."""
+
+
+@njit(cache=True, inline="always")
+def mix(s, row, first, n, predictions, floor):
+    """The mean of the centres, weighted with the inverse fourth power of their losses."""
+    best = np.inf
+    for k in range(n):
+        if np.isfinite(predictions[k]):
+            best = min(best, s[row, first + k])
+    best += floor
+    total = mixed = 0.0
+    for k in range(n):
+        if np.isfinite(predictions[k]):
+            loss = s[row, first + k] + floor
+            if loss < HOPELESS * best:
+                weight = (best / loss) * (best / loss)
+                weight *= weight
+                total += weight
+                mixed += weight * predictions[k]
+    return mixed / total
+
+
+@njit(cache=True, inline="always")
+def clip(x, reach):
+    """`x`, no further from 0 than `reach`."""
+    return min(max(x, -reach), reach)
+
+
+@njit(cache=True, inline="always")
+def memory(dt, memory, n):
+    """Learning rate of a mean: 1/n while young, then exponential with that memory in seconds."""
+    return max(1.0 / (n + 1.0), dt / (memory + dt))
+
+
+@njit(cache=True, inline="always")
+def floor_of(s, row):
+    """The least scale, tied to the series' own spread and level."""
+    return SPREAD_FLOOR * np.sqrt(s[row, LONG_SQUARE]) + LEVEL_FLOOR * abs(s[row, LONG_MEAN]) + 1e-9
+
+
+@njit(cache=True, inline="always")
+def loudness(noise, mass, row, first, second, share, step_hours, repeat_share):
+    """How large residuals are at this hour, in usual ones; few samples an hour are believed late."""
+    known = min(mass[row, first], mass[row, second])
+    of_hour = (1.0 - share) * noise[row, first] + share * noise[row, second]
+    trust = known / (known + 2.0 + LOUD_SAMPLES * step_hours)
+    # Where most samples repeat the one before (rare events), a quiet hour says little of the next.
+    quietest = 0.5 if repeat_share < 0.3 else 1.0
+    return min(max(1.0 + trust * (of_hour - 1.0), quietest), 4.0)
+
+
+@njit(cache=True, inline="always")
+def mean_of_day(s, hourly, row, now, y):
+    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is."""
+    hour = now // 3600.0
+    if hour != s[row, HOUR_AT]:
+        if s[row, HOUR_COUNT] > 0.0:
+            hourly[row, int(s[row, HOUR_AT]) % HOURS] = s[row, HOUR_SUM] / s[row, HOUR_COUNT]
+            s[row, N_HOURS] += 1.0
+            if s[row, N_HOURS] >= HOURS:
+                s[row, DAY_MEAN] = np.mean(hourly[row])
+                young = s[row, N_HOURS] - HOURS + 1.0
+                if young == 1.0:
+                    s[row, USUAL_DAY] = s[row, DAY_MEAN]
+                rate = max(1.0 / young, 3600.0 / LONG_SECONDS)
+                s[row, USUAL_DAY] += rate * (s[row, DAY_MEAN] - s[row, USUAL_DAY])
+            else:
+                s[row, DAY_MEAN] = s[row, USUAL_DAY]
+        s[row, HOUR_AT], s[row, HOUR_SUM], s[row, HOUR_COUNT] = hour, 0.0, 0.0
+    s[row, HOUR_SUM] += y
+    s[row, HOUR_COUNT] += 1.0
+
+
+@njit(cache=True, inline="always")
+def saved_at(k):
+    """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
+    return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
+
+
+@njit(cache=True, nogil=True)
+def expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
+    """The seasons alone: the levels of this moment say nothing of other hours."""
+    known = 0.2 * 24.0 / DAY_BINS
+    for row in range(yhat.shape[0]):
+        if s[row, SAMPLES] <= 0.0:
+            continue
+        spread = 1e-12 + 1e-3 * np.sqrt(s[row, LONG_SQUARE])
+        floor = floor_of(s, row)
+        # Of an hour ahead no more is known than the slow centres know: their scale is the honest one.
+        below = max(s[row, DOWN_SLOW], s[row, DOWN], floor)
+        above = max(s[row, UP_SLOW], s[row, UP], floor)
+        for t in range(yhat.shape[1]):
+            d0, d1, d_share = place(seconds[t], DAY_BINS, DAY_BINS / 24.0)
+            w0, w1, w_share = place(seconds[t], WEEK_BINS, 1.0)
+            centre = s[row, SLOWEST]
+            if day_mass[row, d0] > known and day_mass[row, d1] > known:
+                of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
+                centre = of_day
+                if week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25:
+                    of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
+                    b = (1.0 / (s[row, LOSS + 7] + spread)) ** 4
+                    c = (1.0 / (s[row, LOSS + 8] + spread)) ** 4
+                    centre = (b * of_day + c * of_week) / (b + c)
+            yhat[row, t] = centre
+            down[row, t], up[row, t] = POINT * below, POINT * above
