@@ -34,11 +34,11 @@ LEVEL_FLOOR = 0.002
 @functools.cache
 def critical_values() -> FloatArray:
     """Rosner's critical deviate for a set of n, at index n; infinite where n is too few."""
-    from scipy.stats import t  # type: ignore[import-untyped]  # Heavy, and needed once.
+    from scipy.special import stdtrit  # Heavy, and needed once.
 
     values = np.full(WINDOW + 1, np.inf)
     for n in range(LEAST // 2, WINDOW + 1):
-        tail = t.ppf(1.0 - SIGNIFICANCE / (2.0 * n), n - 2)
+        tail = stdtrit(n - 2, 1.0 - SIGNIFICANCE / (2.0 * n))
         values[n] = (n - 1) * tail / np.sqrt((n - 2 + tail * tail) * n)
     return values
 
