@@ -11,6 +11,7 @@ from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from webhooks.deadman import DeadMan, DeadManMetrics
+from webhooks.flap_report import FlapReport
 from webhooks.reconcile import ReconcileMetrics, Reconciler
 
 if TYPE_CHECKING:
@@ -62,15 +63,21 @@ class AlertsWorkings:
             now=sidecar.wall,
         )
 
+        self.flap_report = FlapReport(
+            sidecar.alerts.placing.flaps, source=client, store=sidecar.store, bus=sidecar.bus, now=clock.now
+        )
+
     async def start(self) -> None:
         """Open the clients, start the parts."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
         self.reconciler.start()
         self.dead_man.start()
+        self.flap_report.start()
 
     async def stop(self) -> None:
         """Stop the parts, close the clients."""
+        await self.flap_report.stop()
         await self.dead_man.stop()
         await self.reconciler.stop()
         await self._stack.aclose()

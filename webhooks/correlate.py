@@ -37,17 +37,22 @@ class Correlator:
         self.home: dict[Key, str] = {}
         self._new_id = new_id
         self._fresh: list[str] = []
+        self._newest: dict[tuple[str, str], Key] = {}
         self._due: list[tuple[float, float, str]] = []
         self._to_learn: deque[tuple[float, Sighting]] = deque()
 
-    def add(self, seen: Sighting, *, now: float) -> Group:
-        """The incident that a new sighting is put into for now. A known one stays where it is."""
+    def add(self, seen: Sighting, *, now: float, again: bool = False) -> Group:
+        """The incident that a new sighting is put into for now. A known one stays where it is.
+
+        `again`: the alert flaps, and belongs where it was the last time.
+        """
         home = self.home.get(seen.key)
         if home is not None and home in self.groups:
             return self.groups[home]
         self.bonds.meet(seen)
         self._to_learn.append((now + self.weights.company_seconds, seen))
-        best = self._best_with_entity(seen)
+        best = self._where_it_was(seen) if again else None
+        best = best or self._best_with_entity(seen)
         if best is None:
             best = Group(
                 self._new_id(), seen.episode.tenant, seen.subject.cluster, now + self.weights.hold_seconds
@@ -60,6 +65,7 @@ class Correlator:
         else:
             best.add(seen, self.bonds.link(seen, best))
         self.home[seen.key] = best.incident_id
+        self._newest[seen.key[:2]] = seen.key
         self._touch(best)
         return best
 
@@ -118,6 +124,7 @@ class Correlator:
             self._to_learn.append((seen.heard + self.weights.company_seconds, seen))
             group.add(seen)
             self.home[seen.key] = incident_id
+            self._newest[seen.key[:2]] = seen.key
         self.groups[incident_id] = group
         group.tries = self.weights.tries
         if now - head.heard < self.weights.hold_seconds + self.weights.tries * self.weights.again_seconds:
@@ -143,6 +150,7 @@ class Correlator:
         for key, seen in source.members.items():
             into.add(seen, source.links.get(key) or link)
             self.home[key] = into.incident_id
+        into.flapping |= source.flapping
         del self.groups[source.incident_id]
         self._touch(into)
         return Merge(source.incident_id, into.incident_id, tuple(source.members))
@@ -152,6 +160,8 @@ class Correlator:
         group = self.groups.pop(incident_id, None)
         for key in group.members if group else ():
             self.home.pop(key, None)
+            if self._newest.get(key[:2]) == key:
+                del self._newest[key[:2]]
 
     def _touch(self, group: Group) -> None:
         """Keep `groups` in the order of last activity, so that the near ones are found at its end."""
@@ -160,6 +170,11 @@ class Correlator:
     def _near(self) -> list[Group]:
         """The incidents of latest activity: beyond so many, a new alert is compared with no more."""
         return list(islice(reversed(self.groups.values()), self.weights.near_groups))
+
+    def _where_it_was(self, seen: Sighting) -> Group | None:
+        """The incident of the alert's episode before this one."""
+        key = self._newest.get(seen.key[:2])
+        return self.groups.get(self.home.get(key, "")) if key is not None else None
 
     def _best_with_entity(self, seen: Sighting) -> Group | None:
         best, closest = None, self.weights.sure_seconds

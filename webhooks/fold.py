@@ -95,6 +95,21 @@ class Memory:
                     self._of_storms.append(key)
         self._evict()
 
+    def doubt(self, now_ns: int, *, after_ns: int, listening_since_ns: int) -> list[Episode]:
+        """Firing episodes that were not repeated for so long: unknown from now on, not resolved.
+
+        Absence counts only while we listened, and while nobody left alerts out.
+        """
+        doubtful = []
+        for episode in self.episodes.values():
+            truncated_ns = self.truncated_at_ns.get(episode.tenant, 0)
+            heard_ns = max(episode.last_seen_ns, listening_since_ns, truncated_ns)
+            if episode.state == "firing" and heard_ns < now_ns - after_ns:
+                # Silence is no proof of an end. Reconciling with Alertmanager will tell.
+                episode.state = "unknown"
+                doubtful.append(episode)
+        return doubtful
+
     def _evict(self) -> None:
         """Let go of what is too much; the store keeps it, and a repeat brings it back."""
         while len(self.episodes) > MAX_EPISODES:

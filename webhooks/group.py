@@ -63,6 +63,8 @@ class Group:
     first: float = 0.0
     last: float = 0.0
     apart: str = ""
+    flapping: set[tuple[str, str]] = field(default_factory=set)
+    """Tenant and fingerprint of members that flap: it is not over in their pauses."""
 
     def add(self, seen: Sighting, link: Link | None = None) -> None:
         """Take a sighting in."""
@@ -115,8 +117,8 @@ class Group:
             self.last_end = max(self.last_end, ended)
 
     def ended(self) -> float | None:
-        """When its last alert resolved; None while one fires."""
-        return None if self.firing else self.last_end
+        """When its last alert resolved; None while one fires, or only pauses."""
+        return None if self.firing or self.flapping else self.last_end
 
 
 def _latest(of: dict[str, float], name: str, onset: float) -> None:

@@ -36,17 +36,22 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
         started_at_ns=group.starts_at_ns,
         last_change_ns=now_ns,
         ended_at_ns=None if ended is None else int(ended * 1e9),
-        state="open" if n_firing else "resolved",
+        state="open" if ended is None else "resolved",
         shared_labels=group.shared or {},
         causes=verdict.causes[:MAX_CAUSES],
         n_episodes=len(group.members),
         n_firing=n_firing,
         priority=urgency.priority,
-        priority_reasons=list(urgency.reasons),
+        priority_reasons=[*urgency.reasons, *_flapping(group)],
         category=urgency.category,
         noise=round(verdict.noise, 3),
         noise_reasons=list(doubtful[-1].reasons) if doubtful else [],
     )
+
+
+def _flapping(group: Group) -> list[str]:
+    n = len(group.flapping)
+    return [f"{n} of its alerts flap; it is not over in their pauses"] if n else []
 
 
 def merged(incident: Incident, into: str, *, now_ns: int) -> Incident:

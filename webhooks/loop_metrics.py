@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from webhooks.quality import Quality
+from webhooks.placing import Placing
+from webhooks.quality import quality
 
 PRIORITIES = ("P0", "P1", "P2", "P3", "P4")
 
@@ -39,12 +40,18 @@ class LoopMetrics:
             "Times that incidents could not be stored and were kept for later.",
             registry=registry,
         )
-        self.storms = Gauge(
+        self._storms = Gauge(
             "pronoia_alert_storms", "Tenants with far more new alerts than usual.", registry=registry
         )
-        self.evicted = Gauge(
+        self._evicted = Gauge(
             "pronoia_episodes_evicted",
             "Alerts that left memory before their end since the start, for the want of room.",
+            registry=registry,
+        )
+        self._flapping = Gauge("pronoia_alerts_flapping", "Alerts that flap now.", registry=registry)
+        self._spared = Gauge(
+            "pronoia_incidents_spared",
+            "Incidents since the start that resolved by themselves while held, told to nobody.",
             registry=registry,
         )
         self._per_incident = Gauge(
@@ -61,8 +68,13 @@ class LoopMetrics:
             registry=registry,
         )
 
-    def tell(self, quality: Quality) -> None:
-        """Show how good the open incidents are."""
-        self._per_incident.set(quality.alerts_per_incident)
-        self._coincident.set(quality.coincident_ratio)
-        self._suspects.set(quality.n_suspects)
+    def tell(self, placing: Placing, *, n_evicted: int, n_spared: int) -> None:
+        """Show how things stand, and how good the open incidents are."""
+        found = quality(placing.analyst.correlator.groups.values())
+        self._per_incident.set(found.alerts_per_incident)
+        self._coincident.set(found.coincident_ratio)
+        self._suspects.set(found.n_suspects)
+        self._storms.set(len(placing.storms.raging))
+        self._flapping.set(len(placing.flaps.flapping))
+        self._evicted.set(n_evicted)
+        self._spared.set(n_spared)

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -24,25 +22,25 @@ from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.bonds import Weights
-from webhooks.correlate import Correlator
+from webhooks.flapping import FlapWatch
 from webhooks.fold import Memory
 from webhooks.group import Group
 from webhooks.heartbeat import Heartbeats
-from webhooks.incident import bind, describe, merged
+from webhooks.holding import Holding
+from webhooks.incident import describe
 from webhooks.intake import Intake
 from webhooks.loop_metrics import LoopMetrics
 from webhooks.own import is_own
-from webhooks.quality import quality
-from webhooks.sighting import Key
+from webhooks.placing import Placing, Unsaved
 from webhooks.storms import Storms
-from webhooks.topology import Topology, TopologyError, load
+from webhooks.topology import load_or_none
+from webhooks.transient import Transients
 
 REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
 UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
 RETRY_SECONDS = 5.0
-EPISODES_PER_PASS = 250
 JUDGING_SECONDS = 0.02
 """So long a pass judges incidents that are stored already; the rest waits for the next pass."""
 IDLE_SHARE = 3.0
@@ -102,12 +100,6 @@ class AlertsLoop:
         self._bus = bus
         self._now = now
         self._config = config
-        self._analyst = Analyst(correlator=Correlator())
-        self._known: dict[str, Incident] = {}
-        self._pending: dict[Key, Episode] = {}
-        self._unsaved: set[str] = set()
-        self._unsaved_members: dict[Key, Episode] = {}
-        self._unsaved_merged: dict[str, Incident] = {}
         self._listening_since_ns = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -121,7 +113,13 @@ class AlertsLoop:
             time_annotation=config.heartbeat.time_annotation,
         )
         memory = Memory()
-        self._storms = Storms(memory, at_least=config.storm.alerts_per_minute, factor=config.storm.factor)
+        self.placing = Placing(
+            Analyst(),
+            Storms(memory, at_least=config.storm.alerts_per_minute, factor=config.storm.factor),
+            FlapWatch(),
+            Transients(config.hold_self_resolving),
+        )
+        self._holding = Holding(self.placing.wait_seconds)
         self.intake = Intake(
             store,
             memory=memory,
@@ -139,35 +137,21 @@ class AlertsLoop:
         now = self._now()
         self._listening_since_ns = int(now * 1e9)
         config = self._config
-        topology = await asyncio.to_thread(_topology, config.topology_file, self._log)
+        topology = await asyncio.to_thread(load_or_none, config.topology_file)
         weights = Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap)
-        self._analyst = Analyst(topology, identity=config.identity_labels, weights=weights)
-        episodes = await self._store.recent_episodes(self._listening_since_ns - REMEMBER_RESOLVED_NS)
-        self.intake.memory.recall(episodes)
-        held = {episode.key: episode for episode in self.intake.memory.episodes.values()}
-        by_incident: dict[str, list[Episode]] = {}
-        for episode in episodes:
-            if episode.incident_id is not None:
-                by_incident.setdefault(episode.incident_id, []).append(held.get(episode.key, episode))
-        correlator = self._analyst.correlator
-        for incident in reversed(await self._store.incidents(state="open", limit=10_000)):
-            self._known[incident.incident_id] = incident
-            if incident.storm:
-                self._storms.recall(incident, by_incident.pop(incident.incident_id, []), self._analyst)
-        for incident_id, members in by_incident.items():
-            correlator.recall(incident_id, [self._analyst.sight(episode) for episode in members], now=now)
-        for group in correlator.groups.values():
-            self._analyst.learn(group)
-        correlator.advance(now)
-        # What was committed and not yet correlated when the process died.
-        lost = [e for e in episodes if e.incident_id is None]
+        self.placing.analyst = Analyst(topology, identity=config.identity_labels, weights=weights)
         learned = await self._store.note(NOTE)
         if learned:
-            self._storms.relearn(msgspec.json.decode(learned))
-        self._pending.update((episode.key, episode) for episode in lost)
+            self.placing.storms.relearn(msgspec.json.decode(learned))
+        episodes = await self._store.recent_episodes(self._listening_since_ns - REMEMBER_RESOLVED_NS)
+        memory = self.intake.memory
+        memory.recall(episodes)
+        held = {episode.key: episode for episode in memory.episodes.values()}
+        incidents = reversed(await self._store.incidents(state="open", limit=10_000))
+        self.placing.recall(incidents, [held.get(episode.key, episode) for episode in episodes], now)
         self._wake.set()
         if self._teller is not None:
-            await self._teller.open(self._known.values())
+            await self._teller.open(self._holding.sift(self.placing.known.values(), now))
         self.intake.start()
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
 
@@ -187,7 +171,7 @@ class AlertsLoop:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            while self._pending or self._unsaved or self._storms.due(self._now(), every_seconds=0.0):
+            while self.placing.unfinished:
                 await self._work(final=True)
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
@@ -195,13 +179,7 @@ class AlertsLoop:
             await self._teller.stop()
 
     def _committed(self, episodes: Sequence[Episode]) -> None:
-        taken = self._storms.take(episodes, self._analyst, self._now())
-        if taken.begun:
-            # What waits was among the first of the storm.
-            waiting, self._pending = self._pending, {}
-            self._storms.assign(waiting.values(), self._analyst, taken)
-        self._unsaved_members.update((episode.key, episode) for episode in taken.joined)
-        self._pending.update((episode.key, episode) for episode in taken.rest)
+        self.placing.take(episodes, self._now())
         self._bus.publish(Event("alerts.received", self._now(), {"n_alerts": len(episodes)}))
         self._wake.set()
 
@@ -219,11 +197,11 @@ class AlertsLoop:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept = time.monotonic()
                     self._sweep()
-                    await self._remember()
+                    await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
                 await self._work()
                 self.last_error = None
                 await asyncio.sleep(IDLE_SHARE * (time.monotonic() - began))
-                if self._pending:
+                if self.placing.pending:
                     self._wake.set()
             except StoreError as error:
                 self._metrics.failures.inc()
@@ -240,116 +218,93 @@ class AlertsLoop:
 
     def _patience(self) -> float:
         """Seconds until there is something to do though nothing arrives."""
-        due = self._analyst.correlator.next_due()
-        patience = 0.25 if self._unsaved or self._storms.raging else SWEEP_SECONDS
-        return patience if due is None else min(max(due - self._now(), 0.01), patience)
+        placing = self.placing
+        patience = 0.25 if placing.unsaved.incidents or placing.storms.raging else SWEEP_SECONDS
+        for due in (placing.analyst.correlator.next_due(), self._holding.next_due()):
+            if due is not None:
+                patience = min(max(due - self._now(), 0.01), patience)
+        return patience
 
     def _last_described(self, incident_id: str) -> tuple[int, str]:
         """The new come first, then whoever has waited longest."""
-        known = self._known.get(incident_id)
+        known = self.placing.known.get(incident_id)
         return (known.last_change_ns if known else 0, incident_id)
 
     def _soon_enough(self, group: Group) -> bool:
         """Whether a big incident that grows on was described a moment ago; then once more is no news."""
-        known = self._known.get(group.incident_id)
+        known = self.placing.known.get(group.incident_id)
         if known is None or len(group.members) < BIG or not group.firing:
             return False
         return self._now() - known.last_change_ns / 1e9 < BIG_SECONDS
 
     async def _work(self, *, final: bool = False) -> None:
-        """Correlate what is pending, store what changed, tell of it."""
+        """Place what waits, store what changed, tell of it."""
         began = time.perf_counter()
-        self._correlate()
         now = self._now()
-        self._storms.tick(now)
-        storms = self._storms.due(now, every_seconds=0.0 if final else BIG_SECONDS)
-        if not (self._unsaved or self._unsaved_merged or self._unsaved_members or storms):
+        self._metrics.merges.inc(len(self.placing.place(now)))
+        self._tell_what_waited(now)
+        storms = self.placing.storms.due(now, every_seconds=0.0 if final else BIG_SECONDS)
+        changed = self.placing.unsaved
+        if not (changed.incidents or changed.members or changed.merged or storms):
             return
-        now_ns = int(now * 1e9)
-        correlator = self._analyst.correlator
-        usual = self._analyst.usual()
-        incidents = []
-        put_off: set[str] = set()
-        for incident_id in sorted(self._unsaved, key=self._last_described):
-            group = correlator.groups.get(incident_id)
-            if group is None:
-                continue
-            busy = time.perf_counter() - began > JUDGING_SECONDS and incident_id in self._known
-            if not final and (busy or self._soon_enough(group)):
-                put_off.add(incident_id)
-                continue
-            verdict = self._analyst.consider(group, now=now_ns / 1e9, usual=usual)
-            incidents.append(
-                describe(
-                    group, verdict, now_ns=now_ns, noise_may_silence=self._config.noise_may_silence_pages
-                )
-            )
-        incidents += [storm.incident(self._analyst, now_ns=now_ns) for storm in storms]
-        gone = list(self._unsaved_merged.values())
-        # What is not stored stays in `_unsaved…`, so that a later pass writes membership with its incident.
-        members = list(self._unsaved_members.values())
-        await self._store.put_incidents([*incidents, *gone], members)
-        for storm in storms:
-            storm.changed, storm.told_at = False, now
-        for episode in members:
+        written = Unsaved(set(changed.incidents), dict(changed.members), dict(changed.merged))
+        incidents, put_off = self._describe(began, now, final=final)
+        incidents += [storm.incident(self.placing.analyst, now_ns=int(now * 1e9)) for storm in storms]
+        gone = list(written.merged.values())
+        try:
+            await self._store.put_incidents([*incidents, *gone], list(written.members.values()))
+        except StoreError:
+            # What is not stored stays unsaved, so that a later pass writes membership with its incident.
+            for storm in storms:
+                storm.changed = True
+            raise
+        self.placing.stored(written, storms, put_off, now)
+        for episode in written.members.values():
             if episode.deliveries == 1:
                 self._metrics.delay.observe(max(self._now() - episode.first_seen_ns / 1e9, 0.0))
-        self._unsaved = put_off
-        self._unsaved_members.clear()
-        self._unsaved_merged.clear()
         if self._teller is not None:
-            self._teller.consider([*gone, *incidents])
+            self._teller.consider([*gone, *self._holding.sift(incidents, now)])
         for incident in gone:
             self._tell("incident.merged", incident)
         for incident in incidents:
-            before = self._known.get(incident.incident_id)
-            self._known[incident.incident_id] = incident
-            if before is None:
-                self._metrics.by_priority.labels(incident.priority).inc()
-            if before is None or before != incident:
-                self._tell("incident.opened" if before is None else "incident.updated", incident)
-            if incident.state == "resolved" and (before is None or before.state == "open"):
-                self._tell("incident.resolved", incident)
-        self._metrics.open.set(sum(incident.state == "open" for incident in self._known.values()))
+            self._take_stored(incident)
+        self._metrics.open.set(sum(one.state == "open" for one in self.placing.known.values()))
         self._metrics.passes.observe(time.perf_counter() - began)
 
-    def _correlate(self) -> None:
-        """Give what is pending its incidents, and merge what belongs together."""
-        now = self._now()
-        correlator = self._analyst.correlator
-        # Taken in the order of their commits; all that wait are never sorted, a storm leaves too many.
-        pending = sorted(
-            islice(self._pending.values(), EPISODES_PER_PASS), key=lambda e: (e.first_seen_ns, e.starts_at_ns)
-        )
-        for episode in pending:
-            del self._pending[episode.key]
-            home = correlator.home.get(episode.key)
-            if home is None:
-                group = correlator.add(self._analyst.sight(episode), now=now)
-                home = group.incident_id
-                bind(episode, home, group.links.get(episode.key))
-                self._unsaved_members[episode.key] = episode
-            else:
-                known = correlator.refresh(episode)
-                if known is not None and episode.state == "resolved":
-                    self._analyst.learn(known, (episode.key,))
-                if episode.state == "unknown":
-                    self._unsaved_members[episode.key] = episode
-            self._unsaved.add(home)
-        for merge in correlator.advance(now):
-            self._metrics.merges.inc()
-            into = correlator.groups.get(merge.into)
-            for key in merge.moved if into else ():
-                seen = into.members[key] if into else None
-                if seen is not None:
-                    bind(seen.episode, merge.into, into.links.get(key) if into else None)
-                    self._unsaved_members[key] = seen.episode
-            self._unsaved.discard(merge.gone)
-            self._unsaved.add(merge.into)
-            # One that was told of leaves a record; one that was not never was.
-            before = self._known.pop(merge.gone, None)
-            if before is not None:
-                self._unsaved_merged[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
+    def _describe(self, began: float, now: float, *, final: bool) -> tuple[list[Incident], set[str]]:
+        """Incidents that changed as they now are, and those that are put off to a later pass."""
+        analyst = self.placing.analyst
+        usual = analyst.usual()
+        incidents: list[Incident] = []
+        put_off: set[str] = set()
+        for incident_id in sorted(self.placing.unsaved.incidents, key=self._last_described):
+            group = analyst.correlator.groups.get(incident_id)
+            if group is None:
+                continue
+            busy = time.perf_counter() - began > JUDGING_SECONDS and incident_id in self.placing.known
+            if not final and (busy or self._soon_enough(group)):
+                put_off.add(incident_id)
+                continue
+            verdict = analyst.consider(group, now=now, usual=usual)
+            silence = self._config.noise_may_silence_pages
+            incidents.append(describe(group, verdict, now_ns=int(now * 1e9), noise_may_silence=silence))
+        return incidents, put_off
+
+    def _tell_what_waited(self, now: float) -> None:
+        """Hand on incidents whose alerts did not resolve by themselves in their usual time."""
+        due = [self.placing.known[one] for one in self._holding.due(now) if one in self.placing.known]
+        if due and self._teller is not None:
+            self._teller.consider(self._holding.sift(due, now))
+
+    def _take_stored(self, incident: Incident) -> None:
+        before = self.placing.known.get(incident.incident_id)
+        self.placing.known[incident.incident_id] = incident
+        if before is None:
+            self._metrics.by_priority.labels(incident.priority).inc()
+        if before is None or before != incident:
+            self._tell("incident.opened" if before is None else "incident.updated", incident)
+        if incident.state == "resolved" and (before is None or before.state == "open"):
+            self._tell("incident.resolved", incident)
 
     def _tell(self, kind: str, incident: Incident) -> None:
         cause = incident.causes[0] if incident.causes else None
@@ -370,39 +325,14 @@ class AlertsLoop:
         log(kind.replace(".", " "), **facts)
         self._bus.publish(Event(kind, self._now(), facts))
 
-    async def _remember(self) -> None:
-        """Keep what a restart must not forget."""
-        await self._store.put_note(NOTE, msgspec.json.encode(self._storms.learned()))
-
     def _sweep(self) -> None:
-        """Forget what is long over; doubt what was not repeated for long."""
+        """Forget what is long over; doubt what was not repeated for long; measure."""
         now_ns = int(self._now() * 1e9)
-        self.intake.memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS)
-        truncated = self.intake.memory.truncated_at_ns
-        for episode in self.intake.memory.episodes.values():
-            # Absence counts only while we listened, and while nobody left alerts out.
-            heard_ns = max(episode.last_seen_ns, self._listening_since_ns, truncated.get(episode.tenant, 0))
-            if episode.state == "firing" and heard_ns < now_ns - UNKNOWN_AFTER_NS:
-                # Not resolved: silence is no proof. Reconciling with Alertmanager will tell.
-                episode.state = "unknown"
-                self._pending[episode.key] = episode
-        self._storms.forget(now_ns - REMEMBER_RESOLVED_NS)
-        self._metrics.storms.set(len(self._storms.raging))
-        self._metrics.evicted.set(self.intake.memory.n_evicted)
-        self._metrics.tell(quality(self._analyst.correlator.groups.values()))
-        for incident_id, group in list(self._analyst.correlator.groups.items()):
-            ended = group.ended()
-            if ended is not None and ended * 1e9 < now_ns - REMEMBER_RESOLVED_NS:
-                self._analyst.correlator.forget(incident_id)
-                self._known.pop(incident_id, None)
-
-
-def _topology(path: Path | None, log: Any) -> Topology | None:
-    """The graph of a file; one that cannot be read is said so, and does without."""
-    if path is None:
-        return None
-    try:
-        return load(path)
-    except TopologyError as error:
-        log.error("the topology is not used; correlating without it", err=str(error))
-        return None
+        memory = self.intake.memory
+        memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS)
+        doubtful = memory.doubt(
+            now_ns, after_ns=UNKNOWN_AFTER_NS, listening_since_ns=self._listening_since_ns
+        )
+        self.placing.pending.update((episode.key, episode) for episode in doubtful)
+        self.placing.forget(now_ns - REMEMBER_RESOLVED_NS)
+        self._metrics.tell(self.placing, n_evicted=memory.n_evicted, n_spared=self._holding.n_spared)

@@ -100,7 +100,8 @@ class Storm:
         }
 
     def incident(self, analyst: Analyst, *, now_ns: int) -> Incident:
-        """The record of the storm as it stands."""
+        """The record of the storm as it stands, which is no news any more."""
+        self.changed = False
         verdict = analyst.consider(self.group, now=now_ns / 1e9, usual={})
         known = describe(self.group, verdict, now_ns=now_ns)
         rules = self.counts.get("alertname", Counter()).most_common(3)

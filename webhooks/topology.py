@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sidecar.errors import SidecarError
+from sidecar.telemetry import get_logger
 
 MAX_HOPS = 4
 HUB_SHARE = 0.4
@@ -151,6 +152,17 @@ def load(path: Path) -> Topology:
         return Topology.of(document)
     except TopologyError as error:
         raise TopologyError(f"topology file {path}: {error}") from error
+
+
+def load_or_none(path: Path | None) -> Topology | None:
+    """The graph of a file, if one is named; one that cannot be read is said so, and does without."""
+    if path is None:
+        return None
+    try:
+        return load(path)
+    except TopologyError as error:
+        get_logger("topology").error("the topology is not used; correlating without it", err=str(error))
+        return None
 
 
 def _rows(document: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:

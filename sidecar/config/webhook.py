@@ -68,6 +68,10 @@ class WebhookConfig(Section):
     incident_hold: Seconds = Field(
         60.0, description="how long a new incident may wait for what it belongs to before that is decided"
     )
+    hold_self_resolving: Seconds = Field(
+        300.0,
+        description="longest wait to be told of alerts that usually resolve by themselves; none for P0, P1",
+    )
     topology_file: Path | None = Field(
         None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
     )

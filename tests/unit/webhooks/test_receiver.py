@@ -236,7 +236,7 @@ async def test_membership_is_stored_after_a_failure_too(
         monkeypatch.setattr(s.store, "put_incidents", locked)
         await s.post(body(alert()))
         await _until(lambda: s.count("pronoia_alerts_loop_failures_total") == 1)
-        await _until(lambda: not s.loop._unsaved)
+        await _until(lambda: not s.loop.placing.unsaved.incidents)
         (incident,) = await s.store.incidents()
         found = await s.store.incident(incident.incident_id)
         assert found is not None
@@ -302,7 +302,7 @@ async def test_checklist_9_what_is_not_repeated_becomes_unknown_not_resolved(tmp
     """3.7.9: silence proves nothing."""
     async with served(tmp_path) as s:
         await s.post(body(alert()))
-        await _until(lambda: not s.loop._pending)
+        await _until(lambda: not s.loop.placing.pending)
         (episode,) = s.loop.intake.memory.episodes.values()
         episode.last_seen_ns -= 13 * 3600 * 10**9
         s.loop._sweep()

@@ -1,0 +1,190 @@
+"""Flapping is a state with hysteresis, one incident, and a proposed change of the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from sidecar.errors import PullError, PullReason
+from sidecar.events import Event, EventBus
+from sidecar.records import Episode, Incident
+from sidecar.series import LabelSet, SeriesBatch
+from webhooks.analyst import Analyst
+from webhooks.flap_report import NOTE, FlapReport
+from webhooks.flapping import FlapWatch, Proposal
+from webhooks.fold import Memory
+from webhooks.holding import Holding
+from webhooks.placing import Placing
+from webhooks.storms import Storms
+from webhooks.transient import Transients
+
+SECOND = 1_000_000_000
+
+
+def flap(at: float, lasts: float | None = 30.0, *, name: str = "Jittery", fingerprint: str = "f") -> Episode:
+    start = int(at * SECOND)
+    end = None if lasts is None else start + int(lasts * SECOND)
+    return Episode(
+        tenant="default",
+        fingerprint=fingerprint,
+        starts_at_ns=start,
+        ends_at_ns=end,
+        labels={"alertname": name, "service": "shop"},
+        annotations={},
+        generator_url="",
+        first_seen_ns=start,
+        last_seen_ns=end or start,
+        state="firing" if end is None else "resolved",
+    )
+
+
+def flapping_at(watch: FlapWatch, times: list[float]) -> list[bool]:
+    states = []
+    for at in times:
+        states.append(watch.begin(flap(at)))
+        watch.end(flap(at))
+    return states
+
+
+def test_it_takes_four_starts_in_a_short_time_and_an_hour_of_calm() -> None:
+    watch = FlapWatch()
+    assert flapping_at(watch, [0, 300, 600, 900]) == [False, False, False, True]
+    assert watch.calmed(900 + 1800) == set(), "fading, and below where it began: hysteresis"
+    assert watch.flapping
+    assert watch.calmed(900 + 2 * 1800) == {("default", "f")}
+    assert not watch.flapping
+
+
+def test_slow_repetition_is_no_flapping() -> None:
+    assert not any(flapping_at(FlapWatch(), [3600.0 * i for i in range(50)]))
+
+
+def test_history_shows_flaps_that_no_webhook_told_of() -> None:
+    watch = FlapWatch()
+    watch.observe({"alertname": "Jittery"}, "g", 4, now=1000.0)
+    assert not watch.flapping
+    watch.observe({"alertname": "Jittery"}, "g", 9, now=1000.0)
+    assert watch.flapping == {("default", "g")}
+
+
+@pytest.mark.parametrize(
+    ("lasts", "every", "change", "seconds"),
+    [
+        pytest.param(60.0, 100.0, "keep_firing_for", 60.0, id="short pauses are bridged"),
+        pytest.param(20.0, 300.0, "for", 30.0, id="short firings are hidden"),
+    ],
+)
+def test_a_change_of_the_rule_is_proposed(lasts: float, every: float, change: str, seconds: float) -> None:
+    watch = FlapWatch()
+    for i in range(8):
+        watch.begin(flap(i * every))
+        watch.end(flap(i * every, lasts))
+    (proposal,) = watch.proposals()
+    assert (proposal.alertname, proposal.field, proposal.seconds) == ("Jittery", change, seconds)
+    assert "8 starts" in proposal.reason
+
+
+class Source:
+    """A Prometheus whose history shows one alert that flaps, or that does not answer."""
+
+    def __init__(self, n_changes: float | None) -> None:
+        self.n_changes = n_changes
+
+    async def instant(self, expr: str, **_: Any) -> SeriesBatch:
+        if self.n_changes is None:
+            raise PullError(PullReason.UNREACHABLE, "refused")
+        labels = (LabelSet({"alertname": "Hidden", "service": "shop"}),)
+        return SeriesBatch("x", labels, np.array([0], dtype=np.int64), np.array([[self.n_changes]]))
+
+
+class Notes(dict[str, bytes]):
+    """A store of notes."""
+
+    async def put_note(self, name: str, body: bytes) -> None:
+        self[name] = body
+
+
+async def test_proposals_are_handed_over_once_and_without_prometheus_too() -> None:
+    watch, notes, told = FlapWatch(), Notes(), list[Event]()
+    bus = EventBus()
+    bus.publish = told.append  # type: ignore[method-assign]
+    report = FlapReport(watch, source=Source(20.0), store=notes, bus=bus, now=lambda: 800.0)
+    flapping_at(watch, [100.0 * i for i in range(8)])
+    assert [one.alertname for one in await report.look()] == ["Jittery"], "of Hidden no times are known"
+    assert watch.flapping >= {("default", LabelSet({"alertname": "Hidden", "service": "shop"}).fingerprint())}
+    (stored,) = msgspec.json.decode(notes[NOTE], type=list[Proposal])
+    assert [event.kind for event in told] == ["rule.change_proposed"]
+    assert told[0].facts["field"] == stored.field
+    silent = FlapReport(watch, source=Source(None), store=notes, bus=bus, now=lambda: 800.0)
+    await silent.look()
+    await silent.look()
+    assert len(told) == 2, "once by each"
+
+
+def placing(longest_wait: float = 300.0) -> Placing:
+    storms = Storms(Memory(), at_least=1000, factor=5.0)
+    return Placing(Analyst(), storms, FlapWatch(), Transients(longest_wait))
+
+
+def test_all_flaps_are_one_incident_that_ends_when_they_have_calmed() -> None:
+    placed = placing()
+    homes = set()
+    for i in range(8):
+        at = 400.0 * i
+        one = flap(at, None)
+        placed.take([one], at)
+        placed.place(at)
+        one.state, one.ends_at_ns = "resolved", one.starts_at_ns + 10 * SECOND
+        placed.take([one], at + 10)
+        placed.place(at + 10)
+        homes.add(one.incident_id)
+    *_, last = placed.analyst.correlator.groups.values()
+    assert one.incident_id == last.incident_id
+    assert last.ended() is None, "a pause is no end"
+    assert len(last.members) >= 5
+    placed.place(2800.0 + 7200.0)
+    assert last.ended() is not None
+    assert last.incident_id in placed.unsaved.incidents, "its end is stored and told"
+
+
+def test_what_resolves_by_itself_is_waited_for_and_what_does_not_is_not() -> None:
+    transients = Transients(300.0)
+    for i in range(20):
+        transients.learn("t", "Short", 40.0 + i)
+        transients.learn("t", "Long", 4000.0)
+        transients.learn("t", "Mixed", 40.0 if i % 2 else 4000.0)
+    assert 55.0 <= transients.wait("t", "Short") <= 59.0
+    assert [transients.wait("t", name) for name in ("Long", "Mixed", "Unknown")] == [0.0] * 3
+    assert transients.wait("other", "Short") == 0.0
+    assert transients.wait_for("t", ["Short", "Long"]) == 0.0, "one that stays is told of at once"
+    for _ in range(1000):
+        transients.learn("t", "Short", 50.0)
+    assert transients.wait("t", "Short") > 0.0
+
+
+def incident(state: str = "open", priority: str = "P2") -> Incident:
+    return Incident("i", "t", "x", started_at_ns=0, last_change_ns=0, state=state, priority=priority)
+
+
+def test_what_is_held_is_told_when_it_stays_and_spared_when_it_goes() -> None:
+    stays = Holding(lambda _: 60.0)
+    assert stays.sift([incident()], 10.0) == []
+    assert (stays.due(59.0), stays.next_due()) == ([], 60.0)
+    assert stays.due(60.0) == ["i"]
+    assert stays.sift([incident()], 60.0) == [incident()]
+    assert stays.sift([incident("resolved")], 70.0) == [incident("resolved")], "who was told hears the end"
+    goes = Holding(lambda _: 60.0)
+    goes.sift([incident()], 10.0)
+    assert goes.sift([incident("resolved")], 30.0) == []
+    assert (goes.n_spared, goes.due(100.0)) == (1, [])
+
+
+@pytest.mark.parametrize("priority", ["P0", "P1"])
+def test_pages_are_never_held(priority: str) -> None:
+    holding = Holding(lambda _: 60.0)
+    holding.sift([incident()], 10.0)
+    assert holding.sift([incident(priority=priority)], 11.0), "not even when they become so while held"
+    assert holding.next_due() is None

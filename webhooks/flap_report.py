@@ -1,0 +1,117 @@
+"""Flapping as Prometheus' own history shows it, and the rule changes that follow, for the rules loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from sidecar.errors import PullError, StoreError
+from sidecar.events import Event, EventBus
+from sidecar.series import SeriesBatch
+from sidecar.telemetry import get_logger
+from webhooks.flapping import FlapWatch, Proposal
+
+NOTE = "proposed rule changes"
+"""Under this name the store holds them: a list of `Proposal`."""
+
+LEAST_STARTS = 4
+HISTORY = f"changes(ALERTS_FOR_STATE[1h]) >= {LEAST_STARTS - 1}"
+"""The series' value is when the alert became pending, so each change is another start."""
+
+MAX_SERIES = 5_000
+
+
+class Source(Protocol):
+    """What is asked of Prometheus."""
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        """The value of each series at one instant."""
+        ...
+
+
+class NoteStore(Protocol):
+    """A place for what is proposed."""
+
+    async def put_note(self, name: str, body: bytes) -> None:
+        """Keep it."""
+        ...
+
+
+class FlapReport:
+    """Looks every few minutes."""
+
+    def __init__(
+        self,
+        flaps: FlapWatch,
+        *,
+        source: Source,
+        store: NoteStore,
+        bus: EventBus,
+        interval_seconds: float = 300.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._flaps = flaps
+        self._source = source
+        self._store = store
+        self._bus = bus
+        self._interval = interval_seconds
+        self._now = now
+        self._proposed: list[Proposal] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._log = get_logger("flap-report")
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._run(), name="flap-report")
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.look()
+            except StoreError as error:
+                self._log.warning("proposed rule changes not stored, will try again", err=str(error))
+            except Exception:
+                # The loop's edge: an odd series must not end the looking.
+                self._log.exception("looking at flapping broke off")
+
+    async def look(self) -> list[Proposal]:
+        """Take in the history, and hand over what is proposed where that has changed.
+
+        Raises: StoreError.
+        """
+        await self._read_history()
+        proposed = self._flaps.proposals()
+        if proposed != self._proposed:
+            await self._store.put_note(NOTE, msgspec.json.encode(proposed))
+            known = self._proposed or []
+            for one in proposed:
+                if one not in known:
+                    facts = msgspec.to_builtins(one)
+                    self._bus.publish(Event("rule.change_proposed", self._now(), facts))
+                    self._log.info("rule change proposed", **facts)
+            self._proposed = proposed
+        return proposed
+
+    async def _read_history(self) -> None:
+        now = self._now()
+        try:
+            batch = await self._source.instant(
+                HISTORY, at_ms=int(now * 1000), name="flapping", max_series=MAX_SERIES
+            )
+        except PullError as error:
+            self._log.debug("no history of alerts", err=str(error))
+            return
+        for row, labels in enumerate(batch.labels):
+            n_starts = int(batch.values[row, -1]) + 1
+            self._flaps.observe(labels, labels.fingerprint(), n_starts, now=now)

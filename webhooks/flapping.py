@@ -1,0 +1,164 @@
+"""Which alerts flap, with hysteresis, and which change of their rule would end it.
+
+Every start of an alert counts one, fading with a half-life; above `ENTER` it flaps, until
+that has faded below `LEAVE`. Short flaps never reach a webhook, so what Prometheus' own
+history shows counts as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.records import DEFAULT_TENANT, Episode
+
+HALF_LIFE_SECONDS = 1800.0
+ENTER, LEAVE = 3.0, 1.0
+"""Four starts within half an hour or so; calm is an hour without one."""
+
+HISTORY_SECONDS = 3600.0
+HISTORY_WEIGHT = (1.0 - 0.5 ** (HISTORY_SECONDS / HALF_LIFE_SECONDS)) / (
+    math.log(2.0) * HISTORY_SECONDS / HALF_LIFE_SECONDS
+)
+"""What a start at some time within the history's hour counts on average."""
+
+MAX_KNOWN = 50_000
+REMEMBERED = 16
+MOST = 0.9
+MAX_CHANGE_SECONDS = 3600.0
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Record:
+    alertname: str
+    score: float = 0.0
+    at: float = 0.0
+    flapping: bool = False
+    n_starts: int = 0
+    ended: float | None = None
+    lasted: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    pauses: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+
+    def fade(self, now: float) -> None:
+        self.score *= 0.5 ** (max(now - self.at, 0.0) / HALF_LIFE_SECONDS)
+        self.at = max(self.at, now)
+        self.flapping = self.score >= (LEAVE if self.flapping else ENTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A change of one rule that would end its flapping: for the rules loop to test and publish."""
+
+    tenant: str
+    alertname: str
+    field: str  # for | keep_firing_for
+    seconds: float
+    n_starts: int
+    n_alerts: int
+    reason: str
+
+
+class FlapWatch:
+    """Follows the starts and ends of every alert. Times are seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self._records: dict[Key, _Record] = {}
+        self.flapping: set[Key] = set()
+        """Tenant and fingerprint of what flaps."""
+
+    def begin(self, episode: Episode) -> bool:
+        """Take a start; whether the alert flaps now."""
+        at = episode.starts_at_ns / 1e9
+        record = self._record(episode, at)
+        if record.ended is not None:
+            record.pauses.append(max(at - record.ended, 0.0))
+            record.ended = None
+        record.fade(at)
+        record.n_starts += 1
+        record.score += 1.0
+        record.fade(at)
+        return self._note(episode.tenant, episode.fingerprint, record)
+
+    def end(self, episode: Episode) -> None:
+        """Take an end."""
+        at = (episode.ends_at_ns or episode.last_seen_ns) / 1e9
+        record = self._record(episode, at)
+        if record.ended is None:
+            record.lasted.append(max(at - episode.starts_at_ns / 1e9, 0.0))
+        record.ended = at
+
+    def observe(self, labels: Mapping[str, str], fingerprint: str, n_starts: int, *, now: float) -> None:
+        """Take what Prometheus' history of the last hour shows of an alert, webhooks or not."""
+        record = self._known(DEFAULT_TENANT, fingerprint, labels.get("alertname", ""), now)
+        record.fade(now)
+        record.score = max(record.score, n_starts * HISTORY_WEIGHT)
+        record.n_starts = max(record.n_starts, n_starts)
+        record.fade(now)
+        self._note(DEFAULT_TENANT, fingerprint, record)
+
+    def calmed(self, now: float) -> set[Key]:
+        """Let time pass: alerts that flapped until now."""
+        calm = set()
+        for key in self.flapping:
+            record = self._records.get(key)
+            if record is not None:
+                record.fade(now)
+            if record is None or not record.flapping:
+                calm.add(key)
+        self.flapping -= calm
+        return calm
+
+    def proposals(self) -> list[Proposal]:
+        """For each rule that flaps, the change that would have merged or hidden most of its flaps."""
+        rules: defaultdict[tuple[str, str], list[_Record]] = defaultdict(list)
+        for key in self.flapping & self._records.keys():
+            record = self._records[key]
+            rules[key[0], record.alertname].append(record)
+        found = [_propose(tenant, name, records) for (tenant, name), records in sorted(rules.items())]
+        return [one for one in found if one is not None]
+
+    def _note(self, tenant: str, fingerprint: str, record: _Record) -> bool:
+        if record.flapping:
+            self.flapping.add((tenant, fingerprint))
+        return record.flapping
+
+    def _record(self, episode: Episode, at: float) -> _Record:
+        name = episode.labels.get("alertname", "")
+        return self._known(episode.tenant, episode.fingerprint, name, at)
+
+    def _known(self, tenant: str, fingerprint: str, alertname: str, at: float) -> _Record:
+        key = (tenant, fingerprint)
+        record = self._records.pop(key, None) or _Record(alertname, at=at)
+        self._records[key] = record  # In the order of last activity.
+        if len(self._records) > MAX_KNOWN:
+            del self._records[next(iter(self._records))]
+        return record
+
+
+def _propose(tenant: str, alertname: str, records: list[_Record]) -> Proposal | None:
+    lasted = sorted(seconds for record in records for seconds in record.lasted)
+    pauses = sorted(seconds for record in records for seconds in record.pauses)
+    n_starts = sum(record.n_starts for record in records)
+    known = f"{len(records)} of its alerts flap, {n_starts} starts"
+    hide, bridge = _most(lasted), _most(pauses)
+    # Bridging pauses delays nothing; hiding what is short delays the first alert as well.
+    if bridge is not None and bridge <= MAX_CHANGE_SECONDS and (hide is None or bridge <= 2.0 * hide):
+        reason = f"{known}; {MOST:.0%} of its pauses last {bridge:.0f} s or less"
+        return Proposal(tenant, alertname, "keep_firing_for", _up(bridge), n_starts, len(records), reason)
+    if hide is not None and hide <= MAX_CHANGE_SECONDS:
+        reason = f"{known}; {MOST:.0%} of them fire {hide:.0f} s or less"
+        return Proposal(tenant, alertname, "for", _up(hide), n_starts, len(records), reason)
+    return None
+
+
+def _most(values: list[float]) -> float | None:
+    return values[min(int(MOST * len(values)), len(values) - 1)] if len(values) >= 3 else None
+
+
+def _up(seconds: float) -> float:
+    """To the next half minute, as people write durations."""
+    return 30.0 * math.ceil((seconds + 1.0) / 30.0)

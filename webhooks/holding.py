@@ -1,0 +1,59 @@
+"""What is not told yet because its alerts usually resolve by themselves; P0 and P1 are never held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sidecar.records import Incident
+
+AT_ONCE = frozenset({"P0", "P1"})
+MAX_PASSED = 20_000
+
+
+class Holding:
+    """Sifts incidents before they are told of.
+
+    `wait_seconds(incident)`: how long its alerts usually take to resolve by themselves; 0 where they do not.
+    """
+
+    def __init__(self, wait_seconds: Callable[[Incident], float]) -> None:
+        self._wait_seconds = wait_seconds
+        self._until: dict[str, float] = {}
+        self._passed: dict[str, None] = {}
+        self.n_spared = 0
+        """Incidents that ended while they were held, and of which nobody was told."""
+
+    def sift(self, incidents: Iterable[Incident], now: float) -> list[Incident]:
+        """Those of these incidents that may be told of now."""
+        return [incident for incident in incidents if not self._hold(incident, now)]
+
+    def due(self, now: float) -> list[str]:
+        """Incidents whose wait is over, once."""
+        due = [incident_id for incident_id, until in self._until.items() if until <= now]
+        for incident_id in due:
+            del self._until[incident_id]
+        return due
+
+    def next_due(self) -> float | None:
+        """When the next wait is over; None where nothing waits."""
+        return min(self._until.values(), default=None)
+
+    def _hold(self, incident: Incident, now: float) -> bool:
+        known = incident.incident_id
+        if known in self._passed:
+            return False
+        if incident.state == "resolved" and known in self._until:
+            del self._until[known]
+            self.n_spared += 1
+            return True
+        if incident.state == "open" and incident.priority not in AT_ONCE:
+            wait = self._wait_seconds(incident)
+            until = incident.started_at_ns / 1e9 + wait
+            if wait and now < until:
+                self._until[known] = until
+                return True
+        self._until.pop(known, None)
+        self._passed[known] = None
+        if len(self._passed) > MAX_PASSED:
+            del self._passed[next(iter(self._passed))]
+        return False
