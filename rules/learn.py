@@ -109,10 +109,10 @@ def learn(band: LearnedBand, query: QueryConfig, config: RulesConfig) -> Thresho
     for row in chosen:
         labels = band.labels[row].without("__name__")
         if query.direction != "below":
-            above.append(_threshold(labels, band.centre[row], band.upper[row], config.margin, sign=1))
+            above.append(threshold_by_hour(labels, band.centre[row], band.upper[row], config.margin, sign=1))
         # A bound of exactly 0 belongs to a series that is never negative: nothing can be below it.
         if query.direction != "above" and (np.nan_to_num(band.lower[row]) != 0).any():
-            below.append(_threshold(labels, band.centre[row], band.lower[row], config.margin, sign=-1))
+            below.append(threshold_by_hour(labels, band.centre[row], band.lower[row], config.margin, sign=-1))
     if not above and not below:
         raise RuleError(
             RuleReason.NOT_APPLICABLE,
@@ -142,15 +142,19 @@ def _refuse_labels(band: LearnedBand, query: QueryConfig) -> None:
         )
 
 
-def _threshold(
+def threshold_by_hour(
     labels: LabelSet, centre: FloatArray, edge: FloatArray, margin: float, *, sign: int
 ) -> Threshold:
-    """One series' bound on one side; hours never seen take the loosest bound of those that were."""
+    """A bound on one side (`sign` 1: above) by hour of week, as few numbers as follow it.
+
+    `centre` and `edge`: (168,); hours never seen (NaN) take the loosest bound of those that were.
+    """
     # Mirrored for the lower side, so that "higher is looser" holds on both.
     bound = sign * (centre + margin * (edge - centre))
     half_width = float(np.nanmedian(np.abs(edge - centre)))
     bound = np.where(np.isfinite(bound), bound, np.nanmax(bound))
-    tolerance = SAME_SHARE * half_width
+    # A band without width would never be coarse enough.
+    tolerance = max(SAME_SHARE * half_width, float(np.ptp(bound)) / 100)
     by_day = bound.reshape(7, 24)
     if np.ptp(bound) <= tolerance:
         period, values = 1, np.array([bound.max()])
@@ -162,7 +166,7 @@ def _threshold(
     while len(runs) > MAX_SEGMENTS:
         tolerance *= 1.3
         runs = _merged(values, tolerance)
-    segments = tuple(Segment(first, end, sign * _outward(value, half_width)) for first, end, value in runs)
+    segments = tuple(Segment(first, end, sign * outward(value, half_width)) for first, end, value in runs)
     return Threshold(labels, period, segments, half_width)
 
 
@@ -181,7 +185,7 @@ def _merged(values: FloatArray, tolerance: float) -> list[tuple[int, int, float]
     return runs
 
 
-def _outward(value: float, half_width: float) -> float:
+def outward(value: float, half_width: float) -> float:
     """Rounded up to a tenth of the half-width's magnitude: short to read, never tighter than learnt."""
     grain = half_width if half_width > 0 else abs(value) or 1.0
     quantum = 10.0 ** (math.floor(math.log10(grain)) - 1)

@@ -67,8 +67,8 @@ class QueryHistory:
             raise click.BadParameter(str(error), param_hint="--step") from error
         if step < 1:
             raise click.BadParameter("a step is at least 1s", param_hint="--step")
-        end = now() if options["end"] is None else _moment(options["end"], now(), "--end")
-        start = _moment(options["start"], end, "--start")
+        end = now() if options["end"] is None else moment(options["end"], now(), "--end")
+        start = moment(options["start"], end, "--start")
         if start >= end:
             raise click.BadParameter("lies after the end", param_hint="--start")
         return cls(
@@ -81,7 +81,7 @@ class QueryHistory:
         )
 
 
-def _moment(text: str, end: float, option: str) -> float:
+def moment(text: str, end: float, option: str) -> float:
     """Unix seconds of a time, or of a duration before the end."""
     try:
         seconds = float(text)

@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.rules_replay import replay
 from sidecar.config.model import Config
 from sidecar.errors import SidecarError
 from sidecar.store.sqlite import SqliteStore
@@ -24,6 +25,9 @@ T = TypeVar("T")
 @click.group()
 def rules() -> None:
     """Adaptive rules: what was generated, what is live, roll back."""
+
+
+rules.add_command(replay)
 
 
 def _with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]]) -> T:

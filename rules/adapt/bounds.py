@@ -1,0 +1,238 @@
+"""The forms that a threshold may have: one number, a table by hour of week, a line through time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rules.document import literal_expr
+from rules.learn import HOURS, Threshold, outward, threshold_by_hour
+from rules.rewrite import plain_number, with_bound, with_threshold
+from sidecar.promql.threshold import Comparison
+from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
+
+HOUR_MS = 3_600_000
+EPOCH_HOUR = 96
+"""The epoch's hour of the week, counted from Sunday 00:00 UTC: a Thursday."""
+
+TREND_DAYS_AHEAD = 60
+"""A line is followed so far past what it was learned on, and stays level from there on."""
+
+
+class Bound(Protocol):
+    """A threshold of one form. Arrays in, arrays out; `rewritten` is PromQL."""
+
+    @property
+    def form(self) -> str:
+        """static, by hour or trend."""
+        ...
+
+    def at(self, times: TimeArray) -> FloatArray:
+        """The threshold at each time (int64 ms): (T,)."""
+        ...
+
+    def rewritten(self, expr: str) -> str:
+        """The expression with this bound. Raises: ValueError where its text allows none."""
+        ...
+
+    def words(self) -> str:
+        """For people."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """One number."""
+
+    value: float
+    form = "static"
+
+    def at(self, times: TimeArray) -> FloatArray:
+        """The number, everywhere."""
+        return np.full(times.shape, self.value)
+
+    def rewritten(self, expr: str) -> str:
+        """The number in place of the old one."""
+        return with_threshold(expr, self.value)
+
+    def words(self) -> str:
+        """The number."""
+        return f"{self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class ByHour:
+    """A table by hour of day or week (UTC)."""
+
+    table: Threshold
+    form = "by hour"
+
+    def at(self, times: TimeArray) -> FloatArray:
+        """The hour's number at each time."""
+        by_hour: FloatArray = np.array(self.table.by_hour())[hour_of_week(times)]
+        return by_hour
+
+    def rewritten(self, expr: str) -> str:
+        """The table joined without labels, so that the alert keeps its own."""
+        lines = literal_expr(self.table).replace("\n", "\n  ")
+        return with_bound(expr, f"on () group_left () (\n  {lines}\n)")
+
+    def words(self) -> str:
+        """Least and greatest number."""
+        values = self.table.by_hour()
+        what = "hour of day" if self.table.period == 24 else "hour of week"
+        return f"{min(values):g} to {max(values):g} by {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A line through time, level after `until_seconds`; seconds since the epoch."""
+
+    at_zero: float
+    per_second: float
+    zero_seconds: float
+    until_seconds: float
+    form = "trend"
+
+    def at(self, times: TimeArray) -> FloatArray:
+        """The line."""
+        seconds = np.minimum(times / 1000, self.until_seconds)
+        line: FloatArray = self.at_zero + self.per_second * (seconds - self.zero_seconds)
+        return line
+
+    def rewritten(self, expr: str) -> str:
+        """The line as arithmetic on time()."""
+        zero, until = plain_number(self.zero_seconds), plain_number(self.until_seconds)
+        now = f"scalar(clamp_max(vector(time()), {until}))"
+        line = f"({plain_number(self.at_zero)} + {plain_number(self.per_second)} * ({now} - {zero}))"
+        return with_bound(expr, line)
+
+    def words(self) -> str:
+        """Where it began and how it goes."""
+        return f"{self.at_zero:g} and {self.per_second * 86_400 * 7:+.3g} a week"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Bounds of one form, from tight to loose: `make(level)`, and the levels worth trying, ascending.
+
+    `relative` (N, T): what is held against the level; the greater, the further on the bad side.
+    """
+
+    form: str
+    make: Callable[[float], Bound]
+    levels: Sequence[float]
+    relative: FloatArray
+
+
+def hour_of_week(times: TimeArray) -> np.ndarray:
+    """PromQL's `day_of_week() * 24 + hour()` of each time.
+
+    >>> hour_of_week(np.array([0]))
+    array([96])
+    """
+    hours: np.ndarray = (times // HOUR_MS + EPOCH_HOUR) % HOURS
+    return hours
+
+
+def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison: Comparison) -> list[Family]:
+    """The forms worth trying for these values, simplest first.
+
+    `values` (N, T); `normal` (T,): where life was normal. What is learned is learned there only.
+    """
+    sign = 1 if comparison.above else -1
+    mirrored = sign * values
+    quiet = mirrored[:, normal]
+    quiet = quiet[np.isfinite(quiet)]
+    if quiet.size == 0:
+        return []
+    centre = float(np.median(quiet))
+    spread = _spread(quiet - centre)
+    others = (_by_hour(mirrored, times, normal, sign), _trend(mirrored, times, normal, sign, spread))
+    static = _static(mirrored, quiet, spread, sign, comparison.threshold)
+    return [static, *(family for family in others if family is not None)]
+
+
+QUANTILES = (0.5, 0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
+STEPS_BEYOND = 10
+
+
+def _spread(deviations: FloatArray) -> float:
+    """A robust standard deviation; never 0."""
+    wide = 1.4826 * float(np.median(np.abs(deviations)))
+    return wide or float(np.std(deviations)) or 1e-9
+
+
+def _levels(quiet: FloatArray, everything: FloatArray) -> list[float]:
+    """Quantiles of normal life, then steps from there to the worst that was ever seen."""
+    highest = float(quiet.max())
+    worst = float(everything[np.isfinite(everything)].max())
+    worst = min(worst, highest + 20 * (highest - float(np.median(quiet)) or 1.0))
+    beyond = np.linspace(highest, max(worst, highest), STEPS_BEYOND + 1)[1:]
+    return sorted({*np.quantile(quiet, QUANTILES).tolist(), *beyond.tolist()})
+
+
+def _static(mirrored: FloatArray, quiet: FloatArray, spread: float, sign: int, old: float) -> Family:
+    levels = sorted({*_levels(quiet, mirrored), sign * old})
+
+    def make(level: float) -> Bound:
+        return Static(sign * old if level == sign * old else sign * outward(level, spread))
+
+    return Family("static", make, levels, mirrored)
+
+
+def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int) -> Family | None:
+    """Where the hour of the week explains a good part of what normal life varies by; else None."""
+    hours = hour_of_week(times)
+    centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
+    for hour in range(HOURS):
+        there = mirrored[:, normal & (hours == hour)]
+        there = there[np.isfinite(there)]
+        if there.size:
+            centre[hour] = np.median(there)
+            wide[hour] = _spread(there - centre[hour])
+    if np.isnan(centre).mean() > 0.1:
+        return None
+    quiet = mirrored[:, normal]
+    rest = quiet - centre[hours[normal]]
+    finite = np.isfinite(quiet) & np.isfinite(rest)
+    if np.std(rest[finite]) > 0.7 * np.std(quiet[finite]):
+        return None
+    wide = np.maximum(wide, float(np.nanmedian(wide)))  # A still hour must not get a hair's breadth.
+    relative = (mirrored - centre[hours]) / wide[hours]
+    calm = relative[:, normal]
+
+    def make(level: float) -> Bound:
+        centre_, edge = sign * centre, sign * (centre + level * wide)
+        return ByHour(threshold_by_hour(LabelSet(), centre_, edge, 1.0, sign=sign))
+
+    return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative)
+
+
+def _trend(
+    mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, spread: float
+) -> Family | None:
+    """Where normal life climbs or sinks by more than its own spread; else None (Theil and Sen's slope)."""
+    days = times // 86_400_000
+    known = [day for day in np.unique(days) if np.isfinite(mirrored[:, normal & (days == day)]).any()]
+    if len(known) < 14:
+        return None
+    medians = np.array([np.nanmedian(mirrored[:, normal & (days == day)]) for day in known])
+    middays = (np.array(known) + 0.5) * 86_400
+    rows, columns = np.triu_indices(len(known), 1)
+    slope = float(np.median((medians[columns] - medians[rows]) / (middays[columns] - middays[rows])))
+    zero = float(times[0] // 1000)
+    if abs(slope) * (middays[-1] - middays[0]) < 2 * spread:
+        return None
+    start = float(np.median(medians - slope * (middays - zero)))
+    relative = mirrored - (start + slope * (times / 1000 - zero))
+    calm = relative[:, normal]
+    until = float(times[-1] // 1000 + TREND_DAYS_AHEAD * 86_400)
+
+    def make(level: float) -> Bound:
+        return Trend(sign * outward(start + level, spread), sign * slope, zero, until)
+
+    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative)

@@ -1,0 +1,158 @@
+"""Rules adapted on a source's history: what each measures is read once, and every candidate judged on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from rules.adapt.judge import Evidence
+from rules.adapt.limits import held_back, within_limits
+from rules.adapt.solve import Objective, Proposal, Unchanged, solve
+from rules.backtest.past import BackTester, Window
+from rules.incidents import KnownIncident
+from rules.read import WrittenRule, taken_apart
+from sidecar.config.adapt import AdaptConfig
+from sidecar.errors import PullError, RuleError
+from sidecar.promql.threshold import Comparison
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """One rule and what became of it; `written`: the rule from now on, the old one where unchanged."""
+
+    rule: WrittenRule
+    outcome: Proposal | Unchanged
+    written: WrittenRule
+
+    @property
+    def changed(self) -> bool:
+        """True where a rewrite is proposed."""
+        return isinstance(self.outcome, Proposal)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What the rewrite changes, in words; empty where none is proposed."""
+        return self.outcome.changes if isinstance(self.outcome, Proposal) else ()
+
+    @property
+    def why_not(self) -> str:
+        """Why no rewrite is proposed; empty where one is."""
+        return self.outcome.why if isinstance(self.outcome, Unchanged) else ""
+
+
+class Adapter:
+    """Proposes rewrites of rules from their past, within the limits that the configuration sets."""
+
+    def __init__(self, tester: BackTester, config: AdaptConfig, *, knows_keep_firing: bool = True) -> None:
+        self._tester = tester
+        self._config = config
+        self._knows_keep_firing = knows_keep_firing
+
+    async def all(
+        self,
+        rules: Sequence[WrittenRule],
+        window: Window,
+        incidents: Sequence[KnownIncident],
+        *,
+        on_done: Callable[[Adapted], object] = lambda _: None,
+    ) -> list[Adapted]:
+        """What becomes of every alerting rule, in order."""
+        alerts = [rule for rule in rules if rule.alerting]
+        evidence: dict[str, Evidence] = {}
+
+        async def one(rule: WrittenRule) -> Adapted:
+            read = await self._read(rule, window, incidents)
+            if isinstance(read, Unchanged):
+                adapted = Adapted(rule, read, rule)
+            else:
+                evidence[rule.key] = read
+                adapted = await self._solved(read, self._budget(rule))
+            on_done(adapted)
+            return adapted
+
+        found = [await one(rule) for rule in alerts]
+        for team, pages in self._config.pages_per_week.items():
+            found = await self._within_pages(found, evidence, team, pages)
+        return found
+
+    async def _read(
+        self, rule: WrittenRule, window: Window, incidents: Sequence[KnownIncident]
+    ) -> Evidence | Unchanged:
+        comparison = taken_apart(rule)
+        if not isinstance(comparison, Comparison):
+            return Unchanged(comparison)
+        # `and` and `unless` only choose series, so they may be applied before the comparison.
+        measured = "\n".join((f"({comparison.measured}\n)", *comparison.conditions))
+        try:
+            batch = await self._tester.values(measured, rule.name, window)
+        except (PullError, RuleError) as error:
+            return Unchanged(str(error))
+        inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
+        return Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside)
+
+    async def _solved(self, evidence: Evidence, max_false_per_month: float) -> Adapted:
+        objective = Objective(max_false_per_month, self._config.min_history / 86_400, self._knows_keep_firing)
+        outcome = await asyncio.to_thread(solve, evidence, objective)
+        if isinstance(outcome, Proposal):
+            refused = held_back(evidence, outcome, self._config)
+            outcome = (
+                Unchanged(refused, outcome.before)
+                if refused
+                else within_limits(evidence, outcome, self._config)
+            )
+        return Adapted(evidence.rule, outcome, rewritten(evidence.rule, outcome))
+
+    def _budget(self, rule: WrittenRule) -> float:
+        return self._config.false_alarms(rule.severity)
+
+    async def _within_pages(
+        self, found: list[Adapted], evidence: dict[str, Evidence], team: str, pages_per_week: float
+    ) -> list[Adapted]:
+        """The noisiest rule of the team is asked for half as many false alarms, until the team's sum fits."""
+        budgets = {a.rule.key: self._budget(a.rule) for a in found}
+        ours = [a.rule.key for a in found if a.rule.labels.get(self._config.team_label) == team]
+        while True:
+            loudest = max(
+                (a for a in found if a.rule.key in ours and a.rule.key in evidence),
+                key=_pages_per_week,
+                default=None,
+            )
+            sum_now = sum(_pages_per_week(a) for a in found if a.rule.key in ours)
+            if loudest is None or sum_now <= pages_per_week:
+                return found
+            key = loudest.rule.key
+            budgets[key] /= 2
+            again = await self._solved(evidence[key], budgets[key])
+            if _pages_per_week(again) >= _pages_per_week(loudest) or budgets[key] < 0.1:
+                evidence.pop(key)  # It gives no more.
+            else:
+                found = [again if a.rule.key == key else a for a in found]
+
+
+def pages_by_team(found: Sequence[Adapted], team_label: str) -> dict[str, float]:
+    """Firings a week of each team's rules as they are to be, on the history that they were adapted on."""
+    pages: dict[str, float] = {}
+    for adapted in found:
+        team = adapted.rule.labels.get(team_label)
+        if team:
+            pages[team] = pages.get(team, 0.0) + _pages_per_week(adapted)
+    return pages
+
+
+def _pages_per_week(adapted: Adapted) -> float:
+    outcome = adapted.outcome
+    seen = outcome.after if isinstance(outcome, Proposal) else outcome.before
+    return seen.n_firings * 7 / seen.days if seen is not None and seen.days else 0.0
+
+
+def rewritten(rule: WrittenRule, outcome: Proposal | Unchanged) -> WrittenRule:
+    """The rule with the proposal in it: name and labels stay, so that Prometheus carries its state over."""
+    if isinstance(outcome, Unchanged):
+        return rule
+    return replace(
+        rule,
+        expr=outcome.expr,
+        for_seconds=outcome.candidate.for_seconds,
+        keep_firing_seconds=outcome.candidate.keep_firing_seconds,
+    )

@@ -1,0 +1,156 @@
+"""What a candidate would have done on the past: false alarms, incidents caught, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from rules.adapt.bounds import Bound
+from rules.backtest.firing import Firing, firings
+from rules.incidents import KnownIncident, within
+from rules.read import WrittenRule
+from sidecar.promql.threshold import Comparison
+from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
+
+LATE_MS = 10 * 60_000
+"""A firing that begins so long after an incident's end still tells of it: windows are noted by people."""
+
+DAY_SECONDS = 86_400
+
+_HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The past of one rule: `values` (N, T) of what it measures, NaN where its conditions do not hold."""
+
+    rule: WrittenRule
+    comparison: Comparison
+    labels: tuple[LabelSet, ...]
+    times: TimeArray
+    values: FloatArray
+    incidents: tuple[KnownIncident, ...] = ()
+
+    @property
+    def days(self) -> float:
+        """Length in days."""
+        return float(self.times[-1] - self.times[0]) / 86_400_000 if self.times.size else 0.0
+
+    @cached_property
+    def troubled(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """By row the windows (ms) in which an alert of it is no false alarm."""
+        return tuple(
+            tuple((i.start_ms, i.end_ms + LATE_MS) for i in self.incidents if i.matches(labels))
+            for labels in self.labels
+        )
+
+    @cached_property
+    def normal(self) -> BoolArray:
+        """(T,) where no incident was, of whichever kind: what may be learned from."""
+        return ~within(self.incidents, self.times)
+
+    @property
+    def step_seconds(self) -> float:
+        """The interval of evaluation."""
+        return float(self.times[1] - self.times[0]) / 1000 if self.times.size > 1 else 0.0
+
+    def between(self, start_ms: int, end_ms: int) -> Evidence:
+        """The part of it in [start, end)."""
+        here = (self.times >= start_ms) & (self.times < end_ms)
+        inside = tuple(i for i in self.incidents if i.start_ms < end_ms and i.end_ms > start_ms)
+        return Evidence(
+            self.rule, self.comparison, self.labels, self.times[here], self.values[:, here], inside
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to write the rule. `hysteresis`: the share of the way back to `rest` at which it ends."""
+
+    bound: Bound
+    for_seconds: float
+    keep_firing_seconds: float = 0.0
+    hysteresis: float | None = None
+    rest: float = 0.0
+
+    def low(self, times: TimeArray) -> FloatArray:
+        """The threshold at which a firing alert ends, where there is hysteresis."""
+        high = self.bound.at(times)
+        return high if self.hysteresis is None else high + self.hysteresis * (self.rest - high)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a candidate did. `delays`: seconds from an incident's start to its alert, by incident caught.
+
+    `n_false`: a false alarm that goes on for days counts once more for each day, as people are told again.
+    """
+
+    n_firings: int
+    n_false: int
+    firing_seconds: float
+    delays: dict[str, float]
+    days: float
+
+    @property
+    def false_per_month(self) -> float:
+        """False alarms in 30 days."""
+        return self.n_false * 30 / self.days if self.days else 0.0
+
+
+def judge(candidate: Candidate, evidence: Evidence) -> Verdict:
+    """The candidate on the evidence, as Prometheus would have evaluated it."""
+    return verdict(fired(candidate, evidence), evidence)
+
+
+def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
+    """When the candidate would have fired."""
+    holds = _HOLDS[evidence.comparison.operator]
+    active = holds(evidence.values, candidate.bound.at(evidence.times))  # False for NaN.
+    stays = None
+    if candidate.hysteresis is not None:
+        stays = holds(evidence.values, candidate.low(evidence.times))
+    return firings(
+        active,
+        evidence.times,
+        for_seconds=candidate.for_seconds,
+        keep_firing_seconds=candidate.keep_firing_seconds,
+        stays=stays,
+    )
+
+
+def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
+    """Firings held against the known incidents."""
+    n_false = 0
+    for firing in found:
+        if not any(
+            firing.start_ms <= end_ms and firing.end_ms >= start_ms
+            for start_ms, end_ms in evidence.troubled[firing.row]
+        ):
+            n_false += 1 + int(firing.seconds // DAY_SECONDS)
+    delays = {}
+    for incident in evidence.incidents:
+        soonest = caught(found, evidence.labels, incident, evidence.rule.name)
+        if soonest is not None:
+            delays[incident.name] = soonest
+    return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days)
+
+
+def caught(
+    found: Sequence[Firing], labels: Sequence[LabelSet], incident: KnownIncident, alert: str
+) -> float | None:
+    """Seconds from the incident's start to the first firing that begins in it; None where there is none.
+
+    An alert that fired already when the incident began told nobody of it.
+    """
+    if not incident.concerns(alert):
+        return None
+    starts = [
+        firing.start_ms
+        for firing in found
+        if incident.start_ms <= firing.start_ms <= incident.end_ms and incident.matches(labels[firing.row])
+    ]
+    return (min(starts) - incident.start_ms) / 1000 if starts else None

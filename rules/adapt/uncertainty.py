@@ -1,0 +1,37 @@
+"""95 % intervals of rare counts and of shares; scipy is imported where it is used."""
+
+from __future__ import annotations
+
+LEVEL = 0.95
+
+
+def poisson_interval(count: int, exposure: float) -> tuple[float, float]:
+    """Of the rate per unit of exposure behind a count of rare events (Garwood 1936).
+
+    >>> poisson_interval(0, 1.0)
+    (0.0, 3.69)
+    """
+    from scipy.special import chdtri  # The chi-squared distribution's upper quantiles.
+
+    if exposure <= 0:
+        return 0.0, float("inf")
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if count == 0 else float(chdtri(2 * count, 1 - tail)) / 2
+    high = float(chdtri(2 * count + 2, tail)) / 2
+    return round(low / exposure, 2), round(high / exposure, 2)
+
+
+def share_interval(hits: int, total: int) -> tuple[float, float]:
+    """Of a share (Wilson 1927); (0, 1) of nothing.
+
+    >>> share_interval(5, 5)
+    (0.57, 1.0)
+    """
+    if total == 0:
+        return 0.0, 1.0
+    z = 1.96
+    share, square = hits / total, z * z / total
+    centre = share + square / 2
+    half = z * (share * (1 - share) / total + square / (4 * total)) ** 0.5
+    low, high = (centre - half) / (1 + square), (centre + half) / (1 + square)
+    return round(max(low, 0.0), 2), round(min(high, 1.0), 2)

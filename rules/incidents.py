@@ -1,0 +1,111 @@
+"""Incidents of the past that rules are measured by: when they were, and which alerts belong to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sidecar.errors import RuleError, RuleReason
+from sidecar.records import Episode, Incident
+from sidecar.series import BoolArray, LabelSet, TimeArray
+
+BEFORE_MS = 5 * 60_000
+AFTER_MS = 30 * 60_000
+"""What a window of an incident is widened by where normal life is learned: its run-up and its aftermath."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIncident:
+    """A window of trouble; int64 ms.
+
+    `alerts`: names of the alerts that tell of it (empty: any whose labels match).
+    `match`: labels that an alert of it has, each a regular expression for the whole value.
+    """
+
+    name: str
+    start_ms: int
+    end_ms: int
+    alerts: frozenset[str] = frozenset()
+    match: Mapping[str, str] = field(default_factory=dict)
+
+    def concerns(self, alert: str) -> bool:
+        """Whether an alert of that name may tell of it."""
+        return not self.alerts or alert in self.alerts
+
+    def matches(self, labels: LabelSet) -> bool:
+        """Whether a series is one of those in trouble; labels that it has not do not speak against it."""
+        return all(
+            name not in labels or re.fullmatch(pattern, labels[name]) for name, pattern in self.match.items()
+        )
+
+
+def read_incidents(path: Path) -> list[KnownIncident]:
+    """Incidents of a YAML or JSON file: a list of `name`, `start`, `end`, and perhaps `alerts` and `match`.
+
+    Raises: RuleError naming the entry at fault.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RuleError(RuleReason.CHECK_FAILED, f"{path}: {' '.join(str(error).split())}") from error
+    found: list[KnownIncident] = []
+    for n, entry in enumerate(entries):
+        try:
+            found.append(_incident(entry, f"incident {n + 1}"))
+        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
+            raise RuleError(
+                RuleReason.CHECK_FAILED,
+                f"{path}: entry {n + 1}: {type(error).__name__} {error}; write name, start and end",
+            ) from error
+    return found
+
+
+def _incident(entry: Mapping[str, Any], usual_name: str) -> KnownIncident:
+    start, end = _moment_ms(entry["start"]), _moment_ms(entry["end"])
+    if start >= end:
+        raise ValueError("start lies after end")
+    match = {str(name): str(pattern) for name, pattern in (entry.get("match") or {}).items()}
+    for pattern in match.values():
+        re.compile(pattern)
+    return KnownIncident(
+        str(entry.get("name", usual_name)),
+        start,
+        end,
+        frozenset(str(name) for name in entry.get("alerts") or ()),
+        match,
+    )
+
+
+def _moment_ms(value: object) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value * 1000)
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return round((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1000)
+
+
+def stored_incidents(incidents: Iterable[tuple[Incident, Sequence[Episode]]]) -> list[KnownIncident]:
+    """Confirmed incidents of pronoia's own memory: those over, with more than noise in them."""
+    return [
+        KnownIncident(
+            incident.incident_id,
+            incident.started_at_ns // 1_000_000,
+            incident.ended_at_ns // 1_000_000,
+            frozenset(episode.labels.get("alertname", "") for episode in members),
+        )
+        for incident, members in incidents
+        if incident.ended_at_ns is not None and incident.noise < 0.5 and incident.state == "resolved"
+    ]
+
+
+def within(incidents: Iterable[KnownIncident], times: TimeArray) -> BoolArray:
+    """(T,) where a time lies in an incident, its run-up or its aftermath: what normal life is not."""
+    inside: BoolArray = times != times
+    for incident in incidents:
+        inside |= (times >= incident.start_ms - BEFORE_MS) & (times <= incident.end_ms + AFTER_MS)
+    return inside

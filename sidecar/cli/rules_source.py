@@ -1,0 +1,195 @@
+"""Which rules, on which past, measured by which incidents: options that the rule commands share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import click
+
+from sidecar.cli.options import read_config
+from sidecar.cli.query_history import moment
+from sidecar.config.fields import parse_duration
+from sidecar.config.model import Config
+
+if TYPE_CHECKING:
+    from rules.backtest.past import BackTester, Window
+    from rules.incidents import KnownIncident
+    from rules.read import WrittenRule
+    from sidecar.prometheus.client import PrometheusClient
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+KEEP_FIRING_SINCE = (2, 42)
+"""Prometheus 2.42.0 brought keep_firing_for."""
+
+
+def rule_source_options(command: F) -> F:
+    """`--rules PATH … --incidents FILE --prometheus URL --start --end --step`."""
+    for option in (
+        click.option("--step", "step_text", default="1m", show_default=True, help="Interval of evaluation."),
+        click.option("--end", metavar="TIME", help="As --start.  [default: now]"),
+        click.option(
+            "--start",
+            default="28d",
+            show_default=True,
+            metavar="TIME",
+            help="ISO 8601, Unix seconds, or so long before the end.",
+        ),
+        click.option("--prometheus", "prometheus_url", metavar="URL", help="Whose past it is."),
+        click.option(
+            "--incidents",
+            "incidents_file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="YAML list of name, start, end, alerts, match.  [default: those that pronoia stored]",
+        ),
+        click.option(
+            "--rules",
+            "rule_paths",
+            multiple=True,
+            type=click.Path(path_type=Path, exists=True),
+            help="Rule file, folder of such, or PrometheusRule objects.  [default: what is loaded]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """A source that answers: its rules, their past's window, the incidents known in it."""
+
+    config: Config
+    client: PrometheusClient
+    tester: BackTester
+    rules: list[WrittenRule]
+    incidents: list[KnownIncident]
+    window: Window
+    knows_keep_firing: bool
+
+
+@dataclass(frozen=True)
+class RuleSource:
+    """What the options say."""
+
+    config: Config
+    rule_paths: tuple[Path, ...]
+    incidents_file: Path | None
+    start: str
+    end: str | None
+    step_ms: int
+    example: bool
+
+    @classmethod
+    def of(cls, options: dict[str, Any], config_path: Path | None, *, example: bool = False) -> Self:
+        """From what `rule_source_options` gave.
+
+        Raises: click.BadParameter.
+        """
+        url = options["prometheus_url"]
+        config = read_config(config_path, {"prometheus": {"url": url}} if url else {})
+        try:
+            step = parse_duration(options["step_text"])
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--step") from error
+        if step < 1:
+            raise click.BadParameter("a step is at least 1s", param_hint="--step")
+        return cls(
+            config,
+            options["rule_paths"],
+            options["incidents_file"],
+            options["start"],
+            options["end"],
+            round(step * 1000),
+            example,
+        )
+
+    @asynccontextmanager
+    async def opened(self, *, at_once: int = 2) -> AsyncIterator[OpenedSource]:
+        """The source, for as long as the block lasts.
+
+        Raises: PullError, RuleError, SidecarError of the example's servers.
+        """
+        if not self.example:
+            async with self._connected(self.config) as source:
+                yield source
+            return
+        from sidecar.cli.rules_example import RULES, example_prometheus, make_history
+
+        history = make_history(time.time(), step_seconds=self.step_ms / 1000)
+        async with example_prometheus(history) as url:
+            config = self.config.model_copy(
+                update={"prometheus": self.config.prometheus.model_copy(update={"url": url})}
+            )
+            whole = replace(
+                self, rule_paths=(RULES,), start=str(history.times[0]), end=str(history.times[-1])
+            )
+            async with whole._connected(config) as source:
+                yield replace(source, incidents=list(history.incidents))
+
+    @asynccontextmanager
+    async def _connected(self, config: Config) -> AsyncIterator[OpenedSource]:
+        from prometheus_client import CollectorRegistry
+
+        from rules.backtest.past import BackTester, Window
+        from rules.read import of_server, read_files
+        from sidecar.prometheus.client import PrometheusClient
+        from sidecar.prometheus.session import PullMetrics
+
+        end = time.time() if self.end is None else moment(self.end, time.time(), "--end")
+        start = moment(self.start, end, "--start")
+        if start >= end:
+            raise click.BadParameter("lies after the end", param_hint="--start")
+        step = self.step_ms
+        window = Window(round(start * 1000) // step * step, round(end * 1000) // step * step, step)
+        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+            rules = read_files(self.rule_paths) if self.rule_paths else of_server(await client.rules())
+            memory = config.store.directory / "backtests" / _short(config.prometheus.url)
+            yield OpenedSource(
+                config,
+                client,
+                BackTester(client, memory=None if self.example else memory),
+                rules,
+                await self._incidents(config),
+                window,
+                _at_least((await client.build_info()).version, KEEP_FIRING_SINCE),
+            )
+
+    async def _incidents(self, config: Config) -> list[KnownIncident]:
+        from rules.incidents import read_incidents, stored_incidents
+        from sidecar.store.connection import FILE
+        from sidecar.store.sqlite import SqliteStore
+
+        if self.incidents_file is not None:
+            return read_incidents(self.incidents_file)
+        if self.example or not (config.store.directory / FILE).exists():
+            return []
+        from prometheus_client import CollectorRegistry
+
+        store = await SqliteStore.open(config.store, registry=CollectorRegistry())
+        try:
+            known = [await store.incident(i.incident_id) for i in await store.incidents(limit=10_000)]
+        finally:
+            await store.close()
+        return stored_incidents([one for one in known if one is not None])
+
+
+def _short(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def _at_least(version: str, wanted: tuple[int, int]) -> bool:
+    """Whether a version is that or newer; True where a server does not say what it is.
+
+    >>> _at_least("2.41.0", (2, 42)), _at_least("v3.1", (2, 42)), _at_least("", (2, 42))
+    (False, True, True)
+    """
+    parts = version.removeprefix("v").split(".")[:2]
+    if len(parts) < 2 or not all(part.isdigit() for part in parts):
+        return True
+    return (int(parts[0]), int(parts[1])) >= wanted

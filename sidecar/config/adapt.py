@@ -1,0 +1,72 @@
+"""What adaptation of existing rules aims at, and how far it may go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.section import Section
+
+
+def _with_zone(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+Moment = Annotated[datetime, AfterValidator(_with_zone)]
+"""A time in ISO 8601; UTC where it names no zone."""
+
+
+class FreezeWindow(Section):
+    """A time in which no rule is changed."""
+
+    start: Moment
+    end: Moment
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError("start lies after end; exchange them")
+        return self
+
+
+class RuleLimits(Section):
+    """How low and how high one rule's threshold may be set, in the threshold's unit."""
+
+    floor: float | None = None
+    ceiling: float | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
+            raise ValueError("floor lies above ceiling; exchange them")
+        return self
+
+
+class AdaptConfig(Section):
+    """The objective of adapted rules and the limits of one rewrite."""
+
+    max_false_alarms_per_month: float = Field(
+        2.0, ge=0, description="of one rule; a firing outside every known incident is a false alarm"
+    )
+    by_severity: dict[str, float] = Field(
+        default_factory=lambda: {"critical": 1.0, "page": 1.0},
+        description="the same for rules of a severity, where it differs",
+    )
+    pages_per_week: dict[str, float] = Field(
+        default_factory=dict,
+        description="by team: so many firings of its rules a week, solved for across them",
+    )
+    team_label: str = Field("team", description="label of a rule that names its team")
+    max_step: float = Field(4.0, gt=0, description="one rewrite moves a threshold by so many times its size")
+    limits: dict[str, RuleLimits] = Field(default_factory=dict, description="by name of the alert")
+    cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")
+    min_history: PositiveSeconds = Field(7 * 86400.0, description="less than this is too thin")
+    freeze: tuple[FreezeWindow, ...] = ()
+
+    def false_alarms(self, severity: str) -> float:
+        """How many false alarms in 30 days are accepted of a rule of that severity."""
+        return self.by_severity.get(severity, self.max_false_alarms_per_month)

@@ -1,0 +1,181 @@
+"""Adaptation on simulated pasts: budget kept, incidents caught, incident weeks not learned, limits held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from rules.adapt.bounds import ByHour, Static, Trend, hour_of_week
+from rules.adapt.judge import Candidate, Evidence, judge
+from rules.adapt.limits import cooling, frozen, limited, within_limits
+from rules.adapt.solve import Objective, Proposal, Unchanged, solve
+from rules.incidents import KnownIncident
+from rules.read import WrittenRule
+from sidecar.config.adapt import AdaptConfig, FreezeWindow, RuleLimits
+from sidecar.promql.threshold import Comparison, parse_comparison
+from sidecar.series import LabelSet
+
+MINUTE = 60_000
+START = 1_700_000_000_000 // MINUTE * MINUTE
+DAY = 86_400_000
+
+
+def clock(days: float) -> np.ndarray:
+    return START + np.arange(int(days * 1440)) * MINUTE
+
+
+def evidence(
+    values: np.ndarray, expr: str = "load > 10.5", incidents: tuple[KnownIncident, ...] = (), **rule: object
+) -> Evidence:
+    comparison = parse_comparison(expr)
+    assert isinstance(comparison, Comparison)
+    values = np.atleast_2d(values)
+    labels = tuple(LabelSet({"pod": str(n)}) for n in range(values.shape[0]))
+    written = WrittenRule("Load", expr, "alerting", **rule)  # type: ignore[arg-type]
+    return Evidence(written, comparison, labels, clock(values.shape[1] / 1440), values, incidents)
+
+
+def noise(days: float, seed: int = 1) -> np.ndarray:
+    return 10 + np.random.default_rng(seed).normal(0, 0.5, int(days * 1440))
+
+
+def with_incident(values: np.ndarray, day: float, minutes: int = 30, height: float = 30.0) -> KnownIncident:
+    first = int(day * 1440)
+    values[first : first + minutes] += height
+    start = START + first * MINUTE
+    return KnownIncident(f"day {day:g}", start, start + minutes * MINUTE, frozenset({"Load"}))
+
+
+def proposal(found: Proposal | Unchanged) -> Proposal:
+    assert isinstance(found, Proposal), found
+    return found
+
+
+def test_false_alarms_fall_within_the_budget_and_the_incident_is_caught_as_soon() -> None:
+    values = noise(28)
+    incident = with_incident(values, 12.3)
+    found = proposal(solve(evidence(values, incidents=(incident,)), Objective(2)))
+    assert found.before.n_false > 1000
+    assert found.after.false_per_month <= 2
+    assert found.after.delays["day 12.3"] <= found.before.delays["day 12.3"] + 60
+    assert isinstance(found.candidate.bound, Static)
+    assert 11.5 < found.candidate.bound.value < 40
+    assert found.unseen_after < found.unseen_before
+    assert found.false_per_month[0] <= found.unseen_after * 30 / 21 <= found.false_per_month[1]
+
+
+def test_a_threshold_that_missed_its_incident_comes_down() -> None:
+    values = noise(28)
+    incident = with_incident(values, 12.3, height=15)
+    found = proposal(solve(evidence(values, "load > 60", (incident,)), Objective(2)))
+    assert "day 12.3" not in found.before.delays
+    assert "day 12.3" in found.after.delays
+
+
+def test_a_daily_swing_gets_a_table_where_one_number_will_not_do() -> None:
+    days = 28
+    times = clock(days)
+    swing = 50 + 40 * np.sin(2 * np.pi * (times / DAY)) + np.random.default_rng(2).normal(0, 1, times.size)
+    # A drop that is well within the day's range, at the height of the day.
+    first = int(12.2 * 1440)
+    day_top = first + int(np.argmax(swing[first : first + 1440]))
+    values = swing.copy()
+    incident = with_incident(values, day_top / 1440, height=-60)
+    found = proposal(solve(evidence(values, "load < 30", (incident,)), Objective(2)))
+    assert isinstance(found.candidate.bound, ByHour)
+    assert incident.name in found.after.delays
+    assert found.after.false_per_month <= 2
+    assert "hour()" in found.expr
+
+
+def test_a_climb_gets_a_line() -> None:
+    times = clock(28)
+    climb = 10 + (times - START) / DAY * 2 + np.random.default_rng(3).normal(0, 0.3, times.size)
+    values = climb.copy()
+    incident = with_incident(values, 5.5, height=12)
+    found = proposal(solve(evidence(values, "load > 15", (incident,)), Objective(2)))
+    assert isinstance(found.candidate.bound, Trend)
+    assert incident.name in found.after.delays
+    assert "time()" in found.expr
+
+
+def test_an_incident_week_teaches_nothing() -> None:
+    clean, poisoned = noise(28), noise(28)
+    first, last = 10 * 1440, 17 * 1440
+    poisoned[first:last] += 25
+    window = KnownIncident("bad week", START + first * MINUTE, START + last * MINUTE, frozenset({"Other"}))
+    of_clean = proposal(solve(evidence(clean), Objective(2))).candidate.bound
+    of_poisoned = proposal(solve(evidence(poisoned, incidents=(window,)), Objective(2))).candidate.bound
+    assert isinstance(of_clean, Static)
+    assert isinstance(of_poisoned, Static)
+    assert of_poisoned.value == pytest.approx(of_clean.value, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "expr", "words"),
+    [
+        pytest.param(noise(3), "load > 10.5", "days of history", id="short"),
+        pytest.param(np.full(28 * 1440, np.nan), "load > 10.5", "no value", id="nothing there"),
+        pytest.param(
+            np.where(np.arange(28 * 1440) < 300, 10.0, np.nan), "load > 9", "normal samples", id="sparse"
+        ),
+        pytest.param(noise(28), "load > 30", "within the budget", id="in order"),
+    ],
+)
+def test_nothing_is_proposed(values: np.ndarray, expr: str, words: str) -> None:
+    found = solve(evidence(values, expr), Objective(2))
+    assert isinstance(found, Unchanged)
+    assert words in found.why
+
+
+def test_an_old_server_gets_hysteresis_in_place_of_keep_firing_for() -> None:
+    ours = evidence(noise(10), "load > 11")
+    quiet = Candidate(Static(11.0), 0.0, hysteresis=0.5, rest=10.0)
+    plain = judge(Candidate(Static(11.0), 0.0), ours)
+    assert judge(quiet, ours).n_firings < plain.n_firings
+    found = solve(replace(ours, values=ours.values), Objective(2, knows_keep_firing=False))
+    assert not isinstance(found, Proposal) or found.candidate.keep_firing_seconds == 0
+
+
+def test_hour_of_week_is_promqls() -> None:
+    moment = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)  # A Saturday.
+    assert hour_of_week(np.array([round(moment.timestamp() * 1000)])) == [6 * 24 + 13]
+
+
+@pytest.mark.parametrize(
+    ("value", "old", "limits", "expected"),
+    [
+        pytest.param(100, 10, None, 50, id="step up"),
+        pytest.param(-100, 10, None, -30, id="step down"),
+        pytest.param(100, 0, None, 100, id="from zero any step"),
+        pytest.param(20, 10, RuleLimits(ceiling=15), 15, id="ceiling"),
+        pytest.param(2, 10, RuleLimits(floor=5), 5, id="floor"),
+    ],
+)
+def test_limits(value: float, old: float, limits: RuleLimits | None, expected: float) -> None:
+    assert limited(value, old, 4.0, limits) == expected
+
+
+def test_a_ceiling_bends_the_proposal_or_drops_it() -> None:
+    ours = evidence(noise(28))
+    found = proposal(solve(ours, Objective(2)))
+    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=11.5)}))
+    assert isinstance(bent, Proposal)
+    assert bent.expr == "load > 11.5"
+    assert bent.after.n_false < found.before.n_false
+    dropped = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=10.5)}))
+    assert isinstance(dropped, Unchanged)
+
+
+def test_freeze_and_cool_down() -> None:
+    start = datetime(2026, 12, 20, tzinfo=UTC)
+    window = FreezeWindow(start=start, end=datetime(2027, 1, 3, tzinfo=UTC), why="holidays")
+    config = AdaptConfig(freeze=(window,))
+    assert "holidays" in frozen(config, start.timestamp() + 1)
+    assert frozen(config, start.timestamp() - 1) == ""
+    assert cooling(config, None, 0) == ""
+    assert "again in 6d" in cooling(config, 0, 86_400)
+    assert cooling(config, 0, 8 * 86_400) == ""
