@@ -19,6 +19,7 @@ from sidecar import __version__
 from sidecar.api.server import build_app
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_forecast import threshold_loop
+from sidecar.app_response import Responding
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -36,8 +37,6 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
-from webhooks.notify.notifier import Notifier
-from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
 
@@ -48,7 +47,9 @@ PRUNE_SECONDS = 3600.0
 COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
-NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")
+NEED_RESTART = (
+    *("server", "store", "webhook", "notify", "people", "schedules", "teams", "response", "export", "log"),
+)
 
 
 class Workings:
@@ -73,6 +74,8 @@ class Workings:
                 metrics=sidecar.loop_metrics,
                 directory=config.store.directory / "models",
                 max_series=config.prometheus.max_series_per_query,
+                events=config.events,
+                calendar=config.calendar,
                 now=sidecar.wall,
             )
 
@@ -156,6 +159,7 @@ class Sidecar:
         self.alerts_metrics = AlertsMetrics(self.registry)
         self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
         self.store: SqliteStore
+        self.responding: Responding
         self.alerts: AlertsLoop
         self.workings: Workings
         self.started_seconds = wall()
@@ -191,12 +195,13 @@ class Sidecar:
         gc.set_threshold(*COLLECT_AFTER)
         try:
             self.store = await SqliteStore.open(self.config.store, registry=self.registry)
+            self.responding = await Responding.build(self)
             self.alerts = AlertsLoop(
                 self.store,
                 bus=self.bus,
                 config=self.config.webhook,
                 registry=self.registry,
-                teller=self._teller(),
+                teller=self.responding,
                 now=self.wall,
             )
             await self.alerts.open()
@@ -245,15 +250,6 @@ class Sidecar:
         self.offload.close()
         return 0
 
-    def _teller(self) -> Notifier:
-        return Notifier(
-            self.store,
-            self.config.notify,
-            hold_seconds=self.config.webhook.incident_hold,
-            metrics=NotifyMetrics(self.registry),
-            now=self.wall,
-        )
-
     def stop(self) -> None:
         """Let `run` end."""
         self._stop.set()
@@ -298,6 +294,7 @@ class Sidecar:
         Receiver(self.alerts.intake, self.config.webhook, registry=self.registry, now=self.wall).add_routes(
             app.router
         )
+        self.responding.add_routes(app.router)
 
         async def end_streams(_: web.Application) -> None:
             self.bus.close()

@@ -16,6 +16,7 @@ from sidecar.config.adapt import AdaptConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
+from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.section import Section
 from sidecar.config.webhook import WebhookConfig
 
@@ -220,6 +221,8 @@ class Config(Section):
     alertmanagers: tuple[AlertmanagerConfig, ...] = ()
     queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
     forecast: ForecastConfig = ForecastConfig()
+    events: tuple[EventConfig, ...] = Field((), description="what is known to come, and its uplift")
+    calendar: CalendarConfig = CalendarConfig()
     webhook: WebhookConfig = WebhookConfig()
     notify: NotifyConfig = NotifyConfig()
     rules: RulesConfig = RulesConfig()

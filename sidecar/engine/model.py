@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.index import GONE, SeriesIndex
+from sidecar.engine.known import Factors, KnownEvents
 from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.records import DEFAULT_TENANT
@@ -18,15 +20,18 @@ from sidecar.series import (
     Evaluation,
     Expectation,
     FloatArray,
+    Forecast,
     LabelSet,
     LearnedBand,
     Score,
     SeriesBatch,
+    TimeArray,
 )
 
 MAX_SCORE = 100.0
 WEEK_MS = 7 * 86400 * 1000
 SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
+LEVEL_BOUNDS = (0.2, 5.0)
 FULL_CONFIDENCE_SECONDS = 3 * 86400.0
 
 
@@ -66,11 +71,15 @@ class QueryModel:
         self.forecaster = make_forecaster(forecaster, query)
         self.calibrator = self.detector.calibrator
         self.absence = Absence(query.step, by_family=query.absence == "family")
+        self.known = KnownEvents(query.name)
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
         self._accepted = np.zeros(0, dtype=np.bool_)
+        self._last_yhat = np.zeros(0)
+        self._level: FloatArray | None = None
+        """While something known holds: what was expected just before it, relative to the season."""
 
     @property
     def level(self) -> float:
@@ -95,7 +104,7 @@ class QueryModel:
         self._accepted = np.zeros(n_rows, dtype=np.bool_)
         direction = np.zeros((n_rows, n_steps), dtype=np.int8)
         confidence = np.zeros((n_rows, n_steps))
-        for first, end, new_hour in segments(aligned.timestamps, self.last_timestamp_ms):
+        for first, end, new_hour in self._pieces(aligned.timestamps):
             if new_hour:
                 self._on_the_hour(int(aligned.timestamps[first]))
                 aligned = SeriesBatch(
@@ -105,7 +114,16 @@ class QueryModel:
                 aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
             )
             where = slice(first, end)
-            judged = self.detector.judge(part)
+            known = self.known.factors(part.labels, part.timestamps, self._season)
+            usual = part
+            if known is None:
+                self._level = None
+            else:
+                usual = self._usual_part(part, known)
+            judged = self.detector.judge(usual)
+            self._last_yhat = judged.yhat[:, -1]
+            if known is not None:
+                judged = known.expected(judged)
             if judged.accepted is not None:
                 self._accepted |= judged.accepted
             seen = np.isfinite(part.values)
@@ -121,7 +139,7 @@ class QueryModel:
             )
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
-            self.forecaster.update(part)
+            self.forecaster.update(usual)
             self.ever_negative = negative[:, -1]
             self.seen_points = points[:, -1]
             self.last_timestamp_ms = int(part.timestamps[-1])
@@ -151,10 +169,51 @@ class QueryModel:
             anomaly_score=score.anomaly_score[:, -1].copy(),
             direction=score.direction[:, -1].copy(),
             confidence=score.confidence[:, -1].copy(),
-            forecasts=self.forecaster.predict(),
+            forecasts=self._forecasts(aligned.labels, int(aligned.timestamps[-1])),
             accepted=self._accepted if self._accepted.any() else None,
             absent=self._absent(int(aligned.timestamps[-1])),
         )
+
+    def _season(self, timestamps: TimeArray) -> FloatArray:
+        return self.detector.expect(timestamps)[0]
+
+    def _grown(self, of_rows: FloatArray) -> FloatArray:
+        """An array by row, with NaN for the rows that came since."""
+        grown = np.full(self.index.n_rows, np.nan)
+        grown[: len(of_rows)] = of_rows
+        return grown
+
+    def _pieces(self, timestamps: TimeArray) -> Iterator[tuple[int, int, bool]]:
+        """Columns to be judged together: those of an hour, or each alone where something is known of it.
+
+        What is known multiplies the usual as it stands just then, whatever the batch.
+        """
+        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms):
+            if not self.known.holds(timestamps[first:end]):
+                yield first, end, new_hour
+                continue
+            for column in range(first, end):
+                yield column, column + 1, new_hour and column == first
+
+    def _usual_part(self, part: SeriesBatch, known: Factors) -> SeriesBatch:
+        """The columns without what is known of their times, so that it is neither flagged nor learnt."""
+        if self._level is None:
+            before = np.array([self.last_timestamp_ms or int(part.timestamps[0])], dtype=np.int64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                level = self._grown(self._last_yhat) / self._season(before)[:, 0]
+            self._level = np.clip(np.where(np.isfinite(level), level, 1.0), *LEVEL_BOUNDS)
+        season = self._season(part.timestamps) * self._grown(self._level)[:, None]
+        self.known.learn(part.labels, part.timestamps, part.values, season)
+        return replace(part, values=known.usual_part(part.values, season))
+
+    def _forecasts(self, labels: tuple[LabelSet, ...], now_ms: int) -> tuple[Forecast, ...]:
+        """What the forecaster says, times what is known of the moments it speaks of."""
+        found = []
+        for forecast in self.forecaster.predict():
+            at = np.array([now_ms + round(forecast.horizon_seconds * 1000)], dtype=np.int64)
+            known = self.known.factors(labels, at, self._season)
+            found.append(forecast if known is None else known.forecast(forecast))
+        return tuple(found)
 
     def _absent(self, now_ms: int) -> BoolArray | None:
         if self.query.absence == "off":
@@ -201,7 +260,7 @@ class QueryModel:
 
     def _resize(self, n_rows: int) -> None:
         if n_rows > len(self.seen_points):
-            for part in (self.detector, self.calibrator, self.forecaster):
+            for part in (self.detector, self.calibrator, self.forecaster, self.known):
                 part.resize(n_rows)
             missing = n_rows - len(self.seen_points)
             self.seen_points = np.concatenate([self.seen_points, np.zeros(missing, dtype=np.int64)])
@@ -212,7 +271,7 @@ class QueryModel:
         self.calibrator.renew_pool()
         gone = self.index.retire(now_ms)
         if len(gone):
-            for part in (self.detector, self.calibrator, self.forecaster):
+            for part in (self.detector, self.calibrator, self.forecaster, self.known):
                 part.reset(gone)
             self.seen_points[gone] = 0
             self.ever_negative[gone] = False

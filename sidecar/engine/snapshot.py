@@ -23,8 +23,8 @@ from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
 FORMAT = 3
-PARTS = ("detector", "calibrator", "forecaster")
-NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", "absence"}
+PARTS = ("detector", "calibrator", "forecaster", "known")
+NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", "absence", *SURROUNDINGS}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""
 
 
@@ -87,6 +87,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         model.index.restore(labels, arrays["last_seen_ms"])
         model.seen_points = arrays["seen_points"]
         model.ever_negative = arrays["ever_negative"]
+        model.known.resize(len(labels))
         for part in PARTS:
             prefix = f"{part}."
             state = {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

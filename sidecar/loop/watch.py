@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sidecar.config.fields import format_duration
+from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
@@ -52,6 +53,8 @@ class Watch:
         metrics: LoopMetrics,
         directory: Path,
         max_series: int,
+        events: Sequence[EventConfig] = (),
+        calendar: CalendarConfig | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -65,6 +68,7 @@ class Watch:
         self._metrics = metrics
         self._path = directory / f"{query.name}.model"
         self._max_series = query.max_series or max_series
+        self._events, self._calendar = events, calendar
         self._now = now
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
@@ -97,6 +101,7 @@ class Watch:
         except ModelError as error:
             self._log.warning("saved model set aside, learning anew", path=str(self._path), err=str(error))
             return None
+        model.known.announce(self._events, self._calendar)
         age = self._clock.now() - (model.last_timestamp_ms or 0) / 1000
         if age > self.query.history:
             self._log.warning("saved model too old, learning anew", age_seconds=round(age))
@@ -145,6 +150,7 @@ class Watch:
         from sidecar.engine.model import QueryModel
 
         model = QueryModel(self.query)
+        model.known.announce(self._events, self._calendar)
         model.fit(history)
         return model
 

@@ -1,0 +1,39 @@
+"""Public holidays as other days of the week: at which time the usual is to be looked up instead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from sidecar.config.known import CalendarConfig
+from sidecar.series import TimeArray
+
+_LIKE = {"saturday": 5, "sunday": 6}
+
+
+class Holidays:
+    """The holidays of a country."""
+
+    def __init__(self, calendar: CalendarConfig) -> None:
+        import holidays  # A third of a second, of which only those pay who want it.
+
+        self._days = holidays.country_holidays(calendar.country or "", subdiv=calendar.subdivision)
+        self._zone = ZoneInfo(calendar.time_zone)
+        self._weekday = _LIKE[calendar.holiday_like]
+        self._memo: dict[int, int] = {}
+
+    def like(self, timestamps: TimeArray) -> TimeArray:
+        """The times whose usual holds: the same, or on a holiday the last such weekday at this time; ms."""
+        days_back = np.array([self._days_back(int(hour)) for hour in timestamps // 3600_000], dtype=np.int64)
+        return timestamps - days_back * 86400_000
+
+    def _days_back(self, hour: int) -> int:
+        """Days to go back at an hour since the epoch: 0 where it is no holiday."""
+        found = self._memo.get(hour)
+        if found is None:
+            local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour)).astimezone(self._zone)
+            found = (local.weekday() - self._weekday) % 7 if local.date() in self._days else 0
+            self._memo[hour] = found
+        return found
