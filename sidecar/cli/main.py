@@ -22,6 +22,7 @@ COMMANDS = {
         "Warn before alert rules fire: try it on the past, write the rules.",
     ),
     "correlate": ("sidecar.cli.correlate:correlate", "Turn recorded Alertmanager webhooks into incidents."),
+    "incidents": ("sidecar.cli.incidents:incidents", "Incidents: what there was, why, and what if."),
     "models": ("sidecar.cli.models:models", "Compare forecasting models on your own series."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
     "alerts": ("sidecar.cli.alerts:alerts", "Alerts that could not be used: give them again."),

@@ -1,0 +1,40 @@
+"""Work on the database of a command's configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import Config
+from sidecar.errors import SidecarError
+from sidecar.store.connection import FILE
+from sidecar.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, make: bool = False) -> T:
+    """The result of `work(store)`; ends the process with code 1 where the database cannot be used.
+
+    `make`: whether an absent database is made; else it ends the process with code 2.
+    """
+    if not make and not (config.store.directory / FILE).exists():
+        click.echo(f"pronoia: no database at {config.store.directory / FILE}", err=True)
+        raise SystemExit(2)
+
+    async def run() -> T:
+        store = await SqliteStore.open(config.store, registry=CollectorRegistry())
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(run())
+    except SidecarError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error

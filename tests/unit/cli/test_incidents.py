@@ -1,0 +1,128 @@
+"""`pronoia incidents` answers from the database alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from prometheus_client import CollectorRegistry
+
+from sidecar.cli.incidents import incidents
+from sidecar.config.model import StoreConfig
+from sidecar.config.webhook import WebhookConfig
+from sidecar.events import EventBus
+from sidecar.store.sqlite import SqliteStore
+from webhooks.payload import parse
+from webhooks.pipeline import AlertsLoop
+
+SECOND = 1_000_000_000
+
+
+def payload(*alerts: dict[str, Any]) -> bytes:
+    return json.dumps({"version": "4", "alerts": list(alerts)}).encode()
+
+
+def alert(name: str, service: str, at: float, text: str = "") -> dict[str, Any]:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    labels = {"alertname": name, "service": service}
+    return {"status": "firing", "labels": labels, "annotations": {"summary": text}, "startsAt": stamp}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A database with one incident of two alerts, and one alert of long before."""
+
+    async def fill() -> None:
+        registry = CollectorRegistry()
+        store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
+        clock = [time.time() - 7200.0]
+        loop = AlertsLoop(
+            store,
+            bus=EventBus(),
+            config=WebhookConfig(incident_hold=0.0),
+            registry=registry,
+            now=lambda: clock[0],
+        )
+        await loop.open()
+        for later, one in (
+            (0.0, alert("Old", "stock", clock[0])),
+            (7000.0, alert("DbDown", "orders-db", clock[0] + 7000.0)),
+            (7010.0, alert("Errors", "checkout", clock[0] + 7010.0, "calls to orders-db fail")),
+        ):
+            began = clock[0]
+            clock[0] = began if later == 0.0 else max(began, time.time() - 7200.0 + later)
+            await loop.intake.accept(parse(payload(one), received_at_ns=int(clock[0] * SECOND)))
+        await loop.stop()
+        await store.close()
+
+    asyncio.run(fill())
+    return tmp_path
+
+
+def run(data: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(incidents, [arguments[0], "--data", str(data), *arguments[1:]])
+
+
+def listed(data: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(data, "list", "--format", "json").output)
+    return found
+
+
+def test_list_and_show(data: Path) -> None:
+    newest, old = listed(data)
+    assert (newest["n_episodes"], old["n_episodes"]) == (2, 1)
+    text = run(data, "list", "--state", "open").output
+    assert newest["incident_id"] in text
+    shown = run(data, "show", newest["incident_id"]).output
+    assert "cause 1: orders-db" in shown
+    assert "DbDown service=orders-db" in shown
+
+
+def test_why_names_the_bonds_and_what_would_have_kept_it_out(data: Path) -> None:
+    newest, _ = listed(data)
+    words = run(data, "why", newest["incident_id"], "DbDown").output
+    assert "mention: one's text names the other" in words
+    assert "It would have stayed out\n  without" in words
+    first = run(data, "why", newest["incident_id"], "Errors").output
+    assert "began as this one" in first
+    answer = json.loads(run(data, "why", newest["incident_id"], "DbDown", "--format", "json").output)
+    assert answer[0]["strength"] >= answer[0]["enough"]
+    assert all(left < answer[0]["enough"] for _, left in answer[0]["keeps_out"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("show", "inc-none"), 1),
+        (("why", "inc-none", "X"), 1),
+        (("simulate", "--hold", "soon"), 2),
+    ],
+)
+def test_what_is_not_there_is_said(data: Path, arguments: tuple[str, ...], code: int) -> None:
+    assert run(data, *arguments).exit_code == code
+
+
+def test_without_a_database_nothing_is_made(tmp_path: Path) -> None:
+    assert run(tmp_path / "none", "list").exit_code == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_simulate_shows_what_another_configuration_would_split_and_merge(data: Path, tmp_path: Path) -> None:
+    same = json.loads(run(data, "simulate", "--format", "json").output)
+    assert (same["purity"], same["completeness"], same["merges"], same["splits"]) == (1.0, 1.0, [], [])
+    # One label for all of them makes them one thing.
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump({"webhook": {"incident_gap": "1ms"}}))
+    apart = json.loads(run(data, "simulate", "--with", str(changed), "--format", "json").output)
+    assert apart["after"]["n_incidents"] == 3
+    assert [len(change["others"]) for change in apart["splits"]] == [2]
+    assert apart["completeness"] < 1.0
+    text = run(data, "simulate", "--gap", "1ms").output
+    assert "1 splits:" in text
+    assert "DbDown on orders-db" in text
