@@ -45,6 +45,11 @@ class RowArrays:
         for array in self.arrays.values():
             array[rows] = 0
 
+    def copy_rows(self, rows: RowArray, donors: RowArray) -> None:
+        """Let each of `rows` start with all that its donor knows."""
+        for array in self.arrays.values():
+            array[rows] = array[donors]
+
     def state(self) -> dict[str, NDArray[Any]]:
         """The arrays themselves, by name."""
         return dict(self.arrays)

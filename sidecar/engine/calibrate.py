@@ -10,6 +10,7 @@ raise the bar against themselves, and a cluster of excesses counts as one event.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -144,8 +145,10 @@ class Calibrator(RowArrays):
             self.pool = np.median(grown[:, :3], axis=0)
 
 
-def segments(timestamps: TimeArray, last_ms: int | None) -> list[tuple[int, int, bool]]:
-    """Cuts (first, end, new_hour) of the columns, so that none holds two hours.
+def segments(
+    timestamps: TimeArray, last_ms: int | None, also: Iterable[int] = ()
+) -> list[tuple[int, int, bool]]:
+    """Cuts (first, end, new_hour) of the columns, so that none holds two hours; `also`: more of them.
 
     Cutting by the clock, not by the batch, makes scores independent of how
     columns were batched: a restart or a catch-up says what an unbroken run says.
@@ -154,7 +157,7 @@ def segments(timestamps: TimeArray, last_ms: int | None) -> list[tuple[int, int,
     previous = -1 if last_ms is None else last_ms // (POOL_SECONDS * 1000)
     cuts: list[tuple[int, int, bool]] = []
     first = 0
-    for end in [*(np.flatnonzero(np.diff(hours)) + 1).tolist(), len(hours)]:
+    for end in [*sorted({*(np.flatnonzero(np.diff(hours)) + 1).tolist(), *also}), len(hours)]:
         if end > first:
             cuts.append((first, end, bool(hours[first] != previous)))
             previous = int(hours[first])

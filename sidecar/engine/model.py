@@ -10,10 +10,12 @@ import numpy as np
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
+from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
 from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
+from sidecar.engine.siblings import births, donors
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
     BoolArray,
@@ -45,6 +47,7 @@ class Counts:
     anomalous_points: int = 0
     retired_rows: int = 0
     accepted_shifts: int = 0
+    adopted_rows: int = 0
 
 
 class QueryModel:
@@ -72,6 +75,7 @@ class QueryModel:
         self.calibrator = self.detector.calibrator
         self.absence = Absence(query.step, by_family=query.absence == "family")
         self.known = KnownEvents(query.name)
+        self.families = Families()
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
@@ -104,7 +108,9 @@ class QueryModel:
         self._accepted = np.zeros(n_rows, dtype=np.bool_)
         direction = np.zeros((n_rows, n_steps), dtype=np.int8)
         confidence = np.zeros((n_rows, n_steps))
-        for first, end, new_hour in self._pieces(aligned.timestamps):
+        self.families.follow(self.index.labels)
+        born = births(np.isfinite(aligned.values), self.seen_points, self.families)
+        for first, end, new_hour in self._pieces(aligned.timestamps, born):
             if new_hour:
                 self._on_the_hour(int(aligned.timestamps[first]))
                 aligned = SeriesBatch(
@@ -113,6 +119,7 @@ class QueryModel:
             part = SeriesBatch(
                 aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
             )
+            self._adopt(part)
             where = slice(first, end)
             known = self.known.factors(part.labels, part.timestamps, self._season)
             usual = part
@@ -183,12 +190,12 @@ class QueryModel:
         grown[: len(of_rows)] = of_rows
         return grown
 
-    def _pieces(self, timestamps: TimeArray) -> Iterator[tuple[int, int, bool]]:
-        """Columns to be judged together: those of an hour, or each alone where something is known of it.
+    def _pieces(self, timestamps: TimeArray, born: list[int]) -> Iterator[tuple[int, int, bool]]:
+        """Columns to be judged together: those of an hour, up to a birth, or one where something is known.
 
         What is known multiplies the usual as it stands just then, whatever the batch.
         """
-        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms):
+        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms, born):
             if not self.known.holds(timestamps[first:end]):
                 yield first, end, new_hour
                 continue
@@ -218,7 +225,7 @@ class QueryModel:
     def _absent(self, now_ms: int) -> BoolArray | None:
         if self.query.absence == "off":
             return None
-        missed = self.absence.missed(self.index, self.seen_points, now_ms)
+        missed = self.absence.missed(self.index, self.families, self.seen_points, now_ms)
         return missed if missed.any() else None
 
     def learned_band(self) -> LearnedBand:
@@ -276,6 +283,20 @@ class QueryModel:
             self.seen_points[gone] = 0
             self.ever_negative[gone] = False
             self.counts.retired_rows += len(gone)
+
+    def _adopt(self, part: SeriesBatch) -> None:
+        """Give series whose first sample is the first of `part` what their siblings know."""
+        newborn = np.flatnonzero((self.seen_points == 0) & np.isfinite(part.values[:, 0]))
+        if not len(newborn):
+            return
+        now_ms = int(part.timestamps[0])
+        rows, elders = donors(
+            newborn, self.families, self.seen_points, self.detector, now_ms, self.query.step
+        )
+        if len(rows):
+            self.detector.adopt(rows, elders, now_ms)
+            self.ever_negative[rows] = self.ever_negative[elders]
+            self.counts.adopted_rows += len(rows)
 
     def _band(
         self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: np.ndarray

@@ -101,6 +101,10 @@ class Detector(Protocol):
         """Forget what was learnt of these rows: their series are gone."""
         ...
 
+    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
+        """Let each of `rows` start with what its donor knows and how it is judged, but for its present."""
+        ...
+
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns of `batch`, (n_rows, T), in order of time."""
         ...

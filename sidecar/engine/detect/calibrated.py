@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.calibrate import Calibrator
 from sidecar.engine.protocols import Judged, Statistic
-from sidecar.series import FloatArray, SeriesBatch, TimeArray
+from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 
 CENTRE, SCALE_DOWN, SCALE_UP, SAMPLES, LAST_SECONDS = range(5)
 N_NOW = 5
@@ -53,6 +53,11 @@ class CalibratedDetector(RowArrays):
         with np.errstate(invalid="ignore"):
             shape = score > 1.0 if self._of_course else None
         return Judged(score, found.yhat, lower, upper, shape)
+
+    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
+        """Take all that the donors know, thresholds included; see `Detector.adopt`."""
+        self.copy_rows(rows, donors)
+        self.calibrator.copy_rows(rows, donors)
 
     def update(self, batch: SeriesBatch) -> Statistic:
         """The bare statistic of the columns, learning them."""

@@ -14,14 +14,39 @@ from __future__ import annotations
 
 import numpy as np
 
-from sidecar.engine.alarms import AlarmBudget
+from sidecar.engine.alarms import ALARM_END, IN_ALARM, PEAK, AlarmBudget
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.detect.ensemble_loop import UNITS, run
 from sidecar.engine.detect.ensemble_parts import expect
-from sidecar.engine.detect.ensemble_state import DAY_BINS, HOURS, LONGEST, N_ACCEPTED, N_SCALARS, WEEK_BINS
+from sidecar.engine.detect.ensemble_state import (
+    DAY_BINS,
+    DAY_LEVEL,
+    DAY_SLOW,
+    FAST,
+    HOURS,
+    LARGEST,
+    LAST,
+    LAST_TIME,
+    LONGEST,
+    N_ACCEPTED,
+    N_SCALARS,
+    OUTSIDE_SECONDS,
+    REPEATS,
+    SAVED_VALUE,
+    SLOWER,
+    SUM_5,
+    SUM_15,
+    SUSPICION,
+    TREND,
+    TREND_LEVEL,
+    VISITED,
+    WEEK_BINS,
+    WEEK_LEVEL,
+    WEEK_SLOW,
+)
 from sidecar.engine.detect.habit import BINS
 from sidecar.engine.protocols import Judged
-from sidecar.series import FloatArray, SeriesBatch, TimeArray
+from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 
 
 class EnsembleDetector(RowArrays):
@@ -52,6 +77,7 @@ class EnsembleDetector(RowArrays):
             }
         )
         self._units = np.array(units)
+        self._step_seconds = step_seconds
         self.calibrator = AlarmBudget(budget_per_month, step_seconds)
 
     def judge(self, batch: SeriesBatch) -> Judged:
@@ -75,6 +101,27 @@ class EnsembleDetector(RowArrays):
             upper,
         )
         return Judged(value / q, yhat, lower, upper, shape, self.arrays["scalars"][:, N_ACCEPTED] > accepted)
+
+    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
+        """Take the donors' seasons, scales and slow levels; what moves by the minute starts from these."""
+        self.copy_rows(rows, donors)
+        self.calibrator.copy_rows(rows, donors)
+        now = np.array([now_ms], dtype=np.int64)
+        scalars = self.arrays["scalars"]
+        level = self.expect(now)[0][rows, 0]
+        for column in (FAST, SLOWER, LAST, TREND_LEVEL):
+            scalars[rows, column] = level
+        for column in (TREND, OUTSIDE_SECONDS, SUM_5, SUM_15, REPEATS, SUSPICION, VISITED, LARGEST):
+            scalars[rows, column] = 0.0
+        scalars[rows, DAY_LEVEL] = scalars[rows, DAY_SLOW]
+        scalars[rows, WEEK_LEVEL] = scalars[rows, WEEK_SLOW]
+        scalars[rows, SAVED_VALUE] = np.nan
+        scalars[rows, LAST_TIME] = now_ms / 1000.0 - self._step_seconds
+        self.arrays["recent"][rows] = 0.0
+        # A birth is an upset of its own: for some hours the bar is as high as after an alarm.
+        alarms = self.calibrator.arrays["alarms"]
+        alarms[rows, IN_ALARM] = alarms[rows, PEAK] = 0.0
+        alarms[rows, ALARM_END] = now_ms / 1000.0
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
