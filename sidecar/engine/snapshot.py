@@ -24,7 +24,7 @@ from sidecar.series import LabelSet
 
 FORMAT = 3
 PARTS = ("detector", "calibrator", "forecaster", "known")
-NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", "absence", *SURROUNDINGS}
+NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", "absence"}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""
 
 
