@@ -82,10 +82,8 @@ class Adapter:
         comparison = taken_apart(rule)
         if not isinstance(comparison, Comparison):
             return Unchanged(comparison)
-        # `and` and `unless` only choose series, so they may be applied before the comparison.
-        measured = "\n".join((f"({comparison.measured}\n)", *comparison.conditions))
         try:
-            batch = await self._tester.values(measured, rule.name, window)
+            batch = await self._tester.values(measured_side(comparison), rule.name, window)
         except (PullError, RuleError) as error:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
@@ -128,6 +126,17 @@ class Adapter:
                 evidence.pop(key)  # It gives no more.
             else:
                 found = [again if a.rule.key == key else a for a in found]
+
+
+def measured_by(rule: WrittenRule) -> str | None:
+    """PromQL of what the rule compares with its threshold; None where it cannot be taken apart."""
+    comparison = taken_apart(rule)
+    return measured_side(comparison) if isinstance(comparison, Comparison) else None
+
+
+def measured_side(comparison: Comparison) -> str:
+    """What is compared, where the conditions hold: they only choose series, so they may go first."""
+    return "\n".join((f"({comparison.measured}\n)", *comparison.conditions))
 
 
 def pages_by_team(found: Sequence[Adapted], team_label: str) -> dict[str, float]:

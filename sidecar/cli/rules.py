@@ -14,6 +14,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.rules_audit import audit
 from sidecar.cli.rules_replay import replay
 from sidecar.config.model import Config
 from sidecar.errors import SidecarError
@@ -27,6 +28,7 @@ def rules() -> None:
     """Adaptive rules: what was generated, what is live, roll back."""
 
 
+rules.add_command(audit)
 rules.add_command(replay)
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from sidecar.series import FloatArray
 
 RULES = Path(__file__).parents[2] / "rules" / "example" / "noisy.rules.yaml"
 DAYS = 56.0
+END_SECONDS = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
 ONE_BLOCK = "1458h"
 
 Effects = Mapping[tuple[str, str], str]
@@ -125,9 +127,9 @@ class ExampleHistory:
     incidents: tuple[KnownIncident, ...]
 
 
-def make_history(end_seconds: float, *, step_seconds: float = 60.0, days: float = DAYS) -> ExampleHistory:
-    """The platform's last eight weeks, with a trouble every four days; the same at any time of asking."""
-    end = end_seconds // 3600 * 3600
+def make_history(*, step_seconds: float = 60.0, days: float = DAYS) -> ExampleHistory:
+    """Eight weeks of the platform, with a trouble every four days; the same at any time of asking."""
+    end = END_SECONDS
     times = np.arange(end - days * DAY, end + 1, step_seconds)
     calm = Platform(end, tracks=tuple(replace(track, effect="") for track in Platform(end).tracks))
     values = calm.values(times)
@@ -146,7 +148,7 @@ def make_history(end_seconds: float, *, step_seconds: float = 60.0, days: float 
             values[:, here] += np.nan_to_num(troubled.values(times[here]) - base[:, here])
         incidents.append(
             KnownIncident(
-                f"{trouble.name}, {ago:.0f} days ago",
+                f"{datetime.fromtimestamp(start, UTC):%b %d} {trouble.name}",
                 round(start * 1000),
                 round((start + seconds) * 1000),
                 frozenset(trouble.alerts),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
-from sidecar.cli.options import read_config
+from sidecar.cli.options import data_option, read_config
 from sidecar.cli.query_history import moment
 from sidecar.config.fields import parse_duration
 from sidecar.config.model import Config
@@ -30,8 +30,9 @@ KEEP_FIRING_SINCE = (2, 42)
 
 
 def rule_source_options(command: F) -> F:
-    """`--rules PATH … --incidents FILE --prometheus URL --start --end --step`."""
+    """`--rules PATH … --incidents FILE --prometheus URL --start --end --step --data DIR`."""
     for option in (
+        data_option,
         click.option("--step", "step_text", default="1m", show_default=True, help="Interval of evaluation."),
         click.option("--end", metavar="TIME", help="As --start.  [default: now]"),
         click.option(
@@ -91,8 +92,12 @@ class RuleSource:
 
         Raises: click.BadParameter.
         """
-        url = options["prometheus_url"]
-        config = read_config(config_path, {"prometheus": {"url": url}} if url else {})
+        given = {
+            "prometheus": {"url": options["prometheus_url"]},
+            "store": {"directory": options["data_directory"]},
+        }
+        overrides = {section: keys for section, keys in given.items() if None not in keys.values()}
+        config = read_config(config_path, overrides)
         try:
             step = parse_duration(options["step_text"])
         except ValueError as error:
@@ -121,7 +126,7 @@ class RuleSource:
             return
         from sidecar.cli.rules_example import RULES, example_prometheus, make_history
 
-        history = make_history(time.time(), step_seconds=self.step_ms / 1000)
+        history = make_history(step_seconds=self.step_ms / 1000)
         async with example_prometheus(history) as url:
             config = self.config.model_copy(
                 update={"prometheus": self.config.prometheus.model_copy(update={"url": url})}

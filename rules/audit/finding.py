@@ -1,0 +1,48 @@
+"""What an audit finds: which rule, what is wrong with it, the evidence, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Everything that an audit looks for, the worst first."""
+
+    BROKEN = "broken"
+    MISSING_SERIES = "missing series"
+    MATCHES_NOTHING = "matches nothing"
+    CANNOT_JOIN = "cannot join"
+    CONSTANT = "fires constantly"
+    FLAPS = "flaps"
+    BRIEF = "resolves within minutes"
+    DUPLICATE = "duplicate"
+    IMPLIED = "implied by another"
+    CO_FIRES = "co-fires with another"
+    UNREACHABLE = "threshold far from anything seen"
+    NEVER = "never fires"
+    CHANGING_IDENTITY = "labels change with the value"
+    UNGATED_RATIO = "ratio without a gate"
+    NO_FOR = "no for"
+    EXPENSIVE = "expensive"
+    NO_OWNER = "no owner"
+    NO_RUNBOOK = "no runbook"
+
+
+RANK = {kind: n for n, kind in enumerate(Kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of one rule. `weight`: how much of it there is, to rank equals by."""
+
+    rule: str
+    kind: Kind
+    evidence: str
+    proposal: str
+    weight: float = 0.0
+
+
+def ranked(findings: list[Finding]) -> list[Finding]:
+    """The worst kinds first, within a kind the most of it."""
+    return sorted(findings, key=lambda one: (RANK[one.kind], -one.weight, one.rule))

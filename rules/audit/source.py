@@ -1,0 +1,166 @@
+"""What is wrong with rules on this server: absent metrics, selectors and joins that match nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import promql_parser as promql
+
+from rules.audit.finding import Finding, Kind
+from rules.backtest.past import Window
+from rules.read import WrittenRule
+from sidecar.promql.syntax import Syntax, children
+from sidecar.series import LabelSet, SeriesBatch
+
+
+class AuditedServer(Protocol):
+    """What an audit asks of a Prometheus; `PrometheusClient` has it."""
+
+    async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
+        """Label sets that were there in the time."""
+        ...
+
+    async def label_values(self, label: str) -> list[str]:
+        """All values of a label."""
+        ...
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        """The value of each series at one instant."""
+        ...
+
+
+async def audit_source(
+    rules: Sequence[WrittenRule], server: AuditedServer, window: Window, *, at_once: int = 4
+) -> list[Finding]:
+    """Findings of selectors and joins, of rules whose expression parses.
+
+    Raises: PullError where the server cannot be asked at all.
+    """
+    look = _Look(server, window, frozenset(await server.label_values("__name__")))
+    slots = asyncio.Semaphore(at_once)
+
+    async def of(rule: WrittenRule) -> list[Finding]:
+        try:
+            syntax = Syntax.parse(rule.expr)
+        except ValueError:
+            return []  # The audit of the text or of the past tells.
+        async with slots:
+            # What is not there cannot be joined either; one finding says it.
+            return await look.selectors(rule, syntax) or await look.joins(rule, syntax)
+
+    found = await asyncio.gather(*(of(rule) for rule in rules))
+    return [finding for some in found for finding in some]
+
+
+class _Look:
+    """Questions about one server, each asked once."""
+
+    def __init__(self, server: AuditedServer, window: Window, names: frozenset[str]) -> None:
+        self._server = server
+        self._window = window
+        self._names = names
+        self._there: dict[str, bool] = {}
+
+    async def selectors(self, rule: WrittenRule, syntax: Syntax) -> list[Finding]:
+        """Selectors without a series in the window."""
+        found = []
+        for node in _selectors(syntax.tree):
+            text = _without_offset(syntax.text(node))
+            if await self._is_there(text):
+                continue
+            days = f"{self._window.days:.0f} days"
+            if node.name and node.name not in self._names:
+                found.append(
+                    Finding(
+                        rule.key,
+                        Kind.MISSING_SERIES,
+                        f"there is no metric {node.name}",
+                        "find out who exported it, or delete the rule",
+                    )
+                )
+            else:
+                found.append(
+                    Finding(
+                        rule.key,
+                        Kind.MATCHES_NOTHING,
+                        f"{text} matched no series in {days}, though the metric is there",
+                        "correct its matchers",
+                    )
+                )
+        return found
+
+    async def joins(self, rule: WrittenRule, syntax: Syntax) -> list[Finding]:
+        """Operators between two sides that both have series, none of which match."""
+        found = []
+        for node in _walk(syntax.tree):
+            if not isinstance(node, promql.BinaryExpr) or not _joins(node):
+                continue
+            left, right = syntax.text(node.lhs), syntax.text(node.rhs)
+            on = str(node.modifier.matching) if node.modifier and node.modifier.matching else ""
+            if await self._has(left) and await self._has(right):
+                if await self._has(f"(({left}) * 0 + 1) and {on} (({right}) * 0 + 1)"):
+                    continue
+                how = on or "all labels alike"
+                found.append(
+                    Finding(
+                        rule.key,
+                        Kind.CANNOT_JOIN,
+                        f"both sides of `{node.op}` have series and none match by {how}: "
+                        f"{await self._labels(left)} against {await self._labels(right)}",
+                        "match by the labels that both sides have: `on (…)`",
+                    )
+                )
+        return found
+
+    async def _is_there(self, selector: str) -> bool:
+        if selector not in self._there:
+            there = await self._server.series(
+                [selector], start_ms=self._window.start_ms, end_ms=self._window.end_ms
+            )
+            self._there[selector] = bool(there)
+        return self._there[selector]
+
+    async def _has(self, expr: str) -> bool:
+        return bool((await self._ask(f"count({expr})")).n_series)
+
+    async def _labels(self, expr: str) -> str:
+        one = (await self._ask(f"topk(1, {expr})")).labels
+        return "{" + ", ".join(sorted(name for labels in one for name in labels)) + "}"
+
+    async def _ask(self, expr: str) -> SeriesBatch:
+        return await self._server.instant(expr, at_ms=self._window.end_ms, name="audit", max_series=10)
+
+
+def _walk(node: promql.Expr) -> Iterator[promql.Expr]:
+    yield node
+    for child in children(node):
+        yield from _walk(child)
+
+
+def _selectors(node: promql.Expr) -> Iterator[promql.VectorSelector]:
+    """Selectors that must have series: not those whose absence is asked for, or that excuse an alert."""
+    if isinstance(node, promql.MatrixSelector):
+        yield node.vector_selector
+    elif isinstance(node, promql.VectorSelector):
+        yield node
+    elif isinstance(node, promql.Call) and node.func.name.startswith("absent"):
+        return
+    elif isinstance(node, promql.BinaryExpr) and str(node.op) in ("unless", "or"):
+        yield from _selectors(node.lhs)
+    else:
+        for child in children(node):
+            yield from _selectors(child)
+
+
+def _joins(node: promql.BinaryExpr) -> bool:
+    """Whether both sides are vectors that must match."""
+    if str(node.op) in ("or", "unless"):
+        return False
+    return all(any(True for _ in _selectors(side)) for side in (node.lhs, node.rhs))
+
+
+def _without_offset(selector: str) -> str:
+    end = selector.rfind("}")
+    return selector[: end + 1] if end >= 0 else selector.split()[0]

@@ -1,0 +1,57 @@
+"""An audit of a real Prometheus: what its rules ask for and do not get."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sidecar.cli.main import main
+from tests.integration.servers import Prometheus, wait_until
+
+pytestmark = pytest.mark.integration
+
+FAULTS = {
+    "Missing": ("no_such_metric > 1", "missing series"),
+    "Mistyped": ('load{service="typo"} > 1', "matches nothing"),
+    "Joined": ("load * on (pod) other > 1", "cannot join"),
+    "Absent": ('absent(load{service="gone"})', ""),
+    "Fine": ("load * on (service) group_left () limits > 1", ""),
+}
+SERIES = {
+    "load": {"service": "a", "pod": "1"},
+    "other": {"pod": "2"},
+    "limits": {"service": "a"},
+}
+
+
+def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    records = [{"record": name, "expr": "vector(5)", "labels": labels} for name, labels in SERIES.items()]
+    alerts = [{"alert": name, "expr": expr} for name, (expr, _) in FAULTS.items()]
+    groups = [{"name": "own", "rules": records}, {"name": "faults", "rules": alerts}]
+    (server.rules / "own.yaml").write_text(json.dumps({"groups": groups}))
+    server.start()
+    wait_until(lambda: server.query("limits"), what="the series are there")
+    arguments = [
+        "rules",
+        "audit",
+        "--prometheus",
+        server.url,
+        "--start",
+        "1m",
+        "--step",
+        "1s",
+        "--data",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(main, [*arguments, "--format", "json"], catch_exceptions=False)
+    assert result.exit_code == 1, result.output
+    found = {(one["rule"].split("/")[1], one["kind"]) for one in json.loads(result.stdout)}
+    of_source = {(rule, kind) for rule, kind in found if kind in {kind for _, kind in FAULTS.values()}}
+    assert of_source == {(name, kind) for name, (_, kind) in FAULTS.items() if kind}
+    assert ("Fine", "no for") in found
