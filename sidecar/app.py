@@ -76,6 +76,8 @@ class Workings:
                 max_series=config.prometheus.max_series_per_query,
                 events=config.events,
                 calendar=config.calendar,
+                business=config.business,
+                pauses=config.pauses,
                 now=sidecar.wall,
             )
 

@@ -142,3 +142,48 @@ class RuleRevision(msgspec.Struct):
     live_until_ns: int | None = None
     replaces: str | None = None
     reason: str = ""
+
+
+class Response(msgspec.Struct):
+    """What people did about an incident; kept apart from what correlation says of it."""
+
+    incident_id: str
+    tenant: str
+    changed_at_ns: int
+    team: str = ""
+    assignee: str = ""
+    acknowledged_at_ns: int | None = None
+    acknowledged_by: str = ""
+    paused_seconds: float = 0.0
+    """Time under acknowledgements that have ended; it does not count for the escalation."""
+    first_acknowledged_at_ns: int | None = None
+    mitigated_at_ns: int | None = None
+    n_reopened: int = 0
+    noise: bool | None = None
+    """What people say it was; None while nobody has said."""
+    cause: str = ""
+    fix: str = ""
+    silence_ids: dict[str, str] = {}
+    """Silences that stand for the acknowledgement, by the Alertmanager's address."""
+
+
+class TimelineEntry(msgspec.Struct, frozen=True):
+    """One thing that happened in an incident, for people and for the record."""
+
+    incident_id: str
+    at_ns: int
+    kind: str
+    actor: str
+    text: str
+
+
+class Feedback(msgspec.Struct, frozen=True):
+    """One verdict of a person on one rule of an incident, or on a pair of rules that it put together."""
+
+    incident_id: str
+    tenant: str
+    at_ns: int
+    verdict: str  # useful | noise | duplicate | wrong_merge
+    actor: str
+    rule: str
+    other_rule: str = ""

@@ -26,9 +26,35 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "One incident with its episodes and ranked causes",
         [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
     ),
+    "/api/v1/incidents/{id}/response": (
+        "What people did about an incident: status, timeline, similar ones of the past",
+        [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+    ),
+    "/api/v1/on-call": ("Who is on call now, by schedule", []),
     "/api/v1/rules": ("Revisions of generated rule files, newest first", [_LIMIT]),
     "/api/v1/stream": ("Live events (text/event-stream)", []),
     "/api/v1/openapi.json": ("This document", []),
+}
+_BY = {"type": "string", "description": "who does it"}
+_POSTS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
+    "/api/v1/incidents/{id}/{action}": (
+        "Do something about an incident: acknowledge, unacknowledge, mitigate, assign, comment, noise, "
+        "useful, cause, fix, merge, split, silence, unsilence",
+        [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+            {"name": "action", "in": "path", "required": True, "schema": {"type": "string"}},
+        ],
+        {"by": _BY, "text": {"type": "string", "description": "what the action needs: a person, a comment"}},
+    ),
+    "/api/v1/feedback": (
+        "Say what an incident was worth",
+        [],
+        {
+            "incident_id": {"type": "string"},
+            "verdict": {"enum": ["useful", "noise", "duplicate", "wrong_merge"]},
+            "by": _BY,
+        },
+    ),
 }
 
 
@@ -38,11 +64,20 @@ def document() -> dict[str, Any]:
         "200": {"description": '`{"status": "success", "data": …}`'},
         "4XX": {"description": '`{"status": "error", "errorType": …, "error": …}`'},
     }
+    paths: dict[str, Any] = {
+        path: {"get": {"summary": summary, "parameters": parameters, "responses": answers}}
+        for path, (summary, parameters) in _PATHS.items()
+    }
+    for path, (summary, parameters, properties) in _POSTS.items():
+        schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        paths.setdefault(path, {})["post"] = {
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": {"content": {"application/json": {"schema": schema}}},
+            "responses": answers,
+        }
     return {
         "openapi": "3.1.0",
         "info": {"title": "pronoia", "version": __version__},
-        "paths": {
-            path: {"get": {"summary": summary, "parameters": parameters, "responses": answers}}
-            for path, (summary, parameters) in _PATHS.items()
-        },
+        "paths": paths,
     }

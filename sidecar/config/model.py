@@ -11,13 +11,23 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from sidecar.config.channels import NotifyConfig
 from sidecar.config.adapt import AdaptConfig
+from sidecar.config.business import (
+    BusinessConfig,
+    Calendar,
+    Concern,
+    PauseConfig,
+    TrafficConfig,
+    check_factors,
+)
+from sidecar.config.channels import NotifyConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
 from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.config.response import ResponseConfig
 from sidecar.config.section import Section
+from sidecar.config.teams import Person, Schedule, Team, check_names
 from sidecar.config.webhook import WebhookConfig
 
 
@@ -94,11 +104,31 @@ class QueryConfig(Section):
         description="tell of a series that stops: where none is left that differs in pod or instance only, "
         "of each one, or never",
     )
+    min_duration: Seconds = Field(
+        0.0, description="how long a series must be anomalous before it is an event with a severity"
+    )
+    traffic: TrafficConfig | None = Field(
+        None, description="of a ratio: how many events it is made of, so that few prove nothing"
+    )
+    band_factors: dict[Calendar, float] = Field(
+        default_factory=dict, description="as `business.band_factors`, for this query"
+    )
+    importance: dict[Concern, float] = Field(
+        default_factory=dict, description="how much it is about each concern, 0 to 1; by default 0.5 in all"
+    )
     forecast_horizons: tuple[PositiveSeconds, ...] = (300.0, 900.0, 3600.0, 14400.0, 86400.0)
     max_series: int | None = Field(None, ge=1)
     rule: bool = Field(True, description="write an adaptive alert rule from what is learnt")
     rule_for: Seconds = 120.0
     severity: str = "warning"
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        check_factors(self.band_factors)
+        for name, share in self.importance.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"importance.{name} is {share:g}; write 0 to 1")
+        return self
 
     @property
     def false_alarms(self) -> float:
@@ -220,11 +250,17 @@ class Config(Section):
     prometheus: SourceConfig = SourceConfig()
     alertmanagers: tuple[AlertmanagerConfig, ...] = ()
     queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
+    business: BusinessConfig = BusinessConfig()
+    pauses: tuple[PauseConfig, ...] = ()
     forecast: ForecastConfig = ForecastConfig()
     events: tuple[EventConfig, ...] = Field((), description="what is known to come, and its uplift")
     calendar: CalendarConfig = CalendarConfig()
     webhook: WebhookConfig = WebhookConfig()
     notify: NotifyConfig = NotifyConfig()
+    people: tuple[Person, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    teams: tuple[Team, ...] = ()
+    response: ResponseConfig = ResponseConfig()
     rules: RulesConfig = RulesConfig()
     store: StoreConfig = StoreConfig()
     export: ExportConfig = ExportConfig()
@@ -238,3 +274,9 @@ class Config(Section):
                 raise ValueError(f"the name {query.name!r} is used twice; names must be unique")
             seen.add(query.name)
         return queries
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        names = [target.name for target in self.notify.targets]
+        check_names(self.people, self.schedules, self.teams, names)
+        return self

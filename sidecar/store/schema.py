@@ -97,7 +97,40 @@ def _notes(db: sqlite_utils.Database) -> None:
     db.table("notes").create({"name": str, "body": bytes}, pk="name")
 
 
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (_first, _bonds, _outbox, _notes)
+def _responses(db: sqlite_utils.Database) -> None:
+    db.table("responses").create(
+        {"incident_id": str, "tenant": str, "changed_at_ns": int, "body": str}, pk="incident_id"
+    )
+    db.table("responses").create_index(["changed_at_ns"])
+    db.table("timeline").create(
+        {"id": int, "incident_id": str, "at_ns": int, "kind": str, "actor": str, "text": str}, pk="id"
+    )
+    db.table("timeline").create_index(["incident_id", "at_ns"])
+    db.table("timeline").create_index(["kind", "at_ns"])
+    db.table("feedback").create(
+        {
+            "id": int,
+            "incident_id": str,
+            "tenant": str,
+            "at_ns": int,
+            "verdict": str,
+            "actor": str,
+            "rule": str,
+            "other_rule": str,
+        },
+        pk="id",
+    )
+    db.table("feedback").create_index(["incident_id", "verdict", "actor", "rule", "other_rule"], unique=True)
+    db.table("feedback").create_index(["at_ns"])
+
+
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
+    _first,
+    _bonds,
+    _outbox,
+    _notes,
+    _responses,
+)
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 
 LATEST = len(MIGRATIONS)

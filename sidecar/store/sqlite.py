@@ -18,6 +18,7 @@ from sidecar.store import schema
 from sidecar.store.bulk import execute_rows
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
+from sidecar.store.responses import ResponseStore
 from sidecar.store.writer import StoreMetrics, Writer
 
 PRUNE_ROWS = 5000
@@ -58,6 +59,7 @@ class SqliteStore:
             connection.close()
             raise
         self._writer = Writer(connection, metrics)
+        self.response_store = ResponseStore(self._writer, self._read)
 
     @classmethod
     async def open(cls, config: StoreConfig, *, registry: CollectorRegistry) -> SqliteStore:
@@ -277,6 +279,9 @@ class SqliteStore:
                 config.retention_episodes,
             ),
             "outbox": ("state != 'pending' and created_at_ns < ?", config.retention_dead_letters),
+            "responses": ("changed_at_ns < ?", config.retention_episodes),
+            "timeline": ("at_ns < ?", config.retention_episodes),
+            "feedback": ("at_ns < ?", config.retention_episodes),
             "revisions": ("state != 'live' and created_at_ns < ?", config.retention_revisions),
         }
         deleted: dict[str, int] = {}

@@ -11,8 +11,8 @@ from sidecar.records import Incident
 class Audience(Protocol):
     """Answers for one moment; nothing is remembered of what was answered before."""
 
-    def listeners(self, incident: Incident, *, now: float) -> Collection[str]:
-        """Names of the targets that should know of the incident."""
+    def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
+        """Names of the targets that should know; `since`: when anybody was first told, None before."""
         ...
 
     def held_back(self, incident: Incident, *, now: float) -> str:
@@ -34,7 +34,7 @@ class Everybody:
     def __init__(self, targets: Collection[str]) -> None:
         self._targets = targets
 
-    def listeners(self, incident: Incident, *, now: float) -> Collection[str]:
+    def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
         """All."""
         return self._targets
 

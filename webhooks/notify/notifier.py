@@ -59,6 +59,7 @@ class Notifier:
             now=now,
         )
         self._told: dict[str, dict[str, Told]] = {}
+        self._first_told: dict[str, float] = {}
         self._first_seen_ns: dict[str, int] = {}
         self._waiting: dict[str, Incident] = {}
         self._wake = asyncio.Event()
@@ -142,7 +143,8 @@ class Notifier:
         told = self._told.get(incident.incident_id, {})
         names = dict.fromkeys(told)
         if not self._audience.held_back(incident, now=now):
-            names |= dict.fromkeys(self._audience.listeners(incident, now=now))
+            since = self._first_told.get(incident.incident_id)
+            names |= dict.fromkeys(self._audience.listeners(incident, now=now, since=since))
         status = self._audience.status(incident)
         made = []
         for name in names:
@@ -206,8 +208,11 @@ class Notifier:
 
     def _note(self, one: OutboxMessage) -> None:
         told = self._told.setdefault(one.incident_id, {})
+        self._first_told.setdefault(one.incident_id, one.created_at_ns / 1e9)
         before = told.get(one.target)
         if before is None or before.n_messages <= one.number:
             told[one.target] = Told.by(one)
         while len(self._told) > MAX_TOLD:
-            del self._told[next(iter(self._told))]
+            oldest = next(iter(self._told))
+            del self._told[oldest]
+            self._first_told.pop(oldest, None)

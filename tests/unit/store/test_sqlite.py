@@ -156,8 +156,11 @@ async def test_retention_bounds_every_table(tmp_path: Path) -> None:
     await store.put_revision(revision(1, state="superseded"))
     await store.put_revision(revision(2))
     deleted = await store.prune(now_ns=1000 * SECOND)
-    others = {"dead_letters": 0, "incidents": 0, "outbox": 0}
-    assert deleted == {"deliveries": 12_000, "episodes": 1, "revisions": 1, **others}
+    assert {table: n for table, n in deleted.items() if n} == {
+        "deliveries": 12_000,
+        "episodes": 1,
+        "revisions": 1,
+    }
     rows = (await store.status())["rows"]
     assert (rows["deliveries"], rows["episodes"], rows["revisions"]) == (1, 2, 1), (
         "what fires or is live stays"

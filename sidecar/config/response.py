@@ -1,0 +1,122 @@
+"""The configuration of what pronoia does about incidents beside telling: pauses, silences, alerts, hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
+
+from sidecar.config.channels import NAME, Priority
+from sidecar.config.fields import PositiveSeconds
+from sidecar.config.hours import Hours
+from sidecar.config.section import Section
+from sidecar.config.teams import Match
+
+
+class Maintenance(Section):
+    """Known work: what matches is not told while it lasts, and is told afterwards if it still fires."""
+
+    match: Match = Field(min_length=1)
+    start: AwareDatetime | None = None
+    end: AwareDatetime | None = None
+    hours: Hours | None = Field(None, description="recurring, in place of start and end")
+    comment: str = ""
+
+    @model_validator(mode="after")
+    def _one_time(self) -> Self:
+        once = self.start is not None and self.end is not None
+        if once == (self.hours is not None) or (self.start is None) != (self.end is None):
+            raise ValueError("needs either start and end, or hours")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError("ends before it starts")
+        return self
+
+
+class Dependency(Section):
+    """While an incident that matches `parent` is open, one that matches `child` is not told."""
+
+    child: Match = Field(min_length=1)
+    parent: Match = Field(min_length=1)
+
+
+class SilencesConfig(Section):
+    """Silences in Alertmanager. People ask for them; by itself pronoia makes one only if told to here."""
+
+    acknowledge: bool = Field(False, description="an acknowledgement also silences the incident's alerts")
+    duration: PositiveSeconds = Field(
+        900.0,
+        le=86400.0,
+        description="an acknowledgement's silence lasts so long, and is extended while it fires",
+    )
+    max_duration: PositiveSeconds = Field(86400.0, description="longest silence that people may ask for")
+    max_total: PositiveSeconds = Field(
+        86400.0, description="an acknowledgement's silence is extended no longer"
+    )
+    max_active: int = Field(50, ge=1, description="silences of pronoia that are active at the same time")
+
+
+class SyntheticConfig(Section):
+    """One alert for an incident, posted to the Alertmanagers, so that their routes and receivers carry it."""
+
+    enabled: bool = False
+    min_priority: Priority = "P2"
+    resend: PositiveSeconds = Field(60.0, description="how often it is sent again while the incident is open")
+
+
+class JobConfig(Section):
+    """A Kubernetes Job, made of a template file in the cluster that pronoia runs in."""
+
+    template_file: Path = Field(
+        description="a Job (YAML); its name gets a suffix, its pod the incident's facts"
+    )
+    namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+
+
+class Hook(Section):
+    """One automatic step. It runs only for what it names, and at first only says what it would do."""
+
+    name: str = Field(pattern=NAME)
+    match: Match = Field(min_length=1, description="labels of the incidents that it is for")
+    min_priority: Priority = "P1"
+    url: SecretStr | None = Field(None, description="gets a POST with the incident's document")
+    job: JobConfig | None = None
+    dry_run: bool = Field(True, description="only write into the timeline what would be done")
+    cooldown: PositiveSeconds = Field(1800.0, description="least time between two runs")
+    max_failures: int = Field(3, ge=1, description="so many failures in a row stop it until `reset_after`")
+    reset_after: PositiveSeconds = Field(86400.0, description="a stopped hook may try again after this")
+    timeout: PositiveSeconds = Field(30.0, le=300.0)
+
+    @model_validator(mode="after")
+    def _one_deed(self) -> Self:
+        if (self.url is None) == (self.job is None):
+            raise ValueError("needs exactly one of url and job")
+        if self.url is not None and not self.url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("url is not http(s)")
+        return self
+
+
+class ResponseConfig(Section):
+    """From an incident to what people and tools do about it."""
+
+    external_url: str | None = Field(
+        None, pattern=r"^https?://", description="where people's browsers reach pronoia; links need it"
+    )
+    link_secret: SecretStr | None = Field(None, description="signs links; made and stored by default")
+    maintenance: tuple[Maintenance, ...] = ()
+    dependencies: tuple[Dependency, ...] = ()
+    silences: SilencesConfig = SilencesConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
+    hooks: tuple[Hook, ...] = ()
+
+    @field_validator("hooks")
+    @classmethod
+    def _unique_names(cls, hooks: tuple[Hook, ...]) -> tuple[Hook, ...]:
+        names = [hook.name for hook in hooks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} is used twice; names must be unique")
+        return hooks
+
+
+Verdict = Literal["useful", "noise", "duplicate", "wrong_merge"]

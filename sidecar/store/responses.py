@@ -1,0 +1,97 @@
+"""What people did and said: responses, timelines, feedback. Part of the embedded store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.records import Feedback, Response, TimelineEntry
+from sidecar.store.writer import Writer
+
+Read = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
+
+_TIMELINE = "insert into timeline (incident_id, at_ns, kind, actor, text) values (?, ?, ?, ?, ?)"
+_FEEDBACK = (
+    "insert or ignore into feedback (incident_id, tenant, at_ns, verdict, actor, rule, other_rule) "
+    "values (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class ResponseStore:
+    """Rows of the tables `responses`, `timeline` and `feedback`. Every call may raise StoreError."""
+
+    def __init__(self, writer: Writer, read: Read) -> None:
+        self._writer = writer
+        self._read = read
+
+    async def put_responses(
+        self, responses: Sequence[Response], entries: Sequence[TimelineEntry] = ()
+    ) -> None:
+        """Responses as they now are, and what is new on timelines, in one transaction."""
+        rows = [
+            (r.incident_id, r.tenant, r.changed_at_ns, msgspec.json.encode(r).decode()) for r in responses
+        ]
+        told = [(e.incident_id, e.at_ns, e.kind, e.actor, e.text) for e in entries]
+
+        def work(connection: Any) -> None:
+            connection.executemany(
+                "insert or replace into responses (incident_id, tenant, changed_at_ns, body) "
+                "values (?, ?, ?, ?)",
+                rows,
+            )
+            connection.executemany(_TIMELINE, told)
+
+        await self._writer.run(work)
+
+    async def response(self, incident_id: str) -> Response | None:
+        """What people did about one incident."""
+        rows = await self._read("select body from responses where incident_id = ?", (incident_id,))
+        return msgspec.json.decode(rows[0][0], type=Response) if rows else None
+
+    async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
+        """Responses changed since then, newest first; or those of incidents that are open."""
+        condition = (
+            "incident_id in (select incident_id from incidents where state = 'open')"
+            if open_only
+            else "changed_at_ns >= ?"
+        )
+        rows = await self._read(
+            f"select body from responses where {condition} order by changed_at_ns desc",  # noqa: S608
+            () if open_only else (since_ns,),
+        )
+        return [msgspec.json.decode(row[0], type=Response) for row in rows]
+
+    async def timeline(self, incident_id: str) -> list[TimelineEntry]:
+        """What happened in one incident, in order."""
+        rows = await self._read(
+            "select incident_id, at_ns, kind, actor, text from timeline where incident_id = ? "
+            "order by at_ns, rowid",
+            (incident_id,),
+        )
+        return [TimelineEntry(*row) for row in rows]
+
+    async def last_entries(self, kinds: Sequence[str], *, limit: int) -> list[TimelineEntry]:
+        """The newest entries of these kinds over all incidents, newest first."""
+        marks = ", ".join("?" for _ in kinds)
+        rows = await self._read(
+            "select incident_id, at_ns, kind, actor, text from timeline "  # noqa: S608
+            f"where kind in ({marks}) order by at_ns desc, rowid desc limit ?",
+            (*kinds, limit),
+        )
+        return [TimelineEntry(*row) for row in rows]
+
+    async def put_feedback(self, given: Sequence[Feedback]) -> None:
+        """Keep verdicts; the same one of the same person on the same thing counts once."""
+        rows = [(f.incident_id, f.tenant, f.at_ns, f.verdict, f.actor, f.rule, f.other_rule) for f in given]
+        await self._writer.run(lambda connection: connection.executemany(_FEEDBACK, rows))
+
+    async def feedback(self, *, since_ns: int = 0) -> list[Feedback]:
+        """Verdicts, oldest first."""
+        rows = await self._read(
+            "select incident_id, tenant, at_ns, verdict, actor, rule, other_rule from feedback "
+            "where at_ns >= ? order by at_ns, rowid",
+            (since_ns,),
+        )
+        return [Feedback(*row) for row in rows]

@@ -1,0 +1,183 @@
+"""Local servers that speak what Slack, PagerDuty and a mail server document, and that can fail on demand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from email import message_from_bytes
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.integration.servers import free_port
+
+Fault = Callable[[str], "tuple[int, dict[str, str], Any] | None"]
+"""Asked before each request with its path; its answer (status, headers, JSON) takes the usual one's place."""
+
+
+class LocalServer:
+    """One HTTP server on loopback; `fault` and `after` are hooks of a test."""
+
+    log = "requests"
+
+    def __init__(self) -> None:
+        self.fault: Fault = lambda _: None
+        self.after: Callable[[str], None] = lambda _: None
+        self.lock = threading.Lock()
+        self.requests: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                parts = urlsplit(self.path)
+                found = outer.fault(parts.path)
+                if found is None:
+                    with outer.lock:
+                        found = outer.answer(parts.path, parts.query, json.loads(body or b"{}"), self.headers)
+                    outer.after(parts.path)
+                status, headers, document = found
+                outer.requests.append(f"{parts.path} {status} {document}")
+                data = json.dumps(document).encode()
+                try:
+                    self.send_response(status)
+                    for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(data)
+                except OSError:
+                    pass  # The other side was killed meanwhile.
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
+        raise NotImplementedError
+
+    def tail(self) -> str:
+        return "\n".join(self.requests[-50:])
+
+    def kill(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class SlackServer(LocalServer):
+    """chat.postMessage, chat.update, conversations.history and conversations.replies of one channel."""
+
+    def __init__(self, token: str = "xoxb-test", channel: str = "C0TEST") -> None:
+        self.token, self.channel = token, channel
+        self.messages: list[dict[str, Any]] = []
+        self._serial = itertools.count(1)
+        super().__init__()
+
+    @property
+    def roots(self) -> list[dict[str, Any]]:
+        return [message for message in self.messages if "thread_ts" not in message]
+
+    @property
+    def replies(self) -> list[dict[str, Any]]:
+        return [message for message in self.messages if "thread_ts" in message]
+
+    def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
+        def refuse(word: str) -> tuple[int, dict[str, str], Any]:
+            return 200, {}, {"ok": False, "error": word}
+
+        if headers.get("Authorization") != f"Bearer {self.token}":
+            return refuse("invalid_auth")
+        arguments = {**{name: values[0] for name, values in parse_qs(query).items()}, **body}
+        if arguments.get("channel") != self.channel:
+            return refuse("channel_not_found")
+        method = path.rpartition("/")[2]
+        if method == "chat.postMessage":
+            ts = f"{int(time.time())}.{next(self._serial):06d}"
+            self.messages.append({**body, "ts": ts})
+            return 200, {}, {"ok": True, "channel": self.channel, "ts": ts}
+        if method == "chat.update":
+            for message in self.messages:
+                if message["ts"] == arguments["ts"]:
+                    message.update(body)
+                    return 200, {}, {"ok": True, "channel": self.channel, "ts": message["ts"]}
+            return refuse("message_not_found")
+        if method == "conversations.history":
+            return 200, {}, {"ok": True, "messages": list(reversed(self.roots))}
+        if method == "conversations.replies":
+            found = [m for m in self.messages if arguments["ts"] in (m["ts"], m.get("thread_ts"))]
+            return 200, {}, {"ok": True, "messages": found}
+        return refuse("unknown_method")
+
+
+class PagerDutyServer(LocalServer):
+    """/v2/enqueue: alerts by dedup key, as PagerDuty keeps them."""
+
+    def __init__(self, routing_key: str = "R" * 32) -> None:
+        self.routing_key = routing_key
+        self.events: list[dict[str, Any]] = []
+        self.alerts: dict[str, str] = {}
+        self.pages = 0
+        super().__init__()
+
+    def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
+        whole = body.get("event_action") != "trigger" or (
+            {"summary", "source", "severity"} <= set(body.get("payload", {}))
+            and body["payload"]["severity"] in ("critical", "error", "warning", "info")
+        )
+        if path != "/v2/enqueue" or body.get("routing_key") != self.routing_key or not whole:
+            return (
+                400,
+                {},
+                {"status": "invalid event", "errors": ["no such integration, or a field is missing"]},
+            )
+        self.events.append(body)
+        key, action = body["dedup_key"], body["event_action"]
+        if action == "trigger" and self.alerts.get(key) in (None, "resolved"):
+            self.pages += 1
+            self.alerts[key] = "triggered"
+        elif action != "trigger" and key in self.alerts:
+            self.alerts[key] = {"acknowledge": "acknowledged", "resolve": "resolved"}[action]
+        return 202, {}, {"status": "success", "message": "Event processed", "dedup_key": key}
+
+
+class MailServer:
+    """A real SMTP server; a mail with a Message-ID that it has is the same mail, as mail stores treat it."""
+
+    log = "mails"
+
+    def __init__(self) -> None:
+        self.mails: dict[str, Message] = {}
+        self.refusals: list[str] = []
+        outer = self
+
+        class Handler:
+            async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:
+                if outer.refusals:
+                    return outer.refusals.pop(0)
+                mail = message_from_bytes(bytes(envelope.content or b""))
+                outer.mails[str(mail["Message-ID"])] = mail
+                return "250 OK"
+
+        self.port = free_port()
+        self._controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(mail["Subject"]) for mail in self.mails.values()]
+
+    def tail(self) -> str:
+        return "\n".join(self.subjects)
+
+    def kill(self) -> None:
+        self._controller.stop(no_assert=True)

@@ -1,0 +1,214 @@
+"""A storm in a real Prometheus and Alertmanager: one Slack message, one page, one mail, each told once."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.integration.channels import MailServer, PagerDutyServer, SlackServer
+from tests.integration.servers import Alertmanager, Pronoia, free_port, get_json, http, wait_until
+
+pytestmark = pytest.mark.integration
+
+SIGNING = "hush-signing"
+
+
+class Bench:
+    """Alertmanager, pronoia, and the three local services that it tells."""
+
+    def __init__(self, directory: Path, keep: Callable[..., Any], **extra: Any) -> None:
+        self.slack, self.pager, self.mail = keep(SlackServer()), keep(PagerDutyServer()), keep(MailServer())
+        port = free_port()
+        hook = f"http://127.0.0.1:{port}/webhooks/alertmanager"
+        self.alertmanager: Alertmanager = keep(Alertmanager(directory / "am", webhook=hook))
+        self.alertmanager.start()
+        targets = extra.pop(
+            "targets",
+            [self.slack_target(), self.pager_target(), self.mail_target()],
+        )
+        config = {
+            "prometheus": {"url": "http://127.0.0.1:1"},
+            "alertmanagers": [{"url": self.alertmanager.url}],
+            "webhook": {"incident_hold": "1s", "reconcile_interval": "0s"},
+            "notify": {"targets": targets},
+            "response": {"external_url": f"http://127.0.0.1:{port}", **extra.pop("response", {})},
+            "store": {"directory": str(directory / "data")},
+            **extra,
+        }
+        file = directory / "pronoia.yaml"
+        file.write_text(json.dumps(config))
+        self.pronoia: Pronoia = keep(Pronoia(directory / "pronoia", "--config", str(file), port=port))
+        self.pronoia.start()
+
+    def slack_target(self, **more: Any) -> dict[str, Any]:
+        slack = {
+            "token": self.slack.token,
+            "channel": self.slack.channel,
+            "signing_secret": SIGNING,
+            "api_url": self.slack.url + "/api",
+        }
+        return {"name": "slack", "slack": slack, "min_priority": "P3", **more}
+
+    def pager_target(self, **more: Any) -> dict[str, Any]:
+        pager = {"routing_key": self.pager.routing_key, "api_url": self.pager.url}
+        return {"name": "pager", "pagerduty": pager, "min_priority": "P3", **more}
+
+    def mail_target(self, **more: Any) -> dict[str, Any]:
+        mail = {
+            "server": f"127.0.0.1:{self.mail.port}",
+            "sender": "pronoia@example.com",
+            "to": ["ops@example.com"],
+            "tls": "none",
+        }
+        return {"name": "mail", "email": mail, "min_priority": "P3", **more}
+
+    def fire(self, n: int = 20, *, service: str = "shop", ended: bool = False) -> None:
+        now = time.time()
+        ends = now - 1 if ended else now + 3600
+
+        def stamp(at: float) -> str:
+            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+        self.alertmanager.post(
+            [
+                {
+                    "labels": {"alertname": "ThingDown", "instance": f"{service}-{i}", "service": service},
+                    "annotations": {"summary": "it is down"},
+                    "startsAt": stamp(now - 60),
+                    "endsAt": stamp(ends),
+                }
+                for i in range(n)
+            ]
+        )
+
+    def incidents(self) -> list[dict[str, Any]]:
+        return list(get_json(self.pronoia.url + "/api/v1/incidents")["data"])
+
+    def metric(self, line: str) -> float:
+        page = http(self.pronoia.url + "/metrics")[1].decode()
+        return next((float(row.rpartition(" ")[2]) for row in page.splitlines() if row.startswith(line)), 0.0)
+
+    def act(self, action: str, incident_id: str, **body: str) -> tuple[int, bytes]:
+        return http(
+            f"{self.pronoia.url}/api/v1/incidents/{incident_id}/{action}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+
+    def press(self, action: str, incident_id: str, *, secret: str = SIGNING) -> int:
+        payload = {
+            "type": "block_actions",
+            "user": {"id": "U1", "username": "ann"},
+            "actions": [{"action_id": f"pronoia_{action}", "value": incident_id}],
+        }
+        body = urlencode({"payload": json.dumps(payload)}).encode()
+        stamp = str(int(time.time()))
+        signature = "v0=" + hmac.new(secret.encode(), f"v0:{stamp}:".encode() + body, "sha256").hexdigest()
+        status, _ = http(
+            self.pronoia.url + "/webhooks/slack/interactions",
+            data=body,
+            headers={
+                "X-Slack-Request-Timestamp": stamp,
+                "X-Slack-Signature": signature,
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+        )
+        return status
+
+
+def test_each_channel_is_told_once_updated_and_resolved(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    bench = Bench(tmp_path, keep)
+    bench.fire()
+    wait_until(lambda: bench.slack.roots and bench.pager.events and bench.mail.mails, what="all are told")
+    (incident,) = bench.incidents()
+    assert bench.press("acknowledge", incident["incident_id"], secret="another") == 401
+    assert bench.press("acknowledge", incident["incident_id"]) == 200
+    wait_until(
+        lambda: list(bench.pager.alerts.values()) == ["acknowledged"], what="acknowledged in PagerDuty"
+    )
+    wait_until(lambda: len(bench.slack.replies) == 1, what="told in the thread")
+    response = get_json(f"{bench.pronoia.url}/api/v1/incidents/{incident['incident_id']}/response")["data"]
+    assert (response["status"], response["response"]["acknowledged_by"]) == ("acknowledged", "slack:ann")
+    bench.fire(ended=True)
+    wait_until(lambda: list(bench.pager.alerts.values()) == ["resolved"], what="resolved in PagerDuty")
+    wait_until(lambda: len(bench.slack.replies) == 2 and len(bench.mail.mails) == 3, what="the end is told")
+    (root,) = bench.slack.roots
+    assert "resolved: " in root["text"]
+    assert not any(block["type"] == "actions" for block in root["attachments"][0]["blocks"])
+    assert {reply["thread_ts"] for reply in bench.slack.replies} == {root["ts"]}
+    assert bench.pager.pages == 1
+    assert [event["event_action"] for event in bench.pager.events] == ["trigger", "acknowledge", "resolve"]
+    first, *later = bench.mail.mails.values()
+    assert all(mail["References"] == first["References"] for mail in later)
+
+
+def test_kill_9_around_a_delivery_neither_doubles_nor_loses_it(
+    tmp_path: Path, keep: Callable[..., Any]
+) -> None:
+    bench = Bench(tmp_path, keep)
+    kill = bench.pronoia.kill
+    steps: dict[str, list[str]] = {"slack": [], "pager": []}
+
+    def killing(name: str, when: str) -> Callable[[str], Any]:
+        def once(path: str) -> Any:
+            wanted = path.endswith(("chat.postMessage", "/v2/enqueue"))
+            if wanted and when not in steps[name]:
+                steps[name].append(when)
+                kill()
+                return (500, {}, {}) if when == "before" else None
+            return None
+
+        return once
+
+    for name, server in (("slack", bench.slack), ("pager", bench.pager)):
+        server.fault = killing(name, "before")
+        server.after = killing(name, "after")
+    bench.fire()
+
+    def survived() -> bool:
+        assert bench.pronoia.process is not None
+        if bench.pronoia.process.poll() is not None:
+            bench.pronoia.start(wait=False)
+        everything = bench.slack.roots and bench.pager.events and bench.mail.mails
+        return bool(everything) and all(len(done) == 2 for done in steps.values())
+
+    wait_until(survived, timeout=60, what="killed at each step, and all are told")
+    bench.pronoia.wait_healthy()
+    bench.fire(ended=True)
+    wait_until(lambda: list(bench.pager.alerts.values()) == ["resolved"], what="resolved in PagerDuty")
+    wait_until(lambda: len(bench.slack.replies) == 1 and len(bench.mail.mails) == 2, what="the end is told")
+    assert steps == {"slack": ["before", "after"], "pager": ["before", "after"]}
+    assert (len(bench.slack.roots), bench.pager.pages) == (1, 1)
+
+
+def test_wrong_credentials_fall_back_at_once_and_the_metric_tells(
+    tmp_path: Path, keep: Callable[..., Any]
+) -> None:
+    slack, pager = keep(SlackServer()), keep(PagerDutyServer())
+    bench = Bench(
+        tmp_path,
+        keep,
+        targets=[
+            {
+                "name": "slack",
+                "slack": {"token": "xoxb-revoked", "channel": slack.channel, "api_url": slack.url + "/api"},
+                "min_priority": "P3",
+                "fallback": "pager",
+            },
+            {"name": "pager", "pagerduty": {"routing_key": pager.routing_key, "api_url": pager.url}},
+        ],
+    )
+    bench.fire()
+    wait_until(lambda: pager.pages == 1, what="the fallback is told")
+    assert bench.metric('pronoia_notifications_total{result="fallback",target="slack"}') == 1.0
+    assert bench.metric('pronoia_notification_target_up{target="slack"}') == 0.0
+    bench.fire(ended=True)
+    wait_until(lambda: list(pager.alerts.values()) == ["resolved"], what="its end is told there too")
+    assert (pager.pages, slack.roots) == (1, [])

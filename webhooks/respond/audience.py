@@ -1,0 +1,115 @@
+"""Who is told of an incident, as teams, shifts and pauses have it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from sidecar.config.model import Config
+from sidecar.config.teams import Team
+from sidecar.records import Incident
+from webhooks.respond.desk import Desk
+from webhooks.respond.lifecycle import PAUSED, expire, waited_seconds
+from webhooks.respond.links import VALID_SECONDS, Link, sign
+from webhooks.respond.routing import explained, maintained, quiet, team_of, told_now
+
+FEEDBACK_WORDS = {
+    "useful": "Useful",
+    "noise": "Noise",
+    "duplicate": "Duplicate",
+    "wrong_merge": "Wrongly merged",
+}
+
+
+class TeamAudience:
+    """Answers of one configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        desk: Desk,
+        *,
+        secret: bytes,
+        before: Callable[[Incident], str] = lambda _: "",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._teams = config.teams
+        self._schedules = {schedule.name: schedule for schedule in config.schedules}
+        self._people = {person.name: person for person in config.people}
+        self._response = config.response
+        self._desk = desk
+        self._secret = secret
+        self._before = before
+        self._now = now
+        bound = {name for person in config.people for name in person.targets}
+        bound |= {name for team in config.teams for step in team.steps for name in step.targets}
+        bound |= {target.fallback for target in config.notify.targets if target.fallback}
+        self._for_all = [target.name for target in config.notify.targets if target.name not in bound]
+        self._held: dict[str, str] = {}
+
+    def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
+        """Targets that are bound to nobody, and those of the team's steps that are reached."""
+        team = team_of(incident, self._teams)
+        if team is None:
+            return self._for_all
+        response = self._desk.response(incident.incident_id)
+        if response is not None and self._stale(team, incident, now):
+            response = expire(response, int(now * 1e9))
+            self._desk.change(response, "unacknowledged", "the acknowledgement has expired")
+        if response is not None and response.team != team.name:
+            response.team = team.name
+            self._desk.change(response, "team", team.name)
+        waited = 0.0 if since is None else waited_seconds(response, since=since, now=now)
+        reached = told_now(
+            team, elapsed_seconds=waited, now=now, schedules=self._schedules, people=self._people
+        )
+        return [*self._for_all, *reached]
+
+    def held_back(self, incident: Incident, *, now: float) -> str:
+        """Maintenance, quiet hours, or another incident that explains this one."""
+        team = team_of(incident, self._teams)
+        why = (
+            maintained(incident, self._response.maintenance, now)
+            or (quiet(team, incident, now) if team is not None else "")
+            or explained(incident, self._desk.open_incidents, self._response.dependencies)
+        )
+        if incident.state != "open":
+            self._held.pop(incident.incident_id, None)
+        elif self._held.get(incident.incident_id, "") != why:
+            self._held[incident.incident_id] = why
+            self._desk.note(incident.incident_id, "held", why or "no longer")
+        return why
+
+    def status(self, incident: Incident) -> str:
+        """As people have left it."""
+        return self._desk.status(incident)
+
+    def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
+        """Team, people, links, and what helped before."""
+        team = team_of(incident, self._teams)
+        response = self._desk.response(incident.incident_id)
+        return {
+            "team": team.name if team is not None else "",
+            "assignee": response.assignee if response is not None else "",
+            "acknowledged_by": response.acknowledged_by if response is not None else "",
+            "before": self._before(incident),
+            "links": self._links(incident, target),
+        }
+
+    def _stale(self, team: Team, incident: Incident, now: float) -> bool:
+        """Whether the incident was acknowledged and then left alone for too long."""
+        response = self._desk.response(incident.incident_id)
+        if response is None or self._desk.status(incident) not in PAUSED or response.mitigated_at_ns:
+            return False
+        return now - (response.acknowledged_at_ns or 0) / 1e9 > team.acknowledgement
+
+    def _links(self, incident: Incident, target: str) -> dict[str, str]:
+        base = (self._response.external_url or "").rstrip("/")
+        if not base:
+            return {}
+        expires_at = int(self._now()) + VALID_SECONDS
+        links = {"incident": f"{base}/api/v1/incidents/{incident.incident_id}"}
+        for verdict, words in FEEDBACK_WORDS.items():
+            link = Link(incident.incident_id, verdict, target)
+            links[words] = f"{base}/feedback/{sign(link, secret=self._secret, expires_at=expires_at)}"
+        return links

@@ -1,0 +1,239 @@
+"""The desk: holds what people do about open incidents, makes it durable, and tells who listens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+
+from sidecar.errors import StoreError
+from sidecar.events import Event, EventBus
+from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
+from sidecar.telemetry import get_logger
+from webhooks.respond import lifecycle
+from webhooks.respond.feedback import VERDICTS, verdicts_on
+from webhooks.respond.lifecycle import ActionError, act, status_of
+
+FLUSH_SECONDS = 1.0
+MAX_WAITING = 10_000
+"""Entries of timelines that wait for a store that does not answer; older ones give way."""
+
+
+class Responses(Protocol):
+    """What the desk asks of the store."""
+
+    async def put_responses(
+        self, responses: Sequence[Response], entries: Sequence[TimelineEntry] = ()
+    ) -> None:
+        """Responses as they now are and new entries, in one transaction."""
+        ...
+
+    async def response(self, incident_id: str) -> Response | None:
+        """What people did about one incident."""
+        ...
+
+    async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
+        """Those of open incidents, or changed since then."""
+        ...
+
+    async def put_feedback(self, given: Sequence[Feedback]) -> None:
+        """Keep verdicts; the same one counts once."""
+        ...
+
+
+Find = Callable[[str], Awaitable[tuple[Incident, list[Episode]] | None]]
+
+
+class DeskMetrics:
+    """What people do, counted."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.actions = Counter(
+            "pronoia_incident_actions_total",
+            "What people did about incidents.",
+            ["action"],
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "pronoia_feedback_total", "Verdicts of people on incidents.", ["verdict"], registry=registry
+        )
+        for action in lifecycle.ACTIONS:
+            self.actions.labels(action)
+        for verdict in VERDICTS:
+            self.feedback.labels(verdict)
+
+
+class Desk:
+    """One for a process. `observe` is told of every incident that changes, `do` of what people do."""
+
+    def __init__(
+        self,
+        store: Responses,
+        *,
+        find: Find,
+        bus: EventBus,
+        metrics: DeskMetrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._find = find
+        self._bus = bus
+        self._metrics = metrics
+        self._now = now
+        self._open: dict[str, Incident] = {}
+        self._responses: dict[str, Response] = {}
+        self._unsaved: dict[str, Response] = {}
+        self._entries: list[TimelineEntry] = []
+        self._changed: list[Callable[[Incident, str], None]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._log = get_logger("desk")
+
+    def on_action(self, listener: Callable[[Incident, str], None]) -> None:
+        """Have a listener told of each action that is durable: the incident, and what was done."""
+        self._changed.append(listener)
+
+    async def open(self, incidents: Iterable[Incident]) -> None:
+        """Remember what was done before a restart, begin.
+
+        Raises: StoreError.
+        """
+        for response in await self._store.responses(open_only=True):
+            self._responses[response.incident_id] = response
+        self._open = {one.incident_id: one for one in incidents if one.state == "open"}
+        self._task = asyncio.create_task(self._run(), name="desk")
+
+    async def stop(self) -> None:
+        """Write what waits, end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._flush()
+        except StoreError as error:
+            self._log.warning("the newest of the timelines is lost", n=len(self._entries), err=str(error))
+
+    @property
+    def open_incidents(self) -> list[Incident]:
+        """Those that are open now."""
+        return list(self._open.values())
+
+    def response(self, incident_id: str) -> Response | None:
+        """What people did about an open incident."""
+        return self._responses.get(incident_id)
+
+    def status(self, incident: Incident) -> str:
+        """open, acknowledged, mitigated, reopened, resolved or merged."""
+        return status_of(incident, self._responses.get(incident.incident_id))
+
+    def observe(self, incidents: Iterable[Incident]) -> None:
+        """Take incidents as they now are, and note on their timelines what has changed."""
+        now_ns = int(self._now() * 1e9)
+        for incident in incidents:
+            before = self._open.get(incident.incident_id)
+            response = self._responses.get(incident.incident_id)
+            if incident.state == "open":
+                self._open[incident.incident_id] = incident
+                if before is None and response is not None:
+                    self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
+                elif before is None:
+                    fresh = Response(incident.incident_id, incident.tenant, now_ns)
+                    self._keep(fresh, "opened", incident.title)
+                elif before.priority != incident.priority:
+                    why = "; ".join(incident.priority_reasons)
+                    words = f"{before.priority} becomes {incident.priority}" + (f": {why}" if why else "")
+                    self.note(incident.incident_id, "priority", words)
+            elif before is not None:
+                del self._open[incident.incident_id]
+                where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
+                self.note(incident.incident_id, incident.state, where)
+
+    def note(self, incident_id: str, kind: str, text: str, *, actor: str = "pronoia") -> None:
+        """Put something on a timeline; durable within a second or so."""
+        self._entries.append(TimelineEntry(incident_id, int(self._now() * 1e9), kind, actor, text))
+        del self._entries[:-MAX_WAITING]
+        self._wake.set()
+
+    def change(self, response: Response, kind: str, text: str) -> None:
+        """Keep a response that pronoia itself has changed."""
+        self._keep(response, kind, text)
+
+    async def do(self, incident_id: str, action: str, *, actor: str, text: str = "") -> Response:
+        """Take an action of a person; durable when it returns.
+
+        Raises: ActionError, StoreError; KeyError where there is no such incident.
+        """
+        found = await self._find(incident_id)
+        if found is None:
+            raise KeyError(incident_id)
+        incident = self._open.get(incident_id, found[0])
+        response = await self._known(incident)
+        changed, entry = act(
+            response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
+        )
+        await self._store.put_responses([changed], [entry])
+        if self._responses.get(incident_id) is not None or incident_id in self._open:
+            self._responses[incident_id] = changed
+            self._unsaved.pop(incident_id, None)
+        self._metrics.actions.labels(action).inc()
+        if action in ("noise", "useful"):
+            await self.say(incident_id, action, actor=actor)
+        facts = {"incident_id": incident_id, "action": action, "actor": entry.actor, "text": entry.text}
+        self._bus.publish(Event("incident.action", self._now(), facts))
+        for listener in self._changed:
+            listener(incident, action)
+        return changed
+
+    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+        """Keep a verdict on an incident; the number of rules or pairs that it speaks of.
+
+        Raises: ActionError for an unknown verdict, StoreError; KeyError where there is no such incident.
+        """
+        if verdict not in VERDICTS:
+            raise ActionError(f"no verdict {verdict!r}; known: {', '.join(VERDICTS)}")
+        found = await self._find(incident_id)
+        if found is None:
+            raise KeyError(incident_id)
+        incident, episodes = found
+        now_ns = int(self._now() * 1e9)
+        rows = verdicts_on(incident_id, incident.tenant, episodes, verdict, actor=actor, now_ns=now_ns)
+        await self._store.put_feedback(rows)
+        self._metrics.feedback.labels(verdict).inc()
+        self.note(incident_id, "feedback", verdict, actor=actor)
+        return len(rows)
+
+    async def _known(self, incident: Incident) -> Response:
+        held = self._responses.get(incident.incident_id)
+        stored = held or await self._store.response(incident.incident_id)
+        return stored or Response(incident.incident_id, incident.tenant, int(self._now() * 1e9))
+
+    def _keep(self, response: Response, kind: str, text: str) -> None:
+        self._responses[response.incident_id] = response
+        self._unsaved[response.incident_id] = response
+        self.note(response.incident_id, kind, text)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._flush()
+            except StoreError as error:
+                self._log.warning("timelines not stored, will try again", err=str(error))
+                self._wake.set()
+            await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _flush(self) -> None:
+        responses, entries = list(self._unsaved.values()), list(self._entries)
+        if not responses and not entries:
+            return
+        await self._store.put_responses(responses, entries)
+        del self._entries[: len(entries)]
+        for response in responses:
+            if self._unsaved.get(response.incident_id) is response:
+                del self._unsaved[response.incident_id]
+            if response.incident_id not in self._open and len(self._responses) > MAX_WAITING:
+                self._responses.pop(response.incident_id, None)

@@ -1,0 +1,189 @@
+"""The HTTP endpoints of responding: actions on incidents, verdicts, signed links, Slack's buttons."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from sidecar.records import Response, TimelineEntry
+from webhooks.respond.feedback import VERDICTS
+from webhooks.respond.lifecycle import ACTIONS, ActionError
+from webhooks.respond.links import Link, LinkError, verify
+from webhooks.respond.slack_actions import INTERACTIONS_PATH, SlackActions
+
+MAX_BODY = 64 * 1024
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>pronoia</title><h1>{title}</h1><p>{text}</p>{form}</html>"""
+FORM = '<form method="post"><button type="submit">Yes, say so</button></form>'
+WORDS = {
+    "useful": "This incident was worth telling of.",
+    "noise": "This incident was noise.",
+    "duplicate": "This incident repeats another one.",
+    "wrong_merge": "This incident puts together what does not belong together.",
+}
+POLICY = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+
+class Actions(Protocol):
+    """What the endpoints ask for."""
+
+    async def do(self, incident_id: str, action: str, *, actor: str, text: str = "") -> Response:
+        """Take an action. Raises: ActionError, KeyError, StoreError."""
+        ...
+
+    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+        """Keep a verdict. Raises: ActionError, KeyError, StoreError."""
+        ...
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an action: who, and what goes with it."""
+
+    by: str = ""
+    text: str = ""
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a verdict."""
+
+    incident_id: str
+    verdict: str
+    by: str = ""
+
+
+Special = Callable[[str, str, str], Awaitable[Any]]
+"""An action on an incident's alerts, not on its response: id, who, text; its answer."""
+
+View = Callable[[str], Awaitable[Mapping[str, Any] | None]]
+
+
+class ResponseEndpoints:
+    """Actions on incidents, feedback, the pages behind signed links, Slack's interactions."""
+
+    def __init__(
+        self,
+        actions: Actions,
+        *,
+        specials: Mapping[str, Special],
+        view: View,
+        on_call: Callable[[], Any],
+        secret: bytes,
+        slack: SlackActions,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._actions = actions
+        self._specials = specials
+        self._view = view
+        self._on_call = on_call
+        self._secret = secret
+        self._slack = slack
+        self._now = now
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        router.add_get("/api/v1/incidents/{id}/response", self.show)
+        router.add_post("/api/v1/incidents/{id}/{action}", self.act)
+        router.add_post("/api/v1/feedback", self.say)
+        router.add_get("/api/v1/on-call", self.on_call)
+        router.add_get("/feedback/{token}", self.ask)
+        router.add_post("/feedback/{token}", self.confirm)
+        router.add_post(INTERACTIONS_PATH, self._slack.handle)
+
+    async def show(self, request: web.Request) -> web.Response:
+        """What was done about an incident: status, people, timeline, similar ones of the past."""
+        found = await self._view(request.match_info["id"])
+        if found is None:
+            raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents")
+        return _success(found)
+
+    async def on_call(self, _: web.Request) -> web.Response:
+        """Who is on call now, by schedule."""
+        return _success(self._on_call())
+
+    async def act(self, request: web.Request) -> web.Response:
+        """One action of a person or a tool."""
+        body = await _body(request, Request)
+        incident_id, action = request.match_info["id"], request.match_info["action"]
+        try:
+            special = self._specials.get(action)
+            if special is not None:
+                return _success(await special(incident_id, body.by, body.text))
+            if action not in ACTIONS:
+                known = ", ".join(sorted([*ACTIONS, *self._specials]))
+                raise web.HTTPNotFound(reason=f"no action {action!r}; known: {known}")
+            return _success(await self._actions.do(incident_id, action, actor=body.by, text=body.text))
+        except KeyError:
+            raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None
+        except ActionError as error:
+            raise web.HTTPConflict(reason=" ".join(str(error).split())) from error
+
+    async def say(self, request: web.Request) -> web.Response:
+        """A verdict on an incident."""
+        body = await _body(request, Said)
+        try:
+            n_rules = await self._actions.say(body.incident_id, body.verdict, actor=body.by or "somebody")
+        except KeyError:
+            raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None
+        except ActionError as error:
+            raise web.HTTPBadRequest(reason=str(error)) from error
+        return _success({"rows": n_rules})
+
+    async def ask(self, request: web.Request) -> web.Response:
+        """The page behind a link: a button. What fetches links by itself (mail scanners) presses none."""
+        link = self._link(request)
+        return _page(WORDS[link.verdict], f"Incident {link.incident_id}", form=FORM)
+
+    async def confirm(self, request: web.Request) -> web.Response:
+        """The button was pressed."""
+        link = self._link(request)
+        try:
+            await self._actions.say(link.incident_id, link.verdict, actor=f"link:{link.target}")
+        except KeyError:
+            return _page("That incident is no longer stored.", "", status=404)
+        return _page("Thank you.", f"Kept for incident {link.incident_id}: {link.verdict.replace('_', ' ')}")
+
+    def _link(self, request: web.Request) -> Link:
+        try:
+            link = verify(request.match_info["token"], secret=self._secret, now=self._now())
+        except LinkError as error:
+            raise web.HTTPForbidden(text=f"{error}\n") from error
+        if link.verdict not in VERDICTS:
+            raise web.HTTPForbidden(text="this link says nothing that is known\n")
+        return link
+
+
+def view_of(
+    status: str, response: Response | None, timeline: list[TimelineEntry], similar: list[Any]
+) -> dict[str, Any]:
+    """What `GET …/response` shows."""
+    return {"status": status, "response": response, "timeline": timeline, "similar": similar}
+
+
+async def _body(request: web.Request, kind: Any) -> Any:
+    """The JSON body. Its content type is asked for, since a foreign page's form cannot state it."""
+    if request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="send JSON with Content-Type: application/json")
+    raw = await request.content.read(MAX_BODY + 1)
+    if len(raw) > MAX_BODY:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(raw))
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(reason=" ".join(str(error).split())) from error
+
+
+def _success(data: Any) -> web.Response:
+    body = msgspec.json.encode({"status": "success", "data": data})
+    return web.Response(body=body, content_type="application/json")
+
+
+def _page(title: str, text: str, *, form: str = "", status: int = 200) -> web.Response:
+    page = PAGE.format(title=html.escape(title), text=html.escape(text), form=form)
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+    return web.Response(text=page, status=status, content_type="text/html", headers=headers)

@@ -1,0 +1,123 @@
+"""What people do about an incident, as changes of its response. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from sidecar.errors import SidecarError
+from sidecar.records import Incident, Response, TimelineEntry
+
+MAX_TEXT = 4000
+MAX_NAME = 200
+PAUSED = frozenset({"acknowledged", "mitigated"})
+
+
+class ActionError(SidecarError):
+    """An action that cannot be taken; the message says why, and what can."""
+
+    reason = "action"
+
+
+def status_of(incident: Incident, response: Response | None) -> str:
+    """open, acknowledged, mitigated, reopened, resolved or merged.
+
+    Alerts decide when it is over, people what happens until then.
+    """
+    if incident.state != "open" or response is None:
+        return incident.state
+    if response.mitigated_at_ns is not None:
+        return "mitigated"
+    if response.acknowledged_at_ns is not None:
+        return "acknowledged"
+    return "reopened" if response.n_reopened else "open"
+
+
+def act(
+    response: Response, incident: Incident, action: str, *, actor: str, text: str, now_ns: int
+) -> tuple[Response, TimelineEntry]:
+    """The response after an action, and the timeline's entry.
+
+    Raises: ActionError for an unknown action, one that needs a text and has none, or one too late.
+    """
+    if action not in ACTIONS:
+        raise ActionError(f"no action {action!r}; known: {', '.join(sorted(ACTIONS))}")
+    if incident.state == "merged":
+        raise ActionError(f"went into incident {incident.merged_into}; act on that one")
+    if action in WHILE_OPEN and incident.state != "open":
+        raise ActionError(f"is {incident.state}; only an open incident can be changed so")
+    actor, text = actor.strip()[:MAX_NAME] or "somebody", text.strip()[:MAX_TEXT]
+    if action in NEEDS_TEXT and not text:
+        raise ActionError(f"{action} needs {NEEDS_TEXT[action]}")
+    changed = replace(ACTIONS[action](response, actor, text, now_ns), changed_at_ns=now_ns)
+    return changed, TimelineEntry(incident.incident_id, now_ns, action, actor, text)
+
+
+def _acknowledge(response: Response, actor: str, _: str, now_ns: int) -> Response:
+    first = response.first_acknowledged_at_ns
+    return replace(
+        _without_pause(response, now_ns),
+        acknowledged_at_ns=now_ns,
+        acknowledged_by=actor,
+        assignee=response.assignee or actor,
+        first_acknowledged_at_ns=now_ns if first is None else first,
+    )
+
+
+def _without_pause(response: Response, now_ns: int) -> Response:
+    """Ends acknowledgement and mitigation, and remembers how long they paused the escalation."""
+    began = [at for at in (response.acknowledged_at_ns, response.mitigated_at_ns) if at is not None]
+    paused = response.paused_seconds + (max(now_ns - min(began), 0) / 1e9 if began else 0.0)
+    return replace(response, acknowledged_at_ns=None, mitigated_at_ns=None, paused_seconds=paused)
+
+
+def _mitigate(response: Response, actor: str, text: str, now_ns: int) -> Response:
+    acknowledged = response if response.acknowledged_at_ns else _acknowledge(response, actor, text, now_ns)
+    return replace(acknowledged, mitigated_at_ns=now_ns, fix=text or response.fix)
+
+
+def reopen(response: Response, now_ns: int) -> Response:
+    """What fires again after its end has to be looked at again."""
+    return replace(
+        _without_pause(response, now_ns),
+        acknowledged_by="",
+        n_reopened=response.n_reopened + 1,
+        changed_at_ns=now_ns,
+    )
+
+
+def expire(response: Response, now_ns: int) -> Response:
+    """An acknowledgement that nothing followed no longer stops the escalation."""
+    return replace(_without_pause(response, now_ns), changed_at_ns=now_ns)
+
+
+def waited_seconds(response: Response | None, *, since: float, now: float) -> float:
+    """Time since the first message in which nobody had taken the incident on."""
+    if response is None:
+        return max(now - since, 0.0)
+    began = [at for at in (response.acknowledged_at_ns, response.mitigated_at_ns) if at is not None]
+    pause = response.paused_seconds + (max(now - min(began) / 1e9, 0.0) if began else 0.0)
+    return max(now - since - pause, 0.0)
+
+
+Change = Callable[[Response, str, str, int], Response]
+
+ACTIONS: dict[str, Change] = {
+    "acknowledge": _acknowledge,
+    "unacknowledge": lambda response, _, __, now_ns: _without_pause(response, now_ns),
+    "mitigate": _mitigate,
+    "assign": lambda response, _, text, __: replace(response, assignee=text[:MAX_NAME]),
+    "comment": lambda response, _, __, ___: response,
+    "noise": lambda response, _, __, ___: replace(response, noise=True),
+    "useful": lambda response, _, __, ___: replace(response, noise=False),
+    "cause": lambda response, _, text, __: replace(response, cause=text[:MAX_NAME]),
+    "fix": lambda response, _, text, __: replace(response, fix=text),
+}
+WHILE_OPEN = frozenset({"acknowledge", "unacknowledge", "mitigate"})
+NEEDS_TEXT = {
+    "assign": "a person",
+    "comment": "a text",
+    "cause": "a service",
+    "fix": "what was done",
+}

@@ -1,0 +1,104 @@
+"""Whose an incident is, and how far its escalation has come. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from sidecar.config.response import Dependency, Maintenance
+from sidecar.config.teams import Person, Schedule, Team
+from sidecar.records import Incident
+from webhooks.respond.hours import on_call, within
+
+PARENT_AT_LEAST = "P2"
+"""What is less urgent than that explains no other incident away."""
+
+
+def labels_of(incident: Incident) -> dict[str, str]:
+    """What matchers see: the labels that all its alerts share, and what was concluded."""
+    cause = {"service": incident.causes[0].service} if incident.causes else {}
+    own = {"priority": incident.priority, "category": incident.category, "tenant": incident.tenant}
+    return {**cause, **incident.shared_labels, **own}
+
+
+def matches(match: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether each expression matches its whole label; a label that is absent is empty.
+
+    >>> matches({"job": "api|web"}, {"job": "web"}), matches({"job": "api"}, {"job": "apis"})
+    (True, False)
+    """
+    return all(re.fullmatch(pattern, labels.get(name, "")) for name, pattern in match.items())
+
+
+def team_of(incident: Incident, teams: Sequence[Team]) -> Team | None:
+    """The first team whose matchers fit; those without matchers take what is left."""
+    labels = labels_of(incident)
+    fitting = [team for team in teams if team.match and matches(team.match, labels)]
+    rest = [team for team in teams if not team.match]
+    return next(iter([*fitting, *rest]), None)
+
+
+def told_now(
+    team: Team,
+    *,
+    elapsed_seconds: float,
+    now: float,
+    schedules: Mapping[str, Schedule],
+    people: Mapping[str, Person],
+) -> list[str]:
+    """The targets of all steps that are reached.
+
+    `elapsed_seconds`: time without acknowledgement since the first message. A step at which nobody
+    is on call counts for nothing, so the next is taken at once.
+    """
+    targets: list[str] = []
+    empty = False
+    for step in team.steps:
+        if step.after > elapsed_seconds and not empty:
+            break
+        found = list(step.targets)
+        if step.on_call is not None:
+            person = on_call(schedules[step.on_call], now)
+            found += people[person].targets if person is not None else ()
+        targets += found
+        empty = not found
+    return list(dict.fromkeys(targets))
+
+
+def quiet(team: Team, incident: Incident, now: float) -> str:
+    """Why an incident has to wait for the morning; empty where it has not."""
+    for hours in team.quiet:
+        if incident.priority > hours.wakes and within(hours, now):
+            return f"quiet hours of {team.name} ({hours.span} {hours.timezone})"
+    return ""
+
+
+def maintained(incident: Incident, windows: Sequence[Maintenance], now: float) -> str:
+    """Which maintenance covers an incident; empty where none does."""
+    labels = labels_of(incident)
+    for window in windows:
+        if window.hours is not None:
+            active = within(window.hours, now)
+        else:
+            assert window.start is not None
+            assert window.end is not None
+            active = window.start.timestamp() <= now < window.end.timestamp()
+        if active and matches(window.match, labels):
+            return f"maintenance {window.comment}".strip()
+    return ""
+
+
+def explained(incident: Incident, others: Sequence[Incident], dependencies: Sequence[Dependency]) -> str:
+    """Which open incident explains this one away, by what the configuration says depends on what."""
+    if not dependencies:
+        return ""
+    labels = labels_of(incident)
+    rules = [rule for rule in dependencies if matches(rule.child, labels)]
+    for other in others if rules else ():
+        if other.incident_id == incident.incident_id or other.state != "open":
+            continue
+        if other.priority > PARENT_AT_LEAST:
+            continue
+        if any(matches(rule.parent, labels_of(other)) for rule in rules):
+            return f"incident {other.incident_id}, on which it depends, is open"
+    return ""

@@ -1,0 +1,88 @@
+"""Slack's buttons: who pressed what, believed only with Slack's signature."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from aiohttp import web
+
+from sidecar.config.channels import SlackConfig
+from sidecar.config.load import read_secret
+from sidecar.errors import StoreError
+from sidecar.telemetry import get_logger
+from webhooks.respond.lifecycle import ActionError
+
+INTERACTIONS_PATH = "/webhooks/slack/interactions"
+MAX_AGE_SECONDS = 300.0
+"""Older requests are refused, as Slack advises: they may be recorded ones."""
+MAX_BODY = 256 * 1024
+ACTIONS = {"pronoia_acknowledge": "acknowledge", "pronoia_mitigate": "mitigate", "pronoia_noise": "noise"}
+
+
+class SlackActions:
+    """POST /webhooks/slack/interactions, of all Slack targets that have a signing secret."""
+
+    def __init__(
+        self,
+        configs: Sequence[SlackConfig],
+        do: Callable[..., Any],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._configs = [config for config in configs if config.interactive]
+        self._do = do
+        self._now = now
+        self._log = get_logger("slack")
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One press of a button. Slack shows an error to the person unless the answer is 200."""
+        body = await request.content.read(MAX_BODY + 1)
+        stamp = request.headers.get("X-Slack-Request-Timestamp", "")
+        signature = request.headers.get("X-Slack-Signature", "")
+        if len(body) > MAX_BODY or not self.signed(body, stamp, signature):
+            return web.Response(status=401, text="not signed by Slack")
+        try:
+            payload = msgspec.json.decode(parse_qs(body.decode())["payload"][0], type=dict[str, Any])
+            user = payload.get("user", {})
+            actor = f"slack:{user.get('username') or user.get('name') or user.get('id') or 'somebody'}"
+            pressed = [
+                (ACTIONS[action["action_id"]], str(action["value"]))
+                for action in payload.get("actions", [])
+                if action.get("action_id") in ACTIONS
+            ]
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            return web.Response(status=400, text=f"not an interaction: {type(error).__name__}")
+        for action, incident_id in pressed:
+            try:
+                await self._do(incident_id, action, actor=actor)
+            except (KeyError, ActionError) as error:
+                # Pressed on an old message: nothing is left to do, and nobody need see an error.
+                self._log.info("button without effect", action=action, incident=incident_id, err=str(error))
+            except StoreError:
+                return web.Response(status=503, text="not stored, press again")
+        return web.Response()
+
+    def signed(self, body: bytes, stamp: str, signature: str) -> bool:
+        """Whether one of the signing secrets signed the body, a moment ago.
+
+        Source: https://api.slack.com/authentication/verifying-requests-from-slack, version v0.
+        """
+        if not stamp.isdecimal() or abs(self._now() - int(stamp)) > MAX_AGE_SECONDS:
+            return False
+        given = signature.encode(errors="surrogateescape")
+        found = False
+        for config in self._configs:
+            try:
+                secret = read_secret(config.signing_secret, config.signing_secret_file) or ""
+            except OSError:
+                continue
+            expected = (
+                "v0=" + hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, "sha256").hexdigest()
+            )
+            found |= bool(secret) and hmac.compare_digest(given, expected.encode())
+        return found
