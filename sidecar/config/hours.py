@@ -23,7 +23,7 @@ def zone_exists(name: str) -> str:
     """
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"{name!r} is no time zone; write one like Europe/Berlin or UTC") from error
     return name
 

@@ -19,7 +19,8 @@ from webhooks.respond.slack_actions import INTERACTIONS_PATH, SlackActions
 MAX_BODY = 64 * 1024
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>pronoia</title><h1>{title}</h1><p>{text}</p>{form}</html>"""
+<meta name="viewport" content="width=device-width"><title>pronoia</title>
+<h1>{title}</h1><p>{text}</p>{form}</html>"""
 FORM = '<form method="post"><button type="submit">Yes, say so</button></form>'
 WORDS = {
     "useful": "This incident was worth telling of.",
