@@ -30,6 +30,11 @@ SCORE = Family(
     "Anomaly score: 1 is the edge of what is expected, above 1 is anomalous.",
     unit="1",
 )
+SEVERITY = Family(
+    "pronoia_anomaly_severity",
+    "Severity of an anomaly: 1 low, 2 medium, 3 high, 4 critical.",
+    unit="1",
+)
 ABSENT = Family(
     "pronoia_series_absent",
     "1 while a known series has stopped and nothing has taken its place; for a day at most.",
@@ -52,6 +57,7 @@ FAMILIES = (
     LOWER,
     UPPER,
     SCORE,
+    SEVERITY,
     ABSENT,
     FORECAST,
     FORECAST_LOWER,

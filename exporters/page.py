@@ -213,6 +213,9 @@ class SyntheticPage:
             (names.UPPER, b"} ", evaluation.upper),
             (names.SCORE, b"} ", evaluation.anomaly_score),
         ]
+        if evaluation.severity is not None:
+            severity = np.where(evaluation.severity > 0, evaluation.severity.astype(np.float64), np.nan)
+            columns.append((names.SEVERITY, b"} ", severity))
         for forecast in evaluation.forecasts:
             tail = f',horizon="{format_duration(forecast.horizon_seconds)}"}} '.encode()
             columns.append((names.FORECAST, tail, forecast.yhat))

@@ -184,6 +184,8 @@ class Evaluation:
     forecasts: tuple[Forecast, ...] = field(default=())
     accepted: BoolArray | None = None
     """(N,) where a level that stayed was accepted as the new normal; None: nowhere."""
+    severity: NDArray[np.int8] | None = None
+    """(N,) 0 where nothing is anomalous for long enough, 1 low, 2 medium, 3 high, 4 critical."""
     absent: BoolArray | None = None
     """(N,) where a known series stopped and nothing took its place; None: nowhere."""
 

@@ -16,6 +16,7 @@ from sidecar.engine.known import Factors, KnownEvents
 from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.engine.siblings import births, donors
+from sidecar.engine.surroundings import Surroundings
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
     BoolArray,
@@ -75,6 +76,7 @@ class QueryModel:
         self.calibrator = self.detector.calibrator
         self.absence = Absence(query.step, by_family=query.absence == "family")
         self.known = KnownEvents(query.name)
+        self.surroundings = Surroundings(query)
         self.families = Families()
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
@@ -121,12 +123,15 @@ class QueryModel:
             )
             self._adopt(part)
             where = slice(first, end)
+            moment = self.surroundings.at(part)
             known = self.known.factors(part.labels, part.timestamps, self._season)
             usual = part
             if known is None:
                 self._level = None
             else:
                 usual = self._usual_part(part, known)
+            if moment is not None:
+                usual = moment.learnable(usual)
             judged = self.detector.judge(usual)
             self._last_yhat = judged.yhat[:, -1]
             if known is not None:
@@ -141,9 +146,15 @@ class QueryModel:
             lower[:, where], upper[:, where] = self._band(
                 judged.yhat, judged.lower, judged.upper, negative[:, :-1]
             )
+            if moment is not None:
+                lower[:, where], upper[:, where] = moment.band(
+                    yhat[:, where], lower[:, where], upper[:, where]
+                )
             score[:, where], direction[:, where] = self._judge(
                 part.values, judged, lower[:, where], upper[:, where]
             )
+            if moment is not None:
+                score[:, where] = moment.score(score[:, where])
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
             self.forecaster.update(usual)

@@ -7,10 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sidecar.events import Event, EventBus
+from sidecar.loop.severity import LEVELS, QUIET_STEPS
 from sidecar.series import BoolArray, Evaluation, RowArray
-
-QUIET_STEPS = 3
-"""An anomaly ends after so many steps inside the band, so that one good sample does not end it."""
 
 EVENTS_PER_STEP = 20
 """A whole fleet that breaks at once is one story, not a thousand events; the worst are told."""
@@ -31,11 +29,11 @@ class AnomalyTracker:
         self._quiet = np.zeros(0, dtype=np.int32)
         self._absent: BoolArray = np.zeros(0, dtype=np.bool_)
 
-    def observe(self, evaluation: Evaluation) -> None:
-        """Take one evaluation's scores; rows keep their meaning while their label set does."""
+    def observe(self, evaluation: Evaluation) -> int:
+        """Take one evaluation; how many anomalies began. Rows mean the same while their label set does."""
         self._grow(len(evaluation.labels))
         score = np.nan_to_num(evaluation.anomaly_score, nan=0.0)
-        flagged = score > 1.0
+        flagged = score > 1.0 if evaluation.severity is None else evaluation.severity > 0
         started = flagged & ~self._active
         self._quiet = np.where(flagged, 0, self._quiet + 1)
         ended = self._active & (self._quiet >= QUIET_STEPS)
@@ -46,6 +44,7 @@ class AnomalyTracker:
             self._tell_some("shift.accepted", evaluation, np.flatnonzero(evaluation.accepted))
         self._tell_some("anomaly.ended", evaluation, np.flatnonzero(ended))
         self._observe_absence(evaluation)
+        return int(started.sum())
 
     def _observe_absence(self, evaluation: Evaluation) -> None:
         absent = evaluation.absent
@@ -79,6 +78,7 @@ class AnomalyTracker:
             "lower": _number(evaluation.lower[row]),
             "upper": _number(evaluation.upper[row]),
             "score": _number(evaluation.anomaly_score[row]),
+            "severity": None if evaluation.severity is None else LEVELS[evaluation.severity[row]],
             "and_others": also,
         }
         self._bus.publish(Event(kind, self._now(), facts))

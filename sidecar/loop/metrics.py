@@ -60,6 +60,27 @@ class LoopMetrics:
             ["query"],
             registry=registry,
         )
+        self.anomalies = Counter(
+            "pronoia_anomalies_total", "Anomalies that began, one a series.", ["query"], registry=registry
+        )
+        self.alarm_rate = Gauge(
+            "pronoia_query_alarms_per_series_month",
+            "Anomalies a series and 30 days, of the last 30 days or since the start; true ones count too.",
+            ["query"],
+            registry=registry,
+        )
+        self.alarm_budget = Gauge(
+            "pronoia_query_alarm_budget_per_series_month",
+            "False alarms a series and 30 days that the query accepts.",
+            ["query"],
+            registry=registry,
+        )
+        self.cardinality_jumps = Counter(
+            "pronoia_cardinality_jumps_total",
+            "Times that a query's number of series jumped.",
+            ["query", "direction"],
+            registry=registry,
+        )
         self.snapshots = Counter(
             "pronoia_model_snapshots_total",
             "Saves of model state, by outcome.",
@@ -82,7 +103,9 @@ class LoopMetrics:
         for gauge in (self.series, self.anomalous, self.warming_up, self.last_success):
             gauge.remove(query)
         self.forecast_coverage.remove_by_labels({"query": query})
-        self.accepted_shifts.remove(query)
+        for metric in (self.accepted_shifts, self.anomalies, self.alarm_rate, self.alarm_budget):
+            metric.remove(query)
+        self.cardinality_jumps.remove_by_labels({"query": query})
         for counter, values in (
             (self.evaluations, ("ok", "error", "empty")),
             (self.ignored_columns, ("late", "duplicate")),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sidecar.config.business import BusinessConfig, PauseConfig
 from sidecar.config.fields import format_duration
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
+from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.anomalies import AnomalyTracker
+from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.severity import Course, importance
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
 from sidecar.series import Evaluation, LearnedBand, SeriesBatch
@@ -55,6 +60,8 @@ class Watch:
         max_series: int,
         events: Sequence[EventConfig] = (),
         calendar: CalendarConfig | None = None,
+        business: BusinessConfig | None = None,
+        pauses: Sequence[PauseConfig] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -69,10 +76,15 @@ class Watch:
         self._path = directory / f"{query.name}.model"
         self._max_series = query.max_series or max_series
         self._events, self._calendar = events, calendar
+        self._business, self._pauses = business or BusinessConfig(), pauses
         self._now = now
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
         self._anomalies = AnomalyTracker(query.name, bus, now)
+        self._course = Course(query.min_duration, importance(query, self._business.weights))
+        self._achieved = AchievedRate(query.step)
+        self._cardinality = Cardinality(query.step)
+        metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._model_lock = asyncio.Lock()
 
@@ -101,7 +113,7 @@ class Watch:
         except ModelError as error:
             self._log.warning("saved model set aside, learning anew", path=str(self._path), err=str(error))
             return None
-        model.known.announce(self._events, self._calendar)
+        self._surround(model)
         age = self._clock.now() - (model.last_timestamp_ms or 0) / 1000
         if age > self.query.history:
             self._log.warning("saved model too old, learning anew", age_seconds=round(age))
@@ -150,9 +162,16 @@ class Watch:
         from sidecar.engine.model import QueryModel
 
         model = QueryModel(self.query)
-        model.known.announce(self._events, self._calendar)
+        self._surround(model)
         model.fit(history)
         return model
+
+    def _surround(self, model: QueryModel) -> None:
+        """Tell the model what the configuration knows around its series."""
+        from sidecar.engine.surroundings import Surroundings
+
+        model.known.announce(self._events, self._calendar)
+        model.surroundings = Surroundings(self.query, self._business, self._pauses)
 
     async def step(self) -> bool:
         """Judge every step since the last one. True when something new was judged.
@@ -174,7 +193,10 @@ class Watch:
             )
             self._metrics.ignored_columns.labels(self.query.name, "duplicate").inc()
             return False
-        batch = await self._pull(start_ms, end_ms)
+        batch = await self._pull(self.query.expr, start_ms, end_ms)
+        if self.query.traffic is not None:
+            traffic = await self._pull(self.query.traffic.expr, start_ms, end_ms)
+            model.surroundings.observe_traffic(traffic)
         async with self._model_lock:
             evaluation = await self._offload.run(self._judge, model, batch)
         if evaluation is None:
@@ -193,13 +215,13 @@ class Watch:
             if np.isfinite(ratio):
                 self._metrics.forecast_coverage.labels(self.query.name, format_duration(horizon)).set(ratio)
 
-    async def _pull(self, start_ms: int, end_ms: int) -> SeriesBatch:
+    async def _pull(self, expr: str, start_ms: int, end_ms: int) -> SeriesBatch:
         if start_ms == end_ms:
             return await self._source.instant(
-                self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
+                expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
             )
         return await self._source.range(
-            self.query.expr,
+            expr,
             start_ms=start_ms,
             end_ms=end_ms,
             step_ms=self.step_ms,
@@ -210,6 +232,7 @@ class Watch:
     def _judge(self, model: QueryModel, batch: SeriesBatch) -> Evaluation | None:
         evaluation = model.update(batch)
         if evaluation is not None:
+            evaluation = replace(evaluation, severity=self._course.observe(evaluation))
             for sink in self._sinks:
                 sink.publish(evaluation)
         return evaluation
@@ -238,9 +261,24 @@ class Watch:
                     {"query": name, "n_series": int(present.sum()), "n_scored": int(scored.sum())},
                 )
             )
-        self._anomalies.observe(evaluation)
+        n_started = self._anomalies.observe(evaluation)
+        metrics.anomalies.labels(name).inc(n_started)
+        rate = self._achieved.observe(n_started, int(scored.sum()))
+        if rate is not None:
+            metrics.alarm_rate.labels(name).set(rate)
         if evaluation.accepted is not None:
-            self._metrics.accepted_shifts.labels(self.query.name).inc(int(evaluation.accepted.sum()))
+            metrics.accepted_shifts.labels(name).inc(int(evaluation.accepted.sum()))
+        self._observe_cardinality(int(present.sum()))
+
+    def _observe_cardinality(self, n_series: int) -> None:
+        jump = self._cardinality.observe(n_series)
+        if jump is None:
+            return
+        direction = "up" if jump.rose else "down"
+        self._metrics.cardinality_jumps.labels(self.query.name, direction).inc()
+        facts = {"query": self.query.name, "n_series": n_series, "usual": round(jump.usual, 1)}
+        self._log.warning("the number of series jumped", **facts)
+        self._bus.publish(Event("cardinality.jumped", self._now(), facts))
 
     async def checkpoint(self, model: QueryModel | None = None) -> None:
         """Save the model's state, if it moved since the last save; a failure is counted and survived."""

@@ -1,0 +1,198 @@
+"""What is known around a query's series and changes what is flagged: calendars, pauses, thin traffic.
+
+Nothing here learns. The band that users see is changed, so the generated rule
+and the score go on saying the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sidecar.config.business import CALENDARS, USUAL_FACTORS, BusinessConfig, PauseConfig
+from sidecar.config.model import QueryConfig
+from sidecar.engine.hours import on_days, within_hours
+from sidecar.series import BoolArray, FloatArray, LabelSet, RowArray, SeriesBatch, TimeArray
+
+Z = 2.576
+"""Standard deviations on either side that hold 99 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What holds of some columns; None where nothing does.
+
+    `factor`: of the band's half-widths, (T,). `paused`: not flagged, (N, T).
+    `unlearnt`: paused and not learnt either, (N, T). `events`: how many events a
+    ratio is made of, (N, T), below `min_events` too few.
+    """
+
+    factor: FloatArray | None = None
+    paused: BoolArray | None = None
+    unlearnt: BoolArray | None = None
+    events: FloatArray | None = None
+    min_events: int = 0
+    ceiling: float = 1.0
+
+    def learnable(self, part: SeriesBatch) -> SeriesBatch:
+        """The columns less what must not teach."""
+        if self.unlearnt is None:
+            return part
+        return replace(part, values=np.where(self.unlearnt, np.nan, part.values))
+
+    def band(self, yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The band as it is at these times; infinite where nothing is to be flagged."""
+        if self.factor is not None:
+            wider = yhat - self.factor * (yhat - lower)
+            # A floor of 0 is the nature of the series, whatever the hour.
+            lower = np.where(lower >= 0, np.maximum(wider, 0.0), wider)
+            upper = yhat + self.factor * (upper - yhat)
+        if self.events is not None:
+            few = self.events < self.min_events
+            least = lower - self.ceiling * by_chance(lower / self.ceiling, self.events)
+            lower = np.where(lower >= 0, np.maximum(least, 0.0), least)
+            upper = upper + self.ceiling * by_chance(upper / self.ceiling, self.events)
+            lower, upper = _opened(few, lower, upper)
+        if self.paused is not None:
+            lower, upper = _opened(self.paused, lower, upper)
+        return lower, upper
+
+    def score(self, score: FloatArray) -> FloatArray:
+        """The score, 0 where nothing is flagged."""
+        if self.paused is not None:
+            score = np.where(self.paused & np.isfinite(score), 0.0, score)
+        return score
+
+
+def _opened(where: BoolArray, lower: FloatArray, upper: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The band without ends at these places; a side that there is none of stays so."""
+    return (
+        np.where(where & ~np.isnan(lower), -np.inf, lower),
+        np.where(where & ~np.isnan(upper), np.inf, upper),
+    )
+
+
+def by_chance(ratio: FloatArray, n_events: FloatArray) -> FloatArray:
+    """How far from a true ratio one that is observed over so many events may be by chance, at 99 %.
+
+    Source: the half-width of Wilson's score interval (1927), before it is shrunk towards a half: it stays
+    above 0 where the ratio is 0, because a ratio that was never seen above 0 may be so nevertheless.
+
+    >>> by_chance(np.array([0.01]), np.array([3.0, 3000.0])).round(3)
+    array([1.116, 0.005])
+    """
+    p = np.clip(ratio, 0.0, 1.0)
+    n = np.maximum(n_events, 1e-9)
+    return np.asarray(Z * np.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)))
+
+
+class Surroundings:
+    """The calendars and pauses that concern one query, and the events that its ratios are made of."""
+
+    def __init__(
+        self,
+        query: QueryConfig,
+        business: BusinessConfig | None = None,
+        pauses: Sequence[PauseConfig] = (),
+    ) -> None:
+        self._business = business or BusinessConfig()
+        self._factors = USUAL_FACTORS | self._business.band_factors | query.band_factors
+        self._pauses = [one for one in pauses if not one.queries or query.name in one.queries]
+        self._patterns = [
+            {name: re.compile(pattern) for name, pattern in one.match.items()} for one in self._pauses
+        ]
+        self._traffic_config = query.traffic
+        self._ceiling = query.upper_bound if query.upper_bound is not None else 1.0
+        self._traffic: SeriesBatch | None = None
+        self._labels: tuple[LabelSet, ...] | None = None
+        self._matching: list[BoolArray] = []
+        self._traffic_labels: tuple[LabelSet, ...] | None = None
+        self._traffic_rows: RowArray = np.zeros(0, dtype=np.int64)
+
+    def observe_traffic(self, traffic: SeriesBatch) -> None:
+        """How many events there were at the times that are judged next."""
+        self._traffic = traffic
+
+    def at(self, part: SeriesBatch) -> Moment | None:
+        """What holds of these columns; None in the usual case that nothing does."""
+        if part.labels is not self._labels:
+            self._learn_labels(part.labels)
+        factor = self._factor(part.timestamps)
+        paused, unlearnt = self._paused(part)
+        events = self._events(part)
+        if factor is None and paused is None and events is None:
+            return None
+        min_events = self._traffic_config.min_events if self._traffic_config else 0
+        return Moment(factor, paused, unlearnt, events, min_events, self._ceiling)
+
+    def _factor(self, timestamps: TimeArray) -> FloatArray | None:
+        business = self._business
+        factor = np.ones(len(timestamps))
+        for name in CALENDARS:
+            of_calendar = self._factors[name]
+            days_or_hours = getattr(business, name)
+            if of_calendar == 1.0 or not days_or_hours:
+                continue
+            if name == "release_days":
+                holds = on_days(business.release_days, business.timezone, timestamps)
+            else:
+                holds = within_hours(days_or_hours, timestamps)
+            factor[holds] *= of_calendar
+        return None if (factor == 1.0).all() else factor
+
+    def _paused(self, part: SeriesBatch) -> tuple[BoolArray | None, BoolArray | None]:
+        paused = unlearnt = None
+        for pause, rows in zip(self._pauses, self._matching, strict=True):
+            times = _times(pause, part.timestamps)
+            if not times.any() or not rows.any():
+                continue
+            where = rows[:, None] & times
+            paused = where if paused is None else paused | where
+            if not pause.learn:
+                unlearnt = where if unlearnt is None else unlearnt | where
+        return paused, unlearnt
+
+    def _events(self, part: SeriesBatch) -> FloatArray | None:
+        traffic = self._traffic
+        if self._traffic_config is None or traffic is None or not traffic.n_steps:
+            return None
+        if traffic.labels is not self._traffic_labels:
+            self._learn_traffic_labels(part.labels, traffic.labels)
+        columns = np.minimum(np.searchsorted(traffic.timestamps, part.timestamps), traffic.n_steps - 1)
+        same_time = traffic.timestamps[columns] == part.timestamps
+        # Of a time that was not asked for nothing is known, so nothing is gated.
+        counted = np.zeros((part.n_series, part.n_steps))
+        known = self._traffic_rows >= 0
+        counted[known] = np.nan_to_num(traffic.values[self._traffic_rows[known]][:, columns])
+        return np.where(same_time, counted, np.inf)
+
+    def _learn_labels(self, labels: tuple[LabelSet, ...]) -> None:
+        self._labels, self._traffic_labels = labels, None
+        self._matching = [
+            np.array(
+                [all(p.fullmatch(one.get(name, "")) for name, p in patterns.items()) for one in labels],
+                dtype=np.bool_,
+            )
+            for patterns in self._patterns
+        ]
+
+    def _learn_traffic_labels(self, labels: tuple[LabelSet, ...], traffic: tuple[LabelSet, ...]) -> None:
+        """Which row of the traffic belongs to which series; one without labels belongs to all."""
+        self._traffic_labels = traffic
+        row_of = {label_set.without("__name__"): row for row, label_set in enumerate(traffic)}
+        of_all = row_of.get(LabelSet(), -1)
+        self._traffic_rows = np.array(
+            [row_of.get(label_set.without("__name__"), of_all) for label_set in labels], dtype=np.int64
+        )
+
+
+def _times(pause: PauseConfig, timestamps: TimeArray) -> BoolArray:
+    if pause.hours is not None:
+        return within_hours([pause.hours], timestamps)
+    assert pause.start is not None
+    assert pause.end is not None
+    begin, end = pause.start.timestamp() * 1000, pause.end.timestamp() * 1000
+    return np.asarray((timestamps >= begin) & (timestamps < end))
