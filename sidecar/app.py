@@ -17,6 +17,7 @@ from exporters.scrape import ScrapeEndpoints
 from rules.loop import RuleMetrics, RulesLoop
 from sidecar import __version__
 from sidecar.api.server import build_app
+from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_forecast import threshold_loop
 from sidecar.app_response import Responding
@@ -216,7 +217,9 @@ class Sidecar:
         await runner.setup()
         host, _, port = self.config.server.listen.rpartition(":")
         try:
-            await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+            context = server_context(self.config.server.tls)
+            site = web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context)
+            await site.start()
         except OSError as error:
             self._log.error(
                 "cannot listen; is another pronoia running? name another address with --listen",
@@ -293,9 +296,13 @@ class Sidecar:
             max_body_bytes=self.config.webhook.max_body_bytes,
         )
         ScrapeEndpoints(self.page, self.registry).add_routes(app.router)
-        Receiver(self.alerts.intake, self.config.webhook, registry=self.registry, now=self.wall).add_routes(
-            app.router
-        )
+        Receiver(
+            self.alerts.intake,
+            self.config.webhook,
+            registry=self.registry,
+            flaps=self.alerts.placing.flaps,
+            now=self.wall,
+        ).add_routes(app.router)
         self.responding.add_routes(app.router)
 
         async def end_streams(_: web.Application) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sidecar.records import DEFAULT_TENANT, Episode
+from sidecar.records import DEFAULT_TENANT, AlertEvent, Episode
 
 HALF_LIFE_SECONDS = 1800.0
 ENTER, LEAVE = 3.0, 1.0
@@ -39,6 +39,7 @@ class _Record:
     at: float = 0.0
     flapping: bool = False
     n_starts: int = 0
+    begun: float = -1.0
     ended: float | None = None
     lasted: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     pauses: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -77,11 +78,17 @@ class FlapWatch:
         if record.ended is not None:
             record.pauses.append(max(at - record.ended, 0.0))
             record.ended = None
-        record.fade(at)
-        record.n_starts += 1
-        record.score += 1.0
-        record.fade(at)
+        if at > record.begun:
+            self._start(record, at)
         return self._note(episode.tenant, episode.fingerprint, record)
+
+    def count(self, tenant: str, event: AlertEvent) -> None:
+        """Take a start that may never become an episode: Alertmanager saw it, and told nobody yet."""
+        at = event.starts_at_ns / 1e9
+        record = self._known(tenant, event.fingerprint, event.labels.get("alertname", ""), at)
+        if at > record.begun:
+            self._start(record, at)
+            self._note(tenant, event.fingerprint, record)
 
     def end(self, episode: Episode) -> None:
         """Take an end."""
@@ -120,6 +127,13 @@ class FlapWatch:
             rules[key[0], record.alertname].append(record)
         found = [_propose(tenant, name, records) for (tenant, name), records in sorted(rules.items())]
         return [one for one in found if one is not None]
+
+    def _start(self, record: _Record, at: float) -> None:
+        record.fade(at)
+        record.begun = at
+        record.n_starts += 1
+        record.score += 1.0
+        record.fade(at)
 
     def _note(self, tenant: str, fingerprint: str, record: _Record) -> bool:
         if record.flapping:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -89,21 +88,9 @@ def _give(url: str, raw: bytes, config: Config) -> tuple[bool, str]:
 
 
 def _headers(config: Config, body: bytes) -> dict[str, str]:
-    import hmac
-
-    from sidecar.config.load import read_secret
+    """What the receiver asks of a sender."""
+    from webhooks.gate import authorization_of, signature_of
 
     auth = config.webhook.auth
-    headers = {"Content-Type": "application/json"}
-    if auth.basic_auth is not None:
-        password = read_secret(auth.basic_auth.password, auth.basic_auth.password_file) or ""
-        headers["Authorization"] = (
-            "Basic " + b64encode(f"{auth.basic_auth.username}:{password}".encode()).decode()
-        )
-    token = read_secret(auth.bearer_token, auth.bearer_token_file)
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    secret = read_secret(auth.hmac_secret, auth.hmac_secret_file)
-    if secret is not None:
-        headers[auth.hmac_header] = hmac.new(secret.encode(), body, "sha256").hexdigest()
-    return headers
+    found = {"Authorization": authorization_of(auth), auth.hmac_header: signature_of(auth, body)}
+    return {"Content-Type": "application/json"} | {name: value for name, value in found.items() if value}

@@ -57,3 +57,13 @@ class HttpConfig(Section):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep one")
         return self
+
+
+class ServerTlsConfig(Section):
+    """How this server proves itself, and whose client certificates it believes."""
+
+    cert_file: Path
+    key_file: Path
+    client_ca_file: Path | None = Field(
+        None, description="certificates by this authority are believed; who must show one says webhook.auth"
+    )

@@ -23,7 +23,7 @@ from sidecar.config.business import (
 from sidecar.config.channels import NotifyConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
-from sidecar.config.http import HttpConfig
+from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.response import ResponseConfig
 from sidecar.config.section import Section
@@ -234,6 +234,7 @@ class ExportConfig(Section):
 
 
 class ServerConfig(Section):
+    tls: ServerTlsConfig | None = Field(None, description="serve HTTPS instead of HTTP")
     listen: str = Field("0.0.0.0:9469", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$")
 
 

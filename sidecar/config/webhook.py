@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.fields import PositiveSeconds, Seconds
 from sidecar.config.http import BasicAuth
@@ -23,6 +23,10 @@ class WebhookAuth(Section):
     )
     hmac_secret_file: Path | None = None
     hmac_header: str = "X-Signature-256"
+    client_names: tuple[str, ...] = Field(
+        (),
+        description="a client certificate must bear one of these; needs server.tls.client_ca_file",
+    )
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:
@@ -38,6 +42,14 @@ class WebhookAuth(Section):
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
                 raise ValueError(f"{name} and {name}_file exclude each other; keep one")
         return self
+
+
+class ReceiverConfig(Section):
+    """A receiver of its own, at /webhooks/alertmanager/NAME: who sends there, and whose alerts they are."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_.-]+$")
+    tenant: str = Field("default", min_length=1, max_length=150)
+    auth: WebhookAuth = WebhookAuth()
 
 
 class HeartbeatConfig(Section):
@@ -62,6 +74,7 @@ class StormConfig(Section):
 
 class WebhookConfig(Section):
     auth: WebhookAuth = WebhookAuth()
+    receivers: tuple[ReceiverConfig, ...] = ()
     max_body_bytes: int = Field(64 * 2**20, ge=1024)
     queue_deliveries: int = Field(4096, ge=1)
     incident_gap: PositiveSeconds = Field(2400.0, description="silence that ends an incident's growth")
@@ -86,3 +99,12 @@ class WebhookConfig(Section):
     identity_labels: tuple[str, ...] = Field(
         (), description="labels that name what an alert is about, before the known ones"
     )
+
+    @field_validator("receivers")
+    @classmethod
+    def _unique_names(cls, receivers: tuple[ReceiverConfig, ...]) -> tuple[ReceiverConfig, ...]:
+        names = [one.name for one in receivers]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the name {name!r} is used twice; names must be unique")
+        return receivers

@@ -1,0 +1,174 @@
+"""Receivers of their own: whose alerts they are, who may send; and Alertmanager's event recorder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from sidecar.api.tls import server_context
+from sidecar.config.http import ServerTlsConfig
+from sidecar.config.webhook import ReceiverConfig, WebhookAuth, WebhookConfig
+from sidecar.errors import PayloadError
+from tests.unit.webhooks.deliveries import T0, T1, alert, body
+from tests.unit.webhooks.test_receiver import served
+from webhooks.flapping import FlapWatch
+from webhooks.receiver import EVENTS_PATH, Receiver
+from webhooks.recorder import parse_events
+
+
+async def test_each_receiver_has_its_tenant_and_its_credentials(tmp_path: Path) -> None:
+    receivers = (
+        ReceiverConfig(name="blue", tenant="team-blue", auth=WebhookAuth(bearer_token=SecretStr("b"))),
+        ReceiverConfig(name="green", tenant="team-green"),
+    )
+    async with served(tmp_path, receivers=receivers) as s:
+        root = s.url
+        for name, token, status in (
+            ("blue", "x", 401),
+            ("blue", "b", 200),
+            ("green", "", 200),
+            ("red", "", 404),
+        ):
+            s.url = f"{root}/{name}"
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            assert (await s.post(body(alert()), **headers))[0] == status, (name, token)
+        s.url = root
+        assert (await s.post(body(alert())))[0] == 200
+        tenants = {episode.tenant for episode in await s.store.open_episodes()}
+        assert tenants == {"team-blue", "team-green", "default"}, "one alert, three tenants, three episodes"
+
+
+def test_names_of_receivers_are_unique() -> None:
+    with pytest.raises(ValueError, match="used twice"):
+        WebhookConfig(receivers=(ReceiverConfig(name="a"), ReceiverConfig(name="a")))
+
+
+def make_certificates(directory: Path) -> None:
+    """An authority, a server, and two clients of it, by openssl."""
+
+    def run(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    run("req", "-x509", *key, "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    for name in ("localhost", "alertmanager", "stranger"):
+        (directory / "san").write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1")
+        run("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        run(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-days", "2", "-extfile", "san", "-out", f"{name}.pem"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("client", "status"), [("alertmanager", 200), ("stranger", 401), (None, 401)], ids=str
+)
+async def test_a_receiver_may_ask_for_a_client_certificate(
+    tmp_path: Path, client: str | None, status: int
+) -> None:
+    make_certificates(tmp_path)
+    auth = WebhookAuth(client_names=("alertmanager",))
+    async with served(tmp_path / "data") as s:
+        app = web.Application()
+        Receiver(s.loop.intake, WebhookConfig(auth=auth), registry=CollectorRegistry()).add_routes(app.router)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        tls = ServerTlsConfig(
+            cert_file=tmp_path / "localhost.pem",
+            key_file=tmp_path / "localhost.key",
+            client_ca_file=tmp_path / "ca.pem",
+        )
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=server_context(tls)).start()
+        trust = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+        if client is not None:
+            trust.load_cert_chain(tmp_path / f"{client}.pem", tmp_path / f"{client}.key")
+        connector = aiohttp.TCPConnector(ssl=trust)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            url = f"https://127.0.0.1:{runner.addresses[0][1]}/webhooks/alertmanager"
+            async with session.post(url, data=body(alert())) as response:
+                assert response.status == status
+        await runner.cleanup()
+
+
+def recorded(kind: str, one: dict[str, Any], *, pairs: bool, **fields: Any) -> dict[str, Any]:
+    """An event as protobuf's JSON has it, its labels as pairs or as a mapping."""
+
+    def labels(found: dict[str, str]) -> dict[str, Any]:
+        return {"labels": [{"key": k, "value": v} for k, v in found.items()]} if pairs else found
+
+    snapshot = {
+        "fingerprint": str(int(one["fingerprint"], 16)),
+        "labels": labels(one["labels"]),
+        "annotations": labels(one["annotations"]),
+        "startsAt": one["startsAt"],
+        **fields,
+    }
+    data = {"alert": {"hash": "1", "details": snapshot} if kind == "alertResolved" else snapshot}
+    return {"@timestamp": T0, "instance": "am", "data": {kind: data}}
+
+
+def fired(**labels: str) -> dict[str, Any]:
+    return {**alert("Down", **labels), "fingerprint": "00c0ffee00c0ffee"}
+
+
+@pytest.mark.parametrize("pairs", [True, False], ids=["labels as pairs", "labels as a mapping"])
+async def test_the_event_recorder_ends_what_is_known_and_begins_nothing(tmp_path: Path, pairs: bool) -> None:
+    async with served(tmp_path) as s:
+        webhook, events = s.url, s.url.replace("/webhooks/alertmanager", EVENTS_PATH)
+        await s.post(body(fired()))
+        other = {**fired(i="2"), "fingerprint": "00000000000000aa"}
+        s.url = events
+        both = [
+            recorded("alertResolved", fired(), pairs=pairs, endsAt=T1, resolved=True),
+            recorded("alertResolved", other, pairs=pairs, endsAt=T1),
+            recorded("alertCreated", other, pairs=pairs),
+            {"data": {"silence_muted_alert": {}}},
+            {"data": {"alertCreated": {"alert": 7}}},
+        ]
+        status, answer = await s.post(json.dumps(both).encode())
+        assert (status, json.loads(answer)) == (200, {"status": "ok", "events": 5, "ended": 1})
+        assert await s.store.open_episodes() == []
+        rows = (await s.store.status())["rows"]
+        assert rows["episodes"] == 1
+        for kind, n in (("alert_resolved", 2), ("silence_muted_alert", 1), ("unknown", 1)):
+            assert s.count("pronoia_webhook_recorder_events_total", kind=kind) == n
+        s.url = webhook
+
+
+def test_what_never_reached_a_webhook_counts_toward_flapping() -> None:
+    watch = FlapWatch()
+    for minute in range(5):
+        one = {**fired(), "startsAt": f"2026-01-01T00:{10 * minute:02d}:00Z"}
+        events = parse_events(json.dumps(recorded("alertCreated", one, pairs=True)).encode())
+        for event in (*events.created, *events.created):
+            watch.count("default", event)
+    assert watch.flapping == {("default", "00c0ffee00c0ffee")}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["data", "alertCreated", "alert", "labels", "x"]), inner, max_size=3
+        )
+    ),
+)
+
+
+@given(st.binary(max_size=60) | JSON.map(lambda found: json.dumps(found).encode()))
+def test_no_events_raise_anything_but_payload_error(data: bytes) -> None:
+    with contextlib.suppress(PayloadError):
+        parse_events(data)
