@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
+from sidecar.cli.configured import configured, judge_configured
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.cli.score import Judging, Scored, judge
@@ -20,6 +21,13 @@ MAX_EVENTS = 20
 
 @click.command()
 @query_options
+@click.option(
+    "--as",
+    "configured_name",
+    metavar="NAME",
+    help="In place of --query: the configured query of this name, with its step, budget, bounds, calendars, "
+    "pauses and traffic.",
+)
 @click.option(
     "--name", default="backtest", show_default=True, help="Value of the label `query` in the output."
 )
@@ -40,6 +48,7 @@ MAX_EVENTS = 20
 @config_option
 @format_option
 def backtest(
+    configured_name: str | None,
     name: str,
     false_alarms: float | None,
     direction: str,
@@ -59,6 +68,7 @@ def backtest(
     \b
     Examples:
       pronoia backtest --query 'sum by (job) (rate(http_requests_total[5m]))' --start 14d --step 1m
+      pronoia backtest --config pronoia.yaml --as cdn_errors --start 7d
       pronoia backtest --query up --start 2026-10-01 --end 2026-10-15 --plot flagged.png
       pronoia backtest --query 'node_load1' --openmetrics past.om
         promtool tsdb create-blocks-from openmetrics past.om data/     then copy the blocks to Prometheus
@@ -66,13 +76,21 @@ def backtest(
     Exit codes: 0 nothing would have been flagged, 1 something would have been or it failed, 2 wrong use.
     """
     judging = Judging(false_alarms, direction, floor, ceiling)
+    if configured_name is not None:
+        if query["expr"] is not None:
+            raise click.UsageError("give either --query EXPR or --as NAME")
+        config, settings = configured(configured_name, config_path)
+        query |= {"expr": settings.expr, "query_step": settings.step}
     history = QueryHistory.of(query)
     if history is None:
-        raise click.UsageError("give --query EXPR, and --start for how far back")
+        raise click.UsageError("give --query EXPR or --as NAME, and --start for how far back")
     try:
-        batch = read_query(history, config_path)
-        everything = np.ones(batch.n_steps, dtype=np.bool_)
-        found = [judge(batch.timestamps, row, everything, judging) for row in batch.values]
+        if configured_name is not None:
+            batch, found = judge_configured(history, config, settings, config_path)
+        else:
+            batch = read_query(history, config_path)
+            everything = np.ones(batch.n_steps, dtype=np.bool_)
+            found = [judge(batch.timestamps, row, everything, judging) for row in batch.values]
         names = [_title(dict(labels)) for labels in batch.labels]
         if openmetrics is not None:
             _write(openmetrics, name, batch, found)

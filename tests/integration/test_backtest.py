@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,42 @@ def test_a_query_is_scored_into_files(prometheus: Prometheus, tmp_path: Path) ->
     assert result.exit_code == 0, result.output
     assert "0 events" in result.stdout
     assert len((tmp_path / "o" / "0000.csv").read_text().splitlines()) > 200
+
+
+def test_a_configured_query_is_judged_with_its_pauses_and_its_traffic(
+    prometheus: Prometheus, tmp_path: Path
+) -> None:
+    at = int(time.time()) // 60 * 60 - 6 * 3600
+    ratio = {"lower_bound": 0, "upper_bound": 1, "min_deviation": 0.01}
+    errors = f"0.02 + 0.002 * sin(vector(time() / 7)) + 0.4 * (vector(time()) >= bool {at})"
+    config = tmp_path / "pronoia.yaml"
+    config.write_text(
+        json.dumps(
+            {
+                "prometheus": {"url": prometheus.url},
+                "queries": [
+                    {"name": "bare", "expr": incident(at)},
+                    {"name": "paused", "expr": incident(at)},
+                    {"name": "errors", "expr": errors, **ratio},
+                    {"name": "rare", "expr": errors, **ratio, "traffic": {"expr": "vector(3)"}},
+                ],
+                "pauses": [
+                    {
+                        "queries": ["paused"],
+                        "start": datetime.fromtimestamp(at - 60, UTC).isoformat(),
+                        "end": datetime.fromtimestamp(at + 1860, UTC).isoformat(),
+                    }
+                ],
+            }
+        )
+    )
+    flagged = {}
+    for name in ("bare", "paused", "errors", "rare"):
+        arguments = ["--config", str(config), "--as", name, "--start", "2d", "--format", "json"]
+        result = CliRunner().invoke(main, ["backtest", *arguments])
+        (series,) = json.loads(result.stdout)
+        flagged[name] = series["flagged"] > 0
+    assert flagged == {"bare": True, "paused": False, "errors": True, "rare": False}
+    unknown = CliRunner().invoke(main, ["backtest", "--config", str(config), "--as", "other"])
+    assert unknown.exit_code == 2
+    assert "bare, paused, errors, rare" in unknown.output
