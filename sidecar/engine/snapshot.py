@@ -31,9 +31,9 @@ NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset"
 
 def meaning(query: QueryConfig) -> str:
     """Hash of what the state depends on: another expression or step is another model."""
-    return config_hash(
-        query.model_copy(update={name: QueryConfig.model_fields[name].default for name in NOT_MEANING})
-    )
+    fields = QueryConfig.model_fields
+    usual = {name: fields[name].get_default(call_default_factory=True) for name in NOT_MEANING}
+    return config_hash(query.model_copy(update=usual))
 
 
 def save(model: QueryModel, path: Path) -> None:
