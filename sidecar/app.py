@@ -38,6 +38,7 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
+from webhooks.evidence_feed import ChangesEndpoint
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
 
@@ -304,6 +305,9 @@ class Sidecar:
             now=self.wall,
         ).add_routes(app.router)
         self.responding.add_routes(app.router)
+        ChangesEndpoint(lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.wall).add_routes(
+            app.router
+        )
 
         async def end_streams(_: web.Application) -> None:
             self.bus.close()

@@ -11,6 +11,7 @@ from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from webhooks.deadman import DeadMan, DeadManMetrics
+from webhooks.evidence_feed import EvidenceFeed
 from webhooks.flap_report import FlapReport
 from webhooks.reconcile import ReconcileMetrics, Reconciler
 
@@ -67,6 +68,10 @@ class AlertsWorkings:
             sidecar.alerts.placing.flaps, source=client, store=sidecar.store, bus=sidecar.bus, now=clock.now
         )
 
+        self.evidence = EvidenceFeed(
+            lambda: sidecar.alerts.placing.analyst, instant=client.instant, bus=sidecar.bus, now=clock.now
+        )
+
     async def start(self) -> None:
         """Open the clients, start the parts."""
         for client in self._clients.values():
@@ -74,9 +79,11 @@ class AlertsWorkings:
         self.reconciler.start()
         self.dead_man.start()
         self.flap_report.start()
+        self.evidence.start()
 
     async def stop(self) -> None:
         """Stop the parts, close the clients."""
+        await self.evidence.stop()
         await self.flap_report.stop()
         await self.dead_man.stop()
         await self.reconciler.stop()

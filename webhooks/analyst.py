@@ -62,6 +62,7 @@ class Analyst:
     ) -> None:
         self.reader = EntityReader(topology, labels=identity)
         self.correlator = correlator or Correlator(self.reader.topology, weights=weights)
+        self.evidence = self.correlator.bonds.evidence
         self.model = NoiseModel(self.correlator.bonds, noise)
         self._standing = Standing(self.reader)
         self._causes = causes
@@ -94,6 +95,7 @@ class Analyst:
             grain_seconds=GRAIN_SECONDS + self.correlator.bonds.grid.step_seconds,
             usual=usual,
             weights=self._causes,
+            evidence=self.evidence,
         )
         urgency = judge(real, self._standing, cause=causes[0].service if causes else "")
         if_real = None if real else judge(members, self._standing)

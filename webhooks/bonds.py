@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from webhooks.companions import Companions
+from webhooks.evidence import Evidence
 from webhooks.grid import GridWatch
 from webhooks.group import Group, Link, Party
 from webhooks.habits import Habits
@@ -36,6 +37,9 @@ class Weights:
     half_mention: float = 600.0
     companion: float = 0.25
     namespace: float = 0.12
+    anomaly: float = 0.35
+    half_anomaly: float = 60.0
+    change: float = 0.4
     same_name: float = 0.75
     dense: float = 0.5
     dense_seconds: float = 45.0
@@ -65,9 +69,10 @@ FAR_SECONDS = 900.0
 class Bonds:
     """What binds alerts: the graph, and what the stream itself has taught."""
 
-    def __init__(self, topology: Topology, weights: Weights) -> None:
+    def __init__(self, topology: Topology, weights: Weights, evidence: Evidence | None = None) -> None:
         self.topology = topology
         self.weights = weights
+        self.evidence = Evidence() if evidence is None else evidence
         self.companions = Companions()
         self.grid = GridWatch()
         self.habits = Habits()
@@ -112,6 +117,9 @@ class Bonds:
         found["mention"] = self._mention(seen, group)
         found["companion"] = self._companion(seen, group)
         found["density"] = self._density(seen, group)
+        if self.evidence:
+            found["anomaly"] = self._anomaly(seen, group)
+            found["change"] = self._change(seen, group)
         last_named = group.names.get(seen.name)
         if last_named is not None and seen.entity not in group.parties:
             found["name"] = weights.same_name * self._fade(seen.onset - last_named, weights.dense_seconds)
@@ -206,6 +214,30 @@ class Bonds:
             if strength > best:
                 best = max(best, strength * self._fade(seen.onset - party.first, self.weights.half_edge))
         return self.weights.companion * best
+
+    def _anomaly(self, seen: Sighting, group: Group) -> float:
+        """Whether metrics of both went wrong together, which is nearer the fault than their alerts are."""
+        own = self.evidence.anomaly_near(seen.entity, seen.onset)
+        if own is None:
+            return 0.0
+        best = 0.0
+        for entity, party in islice(group.parties.items(), MAX_COMPANY):
+            other = self.evidence.anomaly_near(entity, party.first) if entity != seen.entity else None
+            if other is not None:
+                best = max(best, self._fade(own.at - other.at, self.weights.half_anomaly))
+        return self.weights.anomaly * best
+
+    def _change(self, seen: Sighting, group: Group) -> float:
+        """Whether both follow one change that concerned both."""
+        own = self.evidence.change_before(seen.entity, seen.onset)
+        if own is None:
+            return 0.0
+        shared = any(
+            self.evidence.change_before(entity, party.first) == own
+            for entity, party in islice(group.parties.items(), MAX_COMPANY)
+            if entity != seen.entity
+        )
+        return self.weights.change if shared else 0.0
 
     def _density(self, seen: Sighting, group: Group) -> float:
         weights = self.weights

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from sidecar.records import Cause
+from webhooks.evidence import RECENT_CHANGE_SECONDS, Evidence
 from webhooks.sighting import Sighting
 from webhooks.topology import Topology
 
@@ -42,6 +43,8 @@ class CauseWeights:
     silent_node: float = 0.2
     silent_zone: float = 0.0
     silent_blamed: float = 0.3
+    changed: float = 1.2
+    anomalous: float = 0.4
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ def rank(
     grain_seconds: float = 15.0,
     usual: Mapping[str, float] | None = None,
     weights: CauseWeights | None = None,
+    evidence: Evidence | None = None,
 ) -> list[Cause]:
     """Candidates, the most probable first; empty where there is no sighting.
 
@@ -71,18 +75,18 @@ def rank(
     incidents that an entity was part of, 0..1: who alerts in each of them causes few.
     """
     weights = weights or CauseWeights()
-    case = _Case(sightings, topology, grain_seconds, usual or {})
+    case = _Case(sightings, topology, grain_seconds, usual or {}, evidence or Evidence())
     if not case.own:
         return []
     causes = []
     for name in [*case.own, *case.silent()]:
-        evidence, reasons = case.evidence(name)
+        weighed, reasons = case.evidence(name)
         facts = case.own.get(name)
         causes.append(
             Cause(
                 fingerprint=facts.sightings[0].episode.fingerprint if facts else None,
                 service=name,
-                score=round(sum(getattr(weights, kind) * value for kind, value in evidence.items()), 3),
+                score=round(sum(getattr(weights, kind) * value for kind, value in weighed.items()), 3),
                 reasons=reasons,
             )
         )
@@ -99,7 +103,9 @@ class _Case:
         topology: Topology,
         grain_seconds: float,
         usual: Mapping[str, float],
+        told: Evidence,
     ) -> None:
+        self.told = told
         self.topology = topology
         self.grain = grain_seconds
         self.usual = usual
@@ -130,6 +136,7 @@ class _Case:
         if self.topology.kind(name) == "external":
             found["external"] = 1.0
         found["usual"] = self.usual.get(name, 0.0)
+        self._told_evidence(name, found, reasons)
         if facts is None:
             found["silent"] = 1.0
             found["silent_node"] = float(name in self.topology.guests)
@@ -139,6 +146,23 @@ class _Case:
             return found, reasons
         self._own_evidence(name, facts, found, reasons)
         return found, reasons
+
+    def _told_evidence(self, name: str, found: dict[str, float], reasons: list[str]) -> None:
+        """What was changed there just before, and whether its metrics went wrong."""
+        facts = self.own.get(name)
+        onset = facts.first if facts is not None else self.start
+        change = self.told.change_before(name, onset)
+        if change is not None:
+            ago = onset - change.at
+            found["changed"] = 1.0 - 0.5 * ago / RECENT_CHANGE_SECONDS
+            what = f"{change.kind}: {change.text}" if change.text else change.kind
+            reasons.append(f"changed {ago:.0f} s before ({what})")
+        anomaly = self.told.anomaly_near(name, onset)
+        if anomaly is not None:
+            # The earlier it went wrong before the first alert, the likelier it drew the others along.
+            found["anomalous"] = 1.0 if anomaly.at <= self.start else 0.5
+            early = onset - anomaly.at
+            reasons.append(f"its metrics ({anomaly.query}) left the expected {early:.0f} s before")
 
     def _own_evidence(self, name: str, facts: _Own, found: dict[str, float], reasons: list[str]) -> None:
         late = facts.first - self.start
@@ -195,6 +219,7 @@ class _Case:
             votes.update(places)
             named |= facts.mentions
         known = {name for name, n in votes.items() if n >= 2} | named
+        known |= votes.keys() & set(self.told.changed_since(self.start - RECENT_CHANGE_SECONDS))
         return sorted(known - self.own.keys(), key=lambda name: (-votes[name], name))[:SILENT_CANDIDATES]
 
     def _covers(self, name: str) -> dict[str, float]:

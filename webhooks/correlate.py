@@ -16,6 +16,7 @@ from itertools import islice
 
 from sidecar.records import Episode
 from webhooks.bonds import Bonds, Weights, may_share, nearest
+from webhooks.evidence import Evidence
 from webhooks.group import Group, Link, Merge
 from webhooks.sighting import Key, Sighting
 from webhooks.topology import Topology
@@ -29,10 +30,11 @@ class Correlator:
         topology: Topology | None = None,
         *,
         weights: Weights | None = None,
+        evidence: Evidence | None = None,
         new_id: Callable[[], str] = lambda: f"inc-{uuid.uuid4().hex[:12]}",
     ) -> None:
         self.weights = weights or Weights()
-        self.bonds = Bonds(topology or Topology(), self.weights)
+        self.bonds = Bonds(Topology() if topology is None else topology, self.weights, evidence)
         self.groups: dict[str, Group] = {}
         self.home: dict[Key, str] = {}
         self._new_id = new_id

@@ -132,7 +132,7 @@ class EntityReader:
     """Reads subjects; knows the graph's names, and learns those that strong labels show it."""
 
     def __init__(self, topology: Topology | None = None, *, labels: Iterable[str] = ()) -> None:
-        self.topology = topology or Topology()
+        self.topology = Topology() if topology is None else topology
         own = tuple(labels)
         self._order = (*own, *(name for name in IDENTITY_LABELS if name not in own))
         self._own = frozenset(own)
@@ -147,6 +147,13 @@ class EntityReader:
         """An entity's name as the operator or a label wrote it."""
         place = self.topology.places.get(entity)
         return place.name if place else self._seen.get(entity, entity)
+
+    def take_calls(self, calls: Mapping[str, Iterable[str]], stores: Iterable[str]) -> bool:
+        """Let the graph have edges that metrics show; whether any was new."""
+        grown = self.topology.take_calls(calls, stores)
+        if grown:
+            self._folded.clear()  # Names of the graph decide how values are read.
+        return grown
 
     def read(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Subject:
         """The subject of an alert.

@@ -54,7 +54,7 @@ class Standing:
 
     def is_gateway(self, entity: str) -> bool:
         """Whether users meet the system here; by the graph, else by ingresses, probes and the name."""
-        if self._topology:
+        if self._topology.described:
             return self._topology.kind(entity) == "gateway"
         return entity in self._reader.fronts or bool(_GATEWAY.search(entity))
 
@@ -67,13 +67,13 @@ class Standing:
             stated = seen.episode.labels.get("tier") or seen.episode.labels.get("criticality") or ""
             if stated[-1:].isdigit():
                 return int(stated[-1:])
-        if self._topology:
+        if self._topology.described:
             return 3 if self._topology.kind(entity) in ("", "node") else 2
         return 1 if self.is_gateway(entity) or entity in self._reader.promised else 2
 
     def n_top(self) -> int:
         """How many tier-1 services there are, as far as anybody knows."""
-        if self._topology:
+        if self._topology.described:
             return sum(place.tier == 1 for place in self._topology.places.values())
         return len(self._reader.fronts | self._reader.promised)
 

@@ -46,6 +46,10 @@ class Topology:
     guests: dict[str, frozenset[str]] = field(default_factory=dict)
     zones: dict[str, frozenset[str]] = field(default_factory=dict)
     hubs: frozenset[str] = frozenset()
+    described: bool = False
+    """Whether an operator says what each place is; names and edges that metrics show say less."""
+    _direct: dict[str, set[str]] = field(default_factory=dict)
+    _runs: dict[str, set[str]] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -96,8 +100,32 @@ class Topology:
             )
             direct[name.lower()] = {str(other).lower() for other in row.get("depends_on") or ()}
             runs[name.lower()] = {str(node).lower() for node in row.get("runs_on") or ()}
+        graph.described = bool(graph.places)
+        graph._direct, graph._runs = direct, runs
         graph._connect(direct, runs)
         return graph
+
+    def take_calls(self, calls: Mapping[str, Iterable[str]], stores: Iterable[str] = ()) -> bool:
+        """Add edges that metrics show, caller to callees; `stores` are databases. Whether any was new.
+
+        What the operator wrote stays as it is.
+
+        >>> graph = Topology()
+        >>> graph.take_calls({"web": ["cart"]}), graph.take_calls({"web": ["cart"]}), graph.callees["web"]
+        (True, False, {'cart': 1})
+        """
+        stores = set(stores)
+        n_before = sum(map(len, self._direct.values()))
+        for caller, callees in calls.items():
+            for name in (caller, *callees):
+                if self.find(name) is None:
+                    self._place(Place(name, kind="database" if name in stores else "service"))
+            direct = self._direct.setdefault(self.find(caller) or caller.lower(), set())
+            direct |= {self.find(callee) or callee.lower() for callee in callees}
+        if sum(map(len, self._direct.values())) == n_before:
+            return False
+        self._connect(self._direct, self._runs)
+        return True
 
     def _place(self, place: Place) -> None:
         key = place.name.lower()

@@ -46,6 +46,16 @@ _POSTS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
         ],
         {"by": _BY, "text": {"type": "string", "description": "what the action needs: a person, a comment"}},
     ),
+    "/api/v1/changes": (
+        "Tell of a change: a deployment, a flag, a migration; evidence for what caused an incident",
+        [],
+        {
+            "services": {"type": "array", "items": {"type": "string"}},
+            "kind": {"type": "string", "default": "deploy"},
+            "text": {"type": "string", "description": "in words, such as a version"},
+            "at": {"type": "string", "format": "date-time", "description": "by default now"},
+        },
+    ),
     "/api/v1/feedback": (
         "Say what an incident was worth",
         [],

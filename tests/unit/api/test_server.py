@@ -19,6 +19,7 @@ from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident, RuleRevision
+from webhooks.evidence_feed import ChangesEndpoint
 from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.slack_actions import SlackActions
 
@@ -205,6 +206,7 @@ async def test_the_description_lists_every_route_and_no_other(client: TestClient
     ResponseEndpoints(
         nothing, specials={}, view=nothing, on_call=nothing, secret=b"", slack=SlackActions([], nothing)
     ).add_routes(responding.router)
+    ChangesEndpoint(nothing, nothing).add_routes(responding.router)
     both = (*client.server.app.router.routes(), *responding.router.routes())
     routes = {route.resource.canonical for route in both if route.resource}
     assert set(document["paths"]) == {path for path in routes if path.startswith("/api/")}

@@ -1,0 +1,200 @@
+"""Changes and anomalies bind alerts and name causes; call graphs come from metrics."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from sidecar.config.webhook import WebhookAuth
+from sidecar.events import EventBus
+from sidecar.records import Episode
+from sidecar.series import LabelSet, SeriesBatch
+from webhooks.analyst import Analyst
+from webhooks.evidence import Anomaly, Change, Evidence
+from webhooks.evidence_feed import CALLS, CHANGES_PATH, GENERATIONS, ChangesEndpoint, EvidenceFeed
+from webhooks.group import Group
+from webhooks.topology import Topology
+
+T0 = 1_767_225_600.0
+
+
+def episode(name: str, at: float, **labels: str) -> Episode:
+    start = int((T0 + at) * 1e9)
+    return Episode(
+        tenant="default",
+        fingerprint=f"{name}/{labels}",
+        starts_at_ns=start,
+        ends_at_ns=None,
+        labels={"alertname": name, **labels},
+        annotations={},
+        generator_url="",
+        first_seen_ns=start,
+        last_seen_ns=start,
+    )
+
+
+def heard(analyst: Analyst, *episodes: Episode) -> list[Group]:
+    for one in episodes:
+        analyst.correlator.add(analyst.sight(one), now=one.first_seen_ns / 1e9)
+    analyst.correlator.advance(T0 + 3600.0)
+    return list(analyst.correlator.groups.values())
+
+
+FAR = (episode("SlowCheckout", 0.0, service="checkout"), episode("QueueGrows", 400.0, service="mailer"))
+"""Two alerts that nothing else binds."""
+
+
+def test_without_evidence_they_stay_apart() -> None:
+    assert len(heard(Analyst(), *FAR)) == 2
+
+
+def test_metrics_that_went_wrong_together_bind_their_alerts() -> None:
+    analyst = Analyst()
+    for service, at in (("checkout", -20.0), ("mailer", -10.0)):
+        analyst.evidence.add_anomaly(service, Anomaly(T0 + at, 3.0, "latency"))
+    (group,) = heard(analyst, *FAR)
+    (link,) = group.links.values()
+    assert link.dimensions["anomaly"] > 0.25
+
+
+def test_anomalies_of_different_times_bind_nothing() -> None:
+    analyst = Analyst()
+    analyst.evidence.add_anomaly("checkout", Anomaly(T0 - 20.0, 3.0, "latency"))
+    analyst.evidence.add_anomaly("mailer", Anomaly(T0 + 390.0, 3.0, "latency"))
+    assert len(heard(analyst, *FAR)) == 2
+
+
+def test_one_change_of_both_binds_them_and_one_of_another_does_not() -> None:
+    shared, other = Analyst(), Analyst()
+    shared.evidence.add_change(["checkout", "mailer"], Change(T0 - 60.0, "flag", "new-queue on"))
+    other.evidence.add_change(["checkout"], Change(T0 - 60.0, "deploy", "v2"))
+    other.evidence.add_change(["mailer"], Change(T0 - 61.0, "deploy", "v7"))
+    assert len(heard(shared, *FAR)) == 1
+    assert len(heard(other, *FAR)) == 2
+
+
+def test_what_was_changed_just_before_is_the_first_suspect_with_its_reason() -> None:
+    both = (episode("Errors", 0.0, service="cart"), episode("Errors", 1.0, service="pay"))
+    plain, told = Analyst(), Analyst()
+    told.evidence.add_change(["pay"], Change(T0 - 240.0, "deploy", "v1.2.3"))
+    told.evidence.add_anomaly("pay", Anomaly(T0 - 100.0, 5.0, "errors"))
+    for analyst in (plain, told):
+        heard(analyst, *both)
+    (before,), (after,) = plain.correlator.groups.values(), told.correlator.groups.values()
+    assert plain.consider(before, now=T0 + 60.0, usual={}).causes[0].service == "cart"
+    (first, *_) = told.consider(after, now=T0 + 60.0, usual={}).causes
+    assert first.service == "pay"
+    assert "changed 241 s before (deploy: v1.2.3)" in first.reasons
+    assert "its metrics (errors) left the expected 101 s before" in first.reasons
+
+
+def test_a_silent_dependency_that_was_changed_becomes_a_suspect() -> None:
+    graph = Topology.of({"services": [{"name": "web", "depends_on": ["auth"]}, {"name": "auth"}]})
+    analyst = Analyst(graph)
+    analyst.evidence.add_change(["auth"], Change(T0 - 30.0, "deploy"))
+    (group,) = heard(analyst, episode("Errors", 0.0, service="web"))
+    assert "auth" in [cause.service for cause in analyst.consider(group, now=T0, usual={}).causes]
+
+
+def test_evidence_is_bounded_and_forgotten() -> None:
+    evidence = Evidence()
+    for i in range(500):
+        evidence.add_change(["one"], Change(T0 + i, "deploy"))
+        evidence.add_change(["one"], Change(T0 + i, "deploy"))
+    assert evidence.change_before("one", T0 + 10_000.0) is None, "too long ago"
+    assert evidence.change_before("one", T0 + 500.0) == Change(T0 + 499.0, "deploy")
+    evidence.forget(T0 + 1000.0)
+    assert not evidence
+
+
+class Prometheus:
+    """Answers with label sets, by expression."""
+
+    def __init__(self, answers: dict[str, list[dict[str, str]]]) -> None:
+        self.answers = answers
+
+    async def instant(self, expr: str, **_: Any) -> SeriesBatch:
+        labels = tuple(LabelSet(row) for row in self.answers.get(expr, ()))
+        return SeriesBatch("x", labels, np.array([0], dtype=np.int64), np.ones((len(labels), 1)))
+
+
+def feed(analyst: Analyst, answers: dict[str, list[dict[str, str]]]) -> EvidenceFeed:
+    source = Prometheus(answers)
+    return EvidenceFeed(lambda: analyst, instant=source.instant, bus=EventBus(), now=lambda: T0)
+
+
+async def test_the_call_graph_is_read_from_traces_and_from_istio() -> None:
+    analyst = Analyst()
+    traces, istio = CALLS
+    answers = {
+        traces: [
+            {"client": "Web", "server": "cart", "connection_type": ""},
+            {"client": "cart", "server": "cart-db", "connection_type": "database"},
+            {"client": "user", "server": "Web"},
+        ],
+        istio: [{"source_workload": "unknown", "destination_workload": "cart"}],
+    }
+    await feed(analyst, answers).read_graph()
+    graph = analyst.reader.topology
+    assert graph.callees["web"] == {"cart": 1, "cart-db": 2}
+    assert (graph.kind("cart-db"), graph.described) == ("database", False)
+    assert analyst.correlator.bonds.topology is graph
+    assert "user" not in graph.places
+
+
+async def test_edges_of_metrics_leave_what_the_operator_wrote() -> None:
+    graph = Topology.of({"services": [{"name": "web", "kind": "gateway", "tier": 1, "depends_on": ["cart"]}]})
+    await feed(Analyst(graph), {CALLS[0]: [{"client": "WEB", "server": "search"}]}).read_graph()
+    assert graph.callees["web"] == {"cart": 1, "search": 1}
+    assert (graph.kind("web"), graph.tier("web")) == ("gateway", 1)
+
+
+async def test_rollouts_are_read_from_kube_state_metrics_once() -> None:
+    analyst = Analyst()
+    one = feed(analyst, {GENERATIONS: [{"deployment": "cart", "namespace": "shop", "instance": "ksm:8080"}]})
+    await one.read_changes()
+    await one.read_changes()
+    change = analyst.evidence.change_before("cart", T0)
+    assert change is not None
+    assert (change.kind, change.text) == ("rollout", "its deployment was changed")
+    assert len(analyst.evidence._facts["cart"].changes) == 1
+
+
+def test_anomalies_of_the_metrics_loop_are_taken_by_entity() -> None:
+    analyst = Analyst()
+    facts = {
+        "query": "cpu",
+        "labels": {"pod": "cart-5d9f7c6b8-x2x4z"},
+        "timestamp_ms": T0 * 1000,
+        "score": 2.0,
+    }
+    feed(analyst, {}).take_anomaly(facts)
+    assert analyst.evidence.anomaly_near("cart", T0) == Anomaly(T0, 2.0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("body", "token", "status"),
+    [
+        ({"services": ["Cart"], "kind": "deploy", "text": "v2"}, "t", 200),
+        ([{"services": ["cart", "web"], "at": "2026-01-01T00:00:00Z"}], "t", 200),
+        ({"services": ["cart"]}, "wrong", 401),
+        ({"services": "cart"}, "t", 400),
+        ([{"services": ["cart"], "at": "yesterday"}], "t", 400),
+    ],
+)
+async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
+    analyst = Analyst()
+    app = web.Application()
+    auth = WebhookAuth(bearer_token=SecretStr("t"))
+    ChangesEndpoint(lambda: analyst, auth, lambda: T0).add_routes(app.router)
+    async with TestClient(TestServer(app)) as client:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = await client.post(CHANGES_PATH, data=json.dumps(body), headers=headers)
+        assert answer.status == status
+    assert (analyst.evidence.change_before("cart", T0) is not None) == (status == 200)
