@@ -262,6 +262,9 @@ def run(
                     settled = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > LONG_SECONDS
                     drift = abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]) if settled else 0.0
                     by_shape = drift / (units[4] * max(s[row, DRIFT], 0.5 * max(up, down)))
+                    if by_shape > threshold and s[row, OUTSIDE_SECONDS] >= NEW_NORMAL_SECONDS - dt:
+                        # A drift is told of for an hour; the next one is told of from here.
+                        s[row, USUAL_DAY] = s[row, DAY_MEAN]
                     if s[row, REPEAT_SHARE] < RARE_REPEATS:
                         by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
                     shape[row, t] = by_shape > threshold
