@@ -207,10 +207,17 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     queries = document.get("queries")
     for i, query in enumerate(queries if isinstance(queries, list | tuple) else ()):
-        expr = query.get("expr") if isinstance(query, dict) else None
-        if not isinstance(expr, str) or not expr.strip():
+        if not isinstance(query, dict):
             continue
-        try:
-            parse_promql(expr)
-        except ValueError as error:
-            yield ConfigProblem(f"queries[{i}].expr", f"is not PromQL: {' '.join(str(error).split())}")
+        yield from _check_expression(f"queries[{i}].expr", query.get("expr"))
+        if isinstance(query.get("traffic"), dict):
+            yield from _check_expression(f"queries[{i}].traffic.expr", query["traffic"].get("expr"))
+
+
+def _check_expression(place: str, expr: object) -> Iterator[ConfigProblem]:
+    if not isinstance(expr, str) or not expr.strip():
+        return
+    try:
+        parse_promql(expr)
+    except ValueError as error:
+        yield ConfigProblem(place, f"is not PromQL: {' '.join(str(error).split())}")
