@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from sidecar.records import Incident
+from sidecar.config.fields import parse_duration
+from sidecar.errors import PullError
+from sidecar.prometheus.alertmanager import AlertmanagerClient
+from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.history import History
+from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.hours import on_call
 from webhooks.respond.http import ResponseEndpoints, view_of
-from webhooks.respond.lifecycle import status_of
+from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.silences import AckSilences, SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words
 from webhooks.respond.slack_actions import SlackActions
+from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 if TYPE_CHECKING:
     from sidecar.app import Sidecar
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
+DEFAULT_SILENCE = "1h"
 
 
 class Responding:
@@ -60,6 +68,39 @@ class Responding:
             now=sidecar.wall,
         )
         self.desk.on_action(self._acted)
+        self._clients = {
+            one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
+        }
+        self._stack = AsyncExitStack()
+        self._silencer = Silencer(
+            self._clients,
+            config.response.silences,
+            metrics=SilenceMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
+        self._ack_silences = AckSilences(
+            self._silencer,
+            incidents=lambda: self.desk.open_incidents,
+            status=self.desk.status,
+            episodes=self._episodes,
+            note=self.desk.note,
+            duration_seconds=config.response.silences.duration,
+        )
+        self._synthetic = SyntheticAlerts(
+            self._clients,
+            config.response.synthetic,
+            metrics=SyntheticMetrics(sidecar.registry),
+            facts=lambda incident: audience.facts(incident, target="alertmanager"),
+            settled=self._settled,
+            now=sidecar.wall,
+        )
+        self._hooks = Hooks(
+            config.response.hooks,
+            sidecar.store,
+            metrics=HookMetrics(sidecar.registry),
+            note=self.desk.note,
+            now=sidecar.wall,
+        )
 
     @classmethod
     async def build(cls, sidecar: Sidecar) -> Responding:
@@ -85,6 +126,13 @@ class Responding:
         await self.desk.open(incidents)
         await self.history.open()
         await self.notifier.open(incidents)
+        for client in self._clients.values():
+            await self._stack.enter_async_context(client)
+        await self._hooks.open()
+        self._synthetic.start()
+        if self._sidecar.config.response.silences.acknowledge:
+            self._ack_silences.start()
+        self._told_on(incidents)
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""
@@ -92,6 +140,13 @@ class Responding:
         self.desk.observe(incidents)
         self.history.observe(incidents)
         self.notifier.consider(incidents)
+        self._told_on(incidents)
+
+    def _told_on(self, incidents: list[Incident]) -> None:
+        """To the tools, after the people."""
+        self._synthetic.consider(incidents)
+        self._hooks.consider(incidents)
+        self._ack_silences.wake()
 
     def _acted(self, incident: Incident, action: str) -> None:
         """Somebody did something: it is told, and remembered for the next time."""
@@ -99,24 +154,77 @@ class Responding:
         if response is not None:
             self.history.learn(response)
         self.notifier.consider([incident])
+        self._ack_silences.wake()
 
     async def stop(self) -> None:
         """Write what is decided, end."""
+        await self._hooks.stop()
+        await self._synthetic.stop()
+        await self._ack_silences.stop()
         await self.notifier.stop()
         await self.desk.stop()
+        await self._stack.aclose()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
         slack = [one.slack for one in self._sidecar.config.notify.targets if one.slack is not None]
         ResponseEndpoints(
             self.desk,
-            specials={},
+            specials={
+                "merge": self._merge,
+                "split": self._split,
+                "silence": self._silence,
+                "unsilence": self._unsilence,
+            },
             view=self._view,
             on_call=self._on_call,
             secret=self._secret,
             slack=SlackActions(slack, self.desk.do, now=self._sidecar.wall),
             now=self._sidecar.wall,
         ).add_routes(router)
+
+    def _settled(self, incident_id: str) -> bool:
+        """Whether an incident is past the time in which it may go into another."""
+        incident = next((one for one in self.desk.open_incidents if one.incident_id == incident_id), None)
+        hold = self._sidecar.config.webhook.incident_hold
+        return incident is not None and self._sidecar.wall() - incident.started_at_ns / 1e9 >= hold
+
+    async def _episodes(self, incident_id: str) -> list[Episode]:
+        found = await self._sidecar.store.incident(incident_id)
+        return found[1] if found is not None else []
+
+    async def _merge(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
+        stays = self._sidecar.alerts.by_hand().merge(incident_id, text.strip())
+        gone = text.strip() if stays == incident_id else incident_id
+        self.desk.note(stays, "merge", f"{gone} was put into it", actor=by or "somebody")
+        return {"incident_id": stays}
+
+    async def _split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        new_id = self._sidecar.alerts.by_hand().split(incident_id, names)
+        self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by or "somebody")
+        return {"incident_id": new_id}
+
+    async def _silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:
+        found = await self._sidecar.store.incident(incident_id)
+        if found is None:
+            raise KeyError(incident_id)
+        by, text = by or "somebody", text or DEFAULT_SILENCE
+        try:
+            seconds = parse_duration(text)
+            ids = await self._silencer.silence(*found, seconds=seconds, why=f"asked for by {by}")
+        except (ValueError, PullError) as error:
+            raise ActionError(str(error)) from error
+        self.desk.note(incident_id, "silence", f"for {text}: {', '.join(ids)}", actor=by)
+        return {"silences": ids}
+
+    async def _unsilence(self, incident_id: str, by: str, _: str) -> Mapping[str, int]:
+        try:
+            n_ended = await self._silencer.end(incident_id)
+        except PullError as error:
+            raise ActionError(str(error)) from error
+        self.desk.note(incident_id, "silence", f"{n_ended} ended", actor=by or "somebody")
+        return {"ended": n_ended}
 
     async def _view(self, incident_id: str) -> Mapping[str, Any] | None:
         found = await self._sidecar.store.incident(incident_id)

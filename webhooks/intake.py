@@ -14,6 +14,7 @@ from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode
 from sidecar.telemetry import get_logger
 from webhooks.fold import Memory
+from webhooks.own import without_echoes
 
 BATCH_ALERTS = 2000
 """So many alerts are folded without a breath, a few milliseconds; more wait for the next commit."""
@@ -100,6 +101,7 @@ class Intake:
         """
         if self._closing:
             raise StoreError("shutting down")
+        delivery = without_echoes(delivery)
         n_alerts = len(delivery.alerts)
         too_many = self._waiting_alerts and self._waiting_alerts + n_alerts > MAX_WAITING_ALERTS
         if too_many or len(self._waiting) >= self._max_waiting:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from sidecar.records import DEFAULT_TENANT, AlertEvent, Delivery
 
 SOURCE_LABEL, SOURCE = "source", "pronoia"
+INCIDENT_LABEL = "pronoia_incident"
+"""Reserved: an alert that bears it stands for an incident of ours."""
 
 
 def is_own(labels: Mapping[str, str]) -> bool:
     """Whether these are the labels of an alert that pronoia raised."""
     return labels.get(SOURCE_LABEL) == SOURCE
+
+
+def without_echoes(delivery: Delivery) -> Delivery:
+    """The delivery less the alerts that speak of our own incidents: they must not become incidents again."""
+    if not any(INCIDENT_LABEL in alert.labels for alert in delivery.alerts):
+        return delivery
+    return replace(delivery, alerts=[one for one in delivery.alerts if INCIDENT_LABEL not in one.labels])
 
 
 def own_event(

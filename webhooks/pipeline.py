@@ -22,6 +22,7 @@ from sidecar.records import DEFAULT_TENANT, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.bonds import Weights
+from webhooks.by_hand import ByHand
 from webhooks.flapping import FlapWatch
 from webhooks.fold import Memory
 from webhooks.group import Group
@@ -154,6 +155,10 @@ class AlertsLoop:
             await self._teller.open(self._holding.sift(self.placing.known.values(), now))
         self.intake.start()
         self._task = asyncio.create_task(self._run(), name="alerts-loop")
+
+    def by_hand(self) -> ByHand:
+        """What people may correct of correlation."""
+        return ByHand(self.placing, self._wake.set, now=self._now)
 
     def newest(self) -> dict[str, Episode]:
         """The newest episode of every fingerprint of the default tenant, less those that we raised."""

@@ -63,7 +63,7 @@ class Placing:
             self._calm(key)
         merges = self.analyst.correlator.advance(now)
         for merge in merges:
-            self._take_merge(merge, now)
+            self.take_merge(merge, now)
         self.storms.tick(now)
         return merges
 
@@ -103,7 +103,8 @@ class Placing:
                 group.flapping.discard(key)
                 self.unsaved.incidents.add(group.incident_id)
 
-    def _take_merge(self, merge: Merge, now: float) -> None:
+    def take_merge(self, merge: Merge, now: float) -> None:
+        """Let the members' records and the incidents' follow a merge."""
         into = self.analyst.correlator.groups.get(merge.into)
         for key in merge.moved if into is not None else ():
             assert into is not None

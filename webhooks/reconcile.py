@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sidecar.errors import PullError, StoreError
 from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.telemetry import get_logger
-from webhooks.own import inner_delivery
+from webhooks.own import INCIDENT_LABEL, inner_delivery
 from webhooks.payload import parse_time
 
 SECOND_NS = 1_000_000_000
@@ -75,7 +75,7 @@ def read(alerts: Iterable[Mapping[str, Any]]) -> list[Held]:
         try:
             starts_at_ns = parse_time(str(alert["startsAt"]))
             labels = {str(k): str(v) for k, v in alert["labels"].items()}
-            if starts_at_ns is None or not labels:
+            if starts_at_ns is None or not labels or INCIDENT_LABEL in labels:
                 continue
             event = AlertEvent(
                 fingerprint=str(alert["fingerprint"]),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
@@ -60,17 +59,12 @@ class SyntheticConfig(Section):
     """One alert for an incident, posted to the Alertmanagers, so that their routes and receivers carry it."""
 
     enabled: bool = False
+    inhibit_by: tuple[str, ...] = Field(
+        ("service", "deployment", "statefulset", "daemonset", "instance", "node"),
+        description="the first of these labels that all alerts of an incident share is what it inhibits by",
+    )
     min_priority: Priority = "P2"
     resend: PositiveSeconds = Field(60.0, description="how often it is sent again while the incident is open")
-
-
-class JobConfig(Section):
-    """A Kubernetes Job, made of a template file in the cluster that pronoia runs in."""
-
-    template_file: Path = Field(
-        description="a Job (YAML); its name gets a suffix, its pod the incident's facts"
-    )
-    namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 
 
 class Hook(Section):
@@ -79,21 +73,19 @@ class Hook(Section):
     name: str = Field(pattern=NAME)
     match: Match = Field(min_length=1, description="labels of the incidents that it is for")
     min_priority: Priority = "P1"
-    url: SecretStr | None = Field(None, description="gets a POST with the incident's document")
-    job: JobConfig | None = None
+    url: SecretStr = Field(description="http(s); gets a POST with the incident's document")
     dry_run: bool = Field(True, description="only write into the timeline what would be done")
     cooldown: PositiveSeconds = Field(1800.0, description="least time between two runs")
     max_failures: int = Field(3, ge=1, description="so many failures in a row stop it until `reset_after`")
     reset_after: PositiveSeconds = Field(86400.0, description="a stopped hook may try again after this")
     timeout: PositiveSeconds = Field(30.0, le=300.0)
 
-    @model_validator(mode="after")
-    def _one_deed(self) -> Self:
-        if (self.url is None) == (self.job is None):
-            raise ValueError("needs exactly one of url and job")
-        if self.url is not None and not self.url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("url is not http(s)")
-        return self
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("is not http(s)")
+        return url
 
 
 class ResponseConfig(Section):
@@ -117,6 +109,3 @@ class ResponseConfig(Section):
             if names.count(name) > 1:
                 raise ValueError(f"the name {name!r} is used twice; names must be unique")
         return hooks
-
-
-Verdict = Literal["useful", "noise", "duplicate", "wrong_merge"]

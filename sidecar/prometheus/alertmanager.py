@@ -1,4 +1,4 @@
-"""A small client of Alertmanager's API v2: what it has, and what it mutes."""
+"""A small client of Alertmanager's API v2: what it has, what it mutes, what it is sent."""
 
 from __future__ import annotations
 
@@ -59,9 +59,39 @@ class AlertmanagerClient:
         """
         return await self._json("/api/v2/silences", list[dict[str, Any]])
 
-    async def _json(self, path: str, kind: Any) -> Any:
-        body = await self._session.fetch("GET", path, api="alertmanager")
+    async def put_silence(self, silence: dict[str, Any]) -> str:
+        """Make a silence, or change the one whose `id` it names; its id, which a change may make a new one.
+
+        Raises: PullError. Not tried again by itself: there is no key that would tell a repeated
+        request from a second one, so look for the silence before asking again.
+        """
+        answer = await self._json("/api/v2/silences", dict[str, Any], body=silence)
+        return str(answer.get("silenceID", ""))
+
+    async def expire_silence(self, silence_id: str) -> None:
+        """End a silence now; one that has ended stays so. Raises: PullError."""
+        await self._session.fetch("DELETE", f"/api/v2/silence/{silence_id}", api="alertmanager")
+
+    async def post_alerts(self, alerts: list[dict[str, Any]]) -> None:
+        """Send alerts, as Prometheus does; the same labels again are the same alert. Raises: PullError."""
+        await self._session.fetch(
+            "POST",
+            "/api/v2/alerts",
+            api="alertmanager",
+            body=msgspec.json.encode(alerts),
+            headers={"Content-Type": "application/json"},
+        )
+
+    async def _json(self, path: str, kind: Any, *, body: Any = None) -> Any:
+        answer = await self._session.fetch(
+            "GET" if body is None else "POST",
+            path,
+            api="alertmanager",
+            body=None if body is None else msgspec.json.encode(body),
+            headers=None if body is None else {"Content-Type": "application/json"},
+            retry=body is None,
+        )
         try:
-            return msgspec.json.decode(body, type=kind)
+            return msgspec.json.decode(answer, type=kind)
         except msgspec.DecodeError as error:
             raise PullError(PullReason.BAD_RESPONSE, f"{path}: {error}") from error

@@ -28,6 +28,7 @@ class Bench:
         port = free_port()
         hook = f"http://127.0.0.1:{port}/webhooks/alertmanager"
         self.alertmanager: Alertmanager = keep(Alertmanager(directory / "am", webhook=hook))
+        self._configure(directory / "am" / "alertmanager.yml", extra.pop("alertmanager", {}))
         self.alertmanager.start()
         targets = extra.pop(
             "targets",
@@ -46,6 +47,15 @@ class Bench:
         file.write_text(json.dumps(config))
         self.pronoia: Pronoia = keep(Pronoia(directory / "pronoia", "--config", str(file), port=port))
         self.pronoia.start()
+
+    @staticmethod
+    def _configure(file: Path, more: dict[str, Any]) -> None:
+        """Put what a test needs into Alertmanager's configuration."""
+        config = json.loads(file.read_text())
+        config["receivers"] += more.get("receivers", [])
+        config["route"] |= {"routes": more.get("routes", []), **more.get("route", {})}
+        config["inhibit_rules"] = more.get("inhibit_rules", [])
+        file.write_text(json.dumps(config))
 
     def slack_target(self, **more: Any) -> dict[str, Any]:
         slack = {

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.records import Incident
+from webhooks.own import INCIDENT_LABEL
 
 WORDS = {
     "opened": "",
@@ -16,9 +17,6 @@ WORDS = {
     "resolved": "resolved: ",
     "merged": "merged: ",
 }
-INCIDENT_LABEL = "pronoia_incident"
-"""Reserved: an alert that bears it speaks of an incident of ours, and is never correlated again."""
-
 SEVERITIES = {"P0": "critical", "P1": "critical", "P2": "warning", "P3": "info", "P4": "none"}
 
 

@@ -1,0 +1,155 @@
+"""Silences and incidents as alerts, checked against a real Alertmanager's API after every step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.channels import LocalServer
+from tests.integration.servers import get_json, wait_until
+from tests.integration.test_response import Bench
+from webhooks.respond.synthetic import inhibit_rules
+
+pytestmark = pytest.mark.integration
+
+
+class Pages(LocalServer):
+    """A webhook that keeps Alertmanager's payloads, as an on-call tool would."""
+
+    def __init__(self) -> None:
+        self.payloads: list[dict[str, Any]] = []
+        super().__init__()
+
+    def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
+        self.payloads.append(body)
+        return 200, {}, {}
+
+    def statuses(self, alertname: str) -> list[str]:
+        return [
+            alert["status"]
+            for payload in self.payloads
+            for alert in payload["alerts"]
+            if alert["labels"]["alertname"] == alertname
+        ]
+
+
+@pytest.fixture
+def pages(keep: Callable[..., Any]) -> Pages:
+    found: Pages = keep(Pages())
+    return found
+
+
+def bench_with(
+    tmp_path: Path, keep: Callable[..., Any], pages: Pages, response: dict[str, Any], **alertmanager: Any
+) -> Bench:
+    """A bench whose Alertmanager also pages, with what the test adds to its configuration."""
+    return Bench(
+        tmp_path,
+        keep,
+        targets=[],
+        response=response,
+        webhook={"incident_hold": "1s", "reconcile_interval": "1s"},
+        alertmanager={
+            "receivers": [{"name": "pager", "webhook_configs": [{"url": pages.url}]}],
+            "routes": [{"receiver": "pager", "continue": True}, {"receiver": "pronoia"}],
+            **alertmanager,
+        },
+    )
+
+
+def silences(bench: Bench, *states: str) -> list[dict[str, Any]]:
+    held = get_json(bench.alertmanager.url + "/api/v2/silences")
+    return [one for one in held if one["createdBy"] == "pronoia" and one["status"]["state"] in states]
+
+
+def test_an_acknowledgement_is_a_silence_that_ends_with_the_incident(
+    tmp_path: Path, keep: Callable[..., Any], pages: Pages
+) -> None:
+    quick = {"acknowledge": True, "duration": "4s", "max_total": "1h"}
+    bench = bench_with(tmp_path, keep, pages, {"silences": quick}, route={"group_interval": "8s"})
+    bench.fire(3)
+    wait_until(lambda: bench.incidents(), what="an incident")
+    wait_until(lambda: "firing" in pages.statuses("ThingDown"), what="it is paged")
+    (incident,) = bench.incidents()
+    status, body = bench.act("acknowledge", incident["incident_id"], by="ann")
+    assert status == 200, body
+    wait_until(lambda: silences(bench, "active"), what="a silence")
+    (silence,) = silences(bench, "active")
+    assert {one["name"]: one["value"] for one in silence["matchers"]} == {
+        "alertname": "ThingDown",
+        "service": "shop",
+    }
+    assert silence["comment"].startswith(f"incident {incident['incident_id']}: ")
+
+    def kept_alive() -> bool:
+        bench.act("comment", incident["incident_id"], by="ann", text="on it")
+        (held,) = silences(bench, "active")
+        return bool(held["id"] == silence["id"] and held["endsAt"] > silence["endsAt"])
+
+    wait_until(kept_alive, timeout=15, every=0.5, what="the same silence is extended")
+    bench.pronoia.kill()
+    bench.pronoia.start()
+    bench.act("comment", incident["incident_id"], by="ann", text="still on it")
+    wait_until(
+        lambda: bench.metric('pronoia_silences_total{change="found"}') == 1.0,
+        what="found after a crash",
+    )
+    assert len(silences(bench, "active", "pending")) == 1
+    bench.fire(3, ended=True)
+    wait_until(lambda: not silences(bench, "active"), timeout=30, what="the silence ends with the incident")
+    wait_until(lambda: "resolved" in pages.statuses("ThingDown"), timeout=30, what="the resolve goes out")
+
+
+def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], pages: Pages) -> None:
+    bench = bench_with(tmp_path, keep, pages, {"silences": {"max_duration": "2h", "max_active": 1}})
+    bench.fire(2)
+    bench.fire(2, service="elsewhere")
+    wait_until(lambda: len(bench.incidents()) == 2, what="two incidents")
+    one, other = (found["incident_id"] for found in bench.incidents())
+    assert bench.act("silence", one, by="ann", text="3h")[0] == 409, "longer than is allowed"
+    assert bench.act("silence", one, by="ann", text="1h")[0] == 200
+    assert bench.act("silence", one, by="ann", text="1h")[0] == 200, "found, not made again"
+    assert len(silences(bench, "active")) == 1
+    status, body = bench.act("silence", other, by="ann", text="1h")
+    assert status == 409
+    assert b"max_active" in body
+    assert bench.act("unsilence", one, by="ann")[0] == 200
+    assert not silences(bench, "active")
+    assert bench.act("silence", other, by="ann", text="1h")[0] == 200
+
+
+def test_an_incident_is_an_alert_that_inhibits_its_members_and_never_loops(
+    tmp_path: Path, keep: Callable[..., Any], pages: Pages
+) -> None:
+    synthetic = {"enabled": True, "min_priority": "P3", "resend": "1s"}
+    bench = bench_with(
+        tmp_path,
+        keep,
+        pages,
+        {"synthetic": synthetic},
+        inhibit_rules=inhibit_rules(["service", "instance"]),
+    )
+    bench.fire(3)
+
+    def held(alertname: str) -> list[dict[str, Any]]:
+        alerts = get_json(bench.alertmanager.url + "/api/v2/alerts")
+        return [one for one in alerts if one["labels"]["alertname"] == alertname]
+
+    (synthetic_alert,) = wait_until(lambda: held("PronoiaIncident"), what="the incident is an alert")
+    assert synthetic_alert["labels"]["pronoia_inhibits"] == "service"
+    wait_until(lambda: pages.statuses("PronoiaIncident") == ["firing"], what="it is routed")
+    wait_until(
+        lambda: [one["status"]["state"] for one in held("ThingDown")] == ["suppressed"] * 3,
+        what="its members are inhibited by it",
+    )
+    assert all(one["status"]["inhibitedBy"] == [synthetic_alert["fingerprint"]] for one in held("ThingDown"))
+    (incident,) = bench.incidents()
+    assert incident["n_episodes"] == 3, "the alert of the incident is no member of one"
+    bench.fire(3, ended=True)
+    wait_until(lambda: "resolved" in pages.statuses("PronoiaIncident"), timeout=30, what="it resolves")
+    assert [one["incident_id"] for one in bench.incidents()] == [incident["incident_id"]]
+    assert json.dumps(incident).count("PronoiaIncident") == 0

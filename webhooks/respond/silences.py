@@ -1,0 +1,334 @@
+"""Silences in Alertmanager: found before they are made, extended while their incident fires, ended with it.
+
+Alertmanager knows no key for a request, so a repeated one would make a second
+silence; and it sends no resolve for what ended under a silence. Hence each is
+searched for by its author and its comment before it is made, and short ones
+are extended rather than long ones made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar.config.response import SilencesConfig
+from sidecar.errors import PullError
+from sidecar.records import Episode, Incident
+from sidecar.telemetry import get_logger
+from webhooks.respond.lifecycle import PAUSED, ActionError
+
+AUTHOR = "pronoia"
+MAX_RULES = 20
+TICK_SECONDS = 15.0
+GOSSIP_SECONDS = 1.0
+EXTEND_SHARE = 0.5
+"""A silence is extended when less than half of its duration is left."""
+
+Matcher = dict[str, Any]
+
+
+class Alertmanager(Protocol):
+    """What is asked of an Alertmanager. Every call may raise PullError."""
+
+    async def silences(self) -> list[dict[str, Any]]:
+        """Every silence, expired ones included."""
+        ...
+
+    async def put_silence(self, silence: dict[str, Any]) -> str:
+        """Make or change one; its id."""
+        ...
+
+    async def expire_silence(self, silence_id: str) -> None:
+        """End one."""
+        ...
+
+
+class SilenceMetrics:
+    """What is told of silences."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.changes = Counter(
+            "pronoia_silences_total",
+            "Silences that pronoia made, found again, extended, ended or refused.",
+            ["change"],
+            registry=registry,
+        )
+        self.active = Gauge(
+            "pronoia_silences_active",
+            "Silences of pronoia's that were active at the last look.",
+            registry=registry,
+        )
+        for change in ("made", "found", "extended", "ended", "refused"):
+            self.changes.labels(change)
+
+
+def matchers_of(incident: Incident, episodes: Iterable[Episode]) -> list[Matcher]:
+    """What an incident's alerts have in common: their rules by name, and every label that all share.
+
+    Raises: ActionError where that would be too wide, or there is nothing to go by.
+    """
+    rules = sorted({one.labels.get("alertname", "") for one in episodes if one.state == "firing"} - {""})
+    if not rules:
+        raise ActionError("has no alert that fires; there is nothing to silence")
+    if len(rules) > MAX_RULES:
+        raise ActionError(f"has {len(rules)} different rules; silence them one by one")
+    shared = [(n, v) for n, v in sorted(incident.shared_labels.items()) if n != "alertname" and v]
+    if not shared and len(rules) > 1:
+        raise ActionError("its alerts share no label; a silence would hide others too")
+    by_name = matcher(
+        "alertname", "|".join(map(re.escape, rules)) if len(rules) > 1 else rules[0], len(rules) > 1
+    )
+    return [by_name, *(matcher(name, value) for name, value in shared)]
+
+
+def matcher(name: str, value: str, is_regex: bool = False) -> Matcher:
+    """One matcher as the API has it."""
+    return {"name": name, "value": value, "isRegex": is_regex, "isEqual": True}
+
+
+class Silencer:
+    """Keeps the silences of one set of Alertmanagers. `clients` by address; peers of a cluster are one."""
+
+    def __init__(
+        self,
+        clients: Mapping[str, Alertmanager],
+        config: SilencesConfig,
+        *,
+        metrics: SilenceMetrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._clients = clients
+        self._config = config
+        self._metrics = metrics
+        self._now = now
+        self._one_at_a_time = asyncio.Lock()
+        self._log = get_logger("silences")
+
+    async def silence(
+        self, incident: Incident, episodes: Sequence[Episode], *, seconds: float, why: str
+    ) -> list[str]:
+        """Silence an incident's alerts for so long; ids of the silences that stand for it now.
+
+        Raises: ActionError above the caps, PullError where no Alertmanager answers.
+        """
+        if not self._clients:
+            raise ActionError("no Alertmanager is configured; add it under alertmanagers")
+        if not 0 < seconds <= self._config.max_duration:
+            longest = f"{self._config.max_duration:g} s"
+            raise ActionError(f"silences last at most {longest}; see response.silences.max_duration")
+        matchers = matchers_of(incident, episodes)
+        async with self._one_at_a_time:
+            return await self._everywhere(
+                lambda client, held: self._ensure(client, held, incident.incident_id, matchers, seconds, why)
+            )
+
+    async def extend(self, incident_id: str) -> None:
+        """Let an acknowledgement's silence live on, up to the caps. Raises: PullError."""
+
+        async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
+            for silence in held:
+                if _incident_of(silence) == incident_id:
+                    await self._extend(client, silence)
+            return ""
+
+        async with self._one_at_a_time:
+            await self._everywhere(one)
+
+    async def end(self, incident_id: str) -> int:
+        """End the silences that stand for an incident; how many. Raises: PullError."""
+        n_ended = 0
+
+        async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
+            nonlocal n_ended
+            for silence in held:
+                if _incident_of(silence) == incident_id:
+                    await client.expire_silence(silence["id"])
+                    self._metrics.changes.labels("ended").inc()
+                    n_ended += 1
+            return ""
+
+        async with self._one_at_a_time:
+            await self._everywhere(one)
+        return n_ended
+
+    async def _everywhere(self, do: Callable[..., Any]) -> list[str]:
+        """Do something at each Alertmanager, a silence that a peer already shows counted once.
+
+        Peers of one cluster share their silences, so what the first made is found at the second.
+        """
+        ids: list[str] = []
+        trouble: PullError | None = None
+        answered = 0
+        for address, client in self._clients.items():
+            if ids:
+                # Peers hear of what the first has taken within a second.
+                await asyncio.sleep(GOSSIP_SECONDS)
+            try:
+                held = [one for one in await client.silences() if _is_ours(one) and _is_active(one)]
+                self._metrics.active.set(len(held))
+                made = await do(client, held)
+            except PullError as error:
+                self._log.warning(
+                    "alertmanager not reached for silences", alertmanager=address, err=str(error)
+                )
+                trouble = error
+                continue
+            answered += 1
+            if made and made not in ids:
+                ids.append(made)
+        if trouble is not None and not answered:
+            raise trouble
+        return ids
+
+    async def _ensure(
+        self,
+        client: Alertmanager,
+        held: list[dict[str, Any]],
+        incident_id: str,
+        matchers: list[Matcher],
+        seconds: float,
+        why: str,
+    ) -> str:
+        for silence in held:
+            if _incident_of(silence) == incident_id and _same(silence["matchers"], matchers):
+                self._metrics.changes.labels("found").inc()
+                return str(silence["id"])
+        if len(held) >= self._config.max_active:
+            self._metrics.changes.labels("refused").inc()
+            raise ActionError(f"{len(held)} silences of pronoia's are active, as many as max_active allows")
+        now = self._now()
+        silence_id = await client.put_silence(
+            {
+                "matchers": matchers,
+                "startsAt": _stamp(now),
+                "endsAt": _stamp(now + seconds),
+                "createdBy": AUTHOR,
+                "comment": f"incident {incident_id}: {why}",
+            }
+        )
+        self._metrics.changes.labels("made").inc()
+        return silence_id
+
+    async def _extend(self, client: Alertmanager, silence: Mapping[str, Any]) -> None:
+        now = self._now()
+        starts, ends = _seconds(silence["startsAt"]), _seconds(silence["endsAt"])
+        latest = starts + self._config.max_total
+        until = min(now + self._config.duration, latest)
+        if ends - now > EXTEND_SHARE * self._config.duration or until <= ends:
+            return
+        kept = {name: silence[name] for name in ("id", "matchers", "startsAt", "createdBy", "comment")}
+        await client.put_silence({**kept, "endsAt": _stamp(until)})
+        self._metrics.changes.labels("extended").inc()
+
+
+class AckSilences:
+    """Acknowledgements as silences: made with one, extended while its incident fires, ended with it."""
+
+    def __init__(
+        self,
+        silencer: Silencer,
+        *,
+        incidents: Callable[[], Iterable[Incident]],
+        status: Callable[[Incident], str],
+        episodes: Callable[[str], Any],
+        note: Callable[[str, str, str], None],
+        duration_seconds: float,
+    ) -> None:
+        self._silencer = silencer
+        self._incidents = incidents
+        self._status = status
+        self._episodes = episodes
+        self._note = note
+        self._duration = duration_seconds
+        self._silenced: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._log = get_logger("silences")
+
+    def start(self) -> None:
+        """Begin to look after them."""
+        self._task = asyncio.create_task(self._run(), name="ack-silences")
+
+    async def stop(self) -> None:
+        """End; the silences run out by themselves."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Something was acknowledged, or has ended."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                # The loop's edge: one odd incident must not leave the others' silences to run out.
+                self._log.exception("looking after silences broke off")
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def look(self) -> None:
+        """Make, extend and end what has to be."""
+        wanted = {one.incident_id: one for one in self._incidents() if self._status(one) in PAUSED}
+        for incident_id in self._silenced - wanted.keys():
+            if await self._tried(incident_id, self._silencer.end(incident_id)):
+                self._silenced.discard(incident_id)
+                self._note(incident_id, "silence", "the acknowledgement's silence has ended")
+        for incident_id, incident in wanted.items():
+            if incident_id in self._silenced:
+                await self._tried(incident_id, self._silencer.extend(incident_id))
+                continue
+            made = self._silencer.silence(
+                incident, await self._episodes(incident_id), seconds=self._duration, why="acknowledged"
+            )
+            if await self._tried(incident_id, made):
+                self._silenced.add(incident_id)
+                self._note(incident_id, "silence", "its alerts are silenced while it is acknowledged")
+
+    async def _tried(self, incident_id: str, doing: Any) -> bool:
+        try:
+            await doing
+        except (ActionError, PullError) as error:
+            self._log.warning("silence not changed, will try again", incident=incident_id, err=str(error))
+            return False
+        return True
+
+
+def _is_ours(silence: Mapping[str, Any]) -> bool:
+    return silence.get("createdBy") == AUTHOR
+
+
+def _is_active(silence: Mapping[str, Any]) -> bool:
+    return (silence.get("status") or {}).get("state") != "expired"
+
+
+def _incident_of(silence: Mapping[str, Any]) -> str:
+    found = re.match(r"incident ([^:\s]+):", str(silence.get("comment", "")))
+    return found[1] if found else ""
+
+
+def _same(some: Iterable[Mapping[str, Any]], others: Iterable[Mapping[str, Any]]) -> bool:
+    def key(one: Mapping[str, Any]) -> tuple[str, str, bool, bool]:
+        return (one["name"], one["value"], bool(one.get("isRegex")), bool(one.get("isEqual", True)))
+
+    return sorted(map(key, some)) == sorted(map(key, others))
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
