@@ -59,14 +59,15 @@ def serving(instances: Instances) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("n_alertmanagers", "kill"),
+    ("n_alertmanagers", "middle"),
     [
-        pytest.param(1, False, id="one Alertmanager"),
-        pytest.param(2, True, id="a pair, and kill -9 in the middle"),
+        pytest.param(1, "", id="one Alertmanager"),
+        pytest.param(2, "pronoia is killed", id="a pair, and kill -9 in the middle"),
+        pytest.param(1, "alertmanager is killed", id="Alertmanager killed and started in the middle"),
     ],
 )
 def test_200_instances_are_one_incident_and_one_message(
-    tmp_path: Path, keep: Callable[..., Any], n_alertmanagers: int, kill: bool
+    tmp_path: Path, keep: Callable[..., Any], n_alertmanagers: int, middle: str
 ) -> None:
     instances = Instances()
     with serving(instances) as things:
@@ -120,9 +121,10 @@ def test_200_instances_are_one_incident_and_one_message(
 
         instances.broken = N
         wait_until(lambda: sum(i["n_firing"] for i in incidents()) == N, timeout=60, what="all have arrived")
-        if kill:
-            pronoia.kill()
-            pronoia.start()
+        if middle:
+            hit = peers[0] if middle.startswith("alertmanager") else pronoia
+            hit.kill()
+            hit.start()
         wait_until(lambda: instances.told, timeout=60, what="somebody is told")
         (incident,) = incidents()
         assert (incident["n_episodes"], incident["causes"][0]["service"]) == (N, "shop")
