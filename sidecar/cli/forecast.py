@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from sidecar.cli.forecast_known import with_known
 from sidecar.cli.forecast_questions import Source, Wanted, answers_of, tell, with_questions
-from sidecar.cli.options import config_option, format_option, series_option
+from sidecar.cli.options import config_option, format_option, read_config, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
 from sidecar.errors import SidecarError, TableError
@@ -70,6 +71,7 @@ class Duration(click.ParamType[float]):
     type=click.FloatRange(0, min_open=True),
     help="What one replica can bear: say how many the peak needs.",
 )
+@click.option("--capacity", type=float, help="What there is: say what the peak leaves of it.")
 @click.option(
     "--out",
     "target",
@@ -91,6 +93,7 @@ def forecast(
     probability: float,
     scenario: str | None,
     per_replica: float | None,
+    capacity: float | None,
     target: Path,
     plot: Path | None,
     config_path: Path | None,
@@ -103,6 +106,8 @@ def forecast(
     linear models) are tried from about a hundred past moments of the very series;
     at each lead time those that were right then make the forecast, and their
     errors there make the interval. There is nothing to tune.
+
+    With --config, the events and holidays that it names count: see docs/forecasting.md.
 
     The step is that of the series. A day of history gives something, two weeks
     give daily and weekly shapes. Rows written: timestamp,yhat,yhat_lower,yhat_upper.
@@ -118,8 +123,10 @@ def forecast(
     Exit codes: 0 all forecast, 1 a series could not be or --threshold is crossed, 2 wrong use.
     """
     wanted = Wanted(horizon, steps, level / 100.0, floor, ceiling)
-    if threshold is not None or scenario is not None or per_replica is not None:
-        wanted = with_questions(wanted, threshold, probability / 100.0, scenario, per_replica)
+    if any(question is not None for question in (threshold, scenario, per_replica, capacity)):
+        wanted = with_questions(wanted, threshold, probability / 100.0, scenario, per_replica, capacity)
+    if config_path is not None:
+        wanted = replace(wanted, config=read_config(config_path))
     history = QueryHistory.of(query)
     if (source is None) == (history is None):
         raise click.UsageError("give either --in FILE|DIRECTORY or --query EXPR")
@@ -151,6 +158,8 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
         floor=wanted.floor,
         ceiling=wanted.ceiling,
     )
+    if wanted.config is not None:
+        found = with_known(found, source, wanted.config)
     if wanted.scenario is None:
         return found
     last_ms = int(found.timestamps[0]) - round(source.step_seconds * 1000)
@@ -296,7 +305,7 @@ def _forecast_query(
     found: list[tuple[Source, SeriesForecast]] = []
     failed: list[dict[str, str]] = []
     for labels, values in zip(batch.labels, batch.values, strict=True):
-        source = Source(labels.selector(), batch.timestamps, values, history.step_seconds)
+        source = Source(labels.selector(), batch.timestamps, values, history.step_seconds, labels)
         try:
             found.append((source, _run(source, wanted)))
         except SidecarError as error:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sidecar.config.fields import format_duration
 from sidecar.errors import ModelError
-from sidecar.series import FloatArray, TimeArray
+from sidecar.series import FloatArray, LabelSet, TimeArray
 from sidecar.tables import iso_times
 
 if TYPE_CHECKING:
+    from sidecar.config.model import Config
     from sidecar.engine.forecast.crossing import Threshold
     from sidecar.engine.forecast.scenario import Scenario
     from sidecar.engine.forecast.series import SeriesForecast
@@ -26,6 +27,7 @@ class Source:
     timestamps: TimeArray
     values: FloatArray
     step_seconds: float
+    labels: LabelSet = field(default_factory=LabelSet)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Wanted:
     probability: float = 0.5
     scenario: Scenario | None = None
     per_replica: float | None = None
+    capacity: float | None = None
+    config: Config | None = None
 
     def n_steps(self, step_seconds: float) -> int:
         """The horizon in whole steps of a series, at least one."""
@@ -48,7 +52,12 @@ class Wanted:
 
 
 def with_questions(
-    wanted: Wanted, threshold: str | None, probability: float, scenario: str | None, per_replica: float | None
+    wanted: Wanted,
+    threshold: str | None,
+    probability: float,
+    scenario: str | None,
+    per_replica: float | None,
+    capacity: float | None,
 ) -> Wanted:
     """The wish with these questions; wrong ones end the command with their reason."""
     from sidecar.engine.forecast.crossing import Threshold
@@ -61,6 +70,7 @@ def with_questions(
             probability=probability,
             scenario=None if scenario is None else Scenario.parse(scenario),
             per_replica=per_replica,
+            capacity=capacity,
         )
     except ModelError as error:
         raise click.UsageError(str(error)) from error
@@ -83,13 +93,14 @@ def answers_of(source: Source, found: SeriesForecast, wanted: Wanted) -> dict[st
             "in_seconds": None if step is None else (step + 1) * source.step_seconds,
             "highest_probability": round(float(chances.max()), 4),
         }
-    if wanted.scenario is not None or wanted.per_replica is not None:
+    if not (wanted.scenario is None and wanted.per_replica is None and wanted.capacity is None):
         peak = need(found.yhat, found.upper, wanted.per_replica)
         answers["peak"] = {
             "at": texts[peak.step],
             "yhat": peak.yhat,
             "upper": peak.upper,
             "replicas": peak.replicas,
+            "headroom": None if wanted.capacity is None else wanted.capacity - peak.upper,
         }
     return answers
 
@@ -109,7 +120,9 @@ def tell(name: str, answers: dict[str, Any]) -> bool:
         )
     if peak:
         needs = "" if peak["replicas"] is None else f", needs {peak['replicas']} replicas"
+        room = "" if peak["headroom"] is None else f", headroom {peak['headroom']:g}"
         click.echo(
-            f"{name}: peak {peak['yhat']:g} at {peak['at']}, at most {peak['upper']:g}{needs}", err=True
+            f"{name}: peak {peak['yhat']:g} at {peak['at']}, at most {peak['upper']:g}{needs}{room}",
+            err=True,
         )
     return bool(crossing and crossing["at"] is not None)

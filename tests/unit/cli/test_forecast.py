@@ -149,3 +149,23 @@ def test_wrong_questions_end_with_two(tmp_path: Path, arguments: tuple[str, ...]
     result = forecast("--in", write(tmp_path / "x.csv"), *arguments)
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_the_peak_is_set_against_what_there_is(tmp_path: Path) -> None:
+    result = forecast("--in", write(tmp_path / "x.csv"), "--capacity", "20", "--format", "json")
+    assert result.exit_code == 0, result.output
+    peak = json.loads(result.stdout)["peak"]
+    assert peak["headroom"] == pytest.approx(20 - peak["upper"])
+    assert f"headroom {peak['headroom']:g}" in result.stderr
+
+
+def test_events_of_the_configuration_multiply_the_forecast(tmp_path: Path) -> None:
+    source, config = write(tmp_path / "x.csv"), tmp_path / "pronoia.yaml"
+    event = {"name": "sale", "start": "2026-09-27T16:00:00Z", "duration": "2h", "uplift": 4.0}
+    elsewhere = {**event, "match": {"region": "eu"}}
+    usual = json.loads(forecast("--in", source, "--horizon", "6h", "--format", "json").stdout)["forecast"]
+    config.write_text(json.dumps({"events": [event, elsewhere]}))
+    arguments = ("--in", source, "--horizon", "6h", "--format", "json", "--config", config)
+    told = json.loads(forecast(*arguments).stdout)["forecast"]
+    ratios = [b["yhat"] / a["yhat"] for a, b in zip(usual, told, strict=True)]
+    assert ratios == pytest.approx([1, 1, 4, 4, 1, 1])
