@@ -12,15 +12,18 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 from prometheus_client import Counter, Gauge, Info
 
+from exporters.formats import make_formats
 from exporters.page import SyntheticPage
 from exporters.scrape import ScrapeEndpoints
-from rules.loop import RuleMetrics, RulesLoop
+from rules.loop import RulesLoop
+from rules.revise import RuleMetrics
 from sidecar import __version__
 from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_forecast import threshold_loop
 from sidecar.app_response import Responding
+from sidecar.app_rules import fixed_files
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -116,6 +119,7 @@ class Workings:
                 store=sidecar.store,
                 bus=sidecar.bus,
                 metrics=sidecar.rule_metrics,
+                fixed=fixed_files(config),
                 now=sidecar.wall,
             )
 
@@ -161,7 +165,11 @@ class Sidecar:
         self.rule_metrics = RuleMetrics(self.registry)
         self.reach_metrics = ReachMetrics(self.registry)
         self.alerts_metrics = AlertsMetrics(self.registry)
-        self.page = SyntheticPage(max_series=config.export.max_series, registry=self.registry)
+        self.page = SyntheticPage(
+            max_series=config.export.max_series,
+            registry=self.registry,
+            formats=make_formats(config.export.formats, config.export.extra_labels),
+        )
         self.store: SqliteStore
         self.responding: Responding
         self.alerts: AlertsLoop

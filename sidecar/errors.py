@@ -118,6 +118,7 @@ class RuleReason(StrEnum):
     NOT_INSTALLED = "not_installed"
     NOT_OURS = "not_ours"
     CONFLICT = "conflict"
+    HAND_EDITED = "hand_edited"
     UNREACHABLE = "unreachable"
     RELOAD_FAILED = "reload_failed"
     NOT_LOADED = "not_loaded"

@@ -91,7 +91,8 @@ def rollback(
 
     The revision that was taken back is not published again.
     """
-    from rules.loop import RuleMetrics, RulesLoop
+    from rules.loop import RulesLoop
+    from rules.revise import RuleMetrics
     from sidecar.events import EventBus
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.prometheus.session import PullMetrics

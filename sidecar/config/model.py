@@ -21,12 +21,14 @@ from sidecar.config.business import (
     check_factors,
 )
 from sidecar.config.channels import NotifyConfig
+from sidecar.config.export import ExportConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.response import ResponseConfig
 from sidecar.config.section import Section
+from sidecar.config.slo import PackName, SloConfig
 from sidecar.config.teams import Person, Schedule, Team, check_names
 from sidecar.config.webhook import WebhookConfig
 
@@ -192,6 +194,7 @@ class RulesConfig(Section):
     verify_timeout: PositiveSeconds | None = Field(
         None, description="how long Prometheus may take to show a new rule; 30s for files, 5m for objects"
     )
+    packs: tuple[PackName, ...] = Field((), description="ready sets of rules that are kept live")
     adapt: AdaptConfig = AdaptConfig()
 
     @property
@@ -227,12 +230,6 @@ class StoreConfig(Section):
     snapshot_interval: PositiveSeconds = 60.0
 
 
-class ExportConfig(Section):
-    max_series: int = Field(
-        400_000, ge=0, description="exported series in all; the rest is dropped and counted"
-    )
-
-
 class ServerConfig(Section):
     tls: ServerTlsConfig | None = Field(None, description="serve HTTPS instead of HTTP")
     listen: str = Field("0.0.0.0:9469", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$")
@@ -263,6 +260,7 @@ class Config(Section):
     teams: tuple[Team, ...] = ()
     response: ResponseConfig = ResponseConfig()
     rules: RulesConfig = RulesConfig()
+    slo: tuple[SloConfig, ...] = Field((), description="objectives; their alerts are kept live")
     store: StoreConfig = StoreConfig()
     export: ExportConfig = ExportConfig()
 

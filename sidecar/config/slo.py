@@ -1,6 +1,8 @@
-"""Service level objectives: what share of events must be good, over which time."""
+"""Rules that are asked for by name: service level objectives and ready packs."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from promql_parser import parse as parse_promql
 from pydantic import Field, field_validator
@@ -9,6 +11,17 @@ from sidecar.config.fields import PositiveSeconds
 from sidecar.config.section import Section
 
 WINDOW = "$window"
+
+PackName = Literal[
+    "alertmanager",
+    "databases",
+    "http",
+    "kubernetes",
+    "music-streaming",
+    "node",
+    "prometheus",
+    "queues",
+]
 
 
 class SloConfig(Section):

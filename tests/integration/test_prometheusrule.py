@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
 from rules.kubernetes import RuleObjects
-from rules.loop import RuleMetrics, RulesLoop
+from rules.loop import RulesLoop
 from rules.publish_objects import ObjectPublisher
+from rules.revise import RuleMetrics
 from sidecar.cli.main import main
 from sidecar.config.model import PrometheusRuleConfig, QueryConfig, RulesConfig, SourceConfig, StoreConfig
 from sidecar.errors import RuleError

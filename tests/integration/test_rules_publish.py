@@ -7,17 +7,23 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from rules.loop import RuleMetrics, RulesLoop
+from rules.document import RuleFile
+from rules.generate.packs import load_pack
+from rules.generate.slo import slo_file
+from rules.loop import RulesLoop
+from rules.revise import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
+from sidecar.config.slo import SloConfig
 from sidecar.events import EventBus
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
@@ -58,7 +64,11 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    server: Prometheus, tmp_path: Path, rules: Path | None = None, **settings: Any
+    server: Prometheus,
+    tmp_path: Path,
+    rules: Path | None = None,
+    fixed: Sequence[RuleFile] = (),
+    **settings: Any,
 ) -> AsyncIterator[Bench]:
     store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
     config = RulesConfig(
@@ -85,6 +95,7 @@ async def bench(
             store=store,
             bus=EventBus(),
             metrics=RuleMetrics(CollectorRegistry()),
+            fixed=fixed,
         )
         holder.append(Bench(loop, store, client, rules or server.rules))
         try:
@@ -256,10 +267,41 @@ async def test_killed_between_writing_and_verifying_the_start_puts_it_right(
         await b.loop.run_once()
         good = (b.rules / FILE).read_text()
         (live,) = await b.store.revisions()
-        (b.rules / FILE).write_text(good + "# half a revision\n")
+        half = good + "# half a revision\n"
+        await b.store.put_revision(
+            msgspec.structs.replace(live, revision_id="half", content=half, state="proposed")
+        )
+        (b.rules / FILE).write_text(half)
         await b.loop.recover()
         assert (b.rules / FILE).read_text() == good
         assert live.content == good
+
+
+async def test_a_hand_edit_is_said_and_kept(loaded: Prometheus, tmp_path: Path) -> None:
+    async with bench(loaded, tmp_path) as b:
+        await b.loop.run_once()
+        edited = (b.rules / FILE).read_text().replace("severity: warning", "severity: critical")
+        (b.rules / FILE).write_text(edited)
+        await b.loop.recover()
+        b.band = learned(2.0)
+        (outcome,) = await b.loop.run_once()
+        assert outcome.result == "hand_edited"
+        assert "--repair pronoia-load" in outcome.words
+        assert (b.rules / FILE).read_text() == edited
+        b.query = QUERY.model_copy(update={"rule": False})
+        await b.loop.run_once()
+        assert (b.rules / FILE).read_text() == edited, "kept even when its query is gone"
+
+
+async def test_objectives_and_packs_of_the_configuration_are_live(loaded: Prometheus, tmp_path: Path) -> None:
+    slo = SloConfig(name="load", objective=0.99, errors="rate(bad[$window])", total="rate(all[$window])")
+    files = [slo_file(slo), load_pack("prometheus").file()]
+    async with bench(loaded, tmp_path, fixed=files) as b:
+        outcomes = await b.loop.run_once()
+        assert [outcome.result for outcome in outcomes] == ["ok", "ok", "ok"]
+        groups = {rule.group for rule in await b.client.rules()}
+        assert {"pronoia-slo-load", "pronoia-slo-load-ratios", "pronoia-prometheus"} <= groups
+        assert {outcome.result for outcome in await b.loop.run_once()} == {"unchanged"}
 
 
 async def test_a_full_disk_leaves_the_old_file(loaded: Prometheus, tmp_path: Path, small_disk: Path) -> None:

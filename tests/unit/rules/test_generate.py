@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from rules.generate.packs import Pack, load_pack, pack_names
 from rules.generate.promtool_tests import Case, promtool_file
 from rules.generate.slo import slo_file
 from rules.rewrite import plain_number
-from sidecar.config.slo import SloConfig
+from sidecar.config.slo import PackName, SloConfig
 from sidecar.errors import RuleError
 
 PACKS = [load_pack(name) for name in pack_names()]
@@ -54,7 +55,7 @@ def test_every_pack_passes_its_own_tests(tmp_path: Path) -> None:
 
 def test_the_packs_that_are_promised() -> None:
     promised = {"prometheus", "alertmanager", "node", "kubernetes", "http", "databases", "queues"}
-    assert promised | {"music-streaming"} == set(pack_names())
+    assert promised | {"music-streaming"} == set(pack_names()) == set(get_args(PackName))
     with pytest.raises(RuleError, match="known: alertmanager"):
         load_pack("no-such")
 

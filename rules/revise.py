@@ -1,0 +1,228 @@
+"""One revision of a group on its way: proposed, checked, live, taken back; each step remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from rules.adapt.place import is_adapted
+from rules.document import RuleFile
+from rules.publisher import Found, RulePublisher
+from rules.validate import check
+from sidecar.errors import RuleError, RuleReason, StoreError
+from sidecar.events import Event, EventBus
+from sidecar.ports import RuleStore
+from sidecar.records import RuleRevision
+from sidecar.telemetry import get_logger
+
+
+class RuleMetrics:
+    """What the rules loop tells of itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.published = Counter(
+            "pronoia_rules_published_total",
+            "Rule files published or not, by result.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("ok", "unchanged", *(reason.value for reason in RuleReason)):
+            self.published.labels(result)
+        self.rolled_back = Counter(
+            "pronoia_rules_rolled_back_total", "Live rule files that were taken back.", registry=registry
+        )
+        self.live = Gauge(
+            "pronoia_rules_live_groups", "Generated rule groups that are live.", registry=registry
+        )
+        self.last_success = Gauge(
+            "pronoia_rules_last_success_timestamp_seconds",
+            "Time of the last run in which every query's rules were in order.",
+            registry=registry,
+        )
+
+
+class Reviser:
+    """Puts revisions live and takes them back; the store knows what became of each."""
+
+    def __init__(
+        self,
+        publisher: RulePublisher,
+        store: RuleStore,
+        *,
+        bus: EventBus,
+        metrics: RuleMetrics,
+        promtool: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.publisher = publisher
+        self._store = store
+        self._bus = bus
+        self._metrics = metrics
+        self._promtool = promtool
+        self._now = now
+        self._log = get_logger("rules-loop")
+        self._refused: dict[str, str] = {}
+
+    async def history(self, group: str) -> list[RuleRevision]:
+        """Revisions of a group, newest first."""
+        return await self._store.revisions(group=group, limit=200)
+
+    async def live(self) -> dict[str, RuleRevision]:
+        """The live revision of each generated group that has one."""
+        revisions = await self._store.revisions(limit=10_000)
+        return {
+            revision.group: revision
+            for revision in reversed(revisions)
+            if revision.state == "live" and not is_adapted(revision.group)
+        }
+
+    def refused(self, file: RuleFile) -> bool:
+        """True where this very text was refused before: it would fail the same way."""
+        return self._refused.get(file.group) == file.revision
+
+    async def in_place(self, group: str, history: Sequence[RuleRevision]) -> Found:
+        """What is in the group's place, compared with its live revision; ABSENT where none is live.
+
+        Raises: RuleError (hand edited) for a text that pronoia never wrote: it is kept.
+        """
+        live = next((revision for revision in history if revision.state == "live"), None)
+        if live is None:
+            return Found.ABSENT
+        there = await self.publisher.found(group, live.content)
+        if there is Found.OTHER and not await self._wrote(group, history):
+            raise RuleError(
+                RuleReason.HAND_EDITED,
+                f"{self.publisher.place(group)} was edited by hand and is kept; put pronoia's text back with "
+                f"`pronoia rules drift --repair {group}`, or set `rule: false` and make the file your own",
+            )
+        return there
+
+    async def _wrote(self, group: str, history: Sequence[RuleRevision]) -> bool:
+        """Whether what is in place is some revision's text, as a crash or half a roll-back leaves it."""
+        for revision in history:
+            if await self.publisher.found(group, revision.content) is Found.SAME:
+                return True
+        return False
+
+    async def publish(
+        self, file: RuleFile, evidence: Mapping[str, object], live: RuleRevision | None, **facts: Any
+    ) -> RuleRevision:
+        """Check the file, make it live in place of `live`, and remember it with its evidence.
+
+        Raises: RuleError; the text that was there before is back in place then.
+        """
+        revision = RuleRevision(
+            revision_id=f"{file.group}-{file.revision}-{int(self._now() * 1000):x}",
+            group=file.group,
+            created_at_ns=int(self._now() * 1e9),
+            content=file.text,
+            content_hash=file.revision,
+            evidence=dict(evidence),
+            checks={},
+            state="proposed",
+            replaces=live.revision_id if live else None,
+        )
+        facts |= {
+            "group": file.group,
+            "revision": file.revision,
+            "file": self.publisher.place(file.group),
+        }
+        self.tell("rules.proposed", **facts)
+        try:
+            revision.checks = await check(file.text, promtool=self._promtool)
+            self.tell("rules.checked", **facts, checks=revision.checks)
+            await self._store.put_revision(revision)
+            await self.publisher.publish(file)
+        except RuleError as error:
+            await self._reject(revision, file, error)
+            raise
+        now_ns = int(self._now() * 1e9)
+        if live is not None:
+            await self.end(live, "")
+        revision.state, revision.live_from_ns = "live", now_ns
+        await self._store.put_revision(revision)
+        self._metrics.published.labels("ok").inc()
+        self._log.info("rule published", **facts)
+        self.tell("rules.published", **facts, checks=revision.checks)
+        return revision
+
+    async def end(self, live: RuleRevision, why: str) -> None:
+        """Note that a revision is live no longer, as another took its place or its query is gone."""
+        now_ns = int(self._now() * 1e9)
+        await self._store.put_revision(
+            msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns, reason=why)
+        )
+
+    async def recover(self) -> None:
+        """After a crash between writing and verifying: what is in place without being live is undone.
+
+        Raises: RuleError. What people wrote stays.
+        """
+        await self.publisher.sweep()
+        live = await self.live()
+        for group, revision in live.items():
+            try:
+                there = await self.in_place(group, await self.history(group))
+            except RuleError as error:
+                self._log.warning("rules in place were edited by hand", group=group, err=str(error))
+                continue
+            if there is Found.OTHER:
+                self._log.warning(
+                    "rules in place differ from the live revision, putting that back", group=group
+                )
+                await self.publisher.restore(group, revision.content)
+        for revision in await self._store.revisions(limit=200):
+            if revision.state == "proposed" and not is_adapted(revision.group):
+                if await self.publisher.found(revision.group, revision.content) is Found.SAME:
+                    before = live.get(revision.group)
+                    await self.publisher.restore(revision.group, before.content if before else None)
+                await self._store.put_revision(
+                    msgspec.structs.replace(
+                        revision, state="rejected", reason="interrupted before it was verified"
+                    )
+                )
+
+    async def take_back(self, group: str, why: str) -> RuleRevision | None:
+        """Undo the live revision; the one before it is live again, None: there is none.
+
+        Raises: RuleError where no revision is live or the place does not take the text.
+        """
+        history = await self.history(group)
+        live = next((revision for revision in history if revision.state == "live"), None)
+        if live is None:
+            raise RuleError(
+                RuleReason.NOT_LOADED, f"{group}: no revision of it is live; see pronoia rules log"
+            )
+        before = next(
+            (r for r in history if r.state == "superseded" and r.revision_id == live.replaces), None
+        )
+        await self.publisher.restore(group, before.content if before else None)
+        now_ns = int(self._now() * 1e9)
+        await self._store.put_revision(
+            msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)
+        )
+        if before is not None:
+            await self._store.put_revision(
+                msgspec.structs.replace(before, state="live", live_from_ns=now_ns, live_until_ns=None)
+            )
+        self._metrics.rolled_back.inc()
+        self._log.warning("rule taken back", group=group, why=why)
+        self.tell("rules.rolled_back", group=group, revision=live.content_hash, why=why)
+        return before
+
+    async def _reject(self, revision: RuleRevision, file: RuleFile, error: RuleError) -> None:
+        if error.reason in (RuleReason.CHECK_FAILED.value, RuleReason.UNHEALTHY.value):
+            self._refused[file.group] = file.revision
+        revision.state, revision.reason = "rejected", f"{error.reason}: {error}"
+        try:
+            await self._store.put_revision(revision)
+        except StoreError as trouble:
+            self._log.warning("rejected revision not recorded", err=str(trouble))
+
+    def tell(self, kind: str, **facts: Any) -> None:
+        """An event for whoever listens."""
+        self._bus.publish(Event(kind, self._now(), facts))
