@@ -45,6 +45,7 @@ from sidecar.engine.detect.ensemble_state import (
     LOSS,
     N_ACCEPTED,
     N_DOWN,
+    N_HABITS,
     N_HOURS,
     N_SAVED,
     N_UP,
@@ -72,7 +73,7 @@ from sidecar.engine.detect.ensemble_state import (
     WEEK_LEVEL,
     WEEK_SLOW,
 )
-from sidecar.engine.detect.habit import habitual, visit
+from sidecar.engine.detect.habit import BIN_SECONDS, habitual, learn_visit
 from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
 
 WARM_UP_SAMPLES = 20
@@ -205,7 +206,9 @@ def run(
             warm = samples >= WARM_UP_SAMPLES
             yhat[row, t] = centre
             usual = threshold_at(alarms, row, now, base)
-            threshold = usual * max(habitual(habits, habit_sizes, row, now), 1.0)
+            threshold = usual
+            if s[row, N_HABITS] > 0.0:
+                threshold *= max(habitual(habits, habit_sizes, row, now), 1.0)
             q[row, t] = threshold
             count = s[row, COUNT]
             at_15 = int(count) % 15
@@ -272,9 +275,13 @@ def run(
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
                 s[row, SUSPICION] = max(min(worst / threshold, MOST_SUSPICION), fading)
-                s[row, VISITED], s[row, LARGEST] = visit(
-                    habits, habit_sizes, row, now, s[row, VISITED], s[row, LARGEST], worst, usual
-                )
+                if now // BIN_SECONDS != s[row, VISITED]:
+                    if s[row, VISITED] > 0.0:
+                        s[row, N_HABITS] += learn_visit(
+                            habits, habit_sizes, row, s[row, VISITED], s[row, LARGEST]
+                        )
+                    s[row, VISITED], s[row, LARGEST] = now // BIN_SECONDS, 0.0
+                s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     for k in range(N_SAVED):

@@ -29,17 +29,16 @@ def habitual(frequency, size, row, now):
 
 
 @njit(cache=True, inline="always")
-def visit(frequency, size, row, now, visited, largest, value, threshold):
-    """Remember a judged value; a bin learns when it is left. Returns the bin's number and largest value."""
-    at = now // BIN_SECONDS
-    if at != visited:
-        if visited > 0.0:
-            left = int(visited) % BINS
-            if largest > 1.0:
-                known = frequency[row, left] > 0.1
-                size[row, left] += (0.3 if known else 1.0) * (largest - size[row, left])
-                frequency[row, left] += PACE * (1.0 - frequency[row, left])
-            else:
-                frequency[row, left] *= 1.0 - PACE
-        largest = 0.0
-    return at, max(largest, value / threshold)
+def learn_visit(frequency, size, row, visited, largest):
+    """Let ten minutes that are over teach their time of day; by how many there are more habits now.
+
+    `visited`: their number since the epoch; `largest`: their largest statistic, in thresholds.
+    """
+    at = int(visited) % BINS
+    before = frequency[row, at]
+    if largest > 1.0:
+        size[row, at] += (0.3 if before > 0.1 else 1.0) * (largest - size[row, at])
+        frequency[row, at] += PACE * (1.0 - before)
+    elif before > 0.0:
+        frequency[row, at] = before * (1.0 - PACE) if before > 0.01 else 0.0
+    return (1.0 if frequency[row, at] >= HABIT else 0.0) - (1.0 if before >= HABIT else 0.0)
