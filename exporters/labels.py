@@ -35,13 +35,17 @@ def label_text(labels: LabelSet, query: str, tenant: str, *, with_name: bool) ->
     label `metric`, where one query answers with several. `horizon` is kept free
     on every line, not only a forecast's, so that the families join one to one.
     """
-    ours = {*RESERVED, *(["metric"] if with_name else []), *(["tenant"] if tenant != DEFAULT_TENANT else [])}
+    own = {"query": query} | ({"tenant": tenant} if tenant != DEFAULT_TENANT else {})
+    return text_with(labels, own, with_name=with_name, kept_free=RESERVED)
+
+
+def text_with(
+    labels: LabelSet, own: Mapping[str, str], *, with_name: bool, kept_free: Collection[str] = ()
+) -> bytes:
+    """The source's labels, then `own`, as in `label_text`; no source label has a name of `kept_free`."""
+    ours = {*kept_free, *own, *(["metric"] if with_name else [])}
     metric = {"metric": labels["__name__"]} if with_name and "__name__" in labels else {}
-    found = metric | made_legal(labels, ours)
-    found["query"] = query
-    if tenant != DEFAULT_TENANT:
-        found["tenant"] = tenant
-    return ("{" + joined(found)).encode(errors="replace")
+    return ("{" + joined({**metric, **made_legal(labels, ours), **own})).encode(errors="replace")
 
 
 def made_legal(labels: LabelSet, ours: Collection[str]) -> dict[str, str]:

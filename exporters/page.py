@@ -9,17 +9,20 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from exporters import names
-from exporters.labels import label_text
-from sidecar.config.fields import format_duration
-from sidecar.series import Evaluation, FloatArray, LabelSet
+from exporters.formats import MetricFormat, PronoiaFormat
+from sidecar.series import Evaluation, LabelSet
+
+if TYPE_CHECKING:
+    from exporters.writer import LabelArena
 
 STALE_STEPS = 3
 STALE_SECONDS = 300.0
@@ -52,31 +55,57 @@ class ExportMetrics:
 
 
 @dataclass
-class _Rendered:
-    """What one query has on the page."""
+class _Dressed:
+    """The label texts of a query's rows in one format."""
 
-    labels: tuple[LabelSet, ...]
-    arena: object
+    arena: LabelArena
     texts: dict[LabelSet, bytes]
     with_name: bool
     same_text: NDArray[np.int64] | None
     """Equal where rows have the same label text; None in the usual case that none have."""
-    blocks: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def distinct(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows less those whose label text an earlier one has.
+
+        Names made legal may fall together; a page with one sample twice is refused as a whole.
+        """
+        if self.same_text is None:
+            return rows
+        _, first = np.unique(self.same_text[rows], return_index=True)
+        return rows[np.sort(first)]
+
+
+@dataclass
+class _Rendered:
+    """What one query has on the page."""
+
+    labels: tuple[LabelSet, ...] = ()
+    dressed: tuple[_Dressed, ...] = ()
+    blocks: dict[names.Family, list[bytes]] = field(default_factory=dict)
     n_lines: int = 0
     timestamp_ms: int = 0
     step_seconds: float = 0.0
     published: float = 0.0
 
 
-def _distinct(rendered: _Rendered, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows less those whose label text an earlier one has.
+def _dress(
+    metric_format: MetricFormat, evaluation: Evaluation, before: _Dressed | None, *, with_name: bool
+) -> _Dressed:
+    """Label texts for this set of series; those that were known before are taken over."""
+    from exporters.writer import LabelArena  # numba: imported in the worker that renders.
 
-    Names made legal may fall together; a page with one sample twice is refused as a whole.
-    """
-    if rendered.same_text is None:
-        return rows
-    _, first = np.unique(rendered.same_text[rows], return_index=True)
-    return rows[np.sort(first)]
+    known = before.texts if before is not None and before.with_name == with_name else {}
+    texts = {
+        label_set: known.get(label_set)
+        or metric_format.label_text(label_set, evaluation.query, evaluation.tenant, with_name=with_name)
+        for label_set in evaluation.labels
+    }
+    by_row = [texts[label_set] for label_set in evaluation.labels]
+    same_text = None
+    if len(set(by_row)) < len(by_row):
+        ids: dict[bytes, int] = {}
+        same_text = np.array([ids.setdefault(text, len(ids)) for text in by_row], dtype=np.int64)
+    return _Dressed(LabelArena(by_row), texts, with_name, same_text)
 
 
 class SyntheticPage:
@@ -89,8 +118,10 @@ class SyntheticPage:
         registry: CollectorRegistry,
         monotonic: Callable[[], float] = time.monotonic,
         stale_seconds: float = STALE_SECONDS,
+        formats: Sequence[MetricFormat] = (PronoiaFormat(),),
     ) -> None:
         self._max_series = max_series
+        self._formats = formats
         self._metrics = ExportMetrics(registry)
         self._monotonic = monotonic
         self._stale_seconds = stale_seconds
@@ -118,8 +149,8 @@ class SyntheticPage:
 
     def put(self, source: str, family: names.Family, body: bytes, *, valid_seconds: float) -> None:
         """Show ready lines of one family, in place of those that this source gave before."""
-        rendered = _Rendered((), None, {}, with_name=False, same_text=None)
-        rendered.blocks[family.name] = [body]
+        rendered = _Rendered()
+        rendered.blocks[family] = [body]
         rendered.n_lines = body.count(b"\n")
         rendered.step_seconds = valid_seconds / STALE_STEPS
         rendered.published = self._monotonic()
@@ -166,36 +197,23 @@ class SyntheticPage:
 
     def _prepare(self, evaluation: Evaluation, before: _Rendered | None) -> _Rendered:
         """Label texts for this set of series: the old ones where the set is the same object."""
-        from exporters.writer import LabelArena  # numba: imported in the worker that renders.
-
         labels = evaluation.labels
         step = 0.0
         if before is not None:
             step = (evaluation.timestamp_ms - before.timestamp_ms) / 1000
             step = step if step > 0 else before.step_seconds
         if before is not None and before.labels is labels:
-            arena, texts, with_name = before.arena, before.texts, before.with_name
-            same_text = before.same_text
+            dressed = before.dressed
         else:
             with_name = len({label_set.get("__name__") for label_set in labels if label_set}) > 1
-            known = before.texts if before is not None and before.with_name == with_name else {}
-            texts = {
-                label_set: known.get(label_set)
-                or label_text(label_set, evaluation.query, evaluation.tenant, with_name=with_name)
-                for label_set in labels
-            }
-            by_row = [texts[label_set] for label_set in labels]
-            arena = LabelArena(by_row)
-            same_text = None
-            if len(set(by_row)) < len(by_row):
-                ids: dict[bytes, int] = {}
-                same_text = np.array([ids.setdefault(text, len(ids)) for text in by_row], dtype=np.int64)
+            old = before.dressed if before is not None else (None,) * len(self._formats)
+            dressed = tuple(
+                _dress(metric_format, evaluation, one, with_name=with_name)
+                for metric_format, one in zip(self._formats, old, strict=True)
+            )
         return _Rendered(
             labels,
-            arena,
-            texts,
-            with_name,
-            same_text,
+            dressed,
             timestamp_ms=evaluation.timestamp_ms,
             step_seconds=step,
             published=self._monotonic(),
@@ -203,47 +221,43 @@ class SyntheticPage:
 
     def _render(self, rendered: _Rendered, evaluation: Evaluation, *, room: int) -> int:
         """Fill in the lines; the number of live series for which there was no room."""
-        from exporters.writer import LabelArena, lines
+        from exporters.writer import lines
 
-        assert isinstance(rendered.arena, LabelArena)
-        columns: list[tuple[names.Family, bytes, FloatArray]] = [
-            (names.ACTUAL, b"} ", evaluation.actual),
-            (names.EXPECTED, b"} ", evaluation.expected),
-            (names.LOWER, b"} ", evaluation.lower),
-            (names.UPPER, b"} ", evaluation.upper),
-            (names.SCORE, b"} ", evaluation.anomaly_score),
-        ]
-        if evaluation.severity is not None:
-            severity = np.where(evaluation.severity > 0, evaluation.severity.astype(np.float64), np.nan)
-            columns.append((names.SEVERITY, b"} ", severity))
-        for forecast in evaluation.forecasts:
-            tail = f',horizon="{format_duration(forecast.horizon_seconds)}"}} '.encode()
-            columns.append((names.FORECAST, tail, forecast.yhat))
-            columns.append((names.FORECAST_LOWER, tail, forecast.lower))
-            columns.append((names.FORECAST_UPPER, tail, forecast.upper))
+        columns = [metric_format.columns(evaluation) for metric_format in self._formats]
         # A row without an actual value is a series that is gone: nothing of it is shown.
-        rows: NDArray[np.int64] = np.flatnonzero(~np.isnan(evaluation.actual))
-        n_live = len(rows)
-        rows = _distinct(rendered, rows)[: max(room, 0) // len(columns)]
-        for family, tail, values in columns:
-            block = lines(family.name.encode(), rendered.arena, tail, values, rows)
-            rendered.blocks.setdefault(family.name, []).append(block)
-            rendered.n_lines += int((~np.isnan(values[rows])).sum())
-        if evaluation.absent is not None:
-            # Of a series that is missed there is this one line, and nothing else.
-            missed = _distinct(rendered, np.flatnonzero(evaluation.absent))
-            missed = missed[: max(room - rendered.n_lines, 0)]
-            ones = np.ones(len(evaluation.actual))
-            rendered.blocks[names.ABSENT.name] = [
-                lines(names.ABSENT.name.encode(), rendered.arena, b"} ", ones, missed)
-            ]
-            rendered.n_lines += len(missed)
-        return n_live - len(rows)
+        live: NDArray[np.int64] = np.flatnonzero(~np.isnan(evaluation.actual))
+        most = max(room, 0) // sum(len(of_format) for of_format in columns)
+        shown = len(live)
+        for dressed, of_format in zip(rendered.dressed, columns, strict=True):
+            rows = dressed.distinct(live)[:most]
+            shown = min(shown, len(rows))
+            for column in of_format:
+                name = column.family.name.encode()
+                block = lines(name, dressed.arena, column.tail, column.values, rows)
+                rendered.blocks.setdefault(column.family, []).append(block)
+                rendered.n_lines += int((~np.isnan(column.values[rows])).sum())
+        self._render_absent(rendered, evaluation, room=room)
+        return len(live) - shown
+
+    def _render_absent(self, rendered: _Rendered, evaluation: Evaluation, *, room: int) -> None:
+        """Of a series that is missed there is one line in the first format, and nothing else."""
+        from exporters.writer import lines
+
+        if evaluation.absent is None:
+            return
+        dressed = rendered.dressed[0]
+        missed = dressed.distinct(np.flatnonzero(evaluation.absent))[: max(room - rendered.n_lines, 0)]
+        ones = np.ones(len(evaluation.actual))
+        block = lines(names.ABSENT.name.encode(), dressed.arena, b"} ", ones, missed)
+        rendered.blocks[names.ABSENT] = [block]
+        rendered.n_lines += len(missed)
 
     def _join(self, shown: list[_Rendered], openmetrics: bool) -> bytes:
         parts: list[bytes] = []
-        for family in names.FAMILIES:
-            blocks = [block for r in shown for block in r.blocks.get(family.name, ())]
+        # Our own families in their order, then those of other formats.
+        families = dict.fromkeys((*names.FAMILIES, *(family for r in shown for family in r.blocks)))
+        for family in families:
+            blocks = [block for r in shown for block in r.blocks.get(family, ())]
             if any(blocks):
                 # The formats want all lines of a family together, whichever query they are from.
                 parts.append(f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode())

@@ -58,3 +58,6 @@ LabelKey = Annotated[
 """A Kubernetes label's name, with or without a prefix."""
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
 """A Kubernetes label's value."""
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+"""A Prometheus label's name."""

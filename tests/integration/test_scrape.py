@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporters.formats import MetricFormat, PronoiaFormat
 from exporters.page import SyntheticPage
 from exporters.scrape import ScrapeEndpoints
 from sidecar.series import Evaluation, Forecast, LabelSet
@@ -41,9 +42,9 @@ def evaluation(first: float, second: float) -> Evaluation:
 class Served:
     """The scrape endpoints on a thread with its own event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, formats: Sequence[MetricFormat] = (PronoiaFormat(),)) -> None:
         registry = new_registry()
-        self.page = SyntheticPage(max_series=1000, registry=registry)
+        self.page = SyntheticPage(max_series=1000, registry=registry, formats=formats)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._endpoints = ScrapeEndpoints(self.page, registry)
