@@ -44,6 +44,9 @@ def judge_configured(
     if query.traffic is not None:
         traffic = read_query(replace(history, expr=query.traffic.expr), config_path)
         model.surroundings.observe_traffic(traffic)
+    if config.business.deployments is not None:
+        deployments = read_query(replace(history, expr=config.business.deployments.expr), config_path)
+        model.surroundings.observe_deployments(deployments)
     aligned, band, score = model.score(batch)
     found = [
         Scored(aligned.timestamps, aligned.values[row], *arrays)

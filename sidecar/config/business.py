@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from sidecar.config.fields import PositiveSeconds
 from sidecar.config.hours import Hours, Zone
 from sidecar.config.section import Section
 from sidecar.config.teams import Match
@@ -28,12 +29,26 @@ USUAL_WEIGHTS: dict[Concern, float] = {
 }
 
 
+class DeploymentsConfig(Section):
+    """How Prometheus knows of deployments, such as kube-state-metrics does."""
+
+    expr: str = Field(
+        min_length=1,
+        description="above 0 for what is being deployed; labels that it shares with watched series say whom "
+        "it concerns",
+    )
+    lasts: PositiveSeconds = Field(600.0, description="so long after that a deployment still counts")
+
+
 class BusinessConfig(Section):
     """When the platform is busy or being changed, and what the business cares for."""
 
     peak_hours: tuple[Hours, ...] = ()
     deployment_windows: tuple[Hours, ...] = ()
     release_days: tuple[date, ...] = ()
+    deployments: DeploymentsConfig | None = Field(
+        None, description="what is being deployed has the band of a deployment window"
+    )
     timezone: Zone = Field("UTC", description="in which release days begin and end")
     band_factors: dict[Calendar, float] = Field(
         default_factory=dict,

@@ -212,6 +212,10 @@ def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
         yield from _check_expression(f"queries[{i}].expr", query.get("expr"))
         if isinstance(query.get("traffic"), dict):
             yield from _check_expression(f"queries[{i}].traffic.expr", query["traffic"].get("expr"))
+    business = document.get("business")
+    deployments = business.get("deployments") if isinstance(business, dict) else None
+    if isinstance(deployments, dict):
+        yield from _check_expression("business.deployments.expr", deployments.get("expr"))
 
 
 def _check_expression(place: str, expr: object) -> Iterator[ConfigProblem]:

@@ -25,7 +25,7 @@ Z = 2.576
 class Moment:
     """What holds of some columns; None where nothing does.
 
-    `factor`: of the band's half-widths, (T,). `paused`: not flagged, (N, T).
+    `factor`: of the band's half-widths, (T,) or (N, T). `paused`: not flagged, (N, T).
     `unlearnt`: paused and not learnt either, (N, T). `events`: how many events a
     ratio is made of, (N, T), below `min_events` too few.
     """
@@ -111,16 +111,33 @@ class Surroundings:
         self._matching: list[BoolArray] = []
         self._traffic_labels: tuple[LabelSet, ...] | None = None
         self._traffic_rows: RowArray = np.zeros(0, dtype=np.int64)
+        self._deployed_ms: dict[LabelSet, TimeArray] = {}
+        self._concerned: dict[LabelSet, BoolArray] = {}
 
     def observe_traffic(self, traffic: SeriesBatch) -> None:
         """How many events there were at the times that are judged next."""
         self._traffic = traffic
 
+    def observe_deployments(self, deployments: SeriesBatch) -> None:
+        """What was being deployed, above 0, at the times that are judged next."""
+        assert self._business.deployments is not None
+        lasts_ms = 1000 * self._business.deployments.lasts
+        if not deployments.n_steps:
+            return
+        for row, label_set in enumerate(deployments.labels):
+            times = deployments.timestamps[np.nan_to_num(deployments.values[row]) > 0]
+            if len(times):
+                known = self._deployed_ms.get(label_set, np.zeros(0, dtype=np.int64))
+                self._deployed_ms[label_set] = np.concatenate([known, times])
+        oldest = deployments.timestamps[0] - lasts_ms
+        kept = {one: times[times >= oldest] for one, times in self._deployed_ms.items()}
+        self._deployed_ms = {one: times for one, times in kept.items() if len(times)}
+
     def at(self, part: SeriesBatch) -> Moment | None:
         """What holds of these columns; None in the usual case that nothing does."""
         if part.labels is not self._labels:
             self._learn_labels(part.labels)
-        factor = self._factor(part.timestamps)
+        factor = self._factor(part)
         paused, unlearnt = self._paused(part)
         events = self._events(part)
         if factor is None and paused is None and events is None:
@@ -128,9 +145,10 @@ class Surroundings:
         min_events = self._traffic_config.min_events if self._traffic_config else 0
         return Moment(factor, paused, unlearnt, events, min_events, self._ceiling)
 
-    def _factor(self, timestamps: TimeArray) -> FloatArray | None:
-        business = self._business
-        factor = np.ones(len(timestamps))
+    def _factor(self, part: SeriesBatch) -> FloatArray | None:
+        """Of the band's half-widths, (T,) or (N, T); None where they are as they are."""
+        business, timestamps = self._business, part.timestamps
+        factor = np.ones(part.n_steps)
         for name in CALENDARS:
             of_calendar = self._factors[name]
             days_or_hours = getattr(business, name)
@@ -141,7 +159,23 @@ class Surroundings:
             else:
                 holds = within_hours(days_or_hours, timestamps)
             factor[holds] *= of_calendar
+        deployed = self._deployed(part)
+        if deployed is not None:
+            factor = factor * np.where(deployed, self._factors["deployment_windows"], 1.0)
         return None if (factor == 1.0).all() else factor
+
+    def _deployed(self, part: SeriesBatch) -> BoolArray | None:
+        """Where a series is concerned by a deployment, (N, T)."""
+        if not self._deployed_ms or self._business.deployments is None:
+            return None
+        lasts_ms = 1000 * self._business.deployments.lasts
+        found = np.zeros((part.n_series, part.n_steps), dtype=np.bool_)
+        for deployment, times in self._deployed_ms.items():
+            if deployment not in self._concerned:
+                self._concerned[deployment] = _concerned(deployment, part.labels)
+            since = part.timestamps[:, None] - times
+            found |= self._concerned[deployment][:, None] & ((since >= 0) & (since <= lasts_ms)).any(axis=1)
+        return found
 
     def _paused(self, part: SeriesBatch) -> tuple[BoolArray | None, BoolArray | None]:
         paused = unlearnt = None
@@ -170,7 +204,7 @@ class Surroundings:
         return np.where(same_time, counted, np.inf)
 
     def _learn_labels(self, labels: tuple[LabelSet, ...]) -> None:
-        self._labels, self._traffic_labels = labels, None
+        self._labels, self._traffic_labels, self._concerned = labels, None, {}
         self._matching = [
             np.array(
                 [all(p.fullmatch(one.get(name, "")) for name, p in patterns.items()) for one in labels],
@@ -187,6 +221,19 @@ class Surroundings:
         self._traffic_rows = np.array(
             [row_of.get(label_set.without("__name__"), of_all) for label_set in labels], dtype=np.int64
         )
+
+
+def _concerned(deployment: LabelSet, labels: tuple[LabelSet, ...]) -> BoolArray:
+    """Which series a deployment concerns: those that agree in every label that both have; one at least."""
+    wanted = dict(deployment.without("__name__"))
+    if not wanted:
+        return np.ones(len(labels), dtype=np.bool_)
+
+    def agrees(one: LabelSet) -> bool:
+        shared = [(name, value) for name, value in wanted.items() if name in one]
+        return bool(shared) and all(one[name] == value for name, value in shared)
+
+    return np.array([agrees(one) for one in labels], dtype=np.bool_)
 
 
 def _times(pause: PauseConfig, timestamps: TimeArray) -> BoolArray:

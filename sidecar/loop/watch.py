@@ -194,9 +194,7 @@ class Watch:
             self._metrics.ignored_columns.labels(self.query.name, "duplicate").inc()
             return False
         batch = await self._pull(self.query.expr, start_ms, end_ms)
-        if self.query.traffic is not None:
-            traffic = await self._pull(self.query.traffic.expr, start_ms, end_ms)
-            model.surroundings.observe_traffic(traffic)
+        await self._look_around(model, start_ms, end_ms)
         async with self._model_lock:
             evaluation = await self._offload.run(self._judge, model, batch)
         if evaluation is None:
@@ -205,6 +203,15 @@ class Watch:
         self._publish(evaluation, batch)
         await self._improve(model)
         return True
+
+    async def _look_around(self, model: QueryModel, start_ms: int, end_ms: int) -> None:
+        """Ask for what the judgement of these steps depends on beside the query itself."""
+        if self.query.traffic is not None:
+            traffic = await self._pull(self.query.traffic.expr, start_ms, end_ms)
+            model.surroundings.observe_traffic(traffic)
+        if self._business.deployments is not None:
+            deployments = await self._pull(self._business.deployments.expr, start_ms, end_ms)
+            model.surroundings.observe_deployments(deployments)
 
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give the forecaster its share of the time until the next one."""

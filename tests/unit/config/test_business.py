@@ -35,6 +35,9 @@ def test_the_documented_example_loads() -> None:
         pytest.param("business: {weights: {revenue: 7}}", "0 to 1", id="a weight"),
         pytest.param(QUERY % "importance: {revenue: 2}", "0 to 1", id="an importance"),
         pytest.param(QUERY % "band_factors: {release_days: 99}", "0.1 to 10", id="a query's factor"),
+        pytest.param(
+            "business: {deployments: {expr: 'max('}}", "business.deployments.expr", id="deployments"
+        ),
         pytest.param(QUERY % "traffic: {min_events: 3}", "expr", id="traffic of nothing"),
         pytest.param(QUERY % "traffic: {expr: 'sum('}", "traffic.expr", id="traffic that does not parse"),
     ],

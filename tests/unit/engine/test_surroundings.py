@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from sidecar.config.business import BusinessConfig, PauseConfig, TrafficConfig
+from sidecar.config.business import BusinessConfig, DeploymentsConfig, PauseConfig, TrafficConfig
 from sidecar.config.hours import Hours
 from sidecar.config.model import QueryConfig
 from sidecar.engine.hours import on_days, within_hours
@@ -196,3 +196,32 @@ def test_one_count_without_labels_is_that_of_every_series() -> None:
     counted.surroundings.observe_traffic(SeriesBatch("t", (LabelSet(),), now, np.array([[3.0]])))
     _, band, _ = counted.score(SeriesBatch("q", (API, DB), now, np.array([[0.3], [0.3]])))
     assert np.isposinf(band.upper).all()
+
+
+@pytest.mark.parametrize(
+    ("deployment", "widened"),
+    [
+        pytest.param({"job": "api", "version": "7"}, [True, False], id="who shares a label and its value"),
+        pytest.param({"team": "core"}, [False, False], id="nothing shared"),
+        pytest.param({}, [True, True], id="without labels it is everybody"),
+    ],
+)
+def test_a_deployment_widens_the_band_of_those_it_concerns_for_as_long_as_it_counts(
+    deployment: dict[str, str], widened: list[bool]
+) -> None:
+    batch = history(2)
+    business = BusinessConfig(deployments=DeploymentsConfig(expr="deploys", lasts=600))
+    deploying = model(query(), business=business)
+    running = np.zeros((1, batch.n_steps))
+    at = 2 * DAY - 60
+    running[0, at] = 1
+    deploying.surroundings.observe_deployments(
+        SeriesBatch("d", (LabelSet(deployment),), batch.timestamps, running)
+    )
+    _, usual, _ = model(query()).score(batch)
+    _, wide, _ = deploying.score(batch)
+    ratio = (wide.upper - wide.yhat) / (usual.upper - usual.yhat)
+    for row, is_widened in enumerate(widened):
+        np.testing.assert_allclose(ratio[row, at : at + 11], 1.5 if is_widened else 1.0)
+        np.testing.assert_allclose(ratio[row, 2 * DAY - 40 :], 1.0)
+        np.testing.assert_allclose(ratio[row, at - 20 : at], 1.0)
