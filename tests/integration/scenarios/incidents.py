@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Incident:
     expected: Expected
     counter: bool = False
     """Exposed as a counter and watched as its rate."""
-    deploy: bool = False
-    """At the onset one pod takes the place of another."""
+    deploy: Literal["", "replaces", "joins"] = ""
+    """At the onset one pod takes the place of another, or joins it; a change is the new pod's."""
     spike_hours: int | None = None
     """So long before the onset is a spike, whose own minutes are no false ones."""
     phases: tuple[int, ...] = (0,)
@@ -162,7 +163,10 @@ INCIDENTS = (
     Incident("clean", nothing, 0, Expected(), phases=(0, 6)),
     Incident("the clock changes", clock_changes, 0, Expected()),
     Incident("a job once a day", has_a_daily_job, 0, Expected()),
-    Incident("a deploy replaces the pod", nothing, 0, Expected(), counter=True, deploy=True),
+    Incident("a deploy replaces the pod", nothing, 0, Expected(), counter=True, deploy="replaces"),
+    Incident(
+        "a new pod is three times as busy as the old one", times(3, 60), 60, Expected(6), deploy="joins"
+    ),
 )
 
 
@@ -175,12 +179,17 @@ def scenarios(*, all_phases: bool) -> Iterator[Scenario]:
             for phase in phases:
                 seed += 1
                 values = clean(kind, seed, phase)
+                old = values.copy()
                 incident.change(values)
-                pods = _replaced(values) if incident.deploy else {"": values}
-                yield Scenario(incident, kind, phase, pods)
+                yield Scenario(incident, kind, phase, _pods(incident.deploy, old, values))
 
 
-def _replaced(values: FloatArray) -> dict[str, FloatArray]:
-    """The same load, from the onset on by another pod."""
+def _pods(deploy: str, old: FloatArray, new: FloatArray) -> dict[str, FloatArray]:
+    """The load by pod: one without a name, or an old one and a new one."""
+    if not deploy:
+        return {"": new}
     before = np.arange(N_STEPS) < ONSET
-    return {"old": np.where(before, values, np.nan), "new": np.where(before, np.nan, values)}
+    return {
+        "old": np.where(before, old, np.nan) if deploy == "replaces" else old,
+        "new": np.where(before, np.nan, new),
+    }
