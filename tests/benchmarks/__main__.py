@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.table import show
 
-TOPICS = ("pull", "score", "export", "webhook", "start", "forecast")
+TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast")
 
 
 def main(arguments: list[str]) -> int:

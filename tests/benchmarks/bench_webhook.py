@@ -47,11 +47,9 @@ def run(quick: bool = False) -> list[Row]:
         with stopping(server):
             server.start()
             for size, budget in BUDGETS.items():
-                bodies = _bodies(size, min(int(80_000 * seconds / size) + 1, 30_000))
+                bodies = requests_of(size, min(int(80_000 * seconds / size) + 1, 30_000))
                 for kind in ("new", "repeated"):
-                    speed, p50, p99 = asyncio.run(
-                        _load(server.port, bodies, seconds, endless=kind == "repeated")
-                    )
+                    speed, p50, p99 = speed_of(server.port, bodies, seconds, endless=kind == "repeated")
                     ratio = speed / naive if size == 10 else None
                     beside = f"{naive:,.0f} alerts/s (a commit a request)" if size == 10 else ""
                     rows.append(
@@ -70,7 +68,7 @@ def run(quick: bool = False) -> list[Row]:
 _serial = itertools.count()
 
 
-def _bodies(size: int, n: int) -> list[bytes]:
+def requests_of(size: int, n: int) -> list[bytes]:
     """Requests, headers included, whose alerts are all different."""
     made = []
     for _ in range(n):
@@ -113,10 +111,16 @@ def _bodies(size: int, n: int) -> list[bytes]:
     return made
 
 
+def speed_of(
+    port: int, requests: list[bytes], seconds: float, *, endless: bool = False
+) -> tuple[float, float, float]:
+    """Alerts a second, and the median and 99th percentile of latency in milliseconds."""
+    return asyncio.run(_load(port, requests, seconds, endless=endless))
+
+
 async def _load(
     port: int, requests: list[bytes], seconds: float, *, endless: bool
 ) -> tuple[float, float, float]:
-    """Alerts a second, and the median and 99th percentile of latency in milliseconds."""
     latencies: list[float] = []
     feed = itertools.cycle(requests) if endless else iter(requests)
     deadline = time.perf_counter() + seconds
@@ -169,7 +173,7 @@ def _naive_speed(directory: Path, size: int, seconds: float) -> float:
     process = subprocess.Popen([sys.executable, "-c", _NAIVE, str(directory / "naive.db"), str(port)])
     try:
         wait_until(lambda: http(f"http://127.0.0.1:{port}/")[0] == 404, what="naive receiver")
-        speed, _, _ = asyncio.run(_load(port, _bodies(size, 20_000), seconds, endless=False))
+        speed, _, _ = speed_of(port, requests_of(size, 20_000), seconds)
     finally:
         process.kill()
         process.wait()
