@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from sidecar.cli.incident_actions import commands
 from sidecar.cli.options import config_option, data_option, format_option, read_config
 from sidecar.config.fields import format_duration, parse_duration
 
@@ -24,7 +25,11 @@ SHOWN_CHANGES = 15
 
 @click.group()
 def incidents() -> None:
-    """Incidents: list them, show one, ask why an alert is in it, try another configuration."""
+    """Incidents: list them, show one, ask why an alert is in it, act on it, try another configuration."""
+
+
+for action in commands():
+    incidents.add_command(action)
 
 
 @incidents.command("list")

@@ -23,6 +23,8 @@ COMMANDS = {
     ),
     "correlate": ("sidecar.cli.correlate:correlate", "Turn recorded Alertmanager webhooks into incidents."),
     "incidents": ("sidecar.cli.incidents:incidents", "Incidents: what there was, why, and what if."),
+    "notify": ("sidecar.cli.notify:notify", "Messages: preview a template, print rules for Alertmanager."),
+    "report": ("sidecar.cli.report:report", "Reports: of one incident, of a team's noise."),
     "models": ("sidecar.cli.models:models", "Compare forecasting models on your own series."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
     "alerts": ("sidecar.cli.alerts:alerts", "Alerts that could not be used: give them again."),

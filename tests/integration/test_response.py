@@ -79,7 +79,7 @@ class Bench:
         }
         return {"name": "mail", "email": mail, "min_priority": "P3", **more}
 
-    def fire(self, n: int = 20, *, service: str = "shop", ended: bool = False) -> None:
+    def fire(self, n: int = 20, *, service: str = "shop", ended: bool = False, ago: float = 60.0) -> None:
         now = time.time()
         ends = now - 1 if ended else now + 3600
 
@@ -91,7 +91,7 @@ class Bench:
                 {
                     "labels": {"alertname": "ThingDown", "instance": f"{service}-{i}", "service": service},
                     "annotations": {"summary": "it is down"},
-                    "startsAt": stamp(now - 60),
+                    "startsAt": stamp(now - ago),
                     "endsAt": stamp(ends),
                 }
                 for i in range(n)

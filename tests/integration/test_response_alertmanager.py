@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sidecar.cli.main import main
 from tests.integration.channels import LocalServer
-from tests.integration.servers import get_json, wait_until
+from tests.integration.servers import get_json, http, wait_until
 from tests.integration.test_response import Bench
 from webhooks.respond.synthetic import inhibit_rules
 
@@ -107,7 +109,7 @@ def test_an_acknowledgement_is_a_silence_that_ends_with_the_incident(
 def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], pages: Pages) -> None:
     bench = bench_with(tmp_path, keep, pages, {"silences": {"max_duration": "2h", "max_active": 1}})
     bench.fire(2)
-    bench.fire(2, service="elsewhere")
+    bench.fire(2, service="elsewhere", ago=7200.0)
     wait_until(lambda: len(bench.incidents()) == 2, what="two incidents")
     one, other = (found["incident_id"] for found in bench.incidents())
     assert bench.act("silence", one, by="ann", text="3h")[0] == 409, "longer than is allowed"
@@ -120,6 +122,59 @@ def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], 
     assert bench.act("unsilence", one, by="ann")[0] == 200
     assert not silences(bench, "active")
     assert bench.act("silence", other, by="ann", text="1h")[0] == 200
+
+
+def test_people_correct_comment_and_report(tmp_path: Path, keep: Callable[..., Any], pages: Pages) -> None:
+    told: Pages = keep(Pages())
+    bench = Bench(tmp_path, keep, targets=[{"name": "desk", "url": told.url, "min_priority": "P3"}])
+    bench.fire(2)
+    bench.fire(3, service="elsewhere", ago=7200.0)
+    wait_until(lambda: len(told.payloads) == 2, what="two incidents are told of")
+    small, large = (p["incident"]["incident_id"] for p in sorted(told.payloads, key=_size))
+
+    def pronoia(*arguments: str) -> str:
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def stored(incident_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = get_json(f"{bench.pronoia.url}/api/v1/incidents/{incident_id}")["data"]
+        return found
+
+    where = ("--url", bench.pronoia.url, "--by", "ann")
+    pronoia("incidents", "merge", small, large, *where)
+    wait_until(lambda: stored(large)["n_episodes"] == 5, what="merged")
+    wait_until(lambda: stored(small)["merged_into"] == large, what="the other says where to")
+    taken = [one["fingerprint"] for one in stored(large)["episodes"] if one["labels"]["service"] == "shop"]
+    status, body = bench.act("split", large, by="ann", text=",".join(taken))
+    assert status == 200, body
+    new_id = json.loads(body)["data"]["incident_id"]
+    wait_until(lambda: stored(new_id)["n_episodes"] == 2, what="split")
+    wait_until(lambda: stored(large)["n_episodes"] == 3, what="the rest stays")
+    assert bench.act("split", large, by="ann", text="NoSuchRule")[0] == 409
+    assert bench.act("explode", large, by="ann")[0] == 404
+    pronoia("incidents", "ack", large, *where)
+    pronoia("incidents", "fix", large, "restarted the switch", *where)
+    link = next(p["links"]["Noise"] for p in told.payloads if p["incident"]["incident_id"] == large)
+    assert b"<form" in http(link)[1], "looking at a link says nothing yet"
+    assert bench.metric('pronoia_feedback_total{verdict="noise"}') == 0.0
+    assert http(link, data=b"")[0] == 200
+    assert http(link[:-3] + "AAA", data=b"")[0] == 403
+    assert bench.metric('pronoia_feedback_total{verdict="noise"}') == 1.0
+    bench.pronoia.stop()
+    data = ("--data", str(tmp_path / "data"))
+    written = pronoia("report", "incident", large, *data)
+    assert "restarted the switch" in written
+    for kind in ("merge", "split", "acknowledge", "fix", "feedback"):
+        assert f"| {kind} |" in written
+    page = pronoia("report", "incident", large, "--as", "html", *data)
+    assert "<svg" in page
+    noisy = pronoia("report", "noise", *data)
+    assert "| ThingDown | 5 |" in noisy
+
+
+def _size(payload: dict[str, Any]) -> int:
+    return int(payload["incident"]["n_episodes"])
 
 
 def test_an_incident_is_an_alert_that_inhibits_its_members_and_never_loops(

@@ -1,0 +1,114 @@
+"""`pronoia incidents ack|assign|…`: what people do about incidents, told to the running sidecar."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from sidecar.cli.options import config_option, format_option, read_config
+
+TIMEOUT_SECONDS = 30.0
+ACTIONS: dict[str, tuple[str, str, str]] = {
+    # command: action of the API, what its text is, help
+    "ack": ("acknowledge", "", "Take an incident on; the escalation stops."),
+    "unack": ("unacknowledge", "", "Give it back; the escalation goes on."),
+    "mitigate": ("mitigate", "[WHAT]", "Users are well again, though alerts may still fire."),
+    "assign": ("assign", "PERSON", "Give it to somebody."),
+    "comment": ("comment", "TEXT", "Write something on its timeline."),
+    "noise": ("noise", "", "It was noise: its rules are believed less."),
+    "useful": ("useful", "", "It was worth telling of: its rules are believed more."),
+    "cause": ("cause", "SERVICE", "Say what the cause was."),
+    "fix": ("fix", "TEXT", "Say what helped; it is shown for similar incidents later."),
+    "merge": ("merge", "INCIDENT", "Put it into another one."),
+    "split": ("split", "NAME,…", "Take rules or fingerprints out into an incident of their own."),
+    "silence": ("silence", "[DURATION]", "Silence its alerts in Alertmanager, for an hour by default."),
+    "unsilence": ("unsilence", "", "End its silences."),
+}
+
+
+def commands() -> list[click.Command]:
+    """One command an action, for the group `pronoia incidents`."""
+    return [_command(name, *facts) for name, facts in ACTIONS.items()]
+
+
+def _command(name: str, action: str, takes: str, words: str) -> click.Command:
+    def run(
+        config_path: Path | None,
+        output: str,
+        url: str | None,
+        by: str | None,
+        incident_id: str,
+        text: str = "",
+    ) -> None:
+        body = {"by": by or _user(), "text": text}
+        answer = _post(url or _own_url(config_path), incident_id, action, body)
+        click.echo(json.dumps(answer) if output == "json" else _words(answer, action))
+
+    parameters: list[click.Parameter] = [
+        click.Option(["--url"], help="Where the sidecar listens.  [default: as configured]"),
+        click.Option(["--by"], help="Who does it.  [default: the user's name]"),
+        click.Argument(["incident_id"]),
+    ]
+    if takes:
+        optional = takes.startswith("[")
+        parameters.append(
+            click.Argument(
+                ["text"], metavar=takes.strip("[]"), required=not optional, default="" if optional else None
+            )
+        )
+    command = click.Command(
+        name,
+        callback=run,
+        params=parameters,
+        help=f"{words}\n\nExit codes: 0 done, 1 refused or not reached, 2 wrong use.",
+    )
+    return config_option(format_option(command))
+
+
+def _own_url(config_path: Path | None) -> str:
+    host, _, port = read_config(config_path).server.listen.rpartition(":")
+    return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "cli"
+
+
+def _post(url: str, incident_id: str, action: str, body: dict[str, str]) -> Any:
+    request = urllib.request.Request(  # noqa: S310
+        f"{url.rstrip('/')}/api/v1/incidents/{quote(incident_id, safe='')}/{action}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+            return json.loads(response.read())["data"]
+    except urllib.error.HTTPError as error:
+        with error:
+            click.echo(f"pronoia: {_reason(error)}", err=True)
+    except (OSError, ValueError) as error:
+        click.echo(f"pronoia: {url} not reached ({error}); is it running? name it with --url", err=True)
+    raise SystemExit(1)
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"answered {error.code}"
+
+
+def _words(answer: Any, action: str) -> str:
+    facts = {name: value for name, value in answer.items() if value} if isinstance(answer, dict) else {}
+    shown = ("incident_id", "assignee", "acknowledged_by", "cause", "fix", "silences", "ended")
+    return f"{action}: " + ", ".join(f"{name} {facts[name]}" for name in shown if name in facts)

@@ -1,0 +1,109 @@
+"""`pronoia notify`: see what would be told, and what Alertmanager needs to know of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidecar.cli.options import config_option, data_option, format_option, read_config
+
+if TYPE_CHECKING:
+    from sidecar.records import Incident
+
+
+@click.group()
+def notify() -> None:
+    """Messages: preview a template, print rules for Alertmanager."""
+
+
+@notify.command()
+@config_option
+@data_option
+@format_option
+@click.option("--target", required=True, help="Name of a configured target.")
+@click.option("--incident", "incident_id", help="A stored incident.  [default: an invented one]")
+@click.option(
+    "--kind",
+    type=click.Choice(["opened", "updated", "acknowledged", "mitigated", "resolved", "merged"]),
+    default="opened",
+    show_default=True,
+)
+def preview(
+    config_path: Path | None,
+    data_directory: Path | None,
+    output: str,
+    target: str,
+    incident_id: str | None,
+    kind: str,
+) -> None:
+    """Print a message as a target would get it; nothing is sent.
+
+    Exit codes: 0 fine, 1 the template cannot be used (the plain text would be sent), 2 wrong use.
+    """
+    from webhooks.notify.message import document
+    from webhooks.notify.template import TemplateError, render
+
+    overrides = {"store": {"directory": data_directory}} if data_directory else None
+    config = read_config(config_path, overrides)
+    found = next((one for one in config.notify.targets if one.name == target), None)
+    if found is None:
+        known = ", ".join(one.name for one in config.notify.targets) or "none"
+        raise click.UsageError(f"no target {target!r}; configured: {known}")
+    if incident_id is None:
+        incident = _invented()
+    else:
+        from sidecar.cli.stored import with_store
+
+        stored = with_store(config, lambda store: store.incident(incident_id))
+        if stored is None:
+            raise click.UsageError(f"no incident {incident_id}; see pronoia incidents list")
+        incident = stored[0]
+    message = document(kind, incident, key="preview")
+    made = dict(message)
+    try:
+        for field, template in (("title", found.template.title), ("text", found.template.text)):
+            if template is not None:
+                made[field] = render(template, message)
+    except TemplateError as error:
+        click.echo(f"pronoia: {target}: {error}", err=True)
+        raise SystemExit(1) from error
+    click.echo(json.dumps(made) if output == "json" else f"{made['title']}\n\n{made['text']}")
+
+
+@notify.command("inhibit-rules")
+@config_option
+def print_inhibit_rules(config_path: Path | None) -> None:
+    """Print inhibit_rules for Alertmanager, with which an incident's alert inhibits its members.
+
+    They go with response.synthetic, which posts incidents to Alertmanager as alerts.
+    """
+    import yaml
+
+    from webhooks.respond.synthetic import inhibit_rules
+
+    by = read_config(config_path).response.synthetic.inhibit_by
+    click.echo(yaml.safe_dump({"inhibit_rules": inhibit_rules(by)}, sort_keys=False), nl=False)
+
+
+def _invented() -> Incident:
+    from sidecar.records import Cause, Incident
+
+    now_ns = time.time_ns()
+    return Incident(
+        "inc-example",
+        "default",
+        "cart-db: DatabaseDown, CartErrors",
+        now_ns,
+        now_ns,
+        shared_labels={"cluster": "eu", "namespace": "shop"},
+        causes=[Cause("f", "cart-db", 0.8, ["alerted first", "cart depends on it"])],
+        n_episodes=12,
+        n_firing=9,
+        priority="P1",
+        priority_reasons=["a tier-1 service fails"],
+        category="availability",
+    )

@@ -1,0 +1,17 @@
+"""`pronoia report`: what happened, for people who were not there."""
+
+from __future__ import annotations
+
+import click
+
+from sidecar.cli.report_incident import incident
+from sidecar.cli.report_noise import noise
+
+
+@click.group()
+def report() -> None:
+    """Reports: of one incident, of a team's noise."""
+
+
+report.add_command(incident)
+report.add_command(noise)
