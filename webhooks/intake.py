@@ -20,6 +20,9 @@ BATCH_ALERTS = 2000
 """So many alerts are folded without a breath, a few milliseconds; more wait for the next commit."""
 
 
+BUSY_SECONDS = 0.05
+"""So long after a commit more is expected at once."""
+
 MAX_WAITING_ALERTS = 100_000
 """Alerts that may wait in memory, a few seconds' work; one delivery larger than that may wait alone."""
 
@@ -82,6 +85,12 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
         self._log = get_logger("intake")
         self._told_trouble = 0.0
+        self._committed_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether deliveries wait to become durable, or have just done so."""
+        return bool(self._waiting) or time.monotonic() - self._committed_at < BUSY_SECONDS
 
     def start(self) -> None:
         """Begin to commit."""
@@ -155,6 +164,7 @@ class Intake:
             _fail(batch, error)
             return
         self.memory.apply(changes)
+        self._committed_at = time.monotonic()
         for _, future in batch:
             if not future.done():
                 future.set_result(None)

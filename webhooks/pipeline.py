@@ -44,8 +44,8 @@ UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 RETRY_SECONDS = 5.0
 JUDGING_SECONDS = 0.02
 """So long a pass judges incidents that are stored already; the rest waits for the next pass."""
-IDLE_SHARE = 3.0
-"""After a pass the loop rests three times as long as it worked: intake comes first."""
+BUSY_REST, CALM_REST = 3.0, 0.3
+"""After a pass the loop rests so many times as long as it worked: where deliveries come, they go first."""
 NOTE = "usual rates of alerts"
 SWEEP_SECONDS = 60.0
 BIG, BIG_SECONDS = 100, 2.0
@@ -205,7 +205,8 @@ class AlertsLoop:
                     await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
                 await self._work()
                 self.last_error = None
-                await asyncio.sleep(IDLE_SHARE * (time.monotonic() - began))
+                rest = BUSY_REST if self.intake.is_busy else CALM_REST
+                await asyncio.sleep(rest * (time.monotonic() - began))
                 if self.placing.pending:
                     self._wake.set()
             except StoreError as error:

@@ -22,6 +22,9 @@ FIRST_MOVERS = 20
 MAX_REPRESENTATIVES = 60
 """One alert of each rule, the first of it; a storm of more rules than that is told by its first ones."""
 
+EXACT, SAMPLED = 2_000, 16
+"""Beyond so many alerts, the labels of one in sixteen are counted, for sixteen: intake comes first."""
+
 MAX_VALUES = 1000
 """Values counted for one label; beyond that, half of them, the rare ones, are forgotten."""
 
@@ -67,16 +70,11 @@ class Storm:
 
     def _count(self, episode: Episode, analyst: Analyst) -> None:
         self.n_episodes += 1
-        for name, value in episode.labels.items():
-            counter = self.counts.get(name)
-            if counter is None:
-                if len(self.counts) >= MAX_LABELS:
-                    continue
-                counter = self.counts[name] = Counter()
-            counter[value] += 1
-            if len(counter) > MAX_VALUES:
-                self.counts[name] = Counter(dict(counter.most_common(MAX_VALUES // 2)))
         rule = episode.labels.get("alertname", "")
+        if self.n_episodes <= EXACT:
+            self._count_labels(episode, 1)
+        elif self.n_episodes % SAMPLED == 0:
+            self._count_labels(episode, SAMPLED)
         mover = len(self.first_movers) < FIRST_MOVERS
         stands_for = rule not in self.representatives and len(self.representatives) < MAX_REPRESENTATIVES
         if mover:
@@ -85,6 +83,17 @@ class Storm:
             self.representatives[rule] = episode
         if mover or stands_for:
             self.group.add(analyst.sight(episode))
+
+    def _count_labels(self, episode: Episode, weight: int) -> None:
+        for name, value in episode.labels.items():
+            counter = self.counts.get(name)
+            if counter is None:
+                if len(self.counts) >= MAX_LABELS:
+                    continue
+                counter = self.counts[name] = Counter()
+            counter[value] += weight
+            if len(counter) > MAX_VALUES:
+                self.counts[name] = Counter(dict(counter.most_common(MAX_VALUES // 2)))
 
     def summary(self) -> dict[str, Any]:
         """What the incident tells of it."""

@@ -86,6 +86,8 @@ def test_what_a_storm_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     incident = storm.incident(analyst, now_ns=EPOCH)
     assert incident.title.startswith("storm of 9900 alerts: Rule")
     assert incident.storm["counts"]["service"].keys() <= {f"s{i}" for i in range(7)}  # type: ignore[index]
+    n_counted = sum(storm.counts["service"].values())
+    assert abs(n_counted - storm.n_episodes) < 16, "a sample, weighed"
     assert len(incident.storm["first_movers"]) == 20  # type: ignore[arg-type]
     assert len(incident.storm["representatives"]) == 60  # type: ignore[arg-type]
 
