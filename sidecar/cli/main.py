@@ -15,6 +15,11 @@ COMMANDS = {
     "score": ("sidecar.cli.score:score", "Score anomalies in files, directories or a query's history."),
     "backtest": ("sidecar.cli.backtest:backtest", "Tell what would have been flagged in a query's past."),
     "init": ("sidecar.cli.init:init", "Propose what to watch and write it as a configuration file."),
+    "import": ("sidecar.cli.import_:import_", "Turn another detector's configuration into one of pronoia's."),
+    "explain-config": (
+        "sidecar.cli.explain_config:explain_config",
+        "Say what a configuration will cost and write, before it runs.",
+    ),
     "check-config": ("sidecar.cli.check_config:check_config", "Say what is wrong with a configuration file."),
     "forecast": ("sidecar.cli.forecast:forecast", "Forecast series of files or of a query."),
     "thresholds": (

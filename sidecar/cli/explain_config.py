@@ -1,0 +1,206 @@
+"""`pronoia explain-config`: what a configuration will cost, show and write, before anything runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidecar.cli.options import config_option, format_option, read_config
+from sidecar.config.fields import format_duration
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config, QueryConfig
+    from sidecar.prometheus.client import PrometheusClient
+
+PROBES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
+"""Parts of a query's history at whose beginning the server is asked whether it has anything."""
+
+SAMPLE_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What one query will be; `error` says why nothing can be said of it."""
+
+    query: str
+    n_series: int = 0
+    model_bytes: int = 0
+    query_seconds: float = 0.0
+    """Of one evaluation, as seen from here."""
+    query_share: float = 0.0
+    """Of the time between two evaluations."""
+    history_seconds: float = 0.0
+    """How far the server's samples reach back, at most what the query asks for."""
+    history_points: int = 0
+    output_series: int = 0
+    output_series_wanted: int = 0
+    """Without regard to `export.max_series`; both count what stands on /synthetic."""
+    scored_after_seconds: float = 0.0
+    trusted_after_seconds: float = 0.0
+    rules: str = ""
+    error: str = ""
+
+
+@click.command("explain-config")
+@config_option
+@format_option
+def explain_config(config_path: Path | None, output: str) -> None:
+    """Say what each query of a configuration will be, before anything runs.
+
+    \b
+    Asked of Prometheus are, for each query, its newest values once, and whether
+    there were any at up to six moments of its past. Told are: series, memory,
+    time that an evaluation takes, series that are exported, when warm-up ends,
+    and which rules would be written.
+
+    Exit codes: 0 everything fits, 1 a query fails or does not fit, 2 wrong use.
+    """
+    config = read_config(config_path)
+    if not config.queries:
+        click.echo("pronoia: no queries are configured; pronoia init proposes some", err=True)
+        raise SystemExit(1)
+    explained = asyncio.run(_explain_all(config))
+    if output == "json":
+        click.echo(json.dumps([asdict(one) for one in explained]))
+    else:
+        for one in explained:
+            click.echo(_words(one))
+        click.echo(_total(explained))
+    fits = all(not one.error and one.output_series == one.output_series_wanted for one in explained)
+    raise SystemExit(0 if fits else 1)
+
+
+async def _explain_all(config: Config) -> list[Explained]:
+    from prometheus_client import CollectorRegistry
+
+    from sidecar.errors import PullError
+    from sidecar.prometheus.client import PrometheusClient
+    from sidecar.prometheus.session import PullMetrics
+
+    found: list[Explained] = []
+    room = config.export.max_series
+    async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+        for query in config.queries:
+            try:
+                one = await _explain(query, config, client, room)
+            except PullError as error:
+                one = Explained(query.name, error=str(error))
+            room -= one.output_series
+            found.append(one)
+    return found
+
+
+async def _explain(query: QueryConfig, config: Config, client: PrometheusClient, room: int) -> Explained:
+    from sidecar.engine.detect.ensemble_loop import WARM_UP_SAMPLES
+    from sidecar.engine.model import FULL_CONFIDENCE_SECONDS
+
+    end_ms = round(time.time() * 1000)
+    began = time.monotonic()
+    now = await client.instant(
+        query.expr,
+        at_ms=end_ms,
+        name=query.name,
+        max_series=query.max_series or config.prometheus.max_series_per_query,
+    )
+    seconds = time.monotonic() - began
+    reach = await _reach(query, client, end_ms)
+    a_series = _columns(query, config)
+    return Explained(
+        query=query.name,
+        n_series=now.n_series,
+        model_bytes=now.n_series * bytes_a_series(query),
+        query_seconds=round(seconds, 4),
+        query_share=round(seconds / query.step, 6),
+        history_seconds=reach,
+        history_points=round(now.n_series * reach / query.step),
+        output_series=min(now.n_series, max(room, 0) // a_series) * a_series,
+        output_series_wanted=now.n_series * a_series,
+        scored_after_seconds=max(WARM_UP_SAMPLES * query.step - reach, 0.0),
+        trusted_after_seconds=max(FULL_CONFIDENCE_SECONDS - reach, 0.0),
+        rules=_rules(query, config, now.n_series, reach),
+    )
+
+
+async def _reach(query: QueryConfig, client: PrometheusClient, end_ms: int) -> float:
+    """Seconds of the query's past at whose beginning there were samples; 0 where there are none."""
+    for share in PROBES:
+        at_ms = end_ms - round(query.history * share * 1000)
+        found = await client.instant(f"count({query.expr})", at_ms=at_ms, name=query.name, max_series=10)
+        if found.n_series:
+            return query.history * share
+    return 0.0
+
+
+def bytes_a_series(query: QueryConfig) -> int:
+    """Memory of the model's arrays for one more series."""
+    from sidecar.engine.model import QueryModel
+
+    model = QueryModel(query)
+    total = 0
+    for part in (model.detector, model.calibrator, model.forecaster, model.known):
+        part.resize(SAMPLE_ROWS)
+        total += sum(array.nbytes for array in part.state().values())
+    return total // SAMPLE_ROWS
+
+
+def _columns(query: QueryConfig, config: Config) -> int:
+    """Exported series for one series of the source."""
+    n_forecasts = 3 * len(query.forecast_horizons)
+    each = {"pronoia": 6 + n_forecasts, "vmanomaly": 5 + n_forecasts, "promql_anomaly_detection": 3}
+    return sum(each[name] for name in config.export.formats)
+
+
+def _rules(query: QueryConfig, config: Config, n_series: int, reach: float) -> str:
+    rules = config.rules
+    if not rules.enabled:
+        return "none: no rules.directory"
+    if not query.rule:
+        return "none: rule is false"
+    n_sides = 2 if query.direction == "both" else 1
+    words = f"group pronoia-{query.name}, {min(n_series, rules.max_series_per_rule)} series, {n_sides} side"
+    words += "s" if n_sides > 1 else ""
+    if n_series > rules.max_series_per_rule:
+        words += f" (of {n_series}: rules.max_series_per_rule)"
+    missing = rules.min_history - reach
+    return words + (f", in {format_duration(round(missing))}" if missing > 0 else ", at once")
+
+
+def _words(one: Explained) -> str:
+    if one.error:
+        return f"{one.query}\n  cannot be evaluated: {one.error}"
+    warm = "at once, from history"
+    if one.scored_after_seconds:
+        warm = f"after {format_duration(round(one.scored_after_seconds))}"
+    trusted = "at once"
+    if one.trusted_after_seconds:
+        trusted = f"after {format_duration(round(one.trusted_after_seconds))}"
+    shown = f"{one.output_series}"
+    if one.output_series < one.output_series_wanted:
+        shown += f" of {one.output_series_wanted}: export.max_series is reached"
+    return "\n".join(
+        (
+            one.query,
+            f"  series    {one.n_series}",
+            f"  memory    {one.model_bytes / 1e6:.1f} MB",
+            f"  cost      {one.query_seconds:.3f} s an evaluation, {one.query_share:.2%} of its step; once "
+            f"{one.history_points} points of history over {format_duration(round(one.history_seconds))}",
+            f"  exported  {shown} series at most",
+            f"  scored    {warm}; with full confidence {trusted}",
+            f"  rules     {one.rules}",
+        )
+    )
+
+
+def _total(explained: list[Explained]) -> str:
+    return (
+        f"in all: {sum(one.n_series for one in explained)} series, "
+        f"{sum(one.model_bytes for one in explained) / 1e6:.1f} MB of models, "
+        f"{sum(one.query_share for one in explained):.2%} of one query slot of Prometheus, "
+        f"{sum(one.output_series for one in explained)} exported series"
+    )
