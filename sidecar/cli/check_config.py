@@ -9,7 +9,22 @@ import click
 
 from sidecar.cli.options import config_option
 from sidecar.config.load import config_hash, load_file
+from sidecar.config.model import Config
 from sidecar.errors import ConfigError
+
+
+def check_detectors(file: Path, config: Config) -> None:
+    """Exit 1 and list the queries whose detector nobody knows."""
+    from sidecar.engine.registry import DETECTORS  # Loads compiled code, which no other fault needs.
+
+    faults = [
+        f"{file}: queries.{query.name}.detector: {query.detector!r} is none of {', '.join(sorted(DETECTORS))}"
+        for query in config.queries
+        if query.detector not in DETECTORS
+    ]
+    if faults:
+        click.echo("\n".join(faults), err=True)
+        raise SystemExit(1)
 
 
 @click.command()
@@ -25,6 +40,7 @@ def check_config(file: Path | None, config_path: Path | None) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
+    check_detectors(file, config)
     n_queries = len(config.queries)
     what = f"{n_queries} queries" if n_queries else "no queries: they will be proposed"
     click.echo(f"{file}: fine ({what}; hash {config_hash(config)})")

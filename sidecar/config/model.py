@@ -92,6 +92,9 @@ class QueryConfig(Section):
     false_alarms_per_series_per_month: float | None = Field(
         None, gt=0, description="points beyond the band, not alerts; by default 8 at a step of 1m, 0.7 at 1h"
     )
+    detector: str = Field(
+        "ensemble", pattern=r"^[a-z0-9_]+$", description="which detector judges; docs/detection.md lists them"
+    )
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None
     upper_bound: float | None = None

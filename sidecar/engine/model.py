@@ -63,15 +63,15 @@ class QueryModel:
         query: QueryConfig,
         *,
         tenant: str = DEFAULT_TENANT,
-        detector: str = "ensemble",
+        detector: str | None = None,
         forecaster: str = "pool",
     ) -> None:
         self.query = query
         self.tenant = tenant
-        self.detector_name = detector
+        self.detector_name = detector or query.detector
         self.forecaster_name = forecaster
         self.index = SeriesIndex()
-        self.detector = make_detector(detector, query)
+        self.detector = make_detector(self.detector_name, query)
         self.forecaster = make_forecaster(forecaster, query)
         self.calibrator = self.detector.calibrator
         self.absence = Absence(query.step, by_family=query.absence == "family")

@@ -1,0 +1,37 @@
+"""`check-config` knows the detectors by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sidecar.cli.check_config import check_config
+from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.hampel import HampelDetector
+from sidecar.engine.model import QueryModel
+
+CONFIG = """
+prometheus:
+  url: http://127.0.0.1:9090
+queries:
+  - name: requests
+    expr: sum(rate(http_requests_total[5m]))
+    detector: {detector}
+"""
+
+
+@pytest.mark.parametrize(("detector", "code"), [("hampel", 0), ("hampl", 1)])
+def test_a_detector_that_nobody_knows_is_a_fault(tmp_path: Path, detector: str, code: int) -> None:
+    file = tmp_path / "pronoia.yaml"
+    file.write_text(CONFIG.format(detector=detector))
+    result = CliRunner().invoke(check_config, [str(file)])
+    assert result.exit_code == code, result.output
+    if code:
+        assert "queries.requests.detector: 'hampl' is none of bocpd, cusum" in result.output
+
+
+def test_a_query_is_judged_by_the_detector_it_names() -> None:
+    model = QueryModel(QueryConfig(name="q", expr="x", step=60.0, detector="hampel"))
+    assert isinstance(model.detector, HampelDetector)
