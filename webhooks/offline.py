@@ -23,7 +23,9 @@ from webhooks.sighting import Key
 from webhooks.topology import Topology
 
 
-class _Line(msgspec.Struct):
+class RecordedLine(msgspec.Struct):
+    """One delivery of a record: when it was received, and its body."""
+
     received_at: str
     payload: msgspec.Raw
 
@@ -53,7 +55,7 @@ def correlate(
         if not line.strip():
             continue
         try:
-            row = msgspec.json.decode(line, type=_Line)
+            row = msgspec.json.decode(line, type=RecordedLine)
             received_at_ns = parse_time(row.received_at) or 0
             delivery = parse(bytes(row.payload), received_at_ns=received_at_ns)
         except (msgspec.DecodeError, PayloadError, ValueError) as error:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
+from typing import Any
 
 import msgspec
 
+from sidecar.config.webhook import WebhookConfig
 from sidecar.records import Episode
 from webhooks.analyst import Analyst
 from webhooks.bonds import Weights
-from webhooks.correlate import Correlator
 from webhooks.group import Group
 from webhooks.offline import iso
 from webhooks.own import is_own
 from webhooks.quality import is_coincident
 from webhooks.sighting import Key
-from webhooks.topology import Topology
+from webhooks.topology import Topology, load_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,33 @@ class Comparison:
     """Share of episodes that stay with most of what was together before: 1 is no splitting."""
 
 
-def replay(
+def replay(episodes: Iterable[Episode], **ways: Any) -> Run:
+    """Incidents of stored episodes under a configuration: `ways` as of `regroup`."""
+    correlator = regroup(episodes, **ways).correlator
+    links = [link for group in correlator.groups.values() for link in group.links.values()]
+    names = {one.incident_id: _name(one) for one in correlator.groups.values()}
+    return Run(dict(correlator.home), names, sum(is_coincident(link) for link in links))
+
+
+def ways_of(config: WebhookConfig) -> dict[str, Any]:
+    """What of a configuration decides about incidents, as arguments of `regroup`."""
+    return {
+        "topology": load_or_none(config.topology_file),
+        "identity": config.identity_labels,
+        "weights": Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap),
+    }
+
+
+def regroup(
     episodes: Iterable[Episode],
     *,
     topology: Topology | None = None,
     identity: Iterable[str] = (),
     weights: Weights | None = None,
-) -> Run:
-    """Incidents of stored episodes: each is heard when it was first heard, and ends when it ended."""
-    ids = count(1)
-    correlator = Correlator(topology, weights=weights, new_id=lambda: f"sim-{next(ids):05d}")
-    analyst = Analyst(topology, identity=identity, correlator=correlator)
+) -> Analyst:
+    """An analyst who heard of each episode when it was first heard of, and of its end when it ended."""
+    analyst = Analyst(topology, identity=identity, weights=weights)
+    correlator = analyst.correlator
     events: list[tuple[int, int, Episode, Episode]] = []
     for episode in episodes:
         if is_own(episode.labels):
@@ -94,9 +110,7 @@ def replay(
         else:
             correlator.add(analyst.sight(begun), now=at_ns / 1e9)
     correlator.advance(1e18)
-    links = [link for group in correlator.groups.values() for link in group.links.values()]
-    names = {one.incident_id: _name(one) for one in correlator.groups.values()}
-    return Run(dict(correlator.home), names, sum(is_coincident(link) for link in links))
+    return analyst
 
 
 def compare(before: Run, after: Run) -> Comparison:

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import click
 
+from sidecar.cli.alerts_import import import_alerts
 from sidecar.cli.options import config_option, data_option, read_config
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ AGAIN = "still not usable"
 @click.group()
 def alerts() -> None:
     """Alerts that were received."""
+
+
+alerts.add_command(import_alerts)
 
 
 @alerts.command()

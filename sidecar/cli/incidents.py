@@ -152,7 +152,7 @@ def simulate(
     hold, and what that costs: purity is the share of alerts that would be with those
     they are with now, and "time alone" the share that no relation binds.
     """
-    from webhooks.replay import compare, replay
+    from webhooks.replay import compare, replay, ways_of
 
     config = _config(config_path, data_directory)
     changed = read_config(changed_path, None).webhook if changed_path else config.webhook
@@ -167,24 +167,12 @@ def simulate(
         update={name: value for name, value in settings.items() if value is not None}
     )
     episodes = _episodes(config, past)
-    before, after = replay(episodes, **_ways(config.webhook)), replay(episodes, **_ways(changed))
+    before, after = replay(episodes, **ways_of(config.webhook)), replay(episodes, **ways_of(changed))
     comparison = compare(before, after)
     if output == "json":
         _print_json(_document(before, after, comparison))
     else:
         _print_comparison(before, after, comparison, past)
-
-
-def _ways(config: Any) -> dict[str, Any]:
-    """What of a configuration decides about incidents."""
-    from webhooks.bonds import Weights
-    from webhooks.topology import load_or_none
-
-    return {
-        "topology": load_or_none(config.topology_file),
-        "identity": config.identity_labels,
-        "weights": Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap),
-    }
 
 
 def _episodes(config: Config, past_seconds: float) -> list[Episode]:

@@ -32,7 +32,7 @@ COMMANDS = {
     "report": ("sidecar.cli.report:report", "Reports: of one incident, of a team's noise."),
     "models": ("sidecar.cli.models:models", "Compare forecasting models on your own series."),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
-    "alerts": ("sidecar.cli.alerts:alerts", "Alerts that could not be used: give them again."),
+    "alerts": ("sidecar.cli.alerts:alerts", "Alerts: import those of the past, give dead letters again."),
     "doctor": ("sidecar.cli.doctor:doctor", "Say what is unreachable, and what would make pronoia blind."),
     "db": ("sidecar.cli.db:db", "Look after the database: migrate, status, backup, restore."),
     "rules": ("sidecar.cli.rules:rules", "Adaptive rules: what is live, roll back."),

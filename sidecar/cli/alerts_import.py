@@ -1,0 +1,109 @@
+"""`pronoia alerts import`: alerts of before pronoia, from Prometheus or from recorded webhooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidecar.cli.options import config_option, data_option, read_config
+from sidecar.errors import SidecarError
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config
+    from sidecar.records import Episode, Incident
+    from sidecar.store.sqlite import SqliteStore
+
+MAX_SERIES = 100_000
+CHUNK = 5_000
+
+
+@click.command("import")
+@config_option
+@data_option
+@click.option(
+    "--in",
+    "source",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Recorded webhooks, as for pronoia correlate; without it, Prometheus is asked.",
+)
+@click.option("--prometheus", "prometheus_url", metavar="URL", help="Where ALERTS is asked.")
+@click.option(
+    "--start", default="14d", show_default=True, metavar="TIME", help="ISO 8601, or before the end."
+)
+@click.option("--end", metavar="TIME", help="As --start.  [default: now]")
+@click.option("--step", "query_step", default="1m", show_default=True, metavar="DURATION")
+def import_alerts(
+    config_path: Path | None, data_directory: Path | None, source: Path | None, **options: Any
+) -> None:
+    """Store alerts of the past, and the incidents that they were.
+
+    What fires still is left to Alertmanager, and what is stored already stays as
+    it is. Nobody is told of what is imported.
+
+    Exit codes: 0 fine, 1 something could not be read or stored, 2 wrong use.
+    """
+    from sidecar.cli.stored import with_store
+
+    config = read_config(config_path, {"store": {"directory": data_directory}} if data_directory else {})
+    complaints: list[str] = []
+    try:
+        episodes = _read(source, config_path, options, complaints)
+    except (SidecarError, OSError) as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error
+    n_new, n_incidents = with_store(config, lambda store: _store(store, config, episodes), make=True)
+    for complaint in complaints[:20]:
+        click.echo(f"pronoia: {complaint}", err=True)
+    click.echo(f"{n_new} alerts stored in {n_incidents} incidents, {len(episodes) - n_new} known already")
+    raise SystemExit(1 if complaints else 0)
+
+
+def _read(
+    source: Path | None, config_path: Path | None, options: dict[str, Any], complaints: list[str]
+) -> list[Episode]:
+    from sidecar.cli.query_history import QueryHistory, read_query
+    from webhooks.history import FIRING, from_lines, from_series
+
+    if source is not None:
+        return from_lines(source.read_bytes().splitlines(), warn=complaints.append)
+    history = QueryHistory.of({"expr": FIRING, "max_series": MAX_SERIES, **options})
+    assert history is not None
+    return from_series(read_query(history, config_path))
+
+
+async def _store(store: SqliteStore, config: Config, episodes: list[Episode]) -> tuple[int, int]:
+    from webhooks.history import unknown
+
+    if not episodes:
+        return 0, 0
+    since_ns = min(episode.starts_at_ns for episode in episodes)
+    stored = await store.episodes("where last_seen_ns >= ?", (since_ns,))
+    new = unknown(episodes, stored)
+    incidents = _grouped(config, new)
+    for first in range(0, len(new), CHUNK):
+        await store.commit_deliveries([], new[first : first + CHUNK])
+    await store.put_incidents(incidents, [])
+    return len(new), len(incidents)
+
+
+def _grouped(config: Config, episodes: list[Episode]) -> list[Incident]:
+    """The incidents of these, each episode bound to its own."""
+    from webhooks.incident import bind, describe
+    from webhooks.replay import regroup, ways_of
+
+    analyst = regroup(episodes, **ways_of(config.webhook))
+    groups = analyst.correlator.groups
+    for group in groups.values():
+        analyst.learn(group)
+    usual = analyst.usual()
+    for episode in episodes:
+        home = groups[analyst.correlator.home[episode.key]]
+        bind(episode, home.incident_id, home.links.get(episode.key))
+    return [
+        describe(
+            group, analyst.consider(group, now=group.last_end, usual=usual), now_ns=int(group.last_end * 1e9)
+        )
+        for group in groups.values()
+    ]
