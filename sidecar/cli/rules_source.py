@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rules.incidents import KnownIncident
     from rules.read import WrittenRule
     from sidecar.prometheus.client import PrometheusClient
+    from sidecar.store.sqlite import SqliteStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,20 +169,28 @@ class RuleSource:
     async def _incidents(self, config: Config) -> list[KnownIncident]:
         from rules.incidents import read_incidents, stored_incidents
         from sidecar.store.connection import FILE
-        from sidecar.store.sqlite import SqliteStore
 
         if self.incidents_file is not None:
             return read_incidents(self.incidents_file)
         if self.example or not (config.store.directory / FILE).exists():
             return []
-        from prometheus_client import CollectorRegistry
-
-        store = await SqliteStore.open(config.store, registry=CollectorRegistry())
-        try:
+        async with opened_store(config) as store:
             known = [await store.incident(i.incident_id) for i in await store.incidents(limit=10_000)]
-        finally:
-            await store.close()
         return stored_incidents([one for one in known if one is not None])
+
+
+@asynccontextmanager
+async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
+    """The configured store, for as long as the block lasts. Raises: StoreError."""
+    from prometheus_client import CollectorRegistry
+
+    from sidecar.store.sqlite import SqliteStore
+
+    store = await SqliteStore.open(config.store, registry=CollectorRegistry())
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 def _short(text: str) -> str:

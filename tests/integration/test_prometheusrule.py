@@ -264,22 +264,24 @@ async def test_killed_between_object_and_verification_the_start_puts_it_right(
     assert cluster.loaded() == wanted
 
 
-async def test_an_edit_by_hand_is_put_back_at_the_start(cluster: Cluster) -> None:
+async def test_an_edit_by_hand_is_said_and_kept(cluster: Cluster) -> None:
     await cluster.loop.run_once()
-    good = copy.deepcopy(cluster.api.one(NAME)["spec"])
     edited = copy.deepcopy(cluster.api.one(NAME))
     edited["spec"]["groups"][0]["rules"][-1]["for"] = "3h"
     cluster.api.seed("monitoring", edited)
     await cluster.make_loop().recover()
-    assert cluster.api.one(NAME)["spec"] == good
+    assert cluster.api.one(NAME)["spec"] == edited["spec"]
+    (outcome,) = await cluster.loop.run_once()
+    assert outcome.result == "hand_edited"
 
 
 async def test_what_comes_back_is_the_live_revision_not_what_lay_there(cluster: Cluster) -> None:
     await cluster.loop.run_once()
+    older = copy.deepcopy(cluster.api.one(NAME))
+    cluster.bands = [learned(15.0)]
+    await cluster.loop.run_once()
     good = copy.deepcopy(cluster.api.one(NAME)["spec"])
-    edited = copy.deepcopy(cluster.api.one(NAME))
-    edited["spec"]["groups"][0]["rules"][-1]["for"] = "3h"
-    cluster.api.seed("monitoring", edited)
+    cluster.api.seed("monitoring", older)
     cluster.operator.selector["release"] = "another"
     cluster.loop = cluster.make_loop(verify_timeout=1.5)
     cluster.bands = [learned(20.0)]

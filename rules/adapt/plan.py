@@ -1,0 +1,183 @@
+"""A plan: which files would change and how, with the evidence that argues for each change."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rules.adapt.history import Adapted
+from rules.adapt.solve import Proposal
+from rules.adapt.text import Rewrite, rewrite_text
+from rules.backtest.past import Window
+from rules.read import WrittenRule
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.ports import Source
+from sidecar.promql.threshold import Comparison, parse_comparison
+from sidecar.records import RuleRevision
+
+MAX_SERIES = 1_000
+MAX_COST_RATIO = 3.0
+FREE_SECONDS = 0.1
+"""An expression that is answered within this is cheap, whatever the ratio."""
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """One file: its text before and after, and the rules rewritten in it."""
+
+    path: Path
+    before: str
+    after: str
+    adapted: tuple[Adapted, ...]
+
+    @property
+    def rewrites(self) -> list[Rewrite]:
+        """The rules as they are and as they are to be."""
+        return [(one.rule, one.written) for one in self.adapted]
+
+    def diff(self) -> str:
+        """A unified diff."""
+        name = str(self.path)
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True), self.after.splitlines(keepends=True), name, name
+        )
+        return "".join(lines)
+
+    def evidence(self, window: Window) -> dict[str, object]:
+        """What argues for it, ready for the store."""
+        return {"days": window.days, "rules": [evidence_of(one) for one in self.adapted]}
+
+    def message(self) -> str:
+        """The same as a commit message."""
+        names = ", ".join(one.rule.name for one in self.adapted[:3])
+        more = f" and {len(self.adapted) - 3} more" if len(self.adapted) > 3 else ""
+        lines = [f"rules: adapt {names}{more}", ""]
+        for one in self.adapted:
+            lines += [f"{one.rule.name}: {'; '.join(one.changes)}", f"  {argument(one)}"]
+        return "\n".join(lines) + "\n"
+
+
+def plan_files(adapted: Sequence[Adapted]) -> list[FilePlan]:
+    """The plan of every file that would change and that is here; objects of a cluster are not.
+
+    Raises: RuleError where a file cannot be read or its text not be rewritten.
+    """
+    by_file: dict[str, list[Adapted]] = {}
+    for one in adapted:
+        if one.changed and Path(one.rule.file).is_file():
+            by_file.setdefault(one.rule.file, []).append(one)
+    plans = []
+    for name, members in sorted(by_file.items()):
+        path = Path(name)
+        try:
+            before = path.read_text(encoding="utf-8")
+            after = rewrite_text(before, [(one.rule, one.written) for one in members])
+        except (OSError, ValueError) as error:
+            raise RuleError(RuleReason.NOT_WRITABLE, f"{name}: {error}") from error
+        plans.append(FilePlan(path, before, after, tuple(members)))
+    return plans
+
+
+def argument(adapted: Adapted) -> str:
+    """Why the rewrite is proposed, in one line."""
+    found = adapted.outcome
+    if not isinstance(found, Proposal):
+        return found.why
+    low, high = found.false_per_month
+    return (
+        f"false alarms {found.before.n_false} → {found.after.n_false} in {found.before.days:.0f} days; "
+        f"on weeks not learned from {found.unseen_before} → {found.unseen_after} "
+        f"({low:g} to {high:g} a month); "
+        f"incidents caught {len(found.before.delays)} → {len(found.after.delays)}"
+    )
+
+
+def evidence_of(adapted: Adapted) -> dict[str, object]:
+    """The figures of one rewrite."""
+    found = adapted.outcome
+    assert isinstance(found, Proposal)
+    return {
+        "rule": adapted.rule.key,
+        "name": adapted.rule.name,
+        "before": adapted.rule.expr,
+        "after": adapted.written.expr,
+        "changes": list(found.changes),
+        "form": found.candidate.bound.form,
+        "false_before": found.before.n_false,
+        "false_after": found.after.n_false,
+        "firings_per_day": found.after.n_firings / found.after.days,
+        "unseen_before": found.unseen_before,
+        "unseen_after": found.unseen_after,
+        "false_per_month": list(found.false_per_month),
+        "caught_share": list(found.caught_share),
+        "delays_before": found.before.delays,
+        "delays_after": found.after.delays,
+        "argument": argument(adapted),
+    }
+
+
+async def check_cost(plan: FilePlan, source: Source, *, at_ms: int) -> dict[str, str]:
+    """That no rewritten rule matches far more series or takes far longer than the one before.
+
+    Raises: RuleError naming the rule.
+    """
+    worst = 1.0
+    for old, new in plan.rewrites:
+        before, _ = await _cost(old, source, at_ms)
+        after, n_series = await _cost(new, source, at_ms)
+        ratio = after / max(before, 1e-3)
+        if after > FREE_SECONDS and ratio > MAX_COST_RATIO:
+            raise RuleError(
+                RuleReason.CHECK_FAILED, f"{new.name}: takes {ratio:.1f} times as long to evaluate"
+            )
+        worst = max(worst, ratio) if after > FREE_SECONDS else worst
+        if n_series > MAX_SERIES:
+            raise RuleError(RuleReason.CHECK_FAILED, f"{new.name}: gives {n_series} alerts at once")
+    return {"cost": f"at most {worst:.1f} times as long as before", "series": f"at most {MAX_SERIES}"}
+
+
+async def _cost(rule: WrittenRule, source: Source, at_ms: int) -> tuple[float, int]:
+    began = time.monotonic()
+    try:
+        batch = await source.instant(rule.expr, at_ms=at_ms, name=rule.name, max_series=100 * MAX_SERIES)
+    except PullError as error:
+        raise RuleError(RuleReason.CHECK_FAILED, f"{rule.name}: {error}") from error
+    return time.monotonic() - began, batch.n_series
+
+
+def edited_since(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> str:
+    """Why a rule is left alone that people changed after pronoia had: their number is kept; empty else."""
+    for revision in revisions:
+        if revision.state != "live":
+            continue
+        for told in _told(revision):
+            if told["rule"] != rule.key:
+                continue
+            ours = parse_comparison(str(told["after"]))
+            theirs = parse_comparison(rule.expr)
+            same = str(told["after"]).split() == rule.expr.split()
+            if not same and not (
+                isinstance(ours, Comparison) and isinstance(theirs, Comparison) and ours == theirs
+            ):
+                return "it was edited by hand since pronoia wrote it; that is kept"
+    return ""
+
+
+def last_change(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> float | None:
+    """When pronoia last rewrote the rule (seconds), as far as that is still live; None if it did not."""
+    moments = [
+        revision.live_from_ns / 1e9
+        for revision in revisions
+        if revision.live_from_ns is not None
+        and revision.state in ("live", "superseded")
+        and any(told["rule"] == rule.key for told in _told(revision))
+    ]
+    return max(moments, default=None)
+
+
+def _told(revision: RuleRevision) -> Sequence[Mapping[str, object]]:
+    found = revision.evidence.get("rules")
+    return found if isinstance(found, list) else []

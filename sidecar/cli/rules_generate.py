@@ -1,0 +1,80 @@
+"""`pronoia rules generate`: packs and objectives as rule files with their unit tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sidecar.cli.options import config_option, read_config
+from sidecar.cli.rules_table import print_table
+from sidecar.errors import SidecarError
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--kind",
+    type=click.Choice(["absence", "flatline", "sibling"]),
+    multiple=True,
+    help="For every query of the configuration, or those named: gone, frozen, unlike its siblings.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write files into this folder.")
+@config_option
+def generate(
+    names: tuple[str, ...], kind: tuple[str, ...], out: Path | None, config_path: Path | None
+) -> None:
+    """Print or write rules: packs by NAME, `slo` for the configuration's objectives, kinds for queries.
+
+    Without a NAME the packs are listed. A pack comes with a file for `promtool test rules`.
+
+    \b
+    Examples:
+      pronoia rules generate
+      pronoia rules generate node http --out rules/
+      pronoia rules generate slo --config pronoia.yaml --out rules/
+      pronoia rules generate --kind absence --config pronoia.yaml
+    """
+    from rules.generate.packs import load_pack, pack_names
+
+    if not names and not kind:
+        packs = [load_pack(name) for name in pack_names()]
+        print_table(("pack", "alerts", "about"), [(p.name, str(p.n_alerts), p.about) for p in packs])
+        return
+    try:
+        files = _files(names, kind, config_path)
+    except SidecarError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(2) from error
+    for name, text in files.items():
+        if out is None:
+            click.echo(text)
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text(text, encoding="utf-8")
+        click.echo(f"{out / name}")
+
+
+def _files(names: tuple[str, ...], kinds: tuple[str, ...], config_path: Path | None) -> dict[str, str]:
+    """Texts by file name."""
+    from rules.generate.groups import rule_file
+    from rules.generate.kinds import KINDS
+    from rules.generate.packs import load_pack
+    from rules.generate.slo import slo_file
+
+    config = read_config(config_path)
+    files: dict[str, str] = {}
+    for name in names if not kinds else ():
+        if name == "slo":
+            files |= {file.file_name: file.text for file in map(slo_file, config.slo)}
+            continue
+        pack = load_pack(name)
+        files[pack.file().file_name] = pack.file().text
+        files[f"pronoia-{name}.test.yaml"] = pack.tests()
+    queries = [query for query in config.queries if not names or query.name in names]
+    for kind in kinds:
+        rules = [KINDS[kind](query.name, query.expr, severity=query.severity) for query in queries]
+        group = {"name": f"pronoia-{kind}", "rules": rules}
+        file = rule_file(kind, [group], f"the configured queries ({kind})")
+        files[file.file_name] = file.text
+    return files

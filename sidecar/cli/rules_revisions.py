@@ -1,0 +1,293 @@
+"""`pronoia rules log|show|diff|drift|rollback`: what was written when, why, and taking it back."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.rules_source import opened_store
+from sidecar.cli.rules_table import print_table
+from sidecar.config.model import Config
+from sidecar.errors import RuleError, RuleReason, SidecarError
+
+if TYPE_CHECKING:
+    from rules.adapt.files import AdaptedFiles
+    from rules.loop import RulesLoop
+    from sidecar.prometheus.client import PrometheusClient
+    from sidecar.records import RuleRevision
+    from sidecar.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(command: F) -> F:
+    """`--prometheus URL --rules-dir DIR`."""
+    for option in (
+        click.option("--rules-dir", "rules_directory", type=click.Path(path_type=Path, file_okay=False)),
+        click.option(
+            "--prometheus", "prometheus_url", metavar="URL", help="Prometheus that loads the rules."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _config(
+    config_path: Path | None,
+    data_directory: Path | None,
+    prometheus_url: str | None = None,
+    rules_directory: Path | None = None,
+) -> Config:
+    overrides: dict[str, dict[str, object]] = {}
+    for section, key, value in (
+        ("store", "directory", data_directory),
+        ("prometheus", "url", prometheus_url),
+        ("rules", "directory", rules_directory),
+    ):
+        if value is not None:
+            overrides.setdefault(section, {})[key] = value
+    return read_config(config_path, overrides)
+
+
+def _with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with opened_store(config) as store:
+            return await work(store)
+
+    try:
+        return asyncio.run(run())
+    except SidecarError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+@click.command()
+@config_option
+@data_option
+@format_option
+@click.option("--group", help="Only this group, or file:PATH.")
+def log(config_path: Path | None, data_directory: Path | None, output: str, group: str | None) -> None:
+    """Revisions of generated and rewritten rule files, newest first."""
+    config = _config(config_path, data_directory)
+    found = _with_store(config, lambda store: store.revisions(group=group, limit=1000))
+    if output == "json":
+        click.echo(json.dumps(msgspec.to_builtins(found)))
+        return
+    if not found:
+        click.echo(
+            "no rule was generated yet; rules.directory or rules.publish must be set, "
+            "and history be long enough"
+        )
+    for revision in found:
+        approver = revision.evidence.get("approver")
+        why = f"by {approver}  {revision.reason}" if approver else revision.reason
+        line = f"{_when(revision.created_at_ns)}  {revision.state:<11} {revision.group}  "
+        click.echo(f"{line}{revision.content_hash}  {why}".rstrip())
+
+
+@click.command()
+@config_option
+@data_option
+@format_option
+@click.argument("revision")
+def show(config_path: Path | None, data_directory: Path | None, output: str, revision: str) -> None:
+    """One REVISION (its hash, or the beginning of it): text, evidence, checks, who approved it."""
+    config = _config(config_path, data_directory)
+    found = _with_store(config, lambda store: _found(store, revision))
+    if output == "json":
+        click.echo(json.dumps(msgspec.to_builtins(found)))
+        return
+    live = f"live from {_when(found.live_from_ns)}" if found.live_from_ns else "never live"
+    until = f" until {_when(found.live_until_ns)}" if found.live_until_ns else ""
+    click.echo(f"{found.group}  {found.content_hash}  {found.state}, {live}{until}  {found.reason}".rstrip())
+    for name, words in found.checks.items():
+        click.echo(f"{name}: {words}")
+    told = found.evidence.get("rules")
+    for one in told if isinstance(told, list) else []:
+        click.echo(f"{one['name']}: {'; '.join(one['changes'])}\n    {one['argument']}")
+    click.echo(f"\n{found.content}")
+
+
+@click.command()
+@config_option
+@data_option
+@click.argument("revision")
+def diff(config_path: Path | None, data_directory: Path | None, revision: str) -> None:
+    """What REVISION changed, as a unified diff against the one that it replaced."""
+
+    async def work(store: SqliteStore) -> tuple[str, str]:
+        found = await _found(store, revision)
+        if "before" in found.evidence:
+            return str(found.evidence["before"]), found.content
+        history = await store.revisions(group=found.group, limit=1000)
+        before = next((one for one in history if one.revision_id == found.replaces), None)
+        return before.content if before else "", found.content
+
+    before, after = _with_store(_config(config_path, data_directory), work)
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), "before", revision
+    )
+    click.echo("".join(lines), nl=False)
+
+
+@click.command()
+@config_option
+@data_option
+@server_options
+@format_option
+@click.option("--repair", metavar="GROUP", help="Put the live revision's text back in this group's place.")
+def drift(
+    config_path: Path | None,
+    data_directory: Path | None,
+    prometheus_url: str | None,
+    rules_directory: Path | None,
+    output: str,
+    repair: str | None,
+) -> None:
+    """Compare what is stored as live with what is in its place and what Prometheus has loaded.
+
+    Exit codes: 0 all agree, 1 something differs or failed, 2 wrong use.
+    """
+    config = _config(config_path, data_directory, prometheus_url, rules_directory)
+
+    async def work(store: SqliteStore) -> list[Any]:
+        from rules.adapt.place import is_adapted
+        from rules.drift import drift_of, drift_of_file
+
+        async with _servers(config, store) as (loop, _, client):
+            revisions = [one for one in await store.revisions(limit=10_000) if one.state == "live"]
+            if repair is not None:
+                await _repair(repair, revisions, _needed(loop))
+            loaded = await client.rules()
+            return [
+                await asyncio.to_thread(drift_of_file, one, loaded)
+                if is_adapted(one.group)
+                else await drift_of(one, _needed(loop).publisher, loaded)
+                for one in revisions
+            ]
+
+    found = _with_store(config, work)
+    if output == "json":
+        click.echo(json.dumps([asdict(one) for one in found]))
+    else:
+        print_table(
+            ("group", "revision", "in place", "loaded"),
+            [(one.group, one.revision, one.in_place.value, "yes" if one.loaded else "no") for one in found],
+        )
+    raise SystemExit(0 if all(one.fine for one in found) else 1)
+
+
+@click.command()
+@config_option
+@data_option
+@server_options
+@click.argument("group")
+def rollback(
+    config_path: Path | None,
+    data_directory: Path | None,
+    prometheus_url: str | None,
+    rules_directory: Path | None,
+    group: str,
+) -> None:
+    """Take back the live revision of GROUP (or file:PATH); what was there before is loaded instead.
+
+    The revision that was taken back is not published again.
+    """
+    from rules.adapt.place import is_adapted
+
+    config = _config(config_path, data_directory, prometheus_url, rules_directory)
+    if not config.rules.enabled and not is_adapted(group):
+        click.echo(
+            "pronoia: neither rules.directory nor rules.publish is set; give --config or --rules-dir",
+            err=True,
+        )
+        raise SystemExit(2)
+
+    async def work(store: SqliteStore) -> str:
+        async with _servers(config, store) as (loop, files, _):
+            if is_adapted(group):
+                await files.take_back(group, "rolled back by hand")
+                return "the file is as it was"
+            before = await _needed(loop).rollback(group)
+            return f"revision {before.content_hash} is back" if before else "its file is removed"
+
+    click.echo(f"{group}: taken back; {_with_store(config, work)}")
+
+
+@asynccontextmanager
+async def _servers(
+    config: Config, store: SqliteStore
+) -> AsyncIterator[tuple[RulesLoop | None, AdaptedFiles, PrometheusClient]]:
+    """The parts that change rules, as in the running sidecar but not started."""
+    from prometheus_client import CollectorRegistry
+
+    from rules.adapt.files import AdaptedFiles
+    from rules.loop import RulesLoop
+    from rules.revise import RuleMetrics
+    from sidecar.events import EventBus
+    from sidecar.prometheus.client import PrometheusClient
+    from sidecar.prometheus.session import PullMetrics
+    from sidecar.series import LearnedBand
+
+    async def no_bands() -> list[LearnedBand]:
+        return []
+
+    registry = CollectorRegistry()
+    async with PrometheusClient(config.prometheus, metrics=PullMetrics(registry)) as client:
+        loop = None
+        if config.rules.enabled:
+            loop = RulesLoop(
+                config.rules,
+                queries=lambda: config.queries,
+                bands=no_bands,
+                server=client,
+                store=store,
+                bus=EventBus(),
+                metrics=RuleMetrics(registry),
+            )
+        files = AdaptedFiles(
+            client,
+            store,
+            promtool=config.rules.promtool,
+            reload=config.rules.reload,
+            verify_timeout_seconds=config.rules.verify_seconds,
+        )
+        yield loop, files, client
+
+
+def _needed(loop: RulesLoop | None) -> RulesLoop:
+    if loop is None:
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE, "neither rules.directory nor rules.publish is set; give --rules-dir"
+        )
+    return loop
+
+
+async def _repair(group: str, revisions: list[RuleRevision], loop: RulesLoop) -> None:
+    live = next((one for one in revisions if one.group == group), None)
+    if live is None:
+        raise RuleError(RuleReason.NOT_LOADED, f"{group}: no revision of it is live")
+    await loop.publisher.restore(group, live.content)
+
+
+async def _found(store: SqliteStore, beginning: str) -> RuleRevision:
+    found = [one for one in await store.revisions(limit=10_000) if one.content_hash.startswith(beginning)]
+    if not found:
+        raise RuleError(RuleReason.NOT_LOADED, f"no revision begins with {beginning}; see pronoia rules log")
+    return found[0]
+
+
+def _when(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(" ", "seconds")

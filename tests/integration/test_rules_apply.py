@@ -1,0 +1,164 @@
+"""A rule of people's own on a real Prometheus: argued for, rewritten in place, taken back, or refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from sidecar.cli.main import main
+from tests.integration.servers import Prometheus, binary, get_json, wait_until
+
+pytestmark = pytest.mark.integration
+
+OWN = """# What the team agreed on in spring.
+groups:
+  - name: own
+    rules:
+      - alert: LoadHigh
+        expr: load > 10.5  # a guess
+        labels: {severity: warning, team: a}
+      - alert: Untouched
+        expr: load > 10.5
+        labels: {severity: info, pronoia: ignore}
+"""
+DAYS = 10
+
+
+class Own:
+    """A Prometheus with ten days of history, a rule file of its own, and the command line beside it."""
+
+    def __init__(self, server: Prometheus, folder: Path, incidents: Path) -> None:
+        self.server, self.folder, self.incidents = server, folder, incidents
+        self.file = server.rules / "own.yaml"
+
+    def run(self, *arguments: str, history: bool = False) -> Result:
+        where = ["--prometheus", self.server.url, "--data", str(self.folder / "data")]
+        if history:
+            where += ["--rules", str(self.file), "--incidents", str(self.incidents), "--start", f"{DAYS}d"]
+        return CliRunner().invoke(main, ["rules", *arguments, *where], catch_exceptions=False)
+
+    def active_since(self) -> str | None:
+        alerts = get_json(self.server.url + "/api/v1/alerts")["data"]["alerts"]
+        firing = [a for a in alerts if a["labels"]["alertname"] == "LoadHigh" and a["state"] == "firing"]
+        return firing[0]["activeAt"] if firing else None
+
+
+@pytest.fixture
+def own(tmp_path: Path, keep: Callable[..., Any]) -> Own:
+    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    end = int(time.time()) // 60 * 60
+    times = np.arange(end - DAYS * 86_400, end + 1, 60)
+    values = 10 + np.random.default_rng(5).normal(0, 0.4, times.size)
+    values[6000:6030] = 40.0
+    values[-2:] = 40.0  # It fires now, too.
+    lines = [
+        f'load{{service="a"}} {value:.4g} {at}' for value, at in zip(values, times.tolist(), strict=True)
+    ]
+    page = tmp_path / "history.om"
+    page.write_text("# TYPE load gauge\n" + "\n".join(lines) + "\n# EOF\n")
+    one_block = ["--max-block-duration=1458h", "--quiet"]
+    subprocess.run(
+        [binary("promtool"), "tsdb", "create-blocks-from", *one_block, "openmetrics", page, server.data],
+        check=True,
+    )
+    windows = [
+        {"name": "the bad hour", "start": int(times[6000]), "end": int(times[6030]), "alerts": ["LoadHigh"]},
+        {"name": "now", "start": int(times[-2]), "end": int(times[-2]) + 3600},
+    ]
+    incidents = tmp_path / "incidents.yaml"
+    incidents.write_text(yaml.safe_dump(windows))
+    (server.rules / "own.yaml").write_text(OWN)
+    server.start()
+    found = Own(server, tmp_path, incidents)
+    wait_until(found.active_since, what="the alert fires")
+    return found
+
+
+def test_a_firing_alert_fires_on_through_a_rewrite_and_its_roll_back(own: Own) -> None:
+    since = own.active_since()
+    planned = own.run("plan", "--format", "json", history=True)
+    assert planned.exit_code == 1, planned.output
+    told = json.loads(planned.stdout)
+    (proposed,) = told["proposed"]
+    assert proposed["delays_after"]["the bad hour"] <= 60
+    assert proposed["unseen_after"] < proposed["unseen_before"]
+    assert "ignore" in next(why for rule, why in told["left"].items() if "Untouched" in rule)
+    assert own.file.read_text() == OWN, "planning writes nothing"
+
+    applied = own.run("apply", "--yes", "--approver", "ada", history=True)
+    assert applied.exit_code == 0, applied.output
+    text = own.file.read_text()
+    assert text.splitlines()[0] == OWN.splitlines()[0]
+    assert "# a guess" in text
+    assert proposed["after"].split("#")[0].strip() in text
+    assert text.count("load > 10.5") == 1
+    assert own.active_since() == since, "the same alert, firing since the same moment"
+
+    logged = store(own, "log", "--format", "json")
+    (revision,) = json.loads(logged.stdout)
+    assert (revision["state"], revision["evidence"]["approver"]) == ("live", "ada")
+    assert "> 10.5" in store(own, "diff", revision["content_hash"]).stdout
+    assert "false alarms" in store(own, "show", revision["content_hash"][:6]).stdout
+    assert own.run("drift").exit_code == 0
+
+    again = own.run("plan", "--format", "json", history=True)
+    assert again.exit_code == 0, again.output
+
+    back = own.run("rollback", f"file:{own.file}")
+    assert back.exit_code == 0, back.output
+    assert own.file.read_text() == OWN
+    wait_until(lambda: own.active_since() == since, what="still the same alert")
+
+
+def store(own: Own, *arguments: str) -> Result:
+    where = ["--data", str(own.folder / "data")]
+    return CliRunner().invoke(main, ["rules", *arguments, *where], catch_exceptions=False)
+
+
+def test_a_reload_that_is_refused_leaves_the_file_as_it_was(own: Own) -> None:
+    (own.server.rules / "neighbour.yaml").write_text("groups: [")
+    applied = own.run("apply", "--yes", history=True)
+    assert applied.exit_code == 1
+    assert "reload refused" in applied.output
+    assert own.file.read_text() == OWN
+    assert store(own, "log", "--format", "json").stdout.strip() == "[]"
+
+
+def test_a_hand_edit_after_a_rewrite_is_kept(own: Own) -> None:
+    assert own.run("apply", "--yes", history=True).exit_code == 0
+    edited = own.file.read_text().replace("team: a", "team: b")
+    own.file.write_text(edited)
+    back = own.run("rollback", f"file:{own.file}")
+    assert back.exit_code == 1
+    assert "edited since" in back.output
+    assert own.file.read_text() == edited
+    assert own.run("drift").exit_code == 1
+
+
+def test_a_branch_carries_the_evidence_and_the_working_tree_stays(own: Own) -> None:
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(own.server.rules), *arguments], check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--quiet", "--initial-branch=main")
+    git("add", "own.yaml")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "own")
+    applied = own.run("apply", "--to", "git", history=True)
+    assert applied.exit_code == 0, applied.output
+    assert own.file.read_text() == OWN
+    assert git("status", "--short") == ""
+    (branch,) = git("branch", "--list", "pronoia/*", "--format=%(refname:short)").split()
+    message = git("log", "-1", "--format=%B", branch)
+    assert "adapt LoadHigh" in message
+    assert "false alarms" in message
+    assert "load > 10.5  # a guess" in git("diff", f"main..{branch}")
