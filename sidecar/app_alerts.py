@@ -69,7 +69,11 @@ class AlertsWorkings:
         )
 
         self.evidence = EvidenceFeed(
-            lambda: sidecar.alerts.placing.analyst, instant=client.instant, bus=sidecar.bus, now=clock.now
+            lambda: sidecar.alerts.placing.analyst,
+            instant=client.instant,
+            feedback=sidecar.store.response_store.feedback,
+            bus=sidecar.bus,
+            now=clock.now,
         )
 
     async def start(self) -> None:

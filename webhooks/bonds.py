@@ -14,6 +14,7 @@ from webhooks.group import Group, Link, Party
 from webhooks.habits import Habits
 from webhooks.sighting import Sighting
 from webhooks.topology import Topology
+from webhooks.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Bonds:
         self.companions = Companions()
         self.grid = GridWatch()
         self.habits = Habits()
+        self.verdicts = Verdicts()
 
     def meet(self, seen: Sighting) -> None:
         """Learn from one more onset."""
@@ -138,6 +140,8 @@ class Bonds:
             strength *= weights.over
         if "mention" not in found:
             strength *= 1.0 - weights.habit * self.habits.habit(seen)
+        if self.verdicts.parts:
+            strength *= self._estranged(seen, group)
         return Link(strength, found, group.incident_id)
 
     def _fade(self, apart: float, half: float) -> float:
@@ -238,6 +242,11 @@ class Bonds:
             if entity != seen.entity
         )
         return self.weights.change if shared else 0.0
+
+    def _estranged(self, seen: Sighting, group: Group) -> float:
+        """What people's "wrong merge" leaves: by the rule of the incident that goes with it least badly."""
+        names = islice(group.names, MAX_COMPANY)
+        return max((self.verdicts.apart(group.tenant, seen.name, name) for name in names), default=1.0)
 
     def _density(self, seen: Sighting, group: Group) -> float:
         weights = self.weights

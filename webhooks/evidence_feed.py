@@ -11,8 +11,9 @@ import msgspec
 from aiohttp import web
 
 from sidecar.config.webhook import WebhookAuth
-from sidecar.errors import PullError
+from sidecar.errors import PullError, StoreError
 from sidecar.events import EventBus
+from sidecar.records import Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
@@ -58,12 +59,14 @@ class EvidenceFeed:
         analyst: Callable[[], Analyst],
         *,
         instant: Instant,
+        feedback: Callable[[], Awaitable[Iterable[Feedback]]] | None = None,
         bus: EventBus,
         look_seconds: float = 60.0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._analyst = analyst
         self._instant = instant
+        self._feedback = feedback
         self._bus = bus
         self._look_seconds = look_seconds
         self._now = now
@@ -99,16 +102,25 @@ class EvidenceFeed:
     async def _look_for_ever(self) -> None:
         for n_looks in range(1_000_000_000):
             try:
+                await self.read_verdicts()
                 await self.read_changes()
                 if n_looks % GRAPH_EVERY == 0:
                     await self.read_graph()
-            except PullError as error:
-                self._log.debug("no evidence from prometheus", err=str(error))
+            except (PullError, StoreError) as error:
+                self._log.debug("no evidence for now", err=str(error))
             except Exception:
                 # The loop's edge: an odd series must not end the reading.
                 self._log.exception("reading evidence broke off")
             self._analyst().evidence.forget(self._now() - KEPT_SECONDS)
             await asyncio.sleep(self._look_seconds)
+
+    async def read_verdicts(self) -> None:
+        """Heed what people said of rules.
+
+        Raises: StoreError.
+        """
+        if self._feedback is not None:
+            self._analyst().correlator.bonds.verdicts.heed(await self._feedback())
 
     async def read_changes(self) -> None:
         """Take workloads whose generation grew lately.

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from sidecar.config.webhook import WebhookAuth
 from sidecar.events import EventBus
-from sidecar.records import Episode
+from sidecar.records import Episode, Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from webhooks.analyst import Analyst
 from webhooks.evidence import Anomaly, Change, Evidence
@@ -198,3 +198,48 @@ async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
         answer = await client.post(CHANGES_PATH, data=json.dumps(body), headers=headers)
         assert answer.status == status
     assert (analyst.evidence.change_before("cart", T0) is not None) == (status == 200)
+
+
+def said(verdict: str, rule: str, other: str = "", *, actor: str = "ann") -> Feedback:
+    return Feedback("inc-1", "default", 0, verdict, actor, rule, other)
+
+
+def test_what_people_say_moves_the_probability_of_noise_both_ways_and_not_without_bound() -> None:
+    def doubt(*feedback: Feedback) -> tuple[float, str]:
+        analyst = Analyst()
+        analyst.correlator.bonds.verdicts.heed(feedback)
+        (group,) = heard(analyst, FAR[0])
+        (found,) = analyst.consider(group, now=T0 + 60.0, usual={}).doubts.values()
+        return found.probability, found.reasons[-1]
+
+    (plain, _), (noise, words), (useful, _) = (
+        doubt(),
+        doubt(*(said("noise", "SlowCheckout", actor=name) for name in "abc")),
+        doubt(said("useful", "SlowCheckout")),
+    )
+    assert useful < plain < 0.5 < noise
+    assert words == "people called it noise 3 times, useful 0"
+    (most, _) = doubt(*(said("noise", "SlowCheckout") for _ in range(10_000)))
+    assert most < 0.95
+    assert doubt(said("noise", "Other"))[0] == plain
+
+
+def test_wrong_merges_keep_two_rules_apart() -> None:
+    together = (episode("A", 0.0, service="x"), episode("B", 1.0, service="y"))
+    assert len(heard(Analyst(), *together)) == 1
+    analyst = Analyst()
+    analyst.correlator.bonds.verdicts.heed([said("wrong_merge", "B", "A"), said("wrong_merge", "A", "B")])
+    assert len(heard(analyst, *together)) == 2
+
+
+async def test_verdicts_are_read_from_the_store() -> None:
+    analyst = Analyst()
+
+    async def feedback() -> list[Feedback]:
+        return [said("noise", "A")]
+
+    one = EvidenceFeed(
+        lambda: analyst, instant=Prometheus({}).instant, feedback=feedback, bus=EventBus(), now=lambda: T0
+    )
+    await one.read_verdicts()
+    assert analyst.correlator.bonds.verdicts.odds("default", "A") > 1.0
