@@ -108,8 +108,6 @@ class NoiseModel:
         self._company = Kinds()
         self._alone = Kinds()
         self._taught: set[Key] = set()
-        self.said: Mapping[str, float] = {}
-        """What people have said of rules, by name: log odds of being noise."""
 
     def learn(self, seen: Sighting, group: Group) -> None:
         """Take what an episode that is over has shown; each teaches once."""
@@ -185,10 +183,6 @@ class NoiseModel:
             reasons.append(f"it fires for {watched / 3600:.0f} hours and little follows")
         if seen.subject.mentions:
             odds += weights.blames
-        said = self.said.get(seen.name, 0.0)
-        if said:
-            odds += said
-            reasons.append(f"people said that {seen.name} is {'noise' if said > 0 else 'worth telling of'}")
         verdicts = self._bonds.verdicts
         odds += verdicts.odds(seen.episode.tenant, seen.name)
         said = verdicts.words(seen.episode.tenant, seen.name)

@@ -44,7 +44,8 @@ class Report:
                 table = [_row(section.columns), "| " + " | ".join("---" for _ in section.columns) + " |"]
                 parts.append("\n".join([*table, *map(_row, section.rows)]))
             if section.code:
-                parts.append(f"```yaml\n{section.code.rstrip()}\n```")
+                inside = section.code.rstrip().replace("```", "'''")
+                parts.append(f"```yaml\n{inside}\n```")
         return "\n\n".join(parts) + "\n"
 
     def page(self) -> str:
