@@ -55,12 +55,13 @@ class Analyst:
         topology: Topology | None = None,
         *,
         identity: Iterable[str] = (),
+        folds: Iterable[tuple[str, str]] = (),
         correlator: Correlator | None = None,
         weights: Weights | None = None,
         noise: NoiseWeights | None = None,
         causes: CauseWeights | None = None,
     ) -> None:
-        self.reader = EntityReader(topology, labels=identity)
+        self.reader = EntityReader(topology, labels=identity, folds=folds)
         self.correlator = correlator or Correlator(self.reader.topology, weights=weights)
         self.evidence = self.correlator.bonds.evidence
         self.model = NoiseModel(self.correlator.bonds, noise)

@@ -131,11 +131,18 @@ class Subject:
 class EntityReader:
     """Reads subjects; knows the graph's names, and learns those that strong labels show it."""
 
-    def __init__(self, topology: Topology | None = None, *, labels: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        *,
+        labels: Iterable[str] = (),
+        folds: Iterable[tuple[str, str]] = (),
+    ) -> None:
         self.topology = Topology() if topology is None else topology
         own = tuple(labels)
         self._order = (*own, *(name for name in IDENTITY_LABELS if name not in own))
         self._own = frozenset(own)
+        self._folds = [(label, re.compile(pattern)) for label, pattern in folds]
         self._seen: dict[str, str] = {}
         self._folded: dict[tuple[str, str], str] = {}
         self.fronts: set[str] = set()
@@ -234,6 +241,9 @@ class EntityReader:
         return folded
 
     def _fold_now(self, label: str, value: str) -> str:
+        for name, pattern in self._folds:
+            if name == label:
+                value = pattern.sub("", value) or value
         found = self.topology.find(value)
         if found is not None:
             return found

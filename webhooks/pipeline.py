@@ -140,7 +140,9 @@ class AlertsLoop:
         config = self._config
         topology = await asyncio.to_thread(load_or_none, config.topology_file)
         weights = Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap)
-        self.placing.analyst = Analyst(topology, identity=config.identity_labels, weights=weights)
+        self.placing.analyst = Analyst(
+            topology, identity=config.identity_labels, folds=config.fold_pairs, weights=weights
+        )
         learned = await self._store.note(NOTE)
         if learned:
             self.placing.storms.relearn(msgspec.json.decode(learned))

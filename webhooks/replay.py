@@ -79,6 +79,7 @@ def ways_of(config: WebhookConfig) -> dict[str, Any]:
     return {
         "topology": load_or_none(config.topology_file),
         "identity": config.identity_labels,
+        "folds": config.fold_pairs,
         "weights": Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap),
     }
 
@@ -88,10 +89,11 @@ def regroup(
     *,
     topology: Topology | None = None,
     identity: Iterable[str] = (),
+    folds: Iterable[tuple[str, str]] = (),
     weights: Weights | None = None,
 ) -> Analyst:
     """An analyst who heard of each episode when it was first heard of, and of its end when it ended."""
-    analyst = Analyst(topology, identity=identity, weights=weights)
+    analyst = Analyst(topology, identity=identity, folds=folds, weights=weights)
     correlator = analyst.correlator
     events: list[tuple[int, int, Episode, Episode]] = []
     for episode in episodes:

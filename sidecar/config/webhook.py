@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -42,6 +43,22 @@ class WebhookAuth(Section):
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
                 raise ValueError(f"{name} and {name}_file exclude each other; keep one")
         return self
+
+
+class FoldConfig(Section):
+    """A part of a label's value that does not make another thing of it, such as a version or a hash."""
+
+    label: str = Field(min_length=1)
+    pattern: str = Field(min_length=1, description="what matches is left out of the value (Python's re)")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
 
 
 class ReceiverConfig(Section):
@@ -99,6 +116,15 @@ class WebhookConfig(Section):
     identity_labels: tuple[str, ...] = Field(
         (), description="labels that name what an alert is about, before the known ones"
     )
+    folds: tuple[FoldConfig, ...] = Field(
+        (),
+        description="what to leave out of values, beyond the hashes of pods and ordinals, which fold anyway",
+    )
+
+    @property
+    def fold_pairs(self) -> list[tuple[str, str]]:
+        """Label and pattern of each fold."""
+        return [(fold.label, fold.pattern) for fold in self.folds]
 
     @field_validator("receivers")
     @classmethod

@@ -43,6 +43,12 @@ def test_whom_an_alert_is_about(labels: dict[str, str], entity: str) -> None:
     assert EntityReader().read({"alertname": "Rule", **labels}, {}).entity == entity
 
 
+def test_what_an_operator_folds_makes_no_other_thing() -> None:
+    reader = EntityReader(folds=[("service", r"-v\d+$"), ("service", "^all$")])
+    read = [reader.read({"service": name}, {}).entity for name in ("cart", "cart-v12", "pay-v1", "all")]
+    assert read == ["cart", "cart", "pay", "all"], "what would be left empty stays"
+
+
 def test_the_graph_decides_between_labels() -> None:
     reader = EntityReader(GRAPH)
     labels = {"alertname": "R", "service": "metrics-agent", "pod": "cart-db-0"}
