@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from sidecar.errors import SidecarError
-from sidecar.telemetry import get_logger
 
 MAX_HOPS = 4
 HUB_SHARE = 0.4
@@ -189,6 +188,9 @@ def load_or_none(path: Path | None) -> Topology | None:
     try:
         return load(path)
     except TopologyError as error:
+        # Imported late: short commands have no use for logs, and pay for what they import.
+        from sidecar.telemetry import get_logger
+
         get_logger("topology").error("the topology is not used; correlating without it", err=str(error))
         return None
 
