@@ -15,8 +15,8 @@ from sidecar.engine.detect.hampel import HampelDetector
 from sidecar.engine.detect.quantile import QuantileDetector
 from sidecar.engine.detect.seasonal import SeasonalDetector
 from sidecar.engine.detect.smoothing import SmoothingDetector
-from sidecar.engine.forecast.live import PoolForecaster
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
+from sidecar.engine.forecast.spans import SpanForecaster
 from sidecar.engine.protocols import Detector, Forecaster
 from sidecar.errors import ModelError
 
@@ -40,7 +40,7 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {
-    "pool": lambda query: PoolForecaster(query.forecast_horizons, query.step),
+    "pool": lambda query: SpanForecaster(query.forecast_horizons, query.step),
     "seasonal": lambda query: SeasonalForecaster(query.forecast_horizons, query.step),
 }
 

@@ -31,6 +31,10 @@ from sidecar.telemetry import get_logger
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
 
+FINE_HISTORY_SECONDS = 14 * 86400.0
+COARSE_STEP_MS = 3_600_000
+"""What is older than two weeks is read a sample an hour: it is for horizons of weeks."""
+
 HISTORY_POINTS = 30_000_000
 """At most so many points of history are held at once (240 MB); beyond, history is read coarser."""
 
@@ -132,25 +136,22 @@ class Watch:
         now = await self._source.instant(
             self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
         )
-        n_steps = max(round(self.query.history * 1000) // self.step_ms, 1)
+        fine = min(self.query.history, FINE_HISTORY_SECONDS)
+        n_steps = max(round(fine * 1000) // self.step_ms, 1)
         coarser = max(-(-now.n_series * n_steps // HISTORY_POINTS), 1)
         step_ms = self.step_ms * coarser
-        end_ms = end_ms // step_ms * step_ms
-        history = await self._source.history(
-            self.query.expr,
-            start_ms=end_ms - n_steps // coarser * step_ms,
-            end_ms=end_ms,
-            step_ms=step_ms,
-            name=self.query.name,
-            # Over two weeks pods come and go: history may hold more series than any instant.
-            max_series=self._max_series * 4,
-        )
-        model = await self._offload.run(self._fit, history)
+        begin_ms = end_ms // step_ms * step_ms - n_steps // coarser * step_ms
+        parts = []
+        if self.query.history > fine:
+            older_ms = max(step_ms, COARSE_STEP_MS)
+            parts.append(await self._past(end_ms - round(self.query.history * 1000), begin_ms - 1, older_ms))
+        parts.append(await self._past(begin_ms, end_ms, step_ms))
+        model = await self._offload.run(self._fit, parts)
         seconds = time.monotonic() - began
         facts = {
             "query": self.query.name,
-            "n_series": history.n_series,
-            "n_samples": int(np.isfinite(history.values).sum()),
+            "n_series": parts[-1].n_series,
+            "n_samples": sum(int(np.isfinite(part.values).sum()) for part in parts),
             "elapsed_seconds": round(seconds, 3),
         }
         self._log.info("history learned", **facts)
@@ -158,12 +159,24 @@ class Watch:
         await self.checkpoint(model)
         return model
 
-    def _fit(self, history: SeriesBatch) -> QueryModel:
+    async def _past(self, start_ms: int, end_ms: int, step_ms: int) -> SeriesBatch:
+        return await self._source.history(
+            self.query.expr,
+            start_ms=start_ms,
+            end_ms=end_ms // step_ms * step_ms,
+            step_ms=step_ms,
+            name=self.query.name,
+            # Over two weeks pods come and go: history may hold more series than any instant.
+            max_series=self._max_series * 4,
+        )
+
+    def _fit(self, parts: Sequence[SeriesBatch]) -> QueryModel:
         from sidecar.engine.model import QueryModel
 
         model = QueryModel(self.query)
         self._surround(model)
-        model.fit(history)
+        for part in parts:
+            model.fit(part)
         return model
 
     def _surround(self, model: QueryModel) -> None:

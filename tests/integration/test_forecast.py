@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import time
 from collections.abc import Callable
@@ -92,3 +93,32 @@ def test_live_forecasts_come_from_the_pool(
             what=f"the forecast of a day ahead is what is now (at first {found})",
             timeout=30,
         )
+
+
+def test_weeks_ahead_come_from_months_that_are_read_by_the_hour(
+    prometheus: Prometheus, make_pronoia: Callable[..., Pronoia], tmp_path: Path
+) -> None:
+    month = 2 * math.pi / (28 * 86400)
+    query = {
+        "name": "monthly",
+        "expr": f"100 + 30 * sin(vector(time() * {month}))",
+        "step": "15s",
+        "history": "112d",
+        "forecast_horizons": ["1h", "14d"],
+    }
+    store = {"directory": str(tmp_path / "data")}
+    pronoia = make_pronoia({"prometheus": {"url": prometheus.url}, "queries": [query], "store": store})
+    pronoia.start()
+
+    def fortnight() -> float | None:
+        page = http(pronoia.url + "/synthetic")[1].decode()
+        lines = [line for line in page.splitlines() if line.startswith("pronoia_forecast{")]
+        return next((float(line.split()[-1]) for line in lines if 'horizon="14d"' in line), None)
+
+    found = wait_until(fortnight, what="a forecast of two weeks ahead", timeout=90)
+    (learned,) = [line for line in pronoia.log.read_text().splitlines() if "history learned" in line]
+    # Two weeks by the step, fourteen by the hour.
+    assert 14 * 5760 + 98 * 24 <= json.loads(learned)["n_samples"] <= 14 * 5760 + 98 * 24 + 2
+    # After the first work of the pool the second half of the wave is known to mirror the first.
+    truth = 100 + 30 * math.sin((time.time() + 14 * 86400) * month)
+    wait_until(lambda: abs((fortnight() or 0) - truth) < 12, what=f"{truth}, at first {found}", timeout=75)

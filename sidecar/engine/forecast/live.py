@@ -1,8 +1,8 @@
 """The pool, live: selected and refreshed by a worker between evaluations, looked up at each of them.
 
-Every row has the online forecaster `seasonal`. The first rows of a query, as
-many as fit the bound on memory, also keep two weeks of history on a coarse
-grid. `work` takes a slice of time to select rules for those rows and to renew
+Every row has the online forecaster `seasonal`, and keeps two weeks of history
+on a grid; the more rows there are, the coarser, so that all fit the bound on
+memory. `work` takes a slice of time to select rules for those rows and to renew
 their trajectories; `predict` interpolates in these, corrects the widths by how
 often intervals held of late, and leans on whichever forecaster was nearer.
 """
@@ -21,14 +21,13 @@ from sidecar.engine.arrays import RowArrays
 from sidecar.engine.forecast.backtest import pick_leads
 from sidecar.engine.forecast.pool import Selection, select
 from sidecar.engine.forecast.seasonal import LEVEL, SeasonalForecaster
+from sidecar.engine.forecast.slots import coarser_ring, first_slot, next_slot
 from sidecar.errors import ModelError
 from sidecar.series import Forecast, RowArray, SeriesBatch
 
-HISTORY_BYTES = 16 * 2**20
-"""Bound on the coarse history of one query; rows beyond it are served by `seasonal` alone."""
+HISTORY_BYTES = 32 * 2**20
+"""Bound on the history of one query; its slots grow before rows are left to `seasonal` alone."""
 HISTORY_DAYS = 14.0
-STEPS_AHEAD = 288
-STEPS_SECONDS = (300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 TRAJECTORY_POINTS = 48
 RESELECT_SECONDS = 6 * 3600.0
 MIN_POINTS = 48
@@ -120,7 +119,7 @@ def _look_up(trajectory, made_at, origin, points, now, leads, slot_seconds, out)
 class PoolForecaster:
     """The forecaster `pool`; see the module's docstring.
 
-    `slot_seconds`: grid of the history; the query's step where that is longer.
+    `slot_seconds`: grid of the history, grows with the number of rows.
     """
 
     def __init__(
@@ -137,16 +136,25 @@ class PoolForecaster:
         self._step = step_seconds
         self._clock = clock
         self._leads = np.array(horizons_seconds, dtype=np.float64)
-        furthest = max(horizons_seconds, default=0.0)
-        self.slot_seconds = next(
-            (s for s in STEPS_SECONDS if s >= step_seconds and s * STEPS_AHEAD >= furthest),
-            max(step_seconds, 3600.0),
-        )
-        self._ahead = max(round(furthest / self.slot_seconds), 1)
-        n_slots = round(max(HISTORY_DAYS * 86400.0, 4 * furthest) / self.slot_seconds)
-        self.max_rows = max(history_bytes // (4 * n_slots), 1) if horizons_seconds else 0
-        self._points = pick_leads(self._ahead, TRAJECTORY_POINTS).astype(np.float64)
+        self._furthest = max(horizons_seconds, default=0.0)
+        self._history_bytes = history_bytes
+        self._use_slots(first_slot(step_seconds, self._furthest))
         n = len(horizons_seconds)
+        self._hits = np.zeros((n, 2))
+        self._issued_at = np.zeros(n)
+        self._now = 0.0
+        # Selections are not saved: after a restart the saved trajectories serve until they are made anew.
+        self._selections: dict[int, Selection | None] = {}
+        self._selected_slot: dict[int, int] = {}
+
+    def _use_slots(self, slot_seconds: float) -> None:
+        """Arrays for a grid of such slots, with no rows yet."""
+        self.slot_seconds = slot_seconds
+        self._ahead = max(round(self._furthest / slot_seconds), 1)
+        n_slots = round(max(HISTORY_DAYS * 86400.0, 4 * self._furthest) / slot_seconds)
+        self.max_rows = max(self._history_bytes // (4 * n_slots), 1) if self.horizons_seconds else 0
+        self._points = pick_leads(self._ahead, TRAJECTORY_POINTS).astype(np.float64)
+        n = len(self.horizons_seconds)
         self._pool = RowArrays(
             {
                 "history": ((n_slots,), np.float32),
@@ -159,15 +167,23 @@ class PoolForecaster:
                 "learned": ((n, 4), np.float64),
             }
         )
-        self._hits = np.zeros((n, 2))
-        self._issued_at = np.zeros(n)
-        self._now = 0.0
-        # Selections are not saved: after a restart the saved trajectories serve until they are made anew.
-        self._selections: dict[int, Selection | None] = {}
-        self._selected_slot: dict[int, int] = {}
+
+    def _coarsen(self, slot_seconds: float) -> None:
+        """Go on with longer slots; trajectories are made anew, what was learnt of errors stays."""
+        old, factor = self._pool, round(slot_seconds / self.slot_seconds)
+        self._use_slots(slot_seconds)
+        self._pool.resize(old.n_rows)
+        a, b = self._pool.arrays, old.arrays
+        a["history"][:] = coarser_ring(b["history"], b["newest_slot"], factor, a["history"].shape[1])
+        a["newest_slot"][:] = b["newest_slot"] // factor
+        for name in ("origin", "samples", "pending", "learned"):
+            a[name][:] = b[name]
+        self._selections, self._selected_slot = {}, {}
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; see `Forecaster.resize`."""
+        while n_rows > self.max_rows and (slot := next_slot(self.slot_seconds, self._furthest)):
+            self._coarsen(slot)
         self.seasonal.resize(n_rows)
         self.n_rows = self.seasonal.n_rows
         self._pool.resize(min(n_rows, self.max_rows))
@@ -214,12 +230,11 @@ class PoolForecaster:
         for row in due[np.argsort(a["made_at"][due], kind="stable")].tolist():
             if self._clock() >= until and served:
                 break
-            self._serve(row, closed, last)
-            served += 1
+            served += self._serve(row, closed, last)
         return served
 
-    def _serve(self, row: int, closed: int, last: float) -> None:
-        """Renew a row's trajectory from the slots up to `closed`, whose samples are of the time `last`."""
+    def _serve(self, row: int, closed: int, last: float) -> bool:
+        """Renew a row's trajectory from the slots up to `closed`, of time `last`; False: too few slots."""
         a = self._pool.arrays
         n_slots = a["history"].shape[1]
         grid = a["history"][row][np.arange(closed + 1 - n_slots, closed + 1) % n_slots].astype(np.float64)
@@ -227,13 +242,13 @@ class PoolForecaster:
             grid[0] = np.nan  # That slot's place is taken by the one that is filling.
         known = np.flatnonzero(np.isfinite(grid))
         if len(known) < MIN_POINTS or known[-1] < n_slots - 3:
-            return
+            return False
         grid = grid[known[0] : known[-1] + 1] + a["origin"][row]
         made_at = last - (n_slots - 1 - known[-1]) * self.slot_seconds
         if np.nanmin(grid) == np.nanmax(grid):
             a["trajectory"][row] = grid[-1] - a["origin"][row]
             a["made_at"][row] = made_at
-            return
+            return True
         age = (closed - self._selected_slot.get(row, -(10**9))) * self.slot_seconds
         if age >= RESELECT_SECONDS:
             self._selections[row] = select(grid, self.slot_seconds, self._ahead, LEVEL)
@@ -245,6 +260,7 @@ class PoolForecaster:
         for side, ends in enumerate((found.yhat, found.lower, found.upper)):
             a["trajectory"][row, side] = ends[at] - a["origin"][row]
         a["made_at"][row] = made_at
+        return True
 
     def predict(self) -> tuple[Forecast, ...]:
         """One Forecast a horizon; see `Forecaster.predict`."""
@@ -315,6 +331,7 @@ class PoolForecaster:
             "hits": self._hits,
             "issued_at": self._issued_at,
             "now": np.array([self._now]),
+            "slot_seconds": np.array([self.slot_seconds]),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> Self:
@@ -322,6 +339,7 @@ class PoolForecaster:
 
         Raises: ModelError where a name or a shape does not fit.
         """
+        self._use_slots(float(state["slot_seconds"][0]))
         for part, prefix in ((self.seasonal, "seasonal_"), (self._pool, "pool_")):
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         n = len(self.horizons_seconds)

@@ -123,7 +123,7 @@ def test_intervals_that_are_too_narrow_grow_until_they_hold() -> None:
 
 def test_rows_beyond_the_bound_on_memory_are_served_by_the_online_forecaster() -> None:
     values = workdays(3, 15)
-    forecaster = learnt(values, 14 * DAY, history_bytes=2 * 4 * 14 * DAY)
+    forecaster = learnt(values, 14 * DAY, history_bytes=2 * 4 * 14 * 12)
     assert forecaster.work(1.0) == 2
     far = forecaster.predict()[3]
     assert np.isfinite(far.yhat).all()
@@ -131,17 +131,38 @@ def test_rows_beyond_the_bound_on_memory_are_served_by_the_online_forecaster() -
     assert forecaster.state()["seasonal_day"].shape[0] == 3
 
 
-def test_saved_and_restored_it_says_the_same() -> None:
-    values = workdays(2, 15)
-    forecaster = learnt(values, 14 * DAY)
+def test_more_rows_make_slots_coarser_and_history_stays() -> None:
+    values = workdays(3, 15)
+    room = 2 * 4 * 14 * DAY
+    forecaster = PoolForecaster(HORIZONS, STEP, clock=lambda: 0.0, history_bytes=room)
+    forecaster.resize(2)
+    forecaster.update(batch(values[:2], 0, 14 * DAY - 60))
+    assert forecaster.slot_seconds == 300.0
+    forecaster.resize(3)
+    assert forecaster.slot_seconds == 600.0
+    assert forecaster.state()["pool_history"].nbytes <= room
+    from_the_start = learnt(values, 14 * DAY - 60, history_bytes=room)
+    np.testing.assert_allclose(
+        forecaster.state()["pool_history"][:2], from_the_start.state()["pool_history"][:2], rtol=1e-5
+    )
+    forecaster.update(batch(values, 14 * DAY - 60, 14 * DAY))
+    assert forecaster.work(1.0) == 2
+    day_ahead = forecaster.predict()[3].yhat[:2]
+    assert np.abs(day_ahead - values[:2, 15 * DAY - 1]).max() < 10
+
+
+@pytest.mark.parametrize("room", [32 * 2**20, 2 * 4 * 14 * DAY], ids=["fine", "coarse"])
+def test_saved_and_restored_it_says_the_same(room: int) -> None:
+    values = workdays(3, 15)[:2] if room > 2**20 else workdays(3, 15)
+    forecaster = learnt(values, 14 * DAY, history_bytes=room)
     forecaster.work(1.0)
-    twin = PoolForecaster(HORIZONS, STEP, clock=lambda: 0.0).restore(
+    twin = PoolForecaster(HORIZONS, STEP, clock=lambda: 0.0, history_bytes=room).restore(
         {k: v.copy() for k, v in forecaster.state().items()}
     )
     for ours, theirs in zip(forecaster.predict(), twin.predict(), strict=True):
         np.testing.assert_array_equal(ours.upper, theirs.upper)
-    twin.update(batch(values, 14 * DAY, 14 * DAY + 1))
-    assert twin.work(1.0) == 2
+    twin.update(batch(values, 14 * DAY, 14 * DAY + 2))
+    assert twin.work(1.0) == len(values)
     with pytest.raises(ModelError):
         PoolForecaster(HORIZONS[:2], STEP).restore(forecaster.state())
 
