@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge, Info
 from exporters.formats import make_formats
 from exporters.page import SyntheticPage
 from exporters.scrape import ScrapeEndpoints
+from rules.adapt.watch import RewriteMetrics
 from rules.loop import RulesLoop
 from rules.revise import RuleMetrics
 from sidecar import __version__
@@ -23,7 +24,7 @@ from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_forecast import threshold_loop
 from sidecar.app_response import Responding
-from sidecar.app_rules import fixed_files
+from sidecar.app_rules import fixed_files, rewrite_watch
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -122,6 +123,15 @@ class Workings:
                 fixed=fixed_files(config),
                 now=sidecar.wall,
             )
+        self.rewrites = rewrite_watch(
+            config,
+            self.client,
+            sidecar.store,
+            bus=sidecar.bus,
+            rule_metrics=sidecar.rule_metrics,
+            metrics=sidecar.rewrite_metrics,
+            now=sidecar.wall,
+        )
 
     async def start(self) -> None:
         """Open the client, start the loops."""
@@ -132,9 +142,11 @@ class Workings:
         await self.alerts_workings.start()
         if self.rules_loop is not None:
             self.rules_loop.start()
+        self.rewrites.start()
 
     async def stop(self) -> None:
         """Stop the loops, save the models, close the client."""
+        await self.rewrites.stop()
         if self.rules_loop is not None:
             await self.rules_loop.stop()
         await self.alerts_workings.stop()
@@ -163,6 +175,7 @@ class Sidecar:
         self.threshold_metrics = ThresholdMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
+        self.rewrite_metrics = RewriteMetrics(self.registry)
         self.reach_metrics = ReachMetrics(self.registry)
         self.alerts_metrics = AlertsMetrics(self.registry)
         self.page = SyntheticPage(

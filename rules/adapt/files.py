@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from rules.adapt.canary import canary_path, canary_text, rewrites_of, shadows
 from rules.adapt.place import group_of, is_adapted, path_of
 from rules.adapt.text import Rewrite
 from rules.publish import POLL_SECONDS, write_atomically
@@ -69,47 +70,80 @@ class AdaptedFiles:
         Raises: RuleError; the file is as it was then, and the server was asked to load it again.
         """
         checks = await check(after, promtool=self._promtool)
-        group = group_of(path)
         async with _alone(path.parent):
             if await asyncio.to_thread(path.read_text, encoding="utf-8") != before:
                 raise RuleError(RuleReason.HAND_EDITED, f"{path} was changed meanwhile; plan again")
-            await self._write(path, after)
-            try:
-                await self._load([new for _, new in rewrites])
-            except RuleError:
-                await self._write(path, before)
-                await self._reload_quietly()
-                raise
-        now_ns = int(self._now() * 1e9)
-        live = await self.live(group)
+            await self._replace(path, before, after, [new for _, new in rewrites])
+        live = await self.live(group_of(path))
         if live is not None:
-            ended = msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns)
-            await self._store.put_revision(ended)
-        digest = hashlib.sha256(after.encode()).hexdigest()[:12]
-        revision = RuleRevision(
-            revision_id=f"{group}-{digest}-{now_ns // 1_000_000:x}",
-            group=group,
-            created_at_ns=now_ns,
-            content=after,
-            content_hash=digest,
-            evidence={**evidence, "approver": approver, "before": before},
-            checks=checks,
-            state="live",
-            live_from_ns=now_ns,
-            replaces=live.revision_id if live else None,
-        )
+            await self._end(live, "superseded", "")
+        revision = self._revision(path, before, after, evidence, approver)
+        revision.checks, revision.state = checks, "live"
+        revision.replaces = live.revision_id if live else None
         await self._store.put_revision(revision)
         return revision
+
+    async def shadow(
+        self,
+        path: Path,
+        before: str,
+        after: str,
+        rewrites: Sequence[Rewrite],
+        *,
+        evidence: dict[str, object],
+        approver: str,
+        seconds: float,
+    ) -> RuleRevision:
+        """Load the rewritten rules beside the live ones for so long, under a label that routes nowhere.
+
+        Raises: RuleError; no shadow is left then.
+        """
+        text = canary_text(rewrites)
+        checks = await check(text, promtool=self._promtool)
+        async with _alone(path.parent):
+            await self._replace(canary_path(path), None, text, shadows(rewrites))
+        revision = self._revision(path, before, after, {**evidence, "canary_seconds": seconds}, approver)
+        revision.checks, revision.state = checks, "canary"
+        await self._store.put_revision(revision)
+        return revision
+
+    async def end_shadow(self, revision: RuleRevision, why: str) -> None:
+        """Remove a shadow. `why` it was not good enough; empty: it was, and its rules go live next.
+
+        Raises: RuleError.
+        """
+        path = canary_path(path_of(revision.group))
+        async with _alone(path.parent):
+            await self._write(path, None)
+        await self._reload_quietly()
+        await self._end(revision, "rejected" if why else "superseded", why or "shadow ended well")
+
+    async def promote(self, revision: RuleRevision) -> RuleRevision:
+        """A shadow's rules in place of those that they shadowed.
+
+        Raises: RuleError, also where people changed the file meanwhile; the shadow is gone in any case.
+        """
+        path = path_of(revision.group)
+        await self.end_shadow(revision, "")
+        evidence = {key: value for key, value in revision.evidence.items() if key != "canary_seconds"}
+        return await self.publish(
+            path,
+            str(revision.evidence["before"]),
+            revision.content,
+            rewrites_of(revision, str(path)),
+            evidence=evidence,
+            approver=str(revision.evidence["approver"]),
+        )
 
     async def live(self, group: str) -> RuleRevision | None:
         """The live revision of a file."""
         revisions = await self._store.revisions(group=group, limit=200)
         return next((revision for revision in revisions if revision.state == "live"), None)
 
-    async def all_live(self) -> list[RuleRevision]:
-        """The live revision of every file that was rewritten."""
+    async def watched(self) -> list[RuleRevision]:
+        """Revisions that Prometheus evaluates now: live, or as a shadow."""
         revisions = await self._store.revisions(limit=10_000)
-        return [r for r in revisions if r.state == "live" and is_adapted(r.group)]
+        return [r for r in revisions if r.state in ("live", "canary") and is_adapted(r.group)]
 
     async def take_back(self, group: str, why: str) -> RuleRevision:
         """Put back what stood in the file before its live revision.
@@ -128,13 +162,46 @@ class AdaptedFiles:
             await self._write(path, str(live.evidence["before"]))
             if self._reload:
                 await self._reload_now()
+        return await self._end(live, "rolled_back", why)
+
+    def _revision(
+        self, path: Path, before: str, after: str, evidence: dict[str, object], approver: str
+    ) -> RuleRevision:
+        now_ns = int(self._now() * 1e9)
+        group = group_of(path)
+        digest = hashlib.sha256(after.encode()).hexdigest()[:12]
+        return RuleRevision(
+            revision_id=f"{group}-{digest}-{now_ns // 1000:x}",
+            group=group,
+            created_at_ns=now_ns,
+            content=after,
+            content_hash=digest,
+            evidence={**evidence, "approver": approver, "before": before},
+            checks={},
+            state="proposed",
+            live_from_ns=now_ns,
+        )
+
+    async def _end(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
         ended = msgspec.structs.replace(
-            live, state="rolled_back", live_until_ns=int(self._now() * 1e9), reason=why
+            revision, state=state, live_until_ns=int(self._now() * 1e9), reason=why
         )
         await self._store.put_revision(ended)
         return ended
 
-    async def _write(self, path: Path, text: str) -> None:
+    async def _replace(
+        self, path: Path, before: str | None, after: str, wanted: Sequence[WrittenRule]
+    ) -> None:
+        """Write and load; `before` is back where that does not go well."""
+        await self._write(path, after)
+        try:
+            await self._load(wanted)
+        except RuleError:
+            await self._write(path, before)
+            await self._reload_quietly()
+            raise
+
+    async def _write(self, path: Path, text: str | None) -> None:
         try:
             await asyncio.to_thread(write_atomically, path, text)
         except OSError as error:

@@ -153,7 +153,7 @@ def edited_since(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> str:
     for revision in revisions:
         if revision.state != "live":
             continue
-        for told in _told(revision):
+        for told in rules_told(revision):
             if told["rule"] != rule.key:
                 continue
             ours = parse_comparison(str(told["after"]))
@@ -173,11 +173,12 @@ def last_change(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> float |
         for revision in revisions
         if revision.live_from_ns is not None
         and revision.state in ("live", "superseded")
-        and any(told["rule"] == rule.key for told in _told(revision))
+        and any(told["rule"] == rule.key for told in rules_told(revision))
     ]
     return max(moments, default=None)
 
 
-def _told(revision: RuleRevision) -> Sequence[Mapping[str, object]]:
+def rules_told(revision: RuleRevision) -> Sequence[Mapping[str, object]]:
+    """What a revision remembers of each rule that it rewrote."""
     found = revision.evidence.get("rules")
     return found if isinstance(found, list) else []

@@ -166,15 +166,14 @@ async def _to_files(opened: OpenedSource, store: SqliteStore, plans: list[FilePl
     for one in plans:
         try:
             cost = await check_cost(one, opened.client, at_ms=opened.window.end_ms)
-            await files.publish(
-                one.path,
-                one.before,
-                one.after,
-                one.rewrites,
-                evidence={**one.evidence(opened.window), **cost},
-                approver=approver,
-            )
-            click.echo(f"{one.path}: {len(one.adapted)} rules rewritten, loaded and healthy")
+            evidence = {**one.evidence(opened.window), **cost}
+            facts = (one.path, one.before, one.after, one.rewrites)
+            if rules.adapt.canary:
+                await files.shadow(*facts, evidence=evidence, approver=approver, seconds=rules.adapt.canary)
+                click.echo(f"{one.path}: shadows of {len(one.adapted)} rules run for a while")
+            else:
+                await files.publish(*facts, evidence=evidence, approver=approver)
+                click.echo(f"{one.path}: {len(one.adapted)} rules rewritten, loaded and healthy")
         except RuleError as error:
             failed += 1
             click.echo(f"pronoia: {one.path}: {error}; the file is as it was", err=True)

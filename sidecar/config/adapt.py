@@ -66,6 +66,12 @@ class AdaptConfig(Section):
     cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")
     min_history: PositiveSeconds = Field(7 * 86400.0, description="less than this is too thin")
     freeze: tuple[FreezeWindow, ...] = ()
+    canary: Seconds = Field(
+        0.0, description="how long a rewrite is a shadow first, under the label pronoia_canary; 0: not at all"
+    )
+    max_firing_ratio: float = Field(
+        3.0, ge=1, description="a rewrite that fires so many times more than its back-test is taken back"
+    )
 
     def false_alarms(self, severity: str) -> float:
         """How many false alarms in 30 days are accepted of a rule of that severity."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,22 @@ import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from prometheus_client import CollectorRegistry
 
+from rules.adapt.canary import canary_path
+from rules.adapt.files import AdaptedFiles
+from rules.adapt.text import rewrite_text
+from rules.adapt.watch import RewriteMetrics, RewriteWatch
+from rules.read import read_text
+from rules.revise import RuleMetrics
 from sidecar.cli.main import main
+from sidecar.config.adapt import AdaptConfig
+from sidecar.config.model import SourceConfig, StoreConfig
+from sidecar.events import EventBus
+from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.session import PullMetrics
+from sidecar.series import LabelSet, SeriesBatch
+from sidecar.store.sqlite import SqliteStore
 from tests.integration.servers import Prometheus, binary, get_json, wait_until
 
 pytestmark = pytest.mark.integration
@@ -162,3 +177,67 @@ def test_a_branch_carries_the_evidence_and_the_working_tree_stays(own: Own) -> N
     assert "adapt LoadHigh" in message
     assert "false alarms" in message
     assert "load > 10.5  # a guess" in git("diff", f"main..{branch}")
+
+
+async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(own: Own) -> None:
+    store = await SqliteStore.open(StoreConfig(directory=own.folder / "data"), registry=CollectorRegistry())
+    source = SourceConfig(url=own.server.url)
+    async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
+        files = AdaptedFiles(
+            client, store, promtool=binary("promtool"), reload=True, verify_timeout_seconds=10
+        )
+        registry = CollectorRegistry()
+        watch = RewriteWatch(
+            files,
+            client,
+            AdaptConfig(max_firing_ratio=1),
+            bus=EventBus(),
+            rule_metrics=RuleMetrics(registry),
+            metrics=RewriteMetrics(registry),
+        )
+
+        async def shadow(threshold: float) -> str:
+            """The file's text with that threshold, running as a shadow for no time at all."""
+            (old,) = [rule for rule in read_text(OWN, str(own.file)) if rule.name == "LoadHigh"]
+            new = replace(old, expr=f"load > {threshold:g}")
+            after = rewrite_text(OWN, [(old, new)])
+            told = {"rules": [{"rule": old.key, "name": old.name, "firings_per_day": 0.0}]}
+            await files.shadow(own.file, OWN, after, [(old, new)], evidence=told, approver="ada", seconds=0)
+            return after
+
+        after = await shadow(12)
+        shadows = [rule for rule in await client.rules() if rule.group == "pronoia-canary-own"]
+        assert [rule.labels["pronoia_canary"] for rule in shadows] == ["true"]
+        assert own.file.read_text() == OWN, "a shadow changes nothing"
+        await watch.look()
+        assert own.file.read_text() == after
+        assert not canary_path(own.file).exists()
+        assert [one.state for one in await store.revisions()] == ["live", "superseded"]
+
+        # What fires more often than was said is taken back.
+        rewatch = RewriteWatch(
+            files,
+            Loud(client),
+            AdaptConfig(),
+            bus=EventBus(),
+            rule_metrics=RuleMetrics(CollectorRegistry()),
+            metrics=RewriteMetrics(CollectorRegistry()),
+        )
+        await rewatch.look()
+        assert own.file.read_text() == OWN
+        (newest, *_) = await store.revisions()
+        assert newest.state == "rolled_back"
+        assert "fired 20 times" in newest.reason
+    await store.close()
+
+
+class Loud:
+    """The server, but for ALERTS that began twenty times since it was last asked."""
+
+    def __init__(self, client: PrometheusClient) -> None:
+        self.rules, self.instant = client.rules, client.instant
+
+    async def range(self, expr: str, *, start_ms: int, **_: Any) -> SeriesBatch:
+        assert expr == 'ALERTS{alertname="LoadHigh",pronoia_canary="",alertstate="firing"}'
+        values = np.tile([np.nan, 1.0], 20)[None, :]
+        return SeriesBatch("ALERTS", (LabelSet(),), start_ms + np.arange(40) * 15_000, values)

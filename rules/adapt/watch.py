@@ -1,0 +1,209 @@
+"""Rewrites that are live or shadows, watched: taken back, or promoted, by how they do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Gauge
+
+from rules.adapt.canary import GROUP, LABEL
+from rules.adapt.files import AdaptedFiles
+from rules.adapt.plan import rules_told
+from rules.backtest.firing import firings
+from rules.revise import RuleMetrics
+from sidecar.config.adapt import AdaptConfig
+from sidecar.errors import PullError, RuleError, SidecarError
+from sidecar.events import Event, EventBus
+from sidecar.ports import Source
+from sidecar.prometheus.answers import Rule
+from sidecar.records import RuleRevision
+from sidecar.series import SeriesBatch
+from sidecar.telemetry import get_logger
+
+LOOK_SECONDS = 60.0
+PAGES_SECONDS = 3600.0
+WEEK_SECONDS = 7 * 86_400.0
+SLACK = 3.0
+"""So many firings more than expected prove nothing yet, however short the time was."""
+
+SLOW_SHARE = 0.5
+"""A rule that takes this share of its group's interval to evaluate is taken back."""
+
+MAX_SERIES = 10_000
+
+
+class WatchedServer(Source, Protocol):
+    """What the watch asks of Prometheus; `PrometheusClient` has it."""
+
+    async def rules(self) -> list[Rule]:
+        """What is loaded. Raises: PullError."""
+        ...
+
+
+class RewriteMetrics:
+    """What the watch tells of the rules' volume."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pages = Gauge(
+            "pronoia_rules_pages_last_week",
+            "Firings of a team's rules in the last seven days, where a budget is set.",
+            ["team"],
+            registry=registry,
+        )
+
+
+class RewriteWatch:
+    """Looks once a minute at every rewrite, while the process runs."""
+
+    def __init__(
+        self,
+        files: AdaptedFiles,
+        server: WatchedServer,
+        config: AdaptConfig,
+        *,
+        bus: EventBus,
+        rule_metrics: RuleMetrics,
+        metrics: RewriteMetrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._files = files
+        self._server = server
+        self._config = config
+        self._bus = bus
+        self._rule_metrics = rule_metrics
+        self._metrics = metrics
+        self._now = now
+        self._log = get_logger("rules-watch")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start looking, on the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="rules-watch")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Judge every rewrite once.
+
+        Raises: PullError where Prometheus does not answer, which proves nothing about a rule.
+        """
+        watched = await self._files.watched()
+        if not watched:
+            return
+        loaded = await self._server.rules()
+        for revision in watched:
+            why = _unwell(revision, loaded) or await self._too_loud(revision)
+            try:
+                await self._act(revision, why)
+            except RuleError as error:
+                self._log.warning("rewrite left as it is", group=revision.group, err=str(error))
+
+    async def count_pages(self) -> None:
+        """Set each team's firings of the last week, where a budget is set. Raises: PullError."""
+        for team, budget in self._config.pages_per_week.items():
+            matchers = {self._config.team_label: team, LABEL[0]: ""}
+            n = await self._n_firings(matchers, WEEK_SECONDS)
+            self._metrics.pages.labels(team).set(n)
+            if n > budget:
+                self._log.info("more pages than budgeted", team=team, pages=n, budget=budget)
+
+    async def _run(self) -> None:
+        counted = -PAGES_SECONDS
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.look()
+                if time.monotonic() - counted >= PAGES_SECONDS:
+                    counted = time.monotonic()
+                    await self.count_pages()
+            except SidecarError as error:
+                self._log.warning("rewrites not looked at, will try again", err=str(error))
+            except Exception:
+                # The loop's edge: a fault here must not end the watch.
+                self._log.exception("watch over rewrites broke off")
+
+    async def _act(self, revision: RuleRevision, why: str) -> None:
+        if revision.state == "canary":
+            if why:
+                await self._files.end_shadow(revision, why)
+                self._tell("rules.canary_failed", revision, why)
+            elif self._age(revision) >= _number(revision.evidence.get("canary_seconds")):
+                await self._files.promote(revision)
+                self._tell("rules.promoted", revision, "the shadow did as its back-test said")
+        elif why:
+            await self._files.take_back(revision.group, why)
+            self._rule_metrics.rolled_back.inc()
+            self._tell("rules.rolled_back", revision, why)
+
+    async def _too_loud(self, revision: RuleRevision) -> str:
+        """Which rule fires far more than its back-test said; empty where none does."""
+        seconds = self._age(revision)
+        shadow = LABEL[1] if revision.state == "canary" else ""
+        for told in rules_told(revision):
+            n = await self._n_firings({"alertname": str(told["name"]), LABEL[0]: shadow}, seconds)
+            expected = _number(told.get("firings_per_day")) * seconds / 86_400
+            if n > self._config.max_firing_ratio * expected + SLACK:
+                return (
+                    f"{told['name']} fired {n} times in {seconds / 3600:.1f} h, {expected:.1f} were expected"
+                )
+        return ""
+
+    async def _n_firings(self, matchers: Mapping[str, str], seconds: float) -> int:
+        """Firings that began in the last so many seconds; what fired before that counts as none."""
+        inside = ",".join(f'{name}="{value}"' for name, value in {**matchers, "alertstate": "firing"}.items())
+        step_ms = 15_000 if seconds < 86_400 else 60_000
+        end_ms = int(self._now() * 1000)
+        try:
+            batch = await self._server.range(
+                f"ALERTS{{{inside}}}",
+                start_ms=end_ms - int(seconds * 1000) - 2 * step_ms,
+                end_ms=end_ms,
+                step_ms=step_ms,
+                name="watch",
+                max_series=MAX_SERIES,
+            )
+        except PullError as error:
+            if error.retryable:
+                raise
+            return 0
+        return _begun(batch)
+
+    def _age(self, revision: RuleRevision) -> float:
+        return self._now() - (revision.live_from_ns or 0) / 1e9
+
+    def _tell(self, kind: str, revision: RuleRevision, why: str) -> None:
+        self._log.warning(kind, group=revision.group, revision=revision.content_hash, why=why)
+        facts = {"group": revision.group, "revision": revision.content_hash, "why": why}
+        self._bus.publish(Event(kind, self._now(), facts))
+
+
+def _unwell(revision: RuleRevision, loaded: list[Rule]) -> str:
+    """Which of its rules errs or is slow; empty where none is."""
+    names = {str(told["name"]) for told in rules_told(revision)}
+    shadow = revision.state == "canary"
+    for rule in loaded:
+        if rule.name not in names or rule.group.startswith(GROUP) != shadow:
+            continue
+        if rule.health == "err":
+            return f"{rule.name}: {rule.last_error}"
+        if rule.interval_seconds and rule.evaluation_seconds > SLOW_SHARE * rule.interval_seconds:
+            return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
+    return ""
+
+
+def _begun(batch: SeriesBatch) -> int:
+    """Firings that begin after the first step."""
+    found = firings(np.isfinite(batch.values), batch.timestamps)
+    return sum(firing.start_ms > batch.timestamps[0] for firing in found)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
