@@ -52,9 +52,7 @@ class Sender:
         self._stand_in = stand_in
         self._now = now
         self._channels = {name: make_channel(target) for name, target in targets.items()}
-        self._limits = {
-            name: Limiter(target.messages_per_minute, now=now) for name, target in targets.items()
-        }
+        self._limits = {name: Limiter(target.limit_per_minute, now=now) for name, target in targets.items()}
         self._wakes = {name: asyncio.Event() for name in targets}
         self._slots = {name: asyncio.Semaphore(AT_ONCE) for name in targets}
         self._threads: dict[tuple[str, str], dict[str, str]] = {}
