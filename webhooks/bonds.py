@@ -44,7 +44,8 @@ class Weights:
     same_name: float = 0.75
     dense: float = 0.5
     dense_seconds: float = 45.0
-    strangers: float = 0.7
+    neighbours: float = 0.8
+    strangers: float = 0.55
     over: float = 0.85
     sure_seconds: float = 110.0
     again_seconds: float = 45.0
@@ -248,6 +249,21 @@ class Bonds:
         names = islice(group.names, MAX_COMPANY)
         return max((self.verdicts.apart(group.tenant, seen.name, name) for name in names), default=1.0)
 
+    def _acquaintance(self, one: str, other: str) -> float:
+        """What beginning at the same time says of two entities: less where the graph knows of no relation."""
+        graph = self.topology
+        known = graph.callees.get(one)
+        if known is None or one == other:
+            return 1.0
+        related = (
+            other in known
+            or other in graph.callers.get(one, ())
+            or other in graph.hosts.get(one, ())
+            or one in graph.hosts.get(other, ())
+            or not (graph.callees.get(other) or graph.callers.get(other))
+        )
+        return self.weights.neighbours if related else self.weights.strangers
+
     def _density(self, seen: Sighting, group: Group) -> float:
         weights = self.weights
         reach = weights.dense_seconds + self.grid.step_seconds
@@ -255,12 +271,9 @@ class Bonds:
         high = bisect_left(group.onsets, (seen.onset + reach, "￿"))
         near = 0.0
         for _, entity in group.onsets[low : min(high, low + 12)]:
-            near += 1.0 - weights.habit * min(
-                (self.habits.habit(other) for other in group.parties[entity].sightings[:3]), default=0.0
-            )
+            habit = min((self.habits.habit(one) for one in group.parties[entity].sightings[:3]), default=0.0)
+            near += (1.0 - weights.habit * habit) * self._acquaintance(seen.entity, entity)
         each = weights.dense
-        if seen.entity in self.topology.callees:
-            each *= weights.strangers
         if self.grid.step_seconds:
             each *= 0.5
         return float(1.0 - (1.0 - each) ** min(near, 8.0))
