@@ -50,8 +50,8 @@ def test_prometheus_accepts_the_scrape_jobs_and_rule_files(tmp_path: Path) -> No
 
 
 def test_pronoia_accepts_its_own_part() -> None:
-    (found,) = [each for each in blocks("alertmanager.md") if "webhook" in each]
-    assert load_text(yaml.safe_dump(found)).webhook.auth.bearer_token_file is not None
+    ours = [load_text(yaml.safe_dump(each)) for each in blocks("alertmanager.md") if "webhook" in each]
+    assert any(config.webhook.auth.bearer_token_file is not None for config in ours)
 
 
 def test_the_chart_accepts_the_values(tmp_path: Path) -> None:
