@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.errors import ModelError, PullError, SidecarError
 from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_budgets import Budgets
 from sidecar.loop.forecast_rules import Measured, taken_apart
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource
@@ -88,6 +89,7 @@ class ThresholdLoop:
         clock: SourceClock,
         metrics: ThresholdMetrics,
         directory: Path,
+        budgets: Budgets | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -97,6 +99,7 @@ class ThresholdLoop:
         self._clock = clock
         self._metrics = metrics
         self._directory = directory
+        self._budgets = budgets
         self._monotonic = monotonic
         self._log = get_logger("threshold-loop")
         self._task: asyncio.Task[None] | None = None
@@ -158,7 +161,7 @@ class ThresholdLoop:
         for result, count in outcome.items():
             self._metrics.rules.labels(result).set(count)
         await self._work()
-        self._publish()
+        self._publish(await self._budgets.renew() if self._budgets is not None else [])
         if self._monotonic() - self._saved_at >= SAVE_SECONDS:
             await self._save()
 
@@ -195,15 +198,18 @@ class ThresholdLoop:
         self._metrics.series.set(sum(watched.n_series for watched in self._watched.values()))
         self._metrics.behind.set(sum(behind.values()))
 
-    def _publish(self) -> None:
+    def _publish(self, of_budgets: Sequence[ThresholdEta]) -> None:
         self.etas = [
-            ThresholdEta(labels, threshold.rule, str(threshold.bound), probability, seconds)
-            for one in self._measured
-            if one.expr in self._watched
-            for labels, n, found in self._watched[one.expr].crossings()
-            for threshold in (one.thresholds[n],)
-            for probability in self._config.probabilities
-            if math.isfinite(seconds := found.eta_seconds(probability))
+            *of_budgets,
+            *(
+                ThresholdEta(labels, threshold.rule, str(threshold.bound), probability, seconds)
+                for one in self._measured
+                if one.expr in self._watched
+                for labels, n, found in self._watched[one.expr].crossings()
+                for threshold in (one.thresholds[n],)
+                for probability in self._config.probabilities
+                if math.isfinite(seconds := found.eta_seconds(probability))
+            ),
         ]
         self._sink.publish(self.etas, valid_seconds=3 * self._config.interval)
 

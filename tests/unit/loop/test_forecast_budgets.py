@@ -1,0 +1,83 @@
+"""Budgets of objectives: read once, renewed each hour, whatever the source does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sidecar.config.slo import SloConfig
+from sidecar.errors import PullError, PullReason
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_budgets import Budgets
+from sidecar.offload import Offload
+from sidecar.series import LabelSet, SeriesBatch
+
+NOW = 1_800_000_000
+SLO = SloConfig(
+    name="api",
+    objective=0.999,
+    errors='sum(rate(requests_total{code=~"5.."}[$window]))',
+    total="sum(rate(requests_total[$window]))",
+)
+
+
+class Source:
+    """Hundred requests a second, of which since twelve hours one in fifty fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.broken = False
+
+    async def history(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        if self.broken:
+            raise PullError(PullReason.UNREACHABLE, "gone")
+        assert "[1h]" in expr
+        times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
+        self.asked.append(len(times))
+        values = np.full(len(times), 100.0)
+        if "5.." in expr:
+            values = np.where(times / 1000 > NOW - 12 * 3600, 2.0, 0.005)
+        return SeriesBatch(name, (LabelSet(),), times, values[None, :])
+
+    instant = range = None  # type: ignore[assignment]
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    return [float(NOW)]
+
+
+def budgets(source: Source, clock: list[float]) -> Budgets:
+    return Budgets(
+        [SLO],
+        source=source,  # type: ignore[arg-type]
+        offload=Offload(1),
+        clock=SourceClock(lambda: clock[0]),
+        horizon_seconds=7 * 86400.0,
+        probabilities=(0.5,),
+    )
+
+
+async def test_the_end_of_a_budget_is_told_and_the_window_is_read_once(clock: list[float]) -> None:
+    source = Source()
+    one = budgets(source, clock)
+    (eta,) = await one.renew()
+    assert (eta.rule, eta.threshold, eta.probability) == ("apiBudgetSpent", "> 1", 0.5)
+    # Twenty times the allowed rate spends the month in 36 hours, of which twelve have passed.
+    assert eta.seconds == pytest.approx(23 * 3600, rel=0.25)
+    assert await one.renew() == [eta]
+    assert source.asked == [721, 721]
+    clock[0] += 3600
+    await one.renew()
+    assert source.asked[2:] == [1, 1]
+
+
+async def test_what_was_known_stays_while_the_source_is_gone(clock: list[float]) -> None:
+    source = Source()
+    one = budgets(source, clock)
+    before = await one.renew()
+    clock[0] += 3600
+    source.broken = True
+    assert await one.renew() == before
