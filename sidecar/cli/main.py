@@ -36,7 +36,7 @@ COMMANDS = {
     "alerts": ("sidecar.cli.alerts:alerts", "Alerts: import those of the past, give dead letters again."),
     "doctor": ("sidecar.cli.doctor:doctor", "Say what is unreachable, and what would make pronoia blind."),
     "db": ("sidecar.cli.db:db", "Look after the database: migrate, status, backup, restore."),
-    "rules": ("sidecar.cli.rules:rules", "Adaptive rules: what is live, roll back."),
+    "rules": ("sidecar.cli.rules:rules", "Alert rules: audit, back-test, adapt, generate, roll back."),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from sidecar.cli.rules_audit import audit
+from sidecar.cli.rules_backtest import backtest
 from sidecar.cli.rules_generate import generate
 from sidecar.cli.rules_plan import apply, plan
 from sidecar.cli.rules_replay import replay
@@ -16,6 +17,6 @@ def rules() -> None:
     """Adaptive rules: audit, plan, apply, generate; what is live, roll back."""
 
 
-for command in (audit, plan, apply, replay, generate, log, show, diff, drift, rollback):
+for command in (audit, backtest, plan, apply, replay, generate, log, show, diff, drift, rollback):
     rules.add_command(command)
 rules.add_command(log, "list")

@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.table import show
 
-TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast")
+TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast", "rules")
 
 
 def main(arguments: list[str]) -> int:

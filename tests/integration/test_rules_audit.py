@@ -55,3 +55,12 @@ def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep
     of_source = {(rule, kind) for rule, kind in found if kind in {kind for _, kind in FAULTS.values()}}
     assert of_source == {(name, kind) for name, (_, kind) in FAULTS.items() if kind}
     assert ("Fine", "no for") in found
+
+    past = CliRunner().invoke(
+        main,
+        ["rules", "backtest", *arguments[2:], "--rules", str(server.rules / "own.yaml"), "--format", "json"],
+        catch_exceptions=False,
+    )
+    assert past.exit_code == 0, past.output
+    fired = {one["rule"].split("/")[1] for one in json.loads(past.stdout) if one["firings"]}
+    assert fired == {"Absent", "Fine"}

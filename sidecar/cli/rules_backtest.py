@@ -1,0 +1,120 @@
+"""`pronoia rules backtest`: when rules would have fired, and what that would have been worth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidecar.cli.options import config_option, format_option
+from sidecar.cli.rules_progress import progress
+from sidecar.cli.rules_source import RuleSource, rule_source_options
+from sidecar.cli.rules_table import print_table
+from sidecar.config.fields import format_duration
+from sidecar.errors import SidecarError
+
+if TYPE_CHECKING:
+    from rules.backtest.past import RulePast
+    from rules.incidents import KnownIncident
+
+
+@click.command()
+@rule_source_options
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Rule files with the same alerts as they would be: both side by side.",
+)
+@config_option
+@format_option
+def backtest(against: tuple[Path, ...], config_path: Path | None, output: str, **options: Any) -> None:
+    """Tell when rules would have fired over a window, `for` and `keep_firing_for` included.
+
+    What was answered is kept in the data folder, so that a run that was broken off
+    goes on where it stopped. A window that ends now is another question each time: name its end.
+
+    \b
+    Examples:
+      pronoia rules backtest --rules new.yaml --start 30d --end 2026-11-20
+      pronoia rules backtest --rules old.yaml --against new.yaml --incidents incidents.yaml
+
+    Exit codes: 0 every rule could be asked, 1 one could not or it failed, 2 wrong use.
+    """
+    source = RuleSource.of(options, config_path)
+
+    async def work() -> tuple[list[RulePast], list[RulePast], list[KnownIncident]]:
+        from rules.read import read_files
+
+        async with source.opened() as opened:
+            others = await asyncio.to_thread(read_files, against)
+            asked = [*opened.rules, *others]
+            with progress("back-testing", sum(rule.alerting for rule in asked)) as advance:
+                before = await opened.tester.all(opened.rules, opened.window, on_done=advance)
+                after = await opened.tester.all(others, opened.window, on_done=advance)
+            return before, after, opened.incidents
+
+    try:
+        before, after, incidents = asyncio.run(work())
+    except SidecarError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error
+    if output == "json":
+        click.echo(json.dumps([_as_json(past, incidents) for past in (*before, *after)]))
+    elif after:
+        _show_both(before, after, incidents)
+    else:
+        print_table(HEAD, [_row(past, incidents) for past in before])
+    raise SystemExit(1 if any(past.error for past in (*before, *after)) else 0)
+
+
+HEAD = ("rule", "series", "firings", "fired for", "incidents", "soonest", "")
+
+
+def _row(past: RulePast, incidents: list[KnownIncident]) -> tuple[str, ...]:
+    if past.error:
+        return (past.rule.name, "", "", "", "", "", past.error)
+    delays = _delays(past, incidents)
+    return (
+        past.rule.name,
+        str(len(past.labels)),
+        str(len(past.firings)),
+        format_duration(past.firing_seconds),
+        str(len(delays)),
+        format_duration(min(delays.values())) if delays else "",
+        "",
+    )
+
+
+def _show_both(before: list[RulePast], after: list[RulePast], incidents: list[KnownIncident]) -> None:
+    """Each rule's row, and below it that of its namesake."""
+    new = {past.rule.name: past for past in after}
+    rows = []
+    for past in before:
+        rows.append(_row(past, incidents))
+        if past.rule.name in new:
+            rows.append(("  → new", *_row(new.pop(past.rule.name), incidents)[1:]))
+    rows.extend(_row(past, incidents) for past in new.values())
+    print_table(HEAD, rows)
+
+
+def _delays(past: RulePast, incidents: list[KnownIncident]) -> dict[str, float]:
+    from rules.adapt.judge import caught
+
+    found = {one.name: caught(past.firings, past.labels, one, past.rule.name) for one in incidents}
+    return {name: delay for name, delay in found.items() if delay is not None}
+
+
+def _as_json(past: RulePast, incidents: list[KnownIncident]) -> dict[str, Any]:
+    return {
+        "rule": past.rule.key,
+        "error": past.error,
+        "firings": [
+            {"labels": dict(past.labels[one.row]), "start_ms": one.start_ms, "end_ms": one.end_ms}
+            for one in past.firings
+        ],
+        "delays_seconds": _delays(past, incidents),
+    }
