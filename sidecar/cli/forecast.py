@@ -191,6 +191,7 @@ def _summary(name: str, source: Source, found: SeriesForecast) -> dict[str, Any]
     return {
         "series": name,
         "kind": found.kind,
+        "mean_per_step": found.mean,
         "step_seconds": source.step_seconds,
         "steps": len(found.yhat),
         "level": found.level,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sidecar.engine.forecast.intermittent import mean_per_step
 from sidecar.engine.forecast.past import to_grid
 from sidecar.engine.forecast.pool import pool_forecast
 from sidecar.errors import ModelError
@@ -23,7 +24,8 @@ NATURAL_CEILINGS = (1.0, 100.0)
 class SeriesForecast:
     """What comes after the last sample; arrays (h,), `timestamps` int64 ms.
 
-    `kind` names what the series was taken for, `rules` the heaviest rules of the pool.
+    `kind` names what the series was taken for, `rules` the heaviest rules of the pool. `mean`: where the
+    series is mostly zero, how much comes in a step on average.
     """
 
     timestamps: TimeArray
@@ -33,6 +35,7 @@ class SeriesForecast:
     level: float
     kind: str
     rules: dict[str, float] = field(default_factory=dict)
+    mean: float | None = None
 
 
 def forecast_series(
@@ -65,7 +68,7 @@ def forecast_series(
     times = end_ms + np.rint(ahead * (step_seconds * 1000.0)).astype(np.int64)
     newest = timestamps >= end_ms - MAX_DAYS * 86400_000
     grid = to_grid(timestamps[newest], values[newest], step_seconds)[-MAX_POINTS:]
-    kind, rules = "usual", {}
+    kind, rules, mean = "usual", {}, None
     last = float(grid[-1])
     present = grid[np.isfinite(grid)]
     if len(present) >= 2 and present.min() == present.max():
@@ -84,9 +87,9 @@ def forecast_series(
             yhat, lower, upper = _never_falling(grid[-1], yhat, lower, upper)
             yhat, lower, upper = (a - (grid[-1] - last) for a in (yhat, lower, upper))
         elif _intermittent(present):
-            kind = "intermittent"
+            kind, mean = "intermittent", mean_per_step(present)
     yhat, lower, upper = _bounded(present, yhat, lower, upper, floor, ceiling)
-    return SeriesForecast(times, yhat, lower, upper, level, kind, rules)
+    return SeriesForecast(times, yhat, lower, upper, level, kind, rules, mean)
 
 
 def _carry_on(grid: FloatArray, ahead: np.ndarray) -> tuple[FloatArray, FloatArray, FloatArray]:
