@@ -17,6 +17,7 @@ from sidecar.engine.protocols import Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.engine.siblings import births, donors
 from sidecar.engine.surroundings import Surroundings
+from sidecar.promql.share import is_share
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
     BoolArray,
@@ -35,6 +36,7 @@ MAX_SCORE = 100.0
 WEEK_MS = 7 * 86400 * 1000
 SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
 LEVEL_BOUNDS = (0.2, 5.0)
+SHARE_ROUNDING = 1e-9  # A sum of parts may come out that much above its whole.
 FULL_CONFIDENCE_SECONDS = 3 * 86400.0
 
 
@@ -82,6 +84,9 @@ class QueryModel:
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
+        self._ceiling = query.upper_bound
+        if query.upper_bound is None and is_share(query.expr):
+            self._ceiling = 1.0 + SHARE_ROUNDING
         self._accepted = np.zeros(0, dtype=np.bool_)
         self._last_yhat = np.zeros(0)
         self._level: FloatArray | None = None
@@ -319,8 +324,8 @@ class QueryModel:
         lower = np.where(~negative & (lower < 0), 0.0, lower)
         if self.query.lower_bound is not None:
             lower = np.maximum(lower, self.query.lower_bound)
-        if self.query.upper_bound is not None:
-            upper = np.minimum(upper, self.query.upper_bound)
+        if self._ceiling is not None:
+            upper = np.minimum(upper, self._ceiling)
         if self.query.direction == "above":
             lower = np.full_like(lower, np.nan)
         elif self.query.direction == "below":
@@ -332,8 +337,8 @@ class QueryModel:
         centre = np.where(~negative & (yhat < 0), 0.0, yhat)
         if self.query.lower_bound is not None:
             centre = np.maximum(centre, self.query.lower_bound)
-        if self.query.upper_bound is not None:
-            centre = np.minimum(centre, self.query.upper_bound)
+        if self._ceiling is not None:
+            centre = np.minimum(centre, self._ceiling)
         return centre
 
     def _judge(
