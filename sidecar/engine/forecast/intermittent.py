@@ -6,7 +6,7 @@ import numpy as np
 
 from sidecar.series import FloatArray
 
-RATE = 0.1
+RATE = 0.05
 """Smoothing of both parts; Teunter, Syntetos and Babai use 0.05 to 0.2 for sizes and probabilities."""
 
 
@@ -21,7 +21,7 @@ def mean_per_step(values: FloatArray) -> float:
     inventory obsolescence.
 
     >>> round(mean_per_step(np.array([0, 0, 0, 4.0] * 50)), 2)
-    1.16
+    1.08
     """
     present = values[np.isfinite(values)]
     sizes = present[present != 0]

@@ -134,13 +134,13 @@ def test_mostly_zero_expects_zero_and_leaves_room_above() -> None:
     assert np.median(found.upper) >= 3
     assert found.lower.min() == 0
     # One step in ten has 4.5 in the mean.
-    assert found.mean == pytest.approx(0.45, abs=0.4)
+    assert found.mean == pytest.approx(0.45, abs=0.2)
 
 
 def test_the_mean_of_what_no_longer_comes_falls_to_nothing() -> None:
     values = np.where(np.arange(400) % 4 == 0, 4.0, 0.0)
     assert mean_per_step(values) == pytest.approx(1.0, rel=0.25)
-    assert mean_per_step(np.concatenate([values, np.zeros(60)])) < 0.01
+    assert mean_per_step(np.concatenate([values, np.zeros(60)])) < 0.05
     assert mean_per_step(np.zeros(10)) == 0.0
 
 
