@@ -11,6 +11,7 @@ from sidecar.cli.options import config_option
 from sidecar.config.load import config_hash, load_file
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError
+from sidecar.promql.counter import raw_counter
 
 
 def check_detectors(file: Path, config: Config) -> None:
@@ -41,6 +42,14 @@ def check_config(file: Path | None, config_path: Path | None) -> None:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
     check_detectors(file, config)
+    for query in config.queries:
+        counter = raw_counter(query.expr)
+        if counter:
+            click.echo(
+                f"{file}: note: queries.{query.name}.expr reads the counter {counter} as it stands; "
+                f"its rate({counter}[5m]) is what can be judged",
+                err=True,
+            )
     n_queries = len(config.queries)
     what = f"{n_queries} queries" if n_queries else "no queries: they will be proposed"
     click.echo(f"{file}: fine ({what}; hash {config_hash(config)})")

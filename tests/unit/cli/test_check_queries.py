@@ -1,4 +1,4 @@
-"""`check-config` knows the detectors by name."""
+"""What `check-config` says of queries beyond their form."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def test_a_detector_that_nobody_knows_is_a_fault(tmp_path: Path, detector: str, 
     assert result.exit_code == code, result.output
     if code:
         assert "queries.requests.detector: 'hampl' is none of bocpd, cusum" in result.output
+
+
+def test_a_counter_without_a_rate_is_noted_and_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "pronoia.yaml"
+    file.write_text(
+        CONFIG.format(detector="ensemble").replace("sum(rate(http_requests_total[5m]))", "a_total")
+    )
+    result = CliRunner().invoke(check_config, [str(file)])
+    assert result.exit_code == 0
+    assert "queries.requests.expr reads the counter a_total as it stands" in result.output
 
 
 def test_a_query_is_judged_by_the_detector_it_names() -> None:
