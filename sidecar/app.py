@@ -22,6 +22,7 @@ from sidecar import __version__
 from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
+from sidecar.app_explain import Explaining
 from sidecar.app_forecast import threshold_loop
 from sidecar.app_response import Responding
 from sidecar.app_rules import fixed_files, rewrite_watch
@@ -73,7 +74,7 @@ class Workings:
             return Watch(
                 query,
                 source=self.client,
-                sinks=[sidecar.page],
+                sinks=[sidecar.page, sidecar.explaining.journal],
                 bus=sidecar.bus,
                 offload=sidecar.offload,
                 clock=self.clock,
@@ -183,6 +184,7 @@ class Sidecar:
             registry=self.registry,
             formats=make_formats(config.export.formats, config.export.extra_labels),
         )
+        self.explaining = Explaining(self)
         self.store: SqliteStore
         self.responding: Responding
         self.alerts: AlertsLoop
@@ -255,6 +257,7 @@ class Sidecar:
             return 1
         self.workings = Workings(self.config, self)
         await self.workings.start()
+        self.explaining.start()
         self._note_reload(ok=True)
         self._listen_to_signals()
         self._log.info(
@@ -273,6 +276,7 @@ class Sidecar:
         await runner.cleanup()  # No more requests; those under way get their answer.
         await self.alerts.stop()
         await self.workings.stop()
+        await self.explaining.stop()
         await self.store.close()
         self.offload.close()
         return 0
@@ -326,6 +330,7 @@ class Sidecar:
             now=self.wall,
         ).add_routes(app.router)
         self.responding.add_routes(app.router)
+        self.explaining.add_routes(app.router)
         ChangesEndpoint(lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.wall).add_routes(
             app.router
         )

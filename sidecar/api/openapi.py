@@ -18,6 +18,18 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "Newest judgement of each series, the most anomalous first",
         [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],
     ),
+    "/api/v1/explanations": (
+        "Open anomalies in words and data, the worst first",
+        [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],
+    ),
+    "/api/v1/explanations/{query}/{fingerprint}": (
+        "One series explained; on request with the label values that carry its change",
+        [
+            {"name": "query", "in": "path", "required": True, "schema": {"type": "string"}},
+            {"name": "fingerprint", "in": "path", "required": True, "schema": {"type": "string"}},
+            {"name": "contributions", "in": "query", "schema": {"type": "boolean", "default": False}},
+        ],
+    ),
     "/api/v1/incidents": (
         "Incidents, newest first",
         [{"name": "state", "in": "query", "schema": {"enum": ["open", "resolved"]}}, _LIMIT],

@@ -108,7 +108,7 @@ class Lifecycle:
     async def health(self, _: web.Request) -> web.Response:
         """Every component; 503 if any is not well."""
         found = {name: check() for name, check in self._views.health().items()}
-        return _json(
+        return json_answer(
             {name: {"ok": health.ok, **health.detail} for name, health in found.items()},
             status=200 if all(health.ok for health in found.values()) else 503,
         )
@@ -117,9 +117,9 @@ class Lifecycle:
         """One component."""
         check = self._views.health().get(request.match_info["component"])
         if check is None:
-            return _error(404, "not_found", f"known components: {', '.join(self._views.health())}")
+            return error_answer(404, "not_found", f"known components: {', '.join(self._views.health())}")
         health = check()
-        return _json({"ok": health.ok, **health.detail}, status=200 if health.ok else 503)
+        return json_answer({"ok": health.ok, **health.detail}, status=200 if health.ok else 503)
 
 
 class JsonApi:
@@ -140,45 +140,48 @@ class JsonApi:
 
     async def status(self, _: web.Request) -> web.Response:
         """Version, uptime, configuration hash."""
-        return _json(self._views.status())
+        return json_answer(self._views.status())
 
     async def queries(self, _: web.Request) -> web.Response:
         """The watched queries."""
-        return _json(self._views.queries())
+        return json_answer(self._views.queries())
 
     async def series(self, request: web.Request) -> web.Response:
         """The most anomalous series, of one query or of all."""
         query = request.query.get("query")
         try:
-            return _json(self._views.series(query, _limit(request)))
+            return json_answer(self._views.series(query, limit_of(request)))
         except KeyError:
-            return _error(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
+            return error_answer(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
 
     async def incidents(self, request: web.Request) -> web.Response:
         """Incidents, newest first."""
         state = request.query.get("state")
         if state not in (None, "open", "resolved"):
-            return _error(400, "bad_data", f"state is {state!r}; write open or resolved, or leave it out")
-        return _json(await self._views.incidents(state, _limit(request)))
+            return error_answer(
+                400, "bad_data", f"state is {state!r}; write open or resolved, or leave it out"
+            )
+        return json_answer(await self._views.incidents(state, limit_of(request)))
 
     async def incident(self, request: web.Request) -> web.Response:
         """One incident with its episodes."""
         found = await self._views.incident(request.match_info["id"])
         if found is None:
-            return _error(404, "not_found", "no incident of that id; see /api/v1/incidents")
+            return error_answer(404, "not_found", "no incident of that id; see /api/v1/incidents")
         incident, episodes = found
-        return _json({**msgspec.to_builtins(incident), "episodes": episodes})
+        return json_answer({**msgspec.to_builtins(incident), "episodes": episodes})
 
     async def rules(self, request: web.Request) -> web.Response:
         """Revisions of generated rule files."""
-        return _json(await self._views.rules(_limit(request)))
+        return json_answer(await self._views.rules(limit_of(request)))
 
     async def openapi(self, _: web.Request) -> web.Response:
         """The description of this API."""
         return web.Response(body=msgspec.json.encode(document()), content_type="application/json")
 
 
-def _limit(request: web.Request) -> int:
+def limit_of(request: web.Request) -> int:
+    """The parameter `limit`, 100 by default; what is wrong with it is answered with 400."""
     text = request.query.get("limit", "100")
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise _BadData(f"limit is {text!r}; write a whole number from 1 to {MAX_LIMIT}")
@@ -189,12 +192,14 @@ class _BadData(Exception):
     """A parameter that cannot be used."""
 
 
-def _json(data: Any, *, status: int = 200) -> web.Response:
+def json_answer(data: Any, *, status: int = 200) -> web.Response:
+    """Data in the API's envelope."""
     body = msgspec.json.encode({"status": "success", "data": data})
     return web.Response(body=body, status=status, content_type="application/json")
 
 
-def _error(status: int, kind: str, words: str) -> web.Response:
+def error_answer(status: int, kind: str, words: str) -> web.Response:
+    """An error in the API's envelope."""
     body = msgspec.json.encode({"status": "error", "errorType": kind, "error": words})
     return web.Response(body=body, status=status, content_type="application/json")
 
@@ -209,13 +214,13 @@ async def _json_errors(request: web.Request, handler: Callable[[web.Request], An
         response = await handler(request)
         return response
     except _BadData as error:
-        return _error(400, "bad_data", str(error))
+        return error_answer(400, "bad_data", str(error))
     except StoreError as error:
-        return _error(503, "unavailable", str(error))
+        return error_answer(503, "unavailable", str(error))
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _error(error.status, "not_found" if error.status == 404 else "bad_data", error.reason)
+        return error_answer(error.status, "not_found" if error.status == 404 else "bad_data", error.reason)
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:

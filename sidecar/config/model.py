@@ -27,6 +27,7 @@ from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.response import ResponseConfig
+from sidecar.config.runbooks import RunbookConfig
 from sidecar.config.section import Section
 from sidecar.config.slo import PackName, SloConfig
 from sidecar.config.teams import Person, Schedule, Team, check_names
@@ -256,6 +257,7 @@ class Config(Section):
     forecast: ForecastConfig = ForecastConfig()
     events: tuple[EventConfig, ...] = Field((), description="what is known to come, and its uplift")
     calendar: CalendarConfig = CalendarConfig()
+    runbooks: tuple[RunbookConfig, ...] = Field((), description="what to do about anomalies")
     webhook: WebhookConfig = WebhookConfig()
     notify: NotifyConfig = NotifyConfig()
     people: tuple[Person, ...] = ()

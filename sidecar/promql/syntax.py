@@ -39,8 +39,12 @@ class Syntax:
 
     def text(self, node: promql.Expr) -> str:
         """The node as people write it, its strings as they stood."""
+        return self.restored(str(node))
+
+    def restored(self, text: str) -> str:
+        """What the parser wrote, as people write it, its strings as they stood."""
         # The parser writes a selector without matchers as `up{}`; people do not.
-        text = _EMPTY_MATCHERS.sub("", str(node)).strip()
+        text = _EMPTY_MATCHERS.sub("", text).strip()
         for n, literal in enumerate(self.strings):
             text = text.replace(f'"literal-{n}-"', literal)
         return text

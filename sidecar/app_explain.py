@@ -1,0 +1,79 @@
+"""Builds what explains anomalies: the journal beside the scrape page, its saving, its endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from sidecar.api.explain import Explanations
+from sidecar.loop import contributions as parts
+from sidecar.loop.explain import explain, explain_open
+from sidecar.loop.journal import Journal
+from sidecar.series import LabelSet
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from sidecar.app import Sidecar
+
+HOUR_MS = 3_600_000
+
+
+class Explaining:
+    """The journal of one process, and who asks it."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.journal = Journal(sidecar.config.store.directory / "models")
+        self._sidecar = sidecar
+        self._task: asyncio.Task[None] | None = None
+        self._log = get_logger("explain")
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        Explanations(self).add_routes(router)
+
+    def start(self) -> None:
+        """Begin to save what is remembered, as often as the models are saved."""
+        self._task = asyncio.create_task(self._save_for_ever(), name="journal")
+
+    async def stop(self) -> None:
+        """Save once more, end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            await self._save()
+
+    def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Every open anomaly, the worst first; see `api.explain.Explainer`."""
+        return explain_open(self.journal, query, limit, self._sidecar.config.runbooks)
+
+    async def one(self, query: str, fingerprint: str, *, contributions: bool) -> Mapping[str, Any]:
+        """One series; see `api.explain.Explainer`."""
+        found = dict(explain(self.journal, query, fingerprint, self._sidecar.config.runbooks))
+        if not contributions:
+            return found
+        workings = self._sidecar.workings
+        expr = next(one.query.expr for one in workings.metrics_loop.watches if one.query.name == query)
+        now_ms = found["timestamp_ms"]
+        step_ms = max(found["step_ms"], 1000)
+        began = found["since_ms"]
+        before_ms = now_ms - HOUR_MS if began is None else began - 2 * step_ms
+        labels = LabelSet(found["labels"])
+        found["contributions"] = await parts.contributions(
+            workings.client, expr, labels, now_ms=now_ms, before_ms=before_ms
+        )
+        found["text"] = " ".join(filter(None, (found["text"], parts.in_words(found["contributions"]))))
+        return found
+
+    async def _save_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sidecar.config.store.snapshot_interval)
+            await self._save()
+
+    async def _save(self) -> None:
+        try:
+            await self._sidecar.offload.run(self.journal.save)
+        except OSError as error:
+            self._log.warning("past events not saved, will try again", err=str(error))

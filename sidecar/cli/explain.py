@@ -1,0 +1,76 @@
+"""`pronoia explain`: what a running pronoia knows of an anomaly, in words or as data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import urlopen
+
+import click
+
+from sidecar.cli.options import format_option
+
+TIMEOUT_SECONDS = 10.0
+
+
+@click.command()
+@click.option("--at", "url", default="http://127.0.0.1:9469", show_default=True, help="The running pronoia.")
+@click.option("--query", help="Only of this watched query.")
+@click.option("--fingerprint", help="One series of --query, anomalous or not.")
+@click.option("--contributions", is_flag=True, help="Ask Prometheus which label values carry it.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@format_option
+def explain(
+    url: str, query: str | None, fingerprint: str | None, contributions: bool, limit: int, output: str
+) -> None:
+    """Explain the open anomalies, the worst first: how far off, how rare, since when, what was like it.
+
+    \b
+    Examples:
+      pronoia explain
+      pronoia explain --query checkout_latency --contributions
+
+    Exit codes: 0 nothing is anomalous, 1 something is or pronoia did not answer, 2 wrong use.
+    """
+    if fingerprint and not query:
+        raise click.UsageError("--fingerprint needs --query")
+    try:
+        if fingerprint:
+            found = [_ask(url, f"/{quote(query or '')}/{quote(fingerprint)}", contributions)]
+        else:
+            parameters = {"limit": str(limit)} | ({"query": query} if query else {})
+            found = _ask(url, "?" + urlencode(parameters), False)
+            if contributions:
+                found = [_ask(url, f"/{quote(one['query'])}/{one['fingerprint']}", True) for one in found]
+    except (OSError, ValueError) as error:
+        words = _words(error) if isinstance(error, HTTPError) else f"{url} does not answer: {error}"
+        click.echo(f"pronoia: {words}", err=True)
+        raise SystemExit(1) from error
+    if output == "json":
+        click.echo(json.dumps(found))
+    else:
+        for one in found:
+            labels = ",".join(f'{name}="{value}"' for name, value in one["labels"].items())
+            click.echo(f"{one['query']} {{{labels}}} [{one['fingerprint']}]\n  {one['text']}\n")
+        if not found:
+            click.echo("nothing is anomalous now")
+    raise SystemExit(1 if any(one["anomalous"] for one in found) else 0)
+
+
+def _ask(url: str, rest: str, contributions: bool) -> Any:
+    address = f"{url.rstrip('/')}/api/v1/explanations{rest}"
+    if contributions:
+        address += "?contributions=true"
+    if not address.startswith(("http://", "https://")):
+        raise URLError("write http://host:9469")
+    with urlopen(address, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+        return json.loads(response.read())["data"]
+
+
+def _words(error: HTTPError) -> str:
+    try:
+        return str(json.loads(error.read())["error"])
+    except (ValueError, KeyError):
+        return f"status {error.code}"

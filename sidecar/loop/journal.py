@@ -1,0 +1,236 @@
+"""What became of every anomaly: a sink that remembers events, so that the next one can be compared."""
+
+from __future__ import annotations
+
+import threading
+import zipfile
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from sidecar.durable import replace_file
+from sidecar.loop.severity import QUIET_STEPS
+from sidecar.series import Evaluation, LabelSet
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:  # numba is imported in the worker that publishes.
+    from sidecar.engine.explain import Chronicle
+
+EVENTS_A_QUERY = 500
+BEGUN_A_STEP = 50
+"""When a whole fleet breaks, the worst are remembered; more of the same teach nothing."""
+
+FORMAT = 1
+LONGEST_STEP_SECONDS = 3600.0
+"""After an outage the time in between was not watched."""
+
+
+class AnomalyEvent(msgspec.Struct):
+    """One anomaly of one series; times int64 ms, `shape` as `engine.explain.shape_of` gives it."""
+
+    query: str
+    labels: dict[str, str]
+    started_ms: int
+    peak: float
+    direction: int
+    shape: list[float] = []
+    ended_ms: int | None = None
+    outcome: str = "open"  # open | came back | accepted as the new normal | the series went away
+
+
+@dataclass
+class Page:
+    """What is remembered of one query."""
+
+    chronicle: Chronicle
+    evaluation: Evaluation
+    step_ms: int = 0
+    open: dict[int, AnomalyEvent] = field(default_factory=dict)
+    begun_at: dict[int, int] = field(default_factory=dict)
+    """Number of the step at which the open event of a row began."""
+    quiet: dict[int, int] = field(default_factory=dict)
+    past: deque[AnomalyEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_A_QUERY))
+    known_tails: dict[LabelSet, list[float]] = field(default_factory=dict)
+    """Tails read from disk whose series has not been seen yet."""
+    _fingerprints: tuple[tuple[LabelSet, ...], dict[str, int]] = ((), {})
+
+    def row_of(self, fingerprint: str) -> int:
+        """The row of a series; those with an open event are found at once. Raises: KeyError."""
+        labels = self.evaluation.labels
+        for row in self.open:
+            if labels[row].fingerprint() == fingerprint:
+                return row
+        if self._fingerprints[0] is not labels:
+            self._fingerprints = labels, {one.fingerprint(): row for row, one in enumerate(labels)}
+        return self._fingerprints[1][fingerprint]
+
+
+class _Saved(msgspec.Struct):
+    format: int
+    query: str
+    labels: list[list[tuple[str, str]]]
+    past: list[AnomalyEvent]
+
+
+class Journal:
+    """Takes every evaluation; may be asked and fed from any thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._pages: dict[str, Page] = {}
+        self._lock = threading.Lock()
+        self._log = get_logger("journal")
+
+    def publish(self, evaluation: Evaluation) -> None:
+        """Remember one evaluation."""
+        from sidecar.engine.explain import changed_rows, deviations, flagged
+
+        with self._lock:
+            page = self._pages.get(evaluation.query)
+            if page is None:
+                page = self._pages[evaluation.query] = self._opened(evaluation)
+            elif len(evaluation.labels) < page.chronicle.n_rows:
+                # Rows never go away, so this is another model: it was learnt anew.
+                page = self._pages[evaluation.query] = _renewed(page, evaluation)
+            before, page.evaluation = page.evaluation, evaluation
+            chronicle = page.chronicle
+            changed = []
+            if before.labels is not evaluation.labels:
+                changed = changed_rows(before.labels, evaluation.labels)
+                for row in changed:
+                    self._end(page, row, "the series went away")
+                chronicle.reset(np.array(changed, dtype=np.int64))
+            known = chronicle.n_rows
+            chronicle.resize(len(evaluation.labels))
+            self._recall(page, [*changed, *range(known, chronicle.n_rows)])
+            page.step_ms = evaluation.timestamp_ms - before.timestamp_ms
+            chronicle.observe(
+                evaluation.actual,
+                deviations(evaluation.actual, evaluation.expected, evaluation.lower, evaluation.upper),
+                evaluation.anomaly_score,
+                min(max(page.step_ms / 1000, 0.0), LONGEST_STEP_SECONDS),
+            )
+            self._follow(page, flagged(evaluation.anomaly_score))
+
+    def retire(self, query: str) -> None:
+        """Forget a query that is no longer watched."""
+        with self._lock:
+            self._pages.pop(query, None)
+
+    def read(self, look: Callable[[dict[str, Page]], object]) -> object:
+        """What `look` finds in the pages, with nobody writing meanwhile."""
+        with self._lock:
+            return look(self._pages)
+
+    def save(self) -> None:
+        """Write every query's memory beside its model.
+
+        Raises: OSError where a file cannot be written.
+        """
+        with self._lock:
+            pages = {
+                name: (page.evaluation.labels, page.chronicle.arrays["tail"].copy(), list(page.past))
+                for name, page in self._pages.items()
+            }
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for name, (labels, tail, past) in pages.items():
+            saved = _Saved(FORMAT, name, [list(one.pairs) for one in labels], past)
+            header = np.frombuffer(msgspec.json.encode(saved), dtype=np.uint8)
+            replace_file(self._file(name), partial(np.savez, header=header, tail=tail[: len(labels)]))
+
+    def _file(self, query: str) -> Path:
+        return self._directory / f"{query}.events"
+
+    def _opened(self, evaluation: Evaluation) -> Page:
+        """A page for a query that is seen for the first time, with what an earlier process remembered."""
+        from sidecar.engine.explain import Chronicle
+
+        page = Page(Chronicle(), evaluation)
+        try:
+            with self._file(evaluation.query).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                saved = msgspec.json.decode(file["header"].tobytes(), type=_Saved)
+                tail = file["tail"]
+        except FileNotFoundError:
+            return page
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self._log.warning("past events set aside", query=evaluation.query, err=str(error))
+            return page
+        if (
+            saved.format == FORMAT
+            and saved.query == evaluation.query
+            and tail.shape == (len(saved.labels), 5)
+        ):
+            page.past.extend(saved.past)
+            page.known_tails = {
+                LabelSet(pairs): row for pairs, row in zip(saved.labels, tail.tolist(), strict=True)
+            }
+        return page
+
+    def _recall(self, page: Page, rows: list[int]) -> None:
+        """Give series that are new in this process the tail that is known of them."""
+        if page.known_tails:
+            for row in rows:
+                known = page.known_tails.pop(page.evaluation.labels[row], None)
+                if known is not None:
+                    page.chronicle.arrays["tail"][row] = known
+
+    def _follow(self, page: Page, flagged: np.ndarray) -> None:
+        """Begin, continue and end events."""
+        evaluation, step = page.evaluation, page.chronicle.n_steps - 1
+        score = np.nan_to_num(evaluation.anomaly_score)
+        for row, event in list(page.open.items()):
+            page.quiet[row] = 0 if flagged[row] else page.quiet[row] + 1
+            event.peak = max(event.peak, float(score[row]))
+            self._draw(page, row)
+            if evaluation.accepted is not None and evaluation.accepted[row]:
+                self._end(page, row, "accepted as the new normal")
+            elif page.quiet[row] >= QUIET_STEPS:
+                gone = not np.isfinite(evaluation.actual[row])
+                self._end(page, row, "the series went away" if gone else "came back")
+        if evaluation.accepted is not None:
+            flagged = flagged & ~evaluation.accepted
+        begun = np.flatnonzero(flagged)
+        begun = begun[np.argsort(-score[begun], kind="stable")][:BEGUN_A_STEP]
+        for row in begun.tolist():
+            if row not in page.open:
+                labels, direction = evaluation.labels[row], int(evaluation.direction[row])
+                page.open[row] = AnomalyEvent(
+                    evaluation.query,
+                    dict(labels.pairs),
+                    evaluation.timestamp_ms,
+                    float(score[row]),
+                    direction,
+                )
+                page.begun_at[row], page.quiet[row] = step, 0
+                self._draw(page, row)
+
+    def _draw(self, page: Page, row: int) -> None:
+        """Renew the shape of an open event, until it is as long as shapes are."""
+        from sidecar.engine.explain import LEAD_STEPS, SHAPE_STEPS, shape_of
+
+        event = page.open[row]
+        if len(event.shape) < LEAD_STEPS + SHAPE_STEPS:
+            age = page.chronicle.n_steps - 1 - page.begun_at[row]
+            event.shape = shape_of(page.chronicle.recent(row)[0], age).round(3).tolist()
+
+    def _end(self, page: Page, row: int, outcome: str) -> None:
+        event = page.open.pop(row, None)
+        if event is not None:
+            event.outcome, event.ended_ms = outcome, page.evaluation.timestamp_ms
+            page.past.append(event)
+            del page.quiet[row], page.begun_at[row]
+
+
+def _renewed(page: Page, evaluation: Evaluation) -> Page:
+    """A page for the same query with other rows: past events and tails are kept."""
+    from sidecar.engine.explain import Chronicle
+
+    tails = page.chronicle.arrays["tail"].tolist()
+    known = dict(zip(page.evaluation.labels, tails, strict=True))
+    return Page(Chronicle(), evaluation, past=page.past, known_tails=known)
