@@ -61,7 +61,9 @@ class Moment:
         return lower, upper
 
     def score(self, score: FloatArray) -> FloatArray:
-        """The score, 0 where nothing is flagged."""
+        """The score: 0 in a pause, at most 1 where events are too few, whatever the course."""
+        if self.events is not None:
+            score = np.where(self.events < self.min_events, np.minimum(score, 1.0), score)
         if self.paused is not None:
             score = np.where(self.paused & np.isfinite(score), 0.0, score)
         return score

@@ -179,6 +179,21 @@ def test_a_ratio_of_few_events_is_not_flagged(ratio: float, events: float, flagg
     assert bool(ratio > band.upper[0, 0]) is flagged
 
 
+def test_few_events_do_not_make_a_stuck_ratio_either() -> None:
+    batch = history(2, level=0.02, rows=1)
+    values = batch.values.copy()
+    values[:, -120:] = values[:, -121:-120]
+    flagged = []
+    for events in (3.0, 3000.0):
+        counted = model(query(traffic=TrafficConfig(expr="requests"), lower_bound=0.0, upper_bound=1.0))
+        counted.surroundings.observe_traffic(
+            SeriesBatch("t", (API,), batch.timestamps, np.full((1, batch.n_steps), events))
+        )
+        _, _, score = counted.score(changed(batch, values))
+        flagged.append(bool((np.nan_to_num(score.anomaly_score[:, -120:]) > 1).any()))
+    assert flagged == [False, True]
+
+
 def test_without_the_count_of_events_a_ratio_is_judged_as_any_other() -> None:
     batch = history(2, level=0.02, rows=1)
     counted = model(query(traffic=TrafficConfig(expr="requests"), **RATIO))
