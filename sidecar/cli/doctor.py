@@ -24,7 +24,8 @@ def doctor(config_path: Path | None, data_directory: Path | None, output: str) -
 
     \b
     It looks for: servers that do not answer; an Alertmanager without a route to
-    pronoia, with send_resolved off, with max_alerts, with intervals that lose ends.
+    pronoia, with send_resolved off, with max_alerts, with intervals that lose ends;
+    no alert that fires always, which would show that alerts arrive at all.
 
     Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
     """
@@ -70,6 +71,13 @@ async def _look(config: Config) -> list[dict[str, str]]:
             "list every Alertmanager that sends to pronoia under alertmanagers",
         )
     receivers = await asyncio.to_thread(_receivers, config)
+    if await asyncio.to_thread(_lacks_heartbeat, config):
+        add(
+            "warning",
+            "alerts",
+            "none of those that fire is a heartbeat, so a way of alerts that breaks looks like calm",
+            f"add one that fires always, named {config.webhook.heartbeat.alertnames[0]} (docs/incidents.md)",
+        )
     for one in config.alertmanagers:
         where = redact_url(one.url)
         try:
@@ -86,19 +94,33 @@ async def _look(config: Config) -> list[dict[str, str]]:
 
 def _receivers(config: Config) -> set[str]:
     """Names of the receivers that delivered lately, where there is a database."""
+    rows = _ask(
+        config,
+        "select distinct receiver from (select receiver from deliveries where external_url != '' "
+        "order by id desc limit 2000)",
+    )
+    return {str(row[0]) for row in rows if row[0]}
+
+
+def _lacks_heartbeat(config: Config) -> bool:
+    """Whether alerts have arrived, and none of them is the one that fires always."""
+    firing = "select 1 from episodes where state != 'resolved' and json_extract(labels, '$.alertname') "
+    names = config.webhook.heartbeat.alertnames
+    beats = _ask(config, f"{firing} in ({', '.join('?' * len(names))}) limit 1", names)
+    return bool(_receivers(config)) and not beats
+
+
+def _ask(config: Config, sql: str, parameters: tuple[str, ...] = ()) -> list[Any]:
+    """Rows of the database; none where there is no database, or none of this schema."""
     import sqlite3
 
     from sidecar.store.connection import FILE, reading
 
     path = config.store.directory / FILE
     if not path.exists():
-        return set()
+        return []
     try:
         with reading(path) as connection:
-            rows = connection.execute(
-                "select distinct receiver from (select receiver from deliveries where external_url != '' "
-                "order by id desc limit 2000)"
-            ).fetchall()
+            return connection.execute(sql, parameters).fetchall()
     except sqlite3.Error:
-        return set()
-    return {str(row[0]) for row in rows if row[0]}
+        return []
