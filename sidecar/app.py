@@ -19,11 +19,12 @@ from rules.adapt.watch import RewriteMetrics
 from rules.loop import RulesLoop
 from rules.revise import RuleMetrics
 from sidecar import __version__
+from sidecar.api.outlook import OutlookEndpoints
 from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_explain import Explaining
-from sidecar.app_forecast import threshold_loop
+from sidecar.app_forecast import SidecarOutlook, threshold_loop
 from sidecar.app_response import Responding
 from sidecar.app_rules import fixed_files, rewrite_watch
 from sidecar.app_views import AppViews
@@ -331,6 +332,7 @@ class Sidecar:
         ).add_routes(app.router)
         self.responding.add_routes(app.router)
         self.explaining.add_routes(app.router)
+        OutlookEndpoints(SidecarOutlook(self)).add_routes(app.router)
         ChangesEndpoint(lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.wall).add_routes(
             app.router
         )

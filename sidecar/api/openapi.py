@@ -44,6 +44,21 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "/api/v1/on-call": ("Who is on call now, by schedule", []),
     "/api/v1/rules": ("Revisions of generated rule files, newest first", [_LIMIT]),
+    "/api/v1/thresholds": (
+        "Times until thresholds of alert rules and error budgets are crossed, the nearest first",
+        [_LIMIT],
+    ),
+    "/api/v1/trends": (
+        "Which series of a watched query grow and decline, and whether that is more than chance",
+        [
+            {"name": "query", "in": "query", "required": True, "schema": {"type": "string"}},
+            {
+                "name": "days",
+                "in": "query",
+                "schema": {"type": "integer", "minimum": 7, "maximum": 120, "default": 28},
+            },
+        ],
+    ),
     "/api/v1/stream": ("Live events (text/event-stream)", []),
     "/api/v1/openapi.json": ("This document", []),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,22 +50,9 @@ def trends(top: int, config_path: Path | None, output: str, **query: Any) -> Non
         click.echo(f"pronoia: query {history.expr!r} has no series with a week of history", err=True)
         raise SystemExit(1)
     if output == "json":
-        click.echo(json.dumps([_as_json(trend) for trend in found]))
+        click.echo(json.dumps([trend.document() for trend in found]))
     else:
         _show(found, top)
-
-
-def _as_json(trend: Trend) -> dict[str, Any]:
-    relative = trend.relative_per_week
-    return {
-        "labels": dict(trend.labels),
-        "level": trend.level,
-        "per_week": trend.per_week,
-        "relative_per_week": relative if math.isfinite(relative) else None,
-        "chance": trend.chance,
-        "significant": trend.significant,
-        "days": trend.n_days,
-    }
 
 
 def _show(found: list[Trend], top: int) -> None:

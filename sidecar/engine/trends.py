@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,19 @@ class Trend:
     chance: float
     significant: bool
     n_days: int
+
+    def document(self) -> dict[str, Any]:
+        """The trend for JSON, which knows no infinity."""
+        relative = self.relative_per_week
+        return {
+            "labels": dict(self.labels),
+            "level": self.level,
+            "per_week": self.per_week,
+            "relative_per_week": relative if math.isfinite(relative) else None,
+            "chance": self.chance,
+            "significant": self.significant,
+            "days": self.n_days,
+        }
 
 
 def trends(batch: SeriesBatch) -> list[Trend]:

@@ -7,14 +7,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from sidecar.cli.main import main
-from tests.integration.servers import Prometheus, Pronoia, get_json, http, wait_until
+from tests.integration.servers import Prometheus, Pronoia, get_json, http, stopping, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -59,14 +58,15 @@ def history(now: float, began_hours_ago: float) -> str:
     return "\n".join(lines())
 
 
-@pytest.fixture
-def disks(tmp_path: Path, keep: Callable[..., Any]) -> Prometheus:
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus with that history, whose disk `/` began to fill an hour and a half ago."""
-    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    server = Prometheus(tmp_path_factory.mktemp("prometheus"))
     server.backfill(history(time.time(), began_hours_ago=1.5))
     (server.rules / "disks.yaml").write_text(json.dumps({"groups": [{"name": "disks", "rules": RULES}]}))
-    server.start()
-    return server
+    with stopping(server):
+        server.start()
+        yield server
 
 
 def etas(pronoia: Pronoia) -> dict[tuple[str, str], float]:
@@ -98,6 +98,8 @@ def test_a_filling_disk_is_announced_four_hours_ahead_and_a_rotated_one_is_not(
     assert found["/", "0.5"] >= 4 * HOUR
     assert {path for path, _ in found} == {"/"}
 
+    nearest = get_json(pronoia.url + "/api/v1/thresholds")["data"][0]
+    assert (nearest["rule"], nearest["labels"]) == ("DiskFull", {"path": "/"})
     metrics = http(pronoia.url + "/metrics")[1].decode()
     assert 'pronoia_threshold_rules{result="watched"} 2.0' in metrics
     assert 'pronoia_threshold_rules{result="no_comparison"} 1.0' in metrics
