@@ -189,7 +189,11 @@ def as_yaml(document: dict[str, Any]) -> str:
 
 
 class _Readable(yaml.SafeDumper):
-    """Expressions of several lines as blocks, as people write them."""
+    """Expressions of several lines as blocks, as people write them; nothing as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Each rule stands for itself."""
+        return True
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

@@ -22,10 +22,14 @@ def publisher_for(config: RulesConfig, server: RuleServer) -> RulePublisher:
             server,
             verify_timeout_seconds=config.verify_seconds,
         )
+    if config.publish == "ruler":
+        from rules.publish_ruler import RulerPublisher
+
+        return RulerPublisher(config.ruler, server, verify_timeout_seconds=config.verify_seconds)
     from rules.publish import Publisher
 
     if config.directory is None:
-        raise ValueError("the rules loop needs a directory, or publish: prometheus_rule")
+        raise ValueError("the rules loop needs a directory, or publish: prometheus_rule or ruler")
     return Publisher(
         config.directory, server, reload=config.reload, verify_timeout_seconds=config.verify_seconds
     )

@@ -27,6 +27,7 @@ OURS = (
     ("RulesConfig", "directory"),
     ("RulesConfig", "publish"),
     ("RulesConfig", "prometheus_rule"),
+    ("RulesConfig", "ruler"),
 )
 JSON = dict[str, Any]
 

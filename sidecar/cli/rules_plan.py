@@ -14,8 +14,9 @@ import click
 
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.rules_progress import progress
-from sidecar.cli.rules_source import OpenedSource, RuleSource, opened_store, rule_source_options
+from sidecar.cli.rules_source import OpenedSource, RuleSource, rule_source_options
 from sidecar.cli.rules_table import print_table
+from sidecar.cli.stored import opened_store
 from sidecar.errors import RuleError, RuleReason, SidecarError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,10 +16,10 @@ import click
 import msgspec
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
-from sidecar.cli.rules_source import opened_store
 from sidecar.cli.rules_table import print_table
+from sidecar.cli.stored import with_store
 from sidecar.config.model import Config
-from sidecar.errors import RuleError, RuleReason, SidecarError
+from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
     from rules.adapt.files import AdaptedFiles
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sidecar.records import RuleRevision
     from sidecar.store.sqlite import SqliteStore
 
-T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -61,18 +60,6 @@ def _config(
     return read_config(config_path, overrides)
 
 
-def _with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with opened_store(config) as store:
-            return await work(store)
-
-    try:
-        return asyncio.run(run())
-    except SidecarError as error:
-        click.echo(f"pronoia: {error}", err=True)
-        raise SystemExit(1) from error
-
-
 @click.command()
 @config_option
 @data_option
@@ -81,7 +68,7 @@ def _with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]]) -> 
 def log(config_path: Path | None, data_directory: Path | None, output: str, group: str | None) -> None:
     """Revisions of generated and rewritten rule files, newest first."""
     config = _config(config_path, data_directory)
-    found = _with_store(config, lambda store: store.revisions(group=group, limit=1000))
+    found = with_store(config, lambda store: store.revisions(group=group, limit=1000), make=True)
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -105,7 +92,7 @@ def log(config_path: Path | None, data_directory: Path | None, output: str, grou
 def show(config_path: Path | None, data_directory: Path | None, output: str, revision: str) -> None:
     """One REVISION (its hash, or the beginning of it): text, evidence, checks, who approved it."""
     config = _config(config_path, data_directory)
-    found = _with_store(config, lambda store: _found(store, revision))
+    found = with_store(config, lambda store: _found(store, revision), make=True)
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -135,7 +122,7 @@ def diff(config_path: Path | None, data_directory: Path | None, revision: str) -
         before = next((one for one in history if one.revision_id == found.replaces), None)
         return before.content if before else "", found.content
 
-    before, after = _with_store(_config(config_path, data_directory), work)
+    before, after = with_store(_config(config_path, data_directory), work, make=True)
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), "before", revision
     )
@@ -178,7 +165,7 @@ def drift(
                 for one in revisions
             ]
 
-    found = _with_store(config, work)
+    found = with_store(config, work, make=True)
     if output == "json":
         click.echo(json.dumps([asdict(one) for one in found]))
     else:
@@ -223,7 +210,7 @@ def rollback(
             before = await _needed(loop).rollback(group)
             return f"revision {before.content_hash} is back" if before else "its file is removed"
 
-    click.echo(f"{group}: taken back; {_with_store(config, work)}")
+    click.echo(f"{group}: taken back; {with_store(config, work, make=True)}")
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ import click
 
 from sidecar.cli.options import data_option, read_config
 from sidecar.cli.query_history import moment
+from sidecar.cli.stored import opened_store
 from sidecar.config.fields import parse_duration
 from sidecar.config.model import Config
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from rules.incidents import KnownIncident
     from rules.read import WrittenRule
     from sidecar.prometheus.client import PrometheusClient
-    from sidecar.store.sqlite import SqliteStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -177,20 +177,6 @@ class RuleSource:
         async with opened_store(config) as store:
             known = [await store.incident(i.incident_id) for i in await store.incidents(limit=10_000)]
         return stored_incidents([one for one in known if one is not None])
-
-
-@asynccontextmanager
-async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
-    """The configured store, for as long as the block lasts. Raises: StoreError."""
-    from prometheus_client import CollectorRegistry
-
-    from sidecar.store.sqlite import SqliteStore
-
-    store = await SqliteStore.open(config.store, registry=CollectorRegistry())
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 def _short(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import click
@@ -27,14 +28,21 @@ def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, m
         raise SystemExit(2)
 
     async def run() -> T:
-        store = await SqliteStore.open(config.store, registry=CollectorRegistry())
-        try:
+        async with opened_store(config) as store:
             return await work(store)
-        finally:
-            await store.close()
 
     try:
         return asyncio.run(run())
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
+
+
+@asynccontextmanager
+async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
+    """The configured store, made if need be, for as long as the block lasts. Raises: StoreError."""
+    store = await SqliteStore.open(config.store, registry=CollectorRegistry())
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -27,6 +27,7 @@ from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.response import ResponseConfig
+from sidecar.config.ruler import RulerConfig
 from sidecar.config.runbooks import RunbookConfig
 from sidecar.config.section import Section
 from sidecar.config.slo import PackName, SloConfig
@@ -110,6 +111,11 @@ class QueryConfig(Section):
         description="tell of a series that stops: where none is left that differs in pod or instance only, "
         "of each one, or never",
     )
+    counters: str | None = Field(
+        None,
+        min_length=1,
+        description="selector of the counters that it is made of: many resets at once are an event",
+    )
     min_duration: Seconds = Field(
         0.0, description="how long a series must be anomalous before it is an event with a severity"
     )
@@ -181,9 +187,10 @@ class PrometheusRuleConfig(Section):
 class RulesConfig(Section):
     """Where adaptive rules go; without a directory or a cluster nothing is written."""
 
-    publish: Literal["files", "prometheus_rule"] = "files"
+    publish: Literal["files", "prometheus_rule", "ruler"] = "files"
     directory: Path | None = None
     prometheus_rule: PrometheusRuleConfig = PrometheusRuleConfig()
+    ruler: RulerConfig = RulerConfig()
     interval: PositiveSeconds = Field(3600.0, description="how often thresholds are learnt again")
     promtool: str = "promtool"
     reload: bool = True
@@ -204,7 +211,7 @@ class RulesConfig(Section):
     @property
     def enabled(self) -> bool:
         """True where there is a place for rules."""
-        return self.directory is not None or self.publish == "prometheus_rule"
+        return self.directory is not None or self.publish != "files"
 
     @property
     def verify_seconds(self) -> float:
@@ -218,10 +225,11 @@ class RulesConfig(Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if self.publish == "prometheus_rule" and self.directory is not None:
+        if self.publish != "files" and self.directory is not None:
             raise ValueError("directory belongs to publish: files; leave it out or set publish to files")
-        if self.publish == "files" and "prometheus_rule" in self.model_fields_set:
-            raise ValueError("prometheus_rule needs publish: prometheus_rule; add that or leave it out")
+        for place in ("prometheus_rule", "ruler"):
+            if self.publish != place and place in self.model_fields_set:
+                raise ValueError(f"{place} needs publish: {place}; add that or leave it out")
         return self
 
 

@@ -1,0 +1,118 @@
+"""A ruler's namespace: written, read back, put back. The ruler is a stand-in with the documented answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from rules.document import RuleFile
+from rules.generate.groups import rule_file
+from rules.publish_ruler import RulerPublisher
+from rules.publisher import Found
+from sidecar.config.ruler import RulerConfig
+from sidecar.errors import RuleError
+from sidecar.prometheus.answers import Rule
+
+
+class Ruler:
+    """Namespaces in memory, and what a server that evaluates them would show."""
+
+    def __init__(self) -> None:
+        self.namespaces: dict[str, dict[str, dict[str, object]]] = {}
+        self.tenants: set[str | None] = set()
+        self.refuses = False
+        self.health = "ok"
+
+    async def read(self, request: web.Request) -> web.Response:
+        self.tenants.add(request.headers.get("X-Scope-OrgID"))
+        name = request.match_info["namespace"]
+        if not self.namespaces.get(name):
+            return web.Response(status=404, text="no rule groups found")
+        return web.Response(text=yaml.safe_dump({name: list(self.namespaces[name].values())}))
+
+    async def write(self, request: web.Request) -> web.Response:
+        if self.refuses:
+            return web.Response(status=400, text="invalid rules configuration")
+        group = yaml.safe_load(await request.text())
+        self.namespaces.setdefault(request.match_info["namespace"], {})[group["name"]] = group
+        return web.Response(status=202, text="{}")
+
+    async def delete(self, request: web.Request) -> web.Response:
+        del self.namespaces[request.match_info["namespace"]][request.match_info["group"]]
+        return web.Response(status=202, text="{}")
+
+    async def rules(self) -> list[Rule]:
+        return [
+            Rule(
+                name=str(rule["alert"]),
+                expr=str(rule["expr"]),
+                kind="alerting",
+                group=str(group["name"]),
+                file=namespace,
+                health=self.health,
+                last_error="it errs" if self.health == "err" else "",
+                state="",
+                duration_seconds=0,
+                labels={},
+                annotations=rule["annotations"],
+                active_alerts=[],
+            )
+            for namespace, groups in self.namespaces.items()
+            for group in groups.values()
+            for rule in group["rules"]  # type: ignore[attr-defined]
+        ]
+
+
+@pytest.fixture
+async def ruler() -> AsyncIterator[tuple[Ruler, RulerPublisher]]:
+    there = Ruler()
+    app = web.Application()
+    app.router.add_get("/api/{namespace}", there.read)
+    app.router.add_post("/api/{namespace}", there.write)
+    app.router.add_delete("/api/{namespace}/{group}", there.delete)
+    async with TestServer(app) as server:
+        config = RulerConfig(url=str(server.make_url("/api")), tenant="shop")
+        yield there, RulerPublisher(config, there, verify_timeout_seconds=2.0)
+
+
+def file(threshold: int, *groups: str) -> RuleFile:
+    rule = {"alert": "A", "expr": f"a > {threshold}", "labels": {}, "annotations": {}}
+    return rule_file("load", [{"name": name, "rules": [rule]} for name in groups], "a test")
+
+
+async def test_published_read_back_and_removed(ruler: tuple[Ruler, RulerPublisher]) -> None:
+    there, publisher = ruler
+    first, second = file(1, "pronoia-load", "extra"), file(2, "pronoia-load")
+    assert await publisher.found("pronoia-load", first.text) is Found.ABSENT
+    await publisher.publish(first)
+    assert await publisher.found("pronoia-load", first.text) is Found.SAME
+    await publisher.publish(second)
+    assert list(there.namespaces["pronoia-load"]) == ["pronoia-load"], "a group that left is deleted"
+    assert await publisher.found("pronoia-load", first.text) is Found.OTHER
+    await publisher.restore("pronoia-load", first.text)
+    assert await publisher.found("pronoia-load", first.text) is Found.SAME
+    await publisher.restore("pronoia-load", None)
+    assert await publisher.found("pronoia-load", first.text) is Found.ABSENT
+    assert there.tenants == {"shop"}
+
+
+async def test_one_that_errs_gives_way_to_the_one_before(ruler: tuple[Ruler, RulerPublisher]) -> None:
+    there, publisher = ruler
+    good = file(1, "pronoia-load")
+    await publisher.publish(good)
+    there.health = "err"
+    with pytest.raises(RuleError, match="it errs"):
+        await publisher.publish(file(2, "pronoia-load"))
+    assert await publisher.found("pronoia-load", good.text) is Found.SAME
+
+
+async def test_what_the_ruler_refuses_is_said(ruler: tuple[Ruler, RulerPublisher]) -> None:
+    there, publisher = ruler
+    await publisher.publish(file(1, "pronoia-load"))
+    there.refuses = True
+    with pytest.raises(RuleError, match="invalid rules configuration"):
+        await publisher.publish(file(2, "pronoia-load"))
