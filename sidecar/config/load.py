@@ -210,6 +210,7 @@ def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
         if not isinstance(query, dict):
             continue
         yield from _check_expression(f"queries[{i}].expr", query.get("expr"))
+        yield from _check_expression(f"queries[{i}].counters", query.get("counters"))
         if isinstance(query.get("traffic"), dict):
             yield from _check_expression(f"queries[{i}].traffic.expr", query["traffic"].get("expr"))
     business = document.get("business")

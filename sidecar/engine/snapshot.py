@@ -24,7 +24,7 @@ from sidecar.series import LabelSet
 
 FORMAT = 3
 PARTS = ("detector", "calibrator", "forecaster", "known")
-SURROUNDINGS = {"absence", "min_duration", "traffic", "band_factors", "importance"}
+SURROUNDINGS = {"absence", "counters", "min_duration", "traffic", "band_factors", "importance"}
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", *SURROUNDINGS}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""
 

@@ -135,6 +135,17 @@ class Surroundings:
         kept = {one: times[times >= oldest] for one, times in self._deployed_ms.items()}
         self._deployed_ms = {one: times for one, times in kept.items() if len(times)}
 
+    def changing(self, now_ms: int) -> bool:
+        """Whether somebody works on the platform now: a deployment, or a window or day for them."""
+        now = np.array([now_ms], dtype=np.int64)
+        business = self._business
+        lasts_ms = 1000 * business.deployments.lasts if business.deployments is not None else 0.0
+        return bool(
+            any((now_ms - times <= lasts_ms).any() for times in self._deployed_ms.values())
+            or within_hours(business.deployment_windows, now)[0]
+            or on_days(business.release_days, business.timezone, now)[0]
+        )
+
     def at(self, part: SeriesBatch) -> Moment | None:
         """What holds of these columns; None in the usual case that nothing does."""
         if part.labels is not self._labels:

@@ -81,6 +81,12 @@ class LoopMetrics:
             ["query", "direction"],
             registry=registry,
         )
+        self.reset_storms = Counter(
+            "pronoia_counter_reset_storms_total",
+            "Times that many of a query's counters were reset at once, unexpectedly.",
+            ["query"],
+            registry=registry,
+        )
         self.snapshots = Counter(
             "pronoia_model_snapshots_total",
             "Saves of model state, by outcome.",
@@ -105,7 +111,8 @@ class LoopMetrics:
         self.forecast_coverage.remove_by_labels({"query": query})
         for metric in (self.accepted_shifts, self.anomalies, self.alarm_rate, self.alarm_budget):
             metric.remove(query)
-        self.cardinality_jumps.remove_by_labels({"query": query})
+        for metric in (self.cardinality_jumps, self.reset_storms):
+            metric.remove_by_labels({"query": query})
         for counter, values in (
             (self.evaluations, ("ok", "error", "empty")),
             (self.ignored_columns, ("late", "duplicate")),

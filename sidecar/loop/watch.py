@@ -22,6 +22,7 @@ from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.resets import ResetStorms, resets_expr
 from sidecar.loop.severity import Course, importance
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
@@ -88,6 +89,7 @@ class Watch:
         self._course = Course(query.min_duration, importance(query, self._business.weights))
         self._achieved = AchievedRate(query.step)
         self._cardinality = Cardinality(query.step)
+        self._resets = ResetStorms()
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._model_lock = asyncio.Lock()
@@ -225,6 +227,18 @@ class Watch:
         if self._business.deployments is not None:
             deployments = await self._pull(self._business.deployments.expr, start_ms, end_ms)
             model.surroundings.observe_deployments(deployments)
+        if self.query.counters is not None:
+            await self._look_for_resets(model, self.query.counters, end_ms)
+
+    async def _look_for_resets(self, model: QueryModel, counters: str, now_ms: int) -> None:
+        answer = await self._pull(resets_expr(counters, self.query.step), now_ms, now_ms)
+        storm = self._resets.observe(answer, expected=model.surroundings.changing(now_ms))
+        if storm is None:
+            return
+        self._metrics.reset_storms.labels(self.query.name).inc()
+        facts = {"query": self.query.name, "n_resets": storm.n_resets, "n_counters": storm.n_counters}
+        self._log.warning("many counters were reset at once", **facts)
+        self._bus.publish(Event("counters.reset", self._now(), facts))
 
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give the forecaster its share of the time until the next one."""

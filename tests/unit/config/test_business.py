@@ -38,6 +38,7 @@ def test_the_documented_example_loads() -> None:
         pytest.param(
             "business: {deployments: {expr: 'max('}}", "business.deployments.expr", id="deployments"
         ),
+        pytest.param(QUERY % "counters: 'up{'", "queries[0].counters", id="counters"),
         pytest.param(QUERY % "traffic: {min_events: 3}", "expr", id="traffic of nothing"),
         pytest.param(QUERY % "traffic: {expr: 'sum('}", "traffic.expr", id="traffic that does not parse"),
     ],
