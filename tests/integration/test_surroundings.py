@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.loop.resets import resets_expr
 from tests.integration.conftest import WAVE, wave_config
 from tests.integration.servers import Prometheus, Pronoia, http, wait_until
 
@@ -66,3 +67,9 @@ def test_a_paused_query_is_silent_and_others_tell_how_bad_it_is(
         'pronoia_expected_upper{query="paused"} +Inf'
     ]
     assert samples(pronoia, "metrics", 'pronoia_query_alarm_budget_per_series_month{query="broken"}')
+
+
+def test_resets_are_counted_by_prometheus_itself(prometheus: Prometheus) -> None:
+    answer = prometheus.query(resets_expr('prometheus_http_requests_total{code="200"}', 1.0))
+    # Nothing is scraped here: no counters, and no resets among them.
+    assert [(one["metric"], one["value"][1]) for one in answer] == [({"of": "reset"}, "0")]
