@@ -75,7 +75,7 @@ class Workings:
             return Watch(
                 query,
                 source=self.client,
-                sinks=[sidecar.page, sidecar.explaining.journal],
+                sinks=[sidecar.page, *sidecar.explaining.sinks],
                 bus=sidecar.bus,
                 offload=sidecar.offload,
                 clock=self.clock,

@@ -1,4 +1,4 @@
-"""Builds what explains anomalies: the journal beside the scrape page, its saving, its endpoints."""
+"""Builds what explains anomalies and data: sinks beside the scrape page, their saving, their endpoints."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sidecar.api.explain import Explanations
 from sidecar.loop import contributions as parts
 from sidecar.loop.explain import explain, explain_open
 from sidecar.loop.journal import Journal
+from sidecar.loop.quality import QualityMetrics, QualitySink
+from sidecar.ports import Sink
 from sidecar.series import LabelSet
 from sidecar.telemetry import get_logger
 
@@ -22,13 +24,23 @@ HOUR_MS = 3_600_000
 
 
 class Explaining:
-    """The journal of one process, and who asks it."""
+    """The journal and the data's quality in one process, and who asks for them."""
 
     def __init__(self, sidecar: Sidecar) -> None:
         self.journal = Journal(sidecar.config.store.directory / "models")
+        self._quality = QualitySink(QualityMetrics(sidecar.registry))
         self._sidecar = sidecar
         self._task: asyncio.Task[None] | None = None
         self._log = get_logger("explain")
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """What takes evaluations."""
+        return self.journal, self._quality
+
+    def quality(self) -> Sequence[Mapping[str, Any]]:
+        """How good each query's data are, the worst first."""
+        return self._quality.report()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""

@@ -1,4 +1,4 @@
-"""`/api/v1/explanations`: anomalies in words and data."""
+"""`/api/v1/explanations` and `/api/v1/quality`: anomalies in words and data, and how good the data are."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ class Explainer(Protocol):
         """One series; `contributions` asks Prometheus which label values carry it. Raises: PullError."""
         ...
 
+    def quality(self) -> Sequence[Mapping[str, Any]]:
+        """How good each query's data are, the worst first."""
+        ...
+
 
 class Explanations:
-    """The two endpoints."""
+    """The endpoints."""
 
     def __init__(self, explainer: Explainer) -> None:
         self._explainer = explainer
@@ -33,6 +37,7 @@ class Explanations:
         """Register the endpoints."""
         router.add_get("/api/v1/explanations", self.open)
         router.add_get("/api/v1/explanations/{query}/{fingerprint}", self.one)
+        router.add_get("/api/v1/quality", self.quality)
 
     async def open(self, request: web.Request) -> web.Response:
         """Open anomalies."""
@@ -55,3 +60,7 @@ class Explanations:
         except PullError as error:
             return error_answer(503, "unavailable", str(error))
         return json_answer(found)
+
+    async def quality(self, _: web.Request) -> web.Response:
+        """How good each query's data are."""
+        return json_answer(self._explainer.quality())

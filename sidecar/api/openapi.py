@@ -18,6 +18,7 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "Newest judgement of each series, the most anomalous first",
         [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],
     ),
+    "/api/v1/quality": ("How good each query's data are for judging them, the worst first", []),
     "/api/v1/explanations": (
         "Open anomalies in words and data, the worst first",
         [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],

@@ -44,6 +44,7 @@ def doctor(config_path: Path | None, data_directory: Path | None, output: str) -
 async def _look(config: Config) -> list[dict[str, str]]:
     from prometheus_client import CollectorRegistry
 
+    from sidecar.cli.doctor_data import examine_data
     from sidecar.errors import PullError
     from sidecar.prometheus.alertmanager import AlertmanagerClient
     from sidecar.prometheus.client import PrometheusClient
@@ -61,6 +62,9 @@ async def _look(config: Config) -> list[dict[str, str]]:
     try:
         async with PrometheusClient(config.prometheus, metrics=metrics) as prometheus:
             await prometheus.instant("vector(1)", at_ms=0, name="doctor", max_series=10)
+            for query in config.queries:
+                for doubt in await examine_data(prometheus, query, config):
+                    add("warning", f"query {query.name}", doubt.words, doubt.remedy)
     except PullError as error:
         add("error", where, f"does not answer: {error}", "check prometheus.url and its credentials")
     if not config.alertmanagers:

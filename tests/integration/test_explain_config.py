@@ -82,3 +82,15 @@ def test_tagged_series_become_queries(tmp_path: Path, prometheus: Prometheus) ->
     assert config.export.formats == ("pronoia", "promql_anomaly_detection")
     assert [one["metric"]["job"] for one in prometheus.query(query.expr)] == ["b"]
     assert "requests" in target.read_text()
+
+
+def test_doctor_finds_what_is_wrong_with_the_data(tmp_path: Path, prometheus: Prometheus) -> None:
+    file = tmp_path / "pronoia.yaml"
+    file.write_text(
+        f"prometheus: {{url: '{prometheus.url}'}}\n"
+        "queries: [{name: load, expr: load}, {name: broken, expr: load, max_series: 1}]"
+    )
+    result = CliRunner().invoke(main, ["doctor", "--config", str(file), "--format", "json"])
+    found = {one["where"]: one["what"] for one in json.loads(result.output)}
+    assert found["query load"] == "100% of the series never change"
+    assert "its limit is 1" in found["query broken"]

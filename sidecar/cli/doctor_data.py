@@ -1,0 +1,43 @@
+"""What `pronoia doctor` finds in the last day of a configured query."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sidecar.errors import PullError
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config, QueryConfig
+    from sidecar.engine.quality import Finding
+    from sidecar.prometheus.client import PrometheusClient
+
+DAY_SECONDS = 86400.0
+MOST_POINTS = 2_000_000
+"""At most so many points of a query are read: the newest."""
+
+
+async def examine_data(client: PrometheusClient, query: QueryConfig, config: Config) -> tuple[Finding, ...]:
+    """What makes the query's data hard to judge; that it cannot be had is a finding as well."""
+    from sidecar.engine.quality import DataQuality, Finding
+
+    end_ms = round(time.time() * 1000)
+    most = query.max_series or config.prometheus.max_series_per_query
+    try:
+        now = await client.instant(query.expr, at_ms=end_ms, name=query.name, max_series=most)
+        steps = min(DAY_SECONDS / query.step, MOST_POINTS / max(now.n_series, 1))
+        day = await client.range(
+            query.expr,
+            start_ms=end_ms - round(steps * query.step * 1000),
+            end_ms=end_ms,
+            step_ms=round(query.step * 1000),
+            name=query.name,
+            max_series=most * 4,
+        )
+    except PullError as error:
+        return (Finding("error", 1.0, str(error), "check the expression on your Prometheus"),)
+    quality = DataQuality(query.step)
+    quality.resize(day.n_series)
+    quality.observe(day.values)
+    # A day cannot say how long the series have been there.
+    return tuple(one for one in quality.assess(max_series=most).findings if one.kind != "young")

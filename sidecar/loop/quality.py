@@ -1,0 +1,109 @@
+"""The quality of every watched query's data: a sink that counts, with metrics and a report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Gauge
+
+from sidecar.series import Evaluation, LabelSet
+
+if TYPE_CHECKING:
+    from sidecar.engine.quality import DataQuality, Quality
+
+ASSESS_STEPS = 10
+"""Metrics are renewed at every tenth step: counting is cheap, assessing looks at all counts."""
+
+
+class QualityMetrics:
+    """What is told of the data."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.score = Gauge(
+            "pronoia_query_data_quality_ratio",
+            "How good a query's data are for judging them: 1 nothing is wrong, 0 useless.",
+            ["query"],
+            registry=registry,
+        )
+        self.gaps = Gauge(
+            "pronoia_query_gap_ratio", "Points missing between others.", ["query"], registry=registry
+        )
+        self.series = Gauge(
+            "pronoia_query_doubtful_series",
+            "Series of a query with a trait that makes judging them harder.",
+            ["query", "trait"],
+            registry=registry,
+        )
+
+    def show(self, query: str, found: Quality) -> None:
+        """Renew what is told of one query."""
+        self.score.labels(query).set(found.score)
+        self.gaps.labels(query).set(found.gap_ratio)
+        for trait in ("flat", "quantised", "counter", "stale", "young"):
+            self.series.labels(query, trait).set(getattr(found, f"{trait}_series"))
+
+    def forget(self, query: str) -> None:
+        """Drop the children of a query that is no longer watched."""
+        for metric in (self.score, self.gaps, self.series):
+            metric.remove_by_labels({"query": query})
+
+
+@dataclass
+class _Counted:
+    labels: tuple[LabelSet, ...]
+    quality: DataQuality
+    at_ms: int
+    step_ms: int = 0
+    n_steps: int = 0
+
+
+class QualitySink:
+    """Takes every evaluation; may be asked from any thread."""
+
+    def __init__(self, metrics: QualityMetrics) -> None:
+        self._metrics = metrics
+        self._queries: dict[str, _Counted] = {}
+        self._lock = threading.Lock()
+
+    def publish(self, evaluation: Evaluation) -> None:
+        """Count one column."""
+        from sidecar.engine.quality import DataQuality
+
+        with self._lock:
+            counted = self._queries.get(evaluation.query)
+            if counted is None or len(evaluation.labels) < len(counted.labels):
+                counted = _Counted(evaluation.labels, DataQuality(60.0), evaluation.timestamp_ms)
+                self._queries[evaluation.query] = counted
+            if counted.labels is not evaluation.labels:
+                pairs = zip(counted.labels, evaluation.labels, strict=False)
+                changed = [row for row, (old, new) in enumerate(pairs) if old != new]
+                counted.quality.reset(np.array(changed, dtype=np.int64))
+                counted.labels = evaluation.labels
+            elapsed = evaluation.timestamp_ms - counted.at_ms
+            if elapsed > 0:
+                # The shortest distance is the step; a longer one was an outage of ours or theirs.
+                counted.step_ms = min(counted.step_ms or elapsed, elapsed)
+                counted.quality.step_seconds = counted.step_ms / 1000
+            counted.at_ms = evaluation.timestamp_ms
+            counted.quality.resize(len(evaluation.labels))
+            counted.quality.observe(evaluation.actual[:, None])
+            counted.n_steps += 1
+            if counted.n_steps % ASSESS_STEPS == 1:
+                self._metrics.show(evaluation.query, counted.quality.assess())
+
+    def retire(self, query: str) -> None:
+        """Forget a query that is no longer watched."""
+        with self._lock:
+            if self._queries.pop(query, None) is not None:
+                self._metrics.forget(query)
+
+    def report(self) -> Sequence[Mapping[str, Any]]:
+        """Every query's quality, the worst first."""
+        with self._lock:
+            found = [(name, counted.quality.assess()) for name, counted in self._queries.items()]
+        found.sort(key=lambda one: one[1].score)
+        return [{"query": name, **asdict(quality)} for name, quality in found]
