@@ -35,6 +35,7 @@ integration: dev servers  ## Tests on real Prometheus, Alertmanager and Helm.
 	$(BIN)/pytest -q tests/integration
 
 bench: dev servers  ## Speed, as ratios measured side by side (ARGS=--quick for a short run).
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 format: dev      ## Rewrite the sources as `make lint` wants them.
