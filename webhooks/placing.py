@@ -18,6 +18,8 @@ from webhooks.storms import Storms
 from webhooks.transient import Transients
 
 EPISODES_PER_PASS = 250
+MAX_PLACED = 100_000
+"""So many alerts are compared with; an endless trickle, each alert another one, must not grow for ever."""
 
 
 @dataclass
@@ -70,6 +72,10 @@ class Placing:
     def _place_one(self, episode: Episode, now: float) -> None:
         correlator = self.analyst.correlator
         home = correlator.home.get(episode.key)
+        if home is None and episode.incident_id is not None and episode.incident_id not in correlator.groups:
+            # Forgotten for the want of room, and heard of again: its incident must learn of its end.
+            correlator.recall(episode.incident_id, [self.analyst.sight(episode)], now=now)
+            home = correlator.home.get(episode.key)
         if home is not None:
             group = correlator.refresh(episode)
             if group is not None and episode.state == "resolved":
@@ -167,11 +173,15 @@ class Placing:
     def forget(self, before_ns: int) -> None:
         """Drop what is over since then."""
         self.storms.forget(before_ns)
-        for incident_id, group in list(self.analyst.correlator.groups.items()):
-            ended = group.ended()
-            if ended is not None and ended * 1e9 < before_ns:
-                self.analyst.correlator.forget(incident_id)
-                self.known.pop(incident_id, None)
+        correlator = self.analyst.correlator
+        # In the order of last activity; where there are too many, those leave first that are over.
+        for over in (True, False):
+            for incident_id, group in list(correlator.groups.items()):
+                ended = group.ended()
+                crowded = len(correlator.home) > MAX_PLACED and (ended is not None or not over)
+                if crowded or (ended is not None and ended * 1e9 < before_ns):
+                    correlator.forget(incident_id)
+                    self.known.pop(incident_id, None)
 
     def wait_seconds(self, incident: Incident) -> float:
         """How long an incident's alerts usually take to resolve by themselves; 0 where they do not."""

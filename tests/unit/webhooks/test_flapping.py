@@ -188,3 +188,26 @@ def test_pages_are_never_held(priority: str) -> None:
     holding.sift([incident()], 10.0)
     assert holding.sift([incident(priority=priority)], 11.0), "not even when they become so while held"
     assert holding.next_due() is None
+
+
+def test_an_endless_trickle_is_bounded_and_the_ended_leave_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.placing.MAX_PLACED", 20)
+    placed, seen = placing(), list[Episode]()
+    for i in range(90):
+        one = flap(3600.0 * i, 10.0 if i % 3 else None, fingerprint=f"f{i}", name=f"Rule{i}")
+        one.labels["service"] = f"service-{i}"
+        seen.append(one)
+        placed.take([one], 3600.0 * i)
+        placed.place(3600.0 * i)
+    placed.forget(0)
+    correlator = placed.analyst.correlator
+    assert len(correlator.home) <= 20
+    assert all(group.ended() is None for group in correlator.groups.values())
+    assert len(correlator.groups) == 20, "all that fire, and no more is forgotten than must be"
+    forgotten = next(one for one in seen if one.key not in correlator.home and one.state == "firing")
+    forgotten.state, forgotten.ends_at_ns = "resolved", forgotten.starts_at_ns + SECOND
+    placed.take([forgotten], 1e6)
+    placed.place(1e6)
+    assert correlator.groups[str(forgotten.incident_id)].ended() is not None, (
+        "and its end still ends its incident"
+    )
