@@ -333,9 +333,9 @@ class Sidecar:
         self.responding.add_routes(app.router)
         self.explaining.add_routes(app.router)
         OutlookEndpoints(SidecarOutlook(self)).add_routes(app.router)
-        ChangesEndpoint(lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.wall).add_routes(
-            app.router
-        )
+        ChangesEndpoint(
+            lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.store, self.wall
+        ).add_routes(app.router)
 
         async def end_streams(_: web.Application) -> None:
             self.bus.close()

@@ -72,6 +72,7 @@ class AlertsWorkings:
             lambda: sidecar.alerts.placing.analyst,
             instant=client.instant,
             feedback=sidecar.store.response_store.feedback,
+            notes=sidecar.store,
             bus=sidecar.bus,
             now=clock.now,
         )

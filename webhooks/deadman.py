@@ -15,6 +15,7 @@ from sidecar.errors import PullError, StoreError
 from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.telemetry import get_logger, redact_url
 from webhooks.heartbeat import Heartbeats, Lost, Way, from_document, to_document
+from webhooks.notes import NoteStore
 from webhooks.own import inner_delivery, is_own, own_event
 
 REPEAT_SECONDS = 3600.0
@@ -22,18 +23,6 @@ REPEAT_SECONDS = 3600.0
 
 RECEIVER = "dead man's switch"
 NOTE = "heartbeats"
-
-
-class NoteStore(Protocol):
-    """A place for what is learned."""
-
-    async def note(self, name: str) -> bytes | None:
-        """What was put under that name."""
-        ...
-
-    async def put_note(self, name: str, body: bytes) -> None:
-        """Keep it."""
-        ...
 
 
 class Alertmanager(Protocol):

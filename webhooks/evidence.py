@@ -88,6 +88,19 @@ class Evidence:
         """Entities with a change since then."""
         return [name for name, facts in self._facts.items() if facts.changes and facts.changes[-1].at >= at]
 
+    def changes(self) -> list[tuple[str, float, str, str]]:
+        """Every change that is known, as plain data."""
+        return [
+            (entity, change.at, change.kind, change.text)
+            for entity, facts in self._facts.items()
+            for change in facts.changes
+        ]
+
+    def recall(self, changes: Iterable[tuple[str, float, str, str]]) -> None:
+        """Take in what `changes` gave before a restart."""
+        for entity, at, kind, text in changes:
+            self.add_change([entity], Change(at, kind, text))
+
     def forget(self, before: float) -> None:
         """Drop what is older."""
         for entity, facts in list(self._facts.items()):

@@ -19,10 +19,12 @@ from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.evidence import KEPT_SECONDS, Anomaly, Change
 from webhooks.gate import allowed
+from webhooks.notes import NoteStore
 from webhooks.payload import parse_time
 
 CHANGES_PATH = "/api/v1/changes"
 MAX_BODY = 256 * 1024
+NOTE = "changes"
 
 WORKLOADS = ("deployment", "statefulset", "daemonset")
 CHANGED_SECONDS = 120.0
@@ -60,6 +62,7 @@ class EvidenceFeed:
         *,
         instant: Instant,
         feedback: Callable[[], Awaitable[Iterable[Feedback]]] | None = None,
+        notes: NoteStore | None = None,
         bus: EventBus,
         look_seconds: float = 60.0,
         now: Callable[[], float] = time.time,
@@ -67,6 +70,7 @@ class EvidenceFeed:
         self._analyst = analyst
         self._instant = instant
         self._feedback = feedback
+        self._notes = notes
         self._bus = bus
         self._look_seconds = look_seconds
         self._now = now
@@ -102,6 +106,8 @@ class EvidenceFeed:
     async def _look_for_ever(self) -> None:
         for n_looks in range(1_000_000_000):
             try:
+                if n_looks == 0:
+                    await self.recall()
                 await self.read_verdicts()
                 await self.read_changes()
                 if n_looks % GRAPH_EVERY == 0:
@@ -113,6 +119,15 @@ class EvidenceFeed:
                 self._log.exception("reading evidence broke off")
             self._analyst().evidence.forget(self._now() - KEPT_SECONDS)
             await asyncio.sleep(self._look_seconds)
+
+    async def recall(self) -> None:
+        """Take in changes of before a restart.
+
+        Raises: StoreError.
+        """
+        body = await self._notes.note(NOTE) if self._notes is not None else None
+        if body:
+            self._analyst().evidence.recall(msgspec.json.decode(body, type=list[tuple[str, float, str, str]]))
 
     async def read_verdicts(self) -> None:
         """Heed what people said of rules.
@@ -173,10 +188,15 @@ class ChangesEndpoint:
     """POST /api/v1/changes: deployments, flags, migrations, told by whoever makes them."""
 
     def __init__(
-        self, analyst: Callable[[], Analyst], auth: WebhookAuth, now: Callable[[], float] = time.time
+        self,
+        analyst: Callable[[], Analyst],
+        auth: WebhookAuth,
+        notes: NoteStore,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._analyst = analyst
         self._auth = auth
+        self._notes = notes
         self._now = now
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -195,6 +215,10 @@ class ChangesEndpoint:
             n_taken = self._take(msgspec.json.decode(body, type=_Told | list[_Told]))
         except (msgspec.DecodeError, ValueError) as error:
             return _answer(400, " ".join(str(error).split())[:150])
+        try:
+            await self._notes.put_note(NOTE, msgspec.json.encode(self._analyst().evidence.changes()))
+        except StoreError as error:
+            return _answer(503, f"not stored: {error}")
         return web.Response(
             body=msgspec.json.encode({"status": "success", "data": {"changes": n_taken}}),
             content_type="application/json",

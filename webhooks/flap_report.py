@@ -14,6 +14,7 @@ from sidecar.events import Event, EventBus
 from sidecar.series import SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.flapping import FlapWatch, Proposal
+from webhooks.notes import NoteStore
 
 NOTE = "proposed rule changes"
 """Under this name the store holds them: a list of `Proposal`."""
@@ -30,14 +31,6 @@ class Source(Protocol):
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
         """The value of each series at one instant."""
-        ...
-
-
-class NoteStore(Protocol):
-    """A place for what is proposed."""
-
-    async def put_note(self, name: str, body: bytes) -> None:
-        """Keep it."""
         ...
 
 

@@ -31,6 +31,7 @@ from webhooks.holding import Holding
 from webhooks.incident import describe
 from webhooks.intake import Intake
 from webhooks.loop_metrics import LoopMetrics
+from webhooks.notes import NoteStore
 from webhooks.own import is_own
 from webhooks.placing import Placing, Unsaved
 from webhooks.storms import Storms
@@ -52,19 +53,11 @@ BIG, BIG_SECONDS = 100, 2.0
 """An incident of a storm is judged anew so often, however fast it grows."""
 
 
-class LoopStore(AlertStore, Protocol):
+class LoopStore(AlertStore, NoteStore, Protocol):
     """What the loop needs beyond intake: what late deliveries may still speak of."""
 
     async def recent_episodes(self, since_ns: int) -> list[Episode]:
         """Open episodes, and those last seen since then."""
-        ...
-
-    async def note(self, name: str) -> bytes | None:
-        """What was put under that name."""
-        ...
-
-    async def put_note(self, name: str, body: bytes) -> None:
-        """Keep it."""
         ...
 
 

@@ -208,7 +208,7 @@ async def test_the_description_lists_every_route_and_no_other(client: TestClient
     ResponseEndpoints(
         nothing, specials={}, view=nothing, on_call=nothing, secret=b"", slack=SlackActions([], nothing)
     ).add_routes(responding.router)
-    ChangesEndpoint(nothing, nothing).add_routes(responding.router)
+    ChangesEndpoint(nothing, nothing, nothing).add_routes(responding.router)
     Explanations(nothing).add_routes(responding.router)
     OutlookEndpoints(nothing).add_routes(responding.router)
     both = (*client.server.app.router.routes(), *responding.router.routes())

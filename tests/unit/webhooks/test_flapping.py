@@ -103,6 +103,9 @@ class Source:
 class Notes(dict[str, bytes]):
     """A store of notes."""
 
+    async def note(self, name: str) -> bytes | None:
+        return self.get(name)
+
     async def put_note(self, name: str, body: bytes) -> None:
         self[name] = body
 
