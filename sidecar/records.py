@@ -187,3 +187,5 @@ class Feedback(msgspec.Struct, frozen=True):
     actor: str
     rule: str
     other_rule: str = ""
+    believed: float = 0.5
+    """Probability of noise as told with the incident, 0..1: a verdict teaches as much as it surprises."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sidecar.errors import PayloadError
-from sidecar.records import Episode
+from sidecar.records import Episode, Feedback
 from webhooks.analyst import Analyst, UsualSoFar
 from webhooks.bonds import Weights
 from webhooks.cause import CauseWeights
@@ -38,6 +38,7 @@ def correlate(
     weights: Weights | None = None,
     noise: NoiseWeights | None = None,
     causes: CauseWeights | None = None,
+    feedback: Iterable[Feedback] = (),
     warn: Callable[[str], object] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Incidents of recorded deliveries, in the order in which they began.
@@ -48,6 +49,7 @@ def correlate(
     ids = count(1)
     correlator = Correlator(topology, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
     analyst = Analyst(topology, identity=identity, correlator=correlator, noise=noise, causes=causes)
+    correlator.bonds.verdicts.heed(feedback)
     memory = Memory()
     shown: dict[Key, Episode] = {}
     now = 0.0

@@ -1,14 +1,22 @@
-"""What people said of rules and of pairs of rules, as weights for noise and for bonds."""
+"""What people said of rules and of pairs of rules, as weights for noise and for bonds.
+
+A verdict teaches as much as it surprised: what was believed to be real and was
+called useful changes nothing. Counting verdicts instead would let the many
+useful ones of a rule that also makes noise hide that noise (measured: see
+docs/response.md, Feedback).
+"""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from sidecar.records import Feedback
 
-AGAINST, FOR = frozenset({"noise"}), frozenset({"useful"})
+OUTCOME = {"noise": 1.0, "useful": 0.0}
+LEARNING = 0.5
+"""Log-odds for a verdict that surprised wholly, shared among its incident's rules (logistic regression)."""
+
 MOST_ODDS = 3.0
 """However often people said so: an alert may change its nature."""
 
@@ -17,35 +25,40 @@ ESTRANGED = 0.6
 
 
 class Verdicts:
-    """Counts by tenant and rule."""
+    """What was said, by tenant and rule."""
 
     def __init__(self) -> None:
-        self._noise: Counter[tuple[str, str]] = Counter()
-        self._useful: Counter[tuple[str, str]] = Counter()
+        self._odds: dict[tuple[str, str], float] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()
         self._apart: Counter[tuple[str, str, str]] = Counter()
 
     def heed(self, feedback: Iterable[Feedback]) -> None:
-        """Take everything that was said, in place of what was heeded before."""
-        for counter in (self._noise, self._useful, self._apart):
-            counter.clear()
+        """Take everything that was said, oldest first, in place of what was heeded before.
+
+        Of one person's verdicts on one incident the newest counts.
+        """
+        self._apart.clear()
+        by_speaker: dict[tuple[str, str, str], dict[str, Feedback]] = defaultdict(dict)
         for one in feedback:
             if one.verdict == "wrong_merge" and one.other_rule:
                 first, second = sorted((one.rule, one.other_rule))
                 self._apart[one.tenant, first, second] += 1
-            elif one.verdict in AGAINST:
-                self._noise[one.tenant, one.rule] += 1
-            elif one.verdict in FOR:
-                self._useful[one.tenant, one.rule] += 1
+            elif one.verdict in OUTCOME:
+                by_speaker[one.tenant, one.incident_id, one.actor][one.rule] = one
+        self._odds, self._counts = defaultdict(float), Counter()
+        for (tenant, _, _), rules in by_speaker.items():
+            for rule, one in rules.items():
+                surprise = OUTCOME[one.verdict] - one.believed
+                self._odds[tenant, rule] += LEARNING * surprise / len(rules)
+                self._counts[tenant, rule, one.verdict] += 1
 
     def odds(self, tenant: str, rule: str) -> float:
         """Log-odds that a rule's alert is noise, by what people said; 0 where they said nothing."""
-        noise, useful = self._noise[tenant, rule], self._useful[tenant, rule]
-        odds = math.log((1.0 + 2.0 * noise) / (1.0 + 2.0 * useful))
-        return max(min(odds, MOST_ODDS), -MOST_ODDS)
+        return max(min(self._odds.get((tenant, rule), 0.0), MOST_ODDS), -MOST_ODDS)
 
     def words(self, tenant: str, rule: str) -> str:
         """The same for people; empty where they said nothing."""
-        noise, useful = self._noise[tenant, rule], self._useful[tenant, rule]
+        noise, useful = (self._counts[tenant, rule, verdict] for verdict in ("noise", "useful"))
         return f"people called it noise {noise} times, useful {useful}" if noise or useful else ""
 
     @property

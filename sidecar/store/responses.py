@@ -14,8 +14,8 @@ Read = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
 
 _TIMELINE = "insert into timeline (incident_id, at_ns, kind, actor, text) values (?, ?, ?, ?, ?)"
 _FEEDBACK = (
-    "insert or ignore into feedback (incident_id, tenant, at_ns, verdict, actor, rule, other_rule) "
-    "values (?, ?, ?, ?, ?, ?, ?)"
+    "insert or ignore into feedback (incident_id, tenant, at_ns, verdict, actor, rule, other_rule, believed) "
+    "values (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -84,13 +84,16 @@ class ResponseStore:
 
     async def put_feedback(self, given: Sequence[Feedback]) -> None:
         """Keep verdicts; the same one of the same person on the same thing counts once."""
-        rows = [(f.incident_id, f.tenant, f.at_ns, f.verdict, f.actor, f.rule, f.other_rule) for f in given]
+        rows = [
+            (f.incident_id, f.tenant, f.at_ns, f.verdict, f.actor, f.rule, f.other_rule, f.believed)
+            for f in given
+        ]
         await self._writer.run(lambda connection: connection.executemany(_FEEDBACK, rows))
 
     async def feedback(self, *, since_ns: int = 0) -> list[Feedback]:
         """Verdicts, oldest first."""
         rows = await self._read(
-            "select incident_id, tenant, at_ns, verdict, actor, rule, other_rule from feedback "
+            "select incident_id, tenant, at_ns, verdict, actor, rule, other_rule, believed from feedback "
             "where at_ns >= ? order by at_ns, rowid",
             (since_ns,),
         )

@@ -124,12 +124,17 @@ def _responses(db: sqlite_utils.Database) -> None:
     db.table("feedback").create_index(["at_ns"])
 
 
+def _believed(db: sqlite_utils.Database) -> None:
+    db.execute("alter table feedback add column believed real not null default 0.5")
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
     _first,
     _bonds,
     _outbox,
     _notes,
     _responses,
+    _believed,
 )
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 

@@ -199,7 +199,7 @@ class Desk:
             raise KeyError(incident_id)
         incident, episodes = found
         now_ns = int(self._now() * 1e9)
-        rows = verdicts_on(incident_id, incident.tenant, episodes, verdict, actor=actor, now_ns=now_ns)
+        rows = verdicts_on(incident, episodes, verdict, actor=actor, now_ns=now_ns)
         await self._store.put_feedback(rows)
         self._metrics.feedback.labels(verdict).inc()
         self.note(incident_id, "feedback", verdict, actor=actor)

@@ -163,10 +163,11 @@ def episode(rule: str, n: int = 0, **fields: Any) -> Episode:
 
 def test_a_verdict_is_kept_for_each_rule_and_for_pairs() -> None:
     members = [episode("A"), episode("B"), episode("B", 1)]
-    rules = verdicts_on("i1", "default", members, "noise", actor="ann", now_ns=NOW_NS)
-    pairs = verdicts_on("i1", "default", members, "wrong_merge", actor="ann", now_ns=NOW_NS)
+    rules = verdicts_on(incident(noise=0.25), members, "noise", actor="ann", now_ns=NOW_NS)
+    pairs = verdicts_on(incident(noise=0.25), members, "wrong_merge", actor="ann", now_ns=NOW_NS)
     assert [(one.rule, one.other_rule) for one in rules] == [("A", ""), ("B", "")]
     assert [(one.rule, one.other_rule) for one in pairs] == [("A", "B")]
+    assert {one.believed for one in (*rules, *pairs)} == {0.25}
 
 
 def said(verdict: str, incident_id: str, at_ns: int = NOW_NS) -> Feedback:
