@@ -99,7 +99,7 @@ def test_a_filling_disk_is_announced_four_hours_ahead_and_a_rotated_one_is_not(
     assert {path for path, _ in found} == {"/"}
 
     nearest = get_json(pronoia.url + "/api/v1/thresholds")["data"][0]
-    assert (nearest["rule"], nearest["labels"]) == ("DiskFull", {"path": "/"})
+    assert (nearest["rule"], nearest["labels"]["path"]) == ("DiskFull", "/")
     metrics = http(pronoia.url + "/metrics")[1].decode()
     assert 'pronoia_threshold_rules{result="watched"} 2.0' in metrics
     assert 'pronoia_threshold_rules{result="no_comparison"} 1.0' in metrics
