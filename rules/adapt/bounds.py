@@ -120,12 +120,14 @@ class Family:
     """Bounds of one form, from tight to loose: `make(level)`, and the levels worth trying, ascending.
 
     `relative` (N, T): what is held against the level; the greater, the further on the bad side.
+    `middle`: its median in normal life.
     """
 
     form: str
     make: Callable[[float], Bound]
     levels: Sequence[float]
     relative: FloatArray
+    middle: float
 
 
 def hour_of_week(times: TimeArray) -> np.ndarray:
@@ -156,7 +158,7 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
     return [static, *(family for family in others if family is not None)]
 
 
-QUANTILES = (0.5, 0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
+QUANTILES = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
 STEPS_BEYOND = 10
 
 
@@ -181,7 +183,7 @@ def _static(mirrored: FloatArray, quiet: FloatArray, spread: float, sign: int, o
     def make(level: float) -> Bound:
         return Static(sign * old if level == sign * old else sign * outward(level, spread))
 
-    return Family("static", make, levels, mirrored)
+    return Family("static", make, levels, mirrored, float(np.median(quiet)))
 
 
 def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int) -> Family | None:
@@ -209,7 +211,7 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
         centre_, edge = sign * centre, sign * (centre + level * wide)
         return ByHour(threshold_by_hour(LabelSet(), centre_, edge, 1.0, sign=sign))
 
-    return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative)
+    return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0)
 
 
 def _trend(
@@ -235,4 +237,4 @@ def _trend(
     def make(level: float) -> Bound:
         return Trend(sign * outward(start + level, spread), sign * slope, zero, until)
 
-    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative)
+    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0)

@@ -120,7 +120,7 @@ class Adapter:
             if loudest is None or sum_now <= pages_per_week:
                 return found
             key = loudest.rule.key
-            budgets[key] /= 2
+            budgets[key] = min(budgets[key], _pages_per_week(loudest) * 30 / 7) / 2
             again = await self._solved(evidence[key], budgets[key])
             if _pages_per_week(again) >= _pages_per_week(loudest) or budgets[key] < 0.1:
                 evidence.pop(key)  # It gives no more.

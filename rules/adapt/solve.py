@@ -236,8 +236,7 @@ def _placed(
     if wanted or reached:
         level = tight + INWARD * (loose - tight)
     else:
-        middle = family.levels[0]
-        level = tight + BEYOND * (tight - middle)
+        level = tight + BEYOND * (tight - family.middle)
     placed = replace(shape, bound=family.make(level))
     # What lies between two good levels is good as a rule, and not always.
     return placed if _good(placed, evidence, objective, wanted) else replace(shape, bound=family.make(tight))

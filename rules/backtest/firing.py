@@ -71,33 +71,37 @@ def _of_row(
     over_ms: int,
 ) -> list[Firing]:
     begins, ends = _runs(active)
+    firsts = np.searchsorted(times, times[begins] + hold_ms)
+    fires = firsts < ends
+    if not fires.any():
+        return []
     still_begins, still_ends = _runs(going_on)
+    overs = _overs(still_begins, still_ends, times, keep_ms)
+    untils = overs[np.searchsorted(still_ends, firsts[fires], side="right")]
     found: list[Firing] = []
     after = 0  # Steps before this one belong to a firing that was told already.
-    for begin, end in zip(begins, ends, strict=True):
-        if end <= after:
+    for begin, first, until in zip(
+        begins[fires].tolist(), firsts[fires].tolist(), untils.tolist(), strict=True
+    ):
+        if first < after:
             continue
-        first = int(np.searchsorted(times, times[begin] + hold_ms))
-        if first >= end:
-            continue
-        until = _until(first, still_begins, still_ends, times, keep_ms)
         end_ms = int(times[until]) if until < times.size else over_ms
         found.append(Firing(row, int(times[first]), end_ms, int(times[begin])))
         after = until
     return found
 
 
-def _until(first: int, begins: np.ndarray, ends: np.ndarray, times: TimeArray, keep_ms: int) -> int:
-    """The first step at which an alert that fires at `first` is over; len(times) where it is not."""
-    run = int(np.searchsorted(ends, first, side="right"))
-    while True:
-        gone = int(ends[run])
-        if gone >= times.size:
-            return times.size
-        over = int(np.searchsorted(times, times[gone] + keep_ms))
-        if run + 1 >= begins.size or over < begins[run + 1]:
-            return over
-        run += 1
+def _overs(begins: np.ndarray, ends: np.ndarray, times: TimeArray, keep_ms: int) -> np.ndarray:
+    """By run the first step at which an alert that fires in it is over; len(times) where it is not.
+
+    A gap that is shorter than `keep_ms` ends nothing: what fires before it is over when the next run is.
+    """
+    gone = np.minimum(ends, times.size - 1)
+    overs = np.where(ends < times.size, np.searchsorted(times, times[gone] + keep_ms), times.size)
+    for run in range(len(overs) - 2, -1, -1) if keep_ms else ():
+        if overs[run] >= begins[run + 1]:
+            overs[run] = overs[run + 1]
+    return overs
 
 
 def _runs(flags: BoolArray) -> tuple[np.ndarray, np.ndarray]:

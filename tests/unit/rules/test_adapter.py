@@ -1,0 +1,145 @@
+"""Rules adapted together: a team's pages a week, incidents of files and the store, what is remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rules.adapt.history import Adapter, pages_by_team
+from rules.backtest.past import BackTester, RulePast, Window
+from rules.incidents import KnownIncident, read_incidents, stored_incidents, within
+from rules.read import WrittenRule
+from sidecar.config.adapt import AdaptConfig
+from sidecar.errors import PullError, PullReason, RuleError
+from sidecar.records import Episode, Incident
+from sidecar.series import LabelSet, SeriesBatch
+
+MINUTE = 60_000
+WINDOW = Window(0, 10 * 1440 * MINUTE, 5 * MINUTE)
+
+
+class Past:
+    """A source with a noisy series of each name, that counts its questions."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.fails = False
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        raise AssertionError("not asked here")
+
+    async def range(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        self.asked += 1
+        if self.fails:
+            raise PullError(PullReason.BAD_QUERY, "nonsense")
+        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        values = 10 + np.random.default_rng(len(name)).standard_t(3, times.size)[None, :]
+        if ">= bool" in expr:
+            values = np.where(values > 14, 1.0, np.nan)
+        return SeriesBatch(name, (LabelSet({"__name__": "load", "pod": "a"}),), times, values)
+
+
+def rule(name: str, team: str) -> WrittenRule:
+    return WrittenRule(name, f"{name.lower()} > 12", "alerting", "g", labels={"team": team})
+
+
+async def test_a_teams_rules_are_solved_for_together() -> None:
+    rules = [rule("A", "x"), rule("Bb", "x"), rule("Ccc", "y")]
+    loose = AdaptConfig(max_false_alarms_per_month=2000)
+    free = await Adapter(BackTester(Past()), loose).all(rules, WINDOW, [])
+    budget = loose.model_copy(update={"pages_per_week": {"x": 1.5}})
+    held = await Adapter(BackTester(Past()), budget).all(rules, WINDOW, [])
+    before, after = pages_by_team(free, "team"), pages_by_team(held, "team")
+    assert before["x"] > 1.5 >= after["x"]
+    assert after["y"] == before["y"], "another team's rules are not touched"
+
+
+async def test_a_rule_that_cannot_be_asked_does_not_cost_the_others() -> None:
+    source = Past()
+    source.fails = True
+    (found,) = await Adapter(BackTester(source), AdaptConfig()).all([rule("A", "x")], WINDOW, [])
+    assert not found.changed
+    assert found.why_not == "nonsense"
+
+
+async def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
+    source = Past()
+    first = await BackTester(source, memory=tmp_path).one(rule("A", "x"), WINDOW)
+    again = await BackTester(source, memory=tmp_path).one(rule("A", "x"), WINDOW)
+    assert source.asked == 1
+    assert again.firings == first.firings
+    assert len(first.firings) > 10
+    source.fails = True
+    broken = await BackTester(source, memory=tmp_path).one(rule("Other", "x"), WINDOW)
+    assert broken.error == "nonsense"
+    source.fails = False
+    mended = await BackTester(source, memory=tmp_path).one(rule("Other", "x"), WINDOW)
+    assert not mended.error, "an error is not remembered"
+
+
+async def test_a_budget_of_samples_bounds_the_series() -> None:
+    asked: list[int] = []
+
+    class Counting(Past):
+        async def range(self, expr: str, **how: object) -> SeriesBatch:  # type: ignore[override]
+            asked.append(how["max_series"])  # type: ignore[arg-type]
+            return await super().range(expr, **how)  # type: ignore[arg-type]
+
+    await BackTester(Counting(), max_samples=WINDOW.n_steps * 7).one(rule("A", "x"), WINDOW)
+    assert asked == [7]
+
+
+def test_firings_that_touch_a_window() -> None:
+    from rules.backtest.firing import Firing
+
+    past = RulePast(rule("A", "x"), WINDOW, (LabelSet(),), (Firing(0, 100, 200, 100),))
+    assert past.between(150, 160) == past.firings
+    assert past.between(200, 300) == ()
+
+
+def test_incidents_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "incidents.yaml"
+    path.write_text(
+        "- {name: a, start: 2026-11-03T14:00:00Z, end: 2026-11-03T15:00:00+00:00, alerts: [A],"
+        " match: {pod: 'a|b'}}\n- {start: 100, end: 200}\n"
+    )
+    first, second = read_incidents(path)
+    assert first.end_ms - first.start_ms == 3_600_000
+    assert first.concerns("A")
+    assert not first.concerns("B")
+    assert first.matches(LabelSet({"pod": "b"}))
+    assert not first.matches(LabelSet({"pod": "ab"}))
+    assert first.matches(LabelSet())
+    assert (second.name, second.start_ms) == ("incident 2", 100_000)
+    times = np.array([0, 100_000, 150_000, 10_000_000])
+    assert within([second], times).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "text", ["- {name: a}", "- {start: 2, end: 1}", "- x", "{", "- {start: 1, end: 2, match: {a: '('}}"]
+)
+def test_what_is_no_incident_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "incidents.yaml"
+    path.write_text(text)
+    with pytest.raises(RuleError, match=r"incidents\.yaml"):
+        read_incidents(path)
+
+
+def test_incidents_of_the_store_are_those_that_were_real() -> None:
+    def incident(name: str, **facts: object) -> Incident:
+        told = {"state": "resolved", "ended_at_ns": 2_000_000_000, **facts}
+        return Incident(name, "default", "t", 1_000_000_000, 2_000_000_000, **told)  # type: ignore[arg-type]
+
+    member = Episode("default", "f", 1, 2, {"alertname": "A"}, {}, "", 1, 2)
+    found = stored_incidents(
+        [
+            (incident("real"), [member]),
+            (incident("noise", noise=0.9), [member]),
+            (incident("open", ended_at_ns=None), [member]),
+        ]
+    )
+    assert found == [KnownIncident("real", 1000, 2000, frozenset({"A"}))]
