@@ -1,0 +1,175 @@
+"""The endpoints of responding: what is refused, and that nobody else's page can act."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
+
+from sidecar.config.channels import SlackConfig
+from sidecar.errors import StoreError
+from sidecar.records import Response
+from tests.unit.webhooks.respond.incidents import NOW, Clock
+from tests.unit.webhooks.respond.test_desk import signature
+from webhooks.respond.http import ResponseEndpoints
+from webhooks.respond.lifecycle import ActionError
+from webhooks.respond.links import Link, sign
+from webhooks.respond.slack_actions import SlackActions
+
+SECRET = b"s" * 32
+
+
+class Desk:
+    """Keeps what it is asked; `error` is raised instead."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.error: Exception | None = None
+
+    async def do(self, incident_id: str, action: str, *, actor: str, text: str = "") -> Response:
+        if self.error is not None:
+            raise self.error
+        self.asked.append((incident_id, action, actor, text))
+        return Response(incident_id, "default", 1)
+
+    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+        if self.error is not None:
+            raise self.error
+        self.asked.append((incident_id, verdict, actor))
+        return 1
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+async def client(desk: Desk) -> AsyncIterator[TestClient[Any, Any]]:
+    config = SlackConfig(token=SecretStr("x"), channel="C1", signing_secret=SecretStr("hush"))
+
+    async def nowhere(_: str) -> None:
+        return None
+
+    async def merge(incident_id: str, by: str, text: str) -> dict[str, str]:
+        return {"incident_id": text}
+
+    app = web.Application()
+    ResponseEndpoints(
+        desk,
+        specials={"merge": merge},
+        view=nowhere,
+        on_call=lambda: {"primary": "ann"},
+        secret=SECRET,
+        slack=SlackActions([config], desk.do, now=Clock()),
+        now=Clock(),
+    ).add_routes(app.router)
+    async with TestClient(TestServer(app)) as made:
+        yield made
+
+
+ACT = "/api/v1/incidents/i1/acknowledge"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "status"),
+    [
+        pytest.param(ACT, b'{"by": "ann"}', JSON, 200, id="done"),
+        pytest.param(ACT, b"", JSON, 200, id="by somebody"),
+        pytest.param(ACT, b'{"by": "x"}', {"Content-Type": "text/plain"}, 415, id="another page's form"),
+        pytest.param(ACT, b'{"bye": "x"}', JSON, 400, id="an unknown field"),
+        pytest.param(ACT, b"{", JSON, 400, id="no JSON"),
+        pytest.param(ACT, b'"' + b"x" * 70_000 + b'"', JSON, 413, id="too long"),
+        pytest.param("/api/v1/incidents/i1/explode", b"{}", JSON, 404, id="an unknown action"),
+        pytest.param("/api/v1/incidents/i1/merge", b'{"text": "i2"}', JSON, 200, id="merge"),
+        pytest.param("/api/v1/feedback", b'{"incident_id": "i1"}', JSON, 400, id="no verdict"),
+        pytest.param(
+            "/api/v1/feedback", b'{"incident_id": "i1", "verdict": "noise"}', JSON, 200, id="a verdict"
+        ),
+    ],
+)
+async def test_requests(
+    client: TestClient[Any, Any], path: str, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    assert (await client.post(path, data=body, headers=headers)).status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyError("i1"), 404), (ActionError("is resolved;\r\nX: y"), 409)],
+)
+async def test_refusals(client: TestClient[Any, Any], desk: Desk, error: Exception, status: int) -> None:
+    desk.error = error
+    assert (await client.post(ACT, data=b"{}", headers=JSON)).status == status
+
+
+async def test_what_is_not_there_and_who_is_on_call(client: TestClient[Any, Any]) -> None:
+    assert (await client.get("/api/v1/incidents/i1/response")).status == 404
+    assert (await (await client.get("/api/v1/on-call")).json())["data"] == {"primary": "ann"}
+
+
+def token(verdict: str = "noise", *, secret: bytes = SECRET, expires_at: int = int(NOW) + 60) -> str:
+    return sign(Link("i1", verdict, "chat"), secret=secret, expires_at=expires_at)
+
+
+async def test_a_link_asks_first(client: TestClient[Any, Any], desk: Desk) -> None:
+    page = await client.get(f"/feedback/{token()}")
+    assert "<form" in await page.text()
+    assert desk.asked == []
+    assert (await client.post(f"/feedback/{token()}")).status == 200
+    assert desk.asked == [("i1", "noise", "link:chat")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(token(secret=b"t" * 32), id="signed by another"),
+        pytest.param(token(expires_at=int(NOW) - 1), id="too old"),
+        pytest.param(token("delete_everything"), id="no verdict"),
+        pytest.param("x", id="nothing"),
+    ],
+)
+async def test_other_links_say_nothing(client: TestClient[Any, Any], desk: Desk, wrong: str) -> None:
+    assert (await client.get(f"/feedback/{wrong}")).status == 403
+    assert (await client.post(f"/feedback/{wrong}")).status == 403
+    assert desk.asked == []
+
+
+PRESSED = (
+    b"payload=%7B%22user%22%3A%7B%22username%22%3A%22ann%22%7D%2C%22actions%22%3A%5B%7B%22action_id%22%3A"
+    b"%22pronoia_acknowledge%22%2C%22value%22%3A%22i1%22%7D%5D%7D"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "status", "asked"),
+    [
+        pytest.param(PRESSED, None, 200, [("i1", "acknowledge", "slack:ann", "")], id="pressed"),
+        pytest.param(PRESSED, KeyError("i1"), 200, [], id="on an old message"),
+        pytest.param(PRESSED, StoreError("locked"), 503, [], id="not stored"),
+        pytest.param(b"payload=%5B%5D", None, 400, [], id="a list"),
+        pytest.param(b"payload=%7B%22user%22%3A1%7D", None, 400, [], id="a strange user"),
+        pytest.param(b"nothing", None, 400, [], id="no payload"),
+    ],
+)
+async def test_buttons(
+    client: TestClient[Any, Any],
+    desk: Desk,
+    body: bytes,
+    error: Exception | None,
+    status: int,
+    asked: list[tuple[str, ...]],
+) -> None:
+    desk.error = error
+    headers = {
+        "X-Slack-Request-Timestamp": str(int(NOW)),
+        "X-Slack-Signature": signature(body=body),
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    assert (await client.post("/webhooks/slack/interactions", data=body, headers=headers)).status == status
+    assert desk.asked == asked
