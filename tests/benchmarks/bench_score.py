@@ -101,9 +101,7 @@ def _plain(n_series: int, repeats: int) -> float:
 def _state_bytes(model: QueryModel) -> int:
     parts = (model.detector, model.calibrator, model.forecaster)
     # The pool keeps the history of some series, bounded a query and not a series: bench_forecast's matter.
-    return sum(
-        array.nbytes for part in parts for name, array in part.state().items() if not name.startswith("pool_")
-    )
+    return sum(array.nbytes for part in parts for name, array in part.state().items() if "pool_" not in name)
 
 
 def _fit_row(n_series: int, days: int) -> Row:
