@@ -57,15 +57,18 @@ class Storm:
         """Take an alert of the storm, new or changed."""
         self.changed = True
         key = episode.key
+        known = key in self.firing
         if episode.state == "resolved":
+            # One that came and went within one commit is told of by its end alone.
+            known = known or episode.deliveries > 1
             self.firing.discard(key)
             self.last_end_ns = max(self.last_end_ns, episode.ends_at_ns or episode.last_seen_ns)
-        elif key not in self.firing and len(self.firing) < MAX_FIRING:
+        elif not known and len(self.firing) < MAX_FIRING:
             self.firing.add(key)
         if key in self.group.members:
             self.group.members[key].episode = episode
             self.group.refresh(self.group.members[key])
-        elif episode.deliveries <= 1:
+        elif not known:
             self._count(episode, analyst)
 
     def _count(self, episode: Episode, analyst: Analyst) -> None:

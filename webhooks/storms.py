@@ -75,7 +75,7 @@ class Storms:
             self._feel(tenant, 0, now)
 
     def _to_join(self, episode: Episode) -> Storm | None:
-        if episode.incident_id is not None or episode.deliveries > 1 or is_own(episode.labels):
+        if episode.incident_id is not None or is_own(episode.labels):
             return None
         return self.raging.get(episode.tenant)
 

@@ -138,3 +138,25 @@ async def test_a_storm_is_one_stored_incident_that_survives_a_restart_and_ends(t
     (incident,) = await store.incidents()
     assert (incident.n_firing, incident.state) == (0, "resolved")
     await store.close()
+
+
+def test_what_both_of_a_pair_tell_at_once_is_counted_once() -> None:
+    memory = Memory()
+    storms, analyst = Storms(memory, at_least=10, factor=5.0), Analyst()
+
+    def tell(first: int, last: int) -> None:
+        many = [alert("X", i=str(i)) for i in range(first, last)]
+        changes = memory.fold([delivery(*many), delivery(*many, at_seconds=1.0)])
+        memory.apply(changes)
+        storms.take([memory.episodes[key] for key in changes.written], analyst, 0.0)
+
+    for one in (delivery(alert("X", i=str(i))) for i in range(20)):
+        changes = memory.fold([one])
+        memory.apply(changes)
+        storms.take([memory.episodes[key] for key in changes.written], analyst, 0.0)
+    (storm,) = storms.known.values()
+    before = storm.n_episodes
+    tell(20, 50)
+    assert storm.n_episodes == before + 30
+    tell(20, 50)
+    assert storm.n_episodes == before + 30
