@@ -18,6 +18,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.integration.servers import free_port
 
+SIGNING_SECRET = "hush-signing"
+
 Fault = Callable[[str], "tuple[int, dict[str, str], Any] | None"]
 """Asked before each request with its path; its answer (status, headers, JSON) takes the usual one's place."""
 
@@ -83,6 +85,16 @@ class SlackServer(LocalServer):
         self._serial = itertools.count(1)
         super().__init__()
 
+    def target(self) -> dict[str, Any]:
+        """What a configuration says of it."""
+        slack = {
+            "token": self.token,
+            "channel": self.channel,
+            "signing_secret": SIGNING_SECRET,
+            "api_url": self.url + "/api",
+        }
+        return {"name": "slack", "slack": slack, "min_priority": "P3"}
+
     @property
     def roots(self) -> list[dict[str, Any]]:
         return [message for message in self.messages if "thread_ts" not in message]
@@ -129,6 +141,11 @@ class PagerDutyServer(LocalServer):
         self.pages = 0
         super().__init__()
 
+    def target(self) -> dict[str, Any]:
+        """What a configuration says of it."""
+        pager = {"routing_key": self.routing_key, "api_url": self.url}
+        return {"name": "pager", "pagerduty": pager, "min_priority": "P3"}
+
     def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
         whole = body.get("event_action") != "trigger" or (
             {"summary", "source", "severity"} <= set(body.get("payload", {}))
@@ -171,6 +188,16 @@ class MailServer:
         self.port = free_port()
         self._controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
         self._controller.start()
+
+    def target(self) -> dict[str, Any]:
+        """What a configuration says of it."""
+        mail = {
+            "server": f"127.0.0.1:{self.port}",
+            "sender": "pronoia@example.com",
+            "to": ["ops@example.com"],
+            "tls": "none",
+        }
+        return {"name": "mail", "email": mail, "min_priority": "P3"}
 
     @property
     def subjects(self) -> list[str]:

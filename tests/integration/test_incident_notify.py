@@ -1,4 +1,4 @@
-"""A rule fires for 200 instances on a real Prometheus: one incident, one message, its end."""
+"""A rule fires for 200 instances on a real Prometheus: one incident, one message a channel, its end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.channels import MailServer, PagerDutyServer, SlackServer
 from tests.integration.servers import Alertmanager, Prometheus, Pronoia, free_port, get_json, wait_until
 
 pytestmark = pytest.mark.integration
@@ -102,12 +103,16 @@ def test_200_instances_are_one_incident_and_one_message(
         }
         (prometheus.rules / "own.yaml").write_text(json.dumps({"groups": [{"name": "own", "rules": [rule]}]}))
         prometheus.start()
+        slack, pager, mail = keep(SlackServer()), keep(PagerDutyServer()), keep(MailServer())
         config = {
             "prometheus": {"url": "http://127.0.0.1:1"},
             "alertmanagers": [{"url": peer.url} for peer in peers],
             "webhook": {"incident_hold": "3s", "reconcile_interval": "2s"},
             "notify": {
-                "targets": [{"name": "desk", "url": f"http://127.0.0.1:{things}/", "min_priority": "P3"}]
+                "targets": [
+                    {"name": "desk", "url": f"http://127.0.0.1:{things}/", "min_priority": "P3"},
+                    *(channel.target() for channel in (slack, pager, mail)),
+                ]
             },
             "store": {"directory": str(tmp_path / "data")},
         }
@@ -134,3 +139,8 @@ def test_200_instances_are_one_incident_and_one_message(
         kinds = [message["kind"] for message in instances.told]
         assert kinds == ["opened", "resolved"]
         assert len({message["idempotency_key"] for message in instances.told}) == 2
+        wait_until(
+            lambda: len(mail.mails) == 2 and slack.replies, timeout=30, what="each channel has its end"
+        )
+        wait_until(lambda: list(pager.alerts.values()) == ["resolved"], timeout=30, what="the page is over")
+        assert (len(slack.roots), len(slack.replies), pager.pages) == (1, 1, 1)

@@ -12,12 +12,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.integration.channels import MailServer, PagerDutyServer, SlackServer
+from tests.integration.channels import SIGNING_SECRET, MailServer, PagerDutyServer, SlackServer
 from tests.integration.servers import Alertmanager, Pronoia, free_port, get_json, http, wait_until
 
 pytestmark = pytest.mark.integration
-
-SIGNING = "hush-signing"
 
 
 class Bench:
@@ -32,7 +30,7 @@ class Bench:
         self.alertmanager.start()
         targets = extra.pop(
             "targets",
-            [self.slack_target(), self.pager_target(), self.mail_target()],
+            [self.slack.target(), self.pager.target(), self.mail.target()],
         )
         config = {
             "prometheus": {"url": "http://127.0.0.1:1"},
@@ -56,28 +54,6 @@ class Bench:
         config["route"] |= {"routes": more.get("routes", []), **more.get("route", {})}
         config["inhibit_rules"] = more.get("inhibit_rules", [])
         file.write_text(json.dumps(config))
-
-    def slack_target(self, **more: Any) -> dict[str, Any]:
-        slack = {
-            "token": self.slack.token,
-            "channel": self.slack.channel,
-            "signing_secret": SIGNING,
-            "api_url": self.slack.url + "/api",
-        }
-        return {"name": "slack", "slack": slack, "min_priority": "P3", **more}
-
-    def pager_target(self, **more: Any) -> dict[str, Any]:
-        pager = {"routing_key": self.pager.routing_key, "api_url": self.pager.url}
-        return {"name": "pager", "pagerduty": pager, "min_priority": "P3", **more}
-
-    def mail_target(self, **more: Any) -> dict[str, Any]:
-        mail = {
-            "server": f"127.0.0.1:{self.mail.port}",
-            "sender": "pronoia@example.com",
-            "to": ["ops@example.com"],
-            "tls": "none",
-        }
-        return {"name": "mail", "email": mail, "min_priority": "P3", **more}
 
     def fire(self, n: int = 20, *, service: str = "shop", ended: bool = False, ago: float = 60.0) -> None:
         now = time.time()
@@ -112,7 +88,7 @@ class Bench:
             headers={"Content-Type": "application/json"},
         )
 
-    def press(self, action: str, incident_id: str, *, secret: str = SIGNING) -> int:
+    def press(self, action: str, incident_id: str, *, secret: str = SIGNING_SECRET) -> int:
         payload = {
             "type": "block_actions",
             "user": {"id": "U1", "username": "ann"},

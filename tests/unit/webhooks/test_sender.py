@@ -126,6 +126,25 @@ async def test_a_slack_message_that_is_gone_is_posted_again() -> None:
     assert called == ["/chat.update", "/chat.postMessage"]
 
 
+async def test_slack_without_the_right_to_look_is_told_rather_twice_than_never() -> None:
+    called: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        called.append(request.path)
+        if request.path == "/conversations.history":
+            return web.json_response({"ok": False, "error": "missing_scope"})
+        return web.json_response({"ok": True, "channel": "C1", "ts": "2.0"})
+
+    runner, url = await serving(answer)
+    channel = channel_of(target("slack", url))
+    try:
+        await channel.send(Outgoing(MESSAGE, uncertain=True))
+    finally:
+        await channel.close()
+        await runner.cleanup()
+    assert called == ["/conversations.history", "/chat.postMessage"]
+
+
 def test_labels_are_no_markup_in_slack() -> None:
     one = document("opened", incident(title="<!channel> & <http://evil|x>"), key="k")
     text = str(blocks_of({**one, "text": one["title"]}, buttons=False)[1])

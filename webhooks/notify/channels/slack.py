@@ -19,6 +19,7 @@ TRANSIENT = frozenset(
     {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
 )
 GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+BLIND = frozenset({"missing_scope", "no_permission", "not_in_channel", "not_allowed_token_type"})
 EVENT = "pronoia_message"
 MAX_SECTION, MAX_HEADER, MAX_TEXT = 3000, 150, 4000
 LOOK_BACK = 200
@@ -98,7 +99,12 @@ class Slack:
     async def _find(self, method: str, arguments: Mapping[str, str], mark: str) -> str | None:
         """The time stamp of the message that bears our mark, or None."""
         query = {"channel": self._config.channel, "limit": str(LOOK_BACK), "include_all_metadata": "true"}
-        answer = await self._call(f"{method}?{urlencode({**query, **arguments})}", {})
+        try:
+            answer = await self._call(f"{method}?{urlencode({**query, **arguments})}", {})
+        except _SlackRefused as refused:
+            if refused.word not in BLIND:
+                raise
+            return None  # Without the right to look, twice is better than never.
         for message in answer.get("messages", []):
             if message.get("metadata", {}).get("event_payload", {}).get("key") == mark:
                 return str(message["ts"])
