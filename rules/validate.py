@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import promql_parser
@@ -45,15 +46,32 @@ def parse(text: str) -> int:
     return len(rules)
 
 
+async def run_tests(text: str, tests: str, *, rule_file: str, promtool: str = "promtool") -> str:
+    """The outcome of a rule file's own unit tests (`promtool test rules`), in words.
+
+    Raises: RuleError (check failed) with promtool's words.
+    """
+    found = await asyncio.to_thread(shutil.which, promtool)
+    if found is None:
+        return f"{promtool} is not on PATH: not run"
+    await _run(found, ["test", "rules", "own.test.yaml"], {rule_file: text, "own.test.yaml": tests})
+    return "passed"
+
+
 async def _promtool(program: str, text: str) -> str:
+    words = await _run(program, ["check", "rules", "check.rules.yaml"], {"check.rules.yaml": text})
+    return words.removeprefix("Checking").replace("check.rules.yaml", "").strip()[:200]
+
+
+async def _run(program: str, arguments: list[str], files: Mapping[str, str]) -> str:
+    """What promtool says of the files, in a folder of their own."""
     with tempfile.TemporaryDirectory(prefix="pronoia-check-") as directory:
-        file = Path(directory) / "check.rules.yaml"
-        file.write_text(text, encoding="utf-8")
+        for name, text in files.items():
+            (Path(directory) / name).write_text(text, encoding="utf-8")
         process = await asyncio.create_subprocess_exec(
             program,
-            "check",
-            "rules",
-            str(file),
+            *arguments,
+            cwd=directory,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -66,7 +84,7 @@ async def _promtool(program: str, text: str) -> str:
             raise RuleError(
                 RuleReason.CHECK_FAILED, f"promtool gave no answer in {TIMEOUT_SECONDS:g} s"
             ) from error
-        words = " ".join(output.decode(errors="replace").replace(str(file), "").split())
+        words = " ".join(output.decode(errors="replace").split())
         if process.returncode != 0:
             raise RuleError(RuleReason.CHECK_FAILED, f"promtool: {words[:500]}")
-        return words.removeprefix("Checking").strip()[:200]
+        return words

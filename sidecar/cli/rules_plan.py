@@ -154,6 +154,8 @@ def _held(one: Adapted, revisions: list[RuleRevision], opened: OpenedSource) -> 
 async def _to_files(opened: OpenedSource, store: SqliteStore, plans: list[FilePlan], approver: str) -> int:
     from rules.adapt.files import AdaptedFiles
     from rules.adapt.plan import check_cost
+    from rules.adapt.proof import unit_tests
+    from rules.validate import run_tests
 
     rules = opened.config.rules
     files = AdaptedFiles(
@@ -167,7 +169,13 @@ async def _to_files(opened: OpenedSource, store: SqliteStore, plans: list[FilePl
     for one in plans:
         try:
             cost = await check_cost(one, opened.client, at_ms=opened.window.end_ms)
-            evidence = {**one.evidence(opened.window), **cost}
+            tests = unit_tests(one.adapted, one.path.name)
+            if tests is not None:
+                promtool = rules.promtool
+                cost["unit tests"] = await run_tests(
+                    one.after, tests, rule_file=one.path.name, promtool=promtool
+                )
+            evidence = {**one.evidence(opened.window), **cost, "tests": tests}
             facts = (one.path, one.before, one.after, one.rewrites)
             if rules.adapt.canary:
                 await files.shadow(*facts, evidence=evidence, approver=approver, seconds=rules.adapt.canary)

@@ -105,6 +105,8 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
     for one in told if isinstance(told, list) else []:
         click.echo(f"{one['name']}: {'; '.join(one['changes'])}\n    {one['argument']}")
     click.echo(f"\n{found.content}")
+    if found.evidence.get("tests"):
+        click.echo(f"{found.evidence['tests']}")
 
 
 @click.command()

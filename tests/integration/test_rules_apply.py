@@ -121,6 +121,8 @@ def test_a_firing_alert_fires_on_through_a_rewrite_and_its_roll_back(own: Own) -
     logged = store(own, "log", "--format", "json")
     (revision,) = json.loads(logged.stdout)
     assert (revision["state"], revision["evidence"]["approver"]) == ("live", "ada")
+    assert revision["evidence"]["unit tests"] == "passed"
+    assert "exp_samples: []" in revision["evidence"]["tests"]
     assert "> 10.5" in store(own, "diff", revision["content_hash"]).stdout
     assert "false alarms" in store(own, "show", revision["content_hash"][:6]).stdout
     assert own.run("drift").exit_code == 0
