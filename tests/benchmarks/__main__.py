@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.table import show
 
-TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast", "rules")
+TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast", "thresholds", "rules")
 
 
 def main(arguments: list[str]) -> int:

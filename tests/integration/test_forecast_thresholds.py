@@ -18,7 +18,7 @@ from tests.integration.servers import Prometheus, Pronoia, get_json, http, stopp
 pytestmark = pytest.mark.integration
 
 HOUR = 3600.0
-DAYS = 14
+DAYS = 8
 STEP = 300
 FULL_IN_HOURS = 6.0
 RULES = [
@@ -29,13 +29,13 @@ RULES = [
 
 
 def history(now: float, began_hours_ago: float) -> str:
-    """Two weeks of disks: `/` began to fill so long ago and is full six hours after that.
+    """A week of disks: `/` began to fill so long ago and is full six hours after that.
 
-    `/data` did so four days ago and was tidied up after eight hours; `/logs` is rotated.
+    `/data` did so a day and a half ago and was tidied up after eight hours; `/logs` is rotated.
     """
     noise = np.random.default_rng(5)
     times = np.arange(now - DAYS * 86400, now + 1, STEP)
-    then_hours = (times - (now - 4.0 * 86400)) / HOUR
+    then_hours = (times - (now - 1.5 * 86400)) / HOUR
     once = np.where((then_hours > 0) & (then_hours < 8), np.minimum(then_hours, 6.5), 0.0)
     age_hours = np.maximum(times - (now - began_hours_ago * HOUR), 0.0) / HOUR
     series = {

@@ -76,6 +76,19 @@ def replay(
     expected = np.zeros(len(grid), dtype=np.bool_)
     for moment, within in _moments(grid, step_seconds, threshold, warn_seconds, probability, first, stride):
         expected[moment : moment + stride] = within
+    return worth(expected, grid, step_seconds, threshold, warn_seconds, for_seconds, first)
+
+
+def worth(
+    expected: BoolArray,
+    grid: FloatArray,
+    step_seconds: float,
+    threshold: Threshold,
+    warn_seconds: float,
+    for_seconds: float,
+    first: int,
+) -> Warnings:
+    """What warnings at these positions, (n,), came to; see `replay`."""
     held = max(round(for_seconds / step_seconds), 1)
     spans = _spans(expected, apart=max(round(QUIET_SECONDS / step_seconds), 1), at_least=held)
     starts = _crossings(grid, threshold, max(round(APART_SECONDS / step_seconds), 1), first)
