@@ -73,11 +73,9 @@ class Reviser:
 
     async def live(self) -> dict[str, RuleRevision]:
         """The live revision of each generated group that has one."""
-        revisions = await self._store.revisions(limit=10_000)
+        revisions = await self._store.revisions(state="live", limit=10_000)
         return {
-            revision.group: revision
-            for revision in reversed(revisions)
-            if revision.state == "live" and not is_adapted(revision.group)
+            revision.group: revision for revision in reversed(revisions) if not is_adapted(revision.group)
         }
 
     def refused(self, file: RuleFile) -> bool:
@@ -175,8 +173,8 @@ class Reviser:
                     "rules in place differ from the live revision, putting that back", group=group
                 )
                 await self.publisher.restore(group, revision.content)
-        for revision in await self._store.revisions(limit=200):
-            if revision.state == "proposed" and not is_adapted(revision.group):
+        for revision in await self._store.revisions(state="proposed", limit=200):
+            if not is_adapted(revision.group):
                 if await self.publisher.found(revision.group, revision.content) is Found.SAME:
                     before = live.get(revision.group)
                     await self.publisher.restore(revision.group, before.content if before else None)

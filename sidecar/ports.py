@@ -82,8 +82,10 @@ class RuleStore(Protocol):
         """Insert or replace by `revision_id`."""
         ...
 
-    async def revisions(self, *, group: str | None = None, limit: int = 100) -> list[RuleRevision]:
-        """Newest first."""
+    async def revisions(
+        self, *, group: str | None = None, state: str | None = None, limit: int = 100
+    ) -> list[RuleRevision]:
+        """Newest first; None: of every group, in every state."""
         ...
 
 

@@ -137,13 +137,15 @@ class AdaptedFiles:
 
     async def live(self, group: str) -> RuleRevision | None:
         """The live revision of a file."""
-        revisions = await self._store.revisions(group=group, limit=200)
-        return next((revision for revision in revisions if revision.state == "live"), None)
+        return next(iter(await self._store.revisions(group=group, state="live", limit=1)), None)
 
     async def watched(self) -> list[RuleRevision]:
         """Revisions that Prometheus evaluates now: live, or as a shadow."""
-        revisions = await self._store.revisions(limit=10_000)
-        return [r for r in revisions if r.state in ("live", "canary") and is_adapted(r.group)]
+        found = [
+            *await self._store.revisions(state="live", limit=10_000),
+            *await self._store.revisions(state="canary", limit=10_000),
+        ]
+        return [revision for revision in found if is_adapted(revision.group)]
 
     async def take_back(self, group: str, why: str) -> RuleRevision:
         """Put back what stood in the file before its live revision.

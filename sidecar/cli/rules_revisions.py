@@ -156,7 +156,7 @@ def drift(
         from rules.drift import drift_of, drift_of_file
 
         async with _servers(config, store) as (loop, _, client):
-            revisions = [one for one in await store.revisions(limit=10_000) if one.state == "live"]
+            revisions = await store.revisions(state="live", limit=10_000)
             if repair is not None:
                 await _repair(repair, revisions, _needed(loop))
             loaded = await client.rules()

@@ -258,12 +258,14 @@ class SqliteStore:
             )
         )
 
-    async def revisions(self, *, group: str | None = None, limit: int = 100) -> list[RuleRevision]:
-        """Newest first."""
+    async def revisions(
+        self, *, group: str | None = None, state: str | None = None, limit: int = 100
+    ) -> list[RuleRevision]:
+        """Newest first; None: of every group, in every state."""
         rows = await self._read(
-            "select body from revisions where (? is null or group_name = ?) "
-            "order by created_at_ns desc, rowid desc limit ?",
-            (group, group, limit),
+            "select body from revisions where group_name = coalesce(?, group_name) "
+            "and state = coalesce(?, state) order by created_at_ns desc, rowid desc limit ?",
+            (group, state, limit),
         )
         return [msgspec.json.decode(row[0], type=RuleRevision) for row in rows]
 

@@ -79,6 +79,8 @@ async def test_every_record_comes_back_as_it_went_in(tmp_path: Path) -> None:
         await store.put_revision(revision(1, state="superseded"))
         assert [r.revision_id for r in await store.revisions()] == ["r2", "r1"]
         assert await store.revisions(group="g") == [revision(1, state="superseded")]
+        assert await store.revisions(state="superseded") == [revision(1, state="superseded")]
+        assert await store.revisions(group="g", state="live") == []
 
 
 async def test_intake_does_not_undo_what_correlation_wrote(tmp_path: Path) -> None:
