@@ -88,6 +88,8 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
         return "it is a recording rule"
     if rule.protected:
         return "it carries the label pronoia: ignore"
+    if rule.labels.get("generator") == "pronoia" or "pronoia_canary" in rule.labels:
+        return "pronoia itself wrote it"
     found = parse_comparison(rule.expr)
     if isinstance(found, NoComparison):
         return WHY[found]

@@ -82,9 +82,16 @@ def test_why_it_cannot_be_adapted(expr: str, words: str) -> None:
     assert words in why
 
 
-def test_protected_rules_say_so() -> None:
-    rule = WrittenRule("A", "a > 1", "alerting", labels={"pronoia": "ignore"})
-    assert taken_apart(rule) == "it carries the label pronoia: ignore"
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        pytest.param({"pronoia": "ignore"}, "it carries the label pronoia: ignore", id="protected"),
+        pytest.param({"generator": "pronoia"}, "pronoia itself wrote it", id="generated"),
+        pytest.param({"pronoia_canary": "true"}, "pronoia itself wrote it", id="a shadow"),
+    ],
+)
+def test_rules_that_are_left_alone_for_their_labels(labels: dict[str, str], why: str) -> None:
+    assert taken_apart(WrittenRule("A", "a > 1", "alerting", labels=labels)) == why
 
 
 GROUP = """
