@@ -14,7 +14,9 @@ from sidecar.engine.detect.esd import EsdDetector
 from sidecar.engine.detect.hampel import HampelDetector
 from sidecar.engine.detect.quantile import QuantileDetector
 from sidecar.engine.detect.seasonal import SeasonalDetector
+from sidecar.engine.detect.siblings import SiblingsDetector
 from sidecar.engine.detect.smoothing import SmoothingDetector
+from sidecar.engine.detect.spectral import SpectralDetector
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
 from sidecar.engine.forecast.spans import SpanForecaster
 from sidecar.engine.protocols import Detector, Forecaster
@@ -37,6 +39,8 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
     "quantile": lambda query: QuantileDetector(query.false_alarms, query.step),
     "cusum": lambda query: CusumDetector(query.false_alarms, query.step),
     "bocpd": lambda query: BocpdDetector(query.false_alarms, query.step),
+    "spectral_residual": lambda query: SpectralDetector(query.false_alarms, query.step),
+    "siblings": lambda query: SiblingsDetector(query.false_alarms, query.step),
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {
