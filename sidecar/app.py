@@ -55,9 +55,8 @@ PRUNE_SECONDS = 3600.0
 COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
-NEED_RESTART = (
-    *("server", "store", "webhook", "notify", "people", "schedules", "teams", "response", "export", "log"),
-)
+NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")
+RESPONSE_NEEDS_RESTART = ("link_secret", "silences", "synthetic", "hooks")
 
 
 class Workings:
@@ -301,6 +300,11 @@ class Sidecar:
             for section in NEED_RESTART:
                 if getattr(config, section) != getattr(self.config, section):
                     self._log.warning("this section takes effect at the next start", section=section)
+            for section in RESPONSE_NEEDS_RESTART:
+                if getattr(config.response, section) != getattr(self.config.response, section):
+                    self._log.warning(
+                        "this section takes effect at the next start", section=f"response.{section}"
+                    )
             kept = {query.name for query in config.queries}
             old = self.workings
             await old.stop()
@@ -308,6 +312,7 @@ class Sidecar:
                 if config.queries and watch.query.name not in kept:
                     watch.retire()
             self.config = config
+            self.responding.reconfigure(config)
             self.workings = Workings(config, self)
             await self.workings.start()
             self._note_reload(ok=True)

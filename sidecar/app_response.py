@@ -30,6 +30,7 @@ from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 if TYPE_CHECKING:
     from sidecar.app import Sidecar
+    from sidecar.config.model import Config
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
@@ -43,6 +44,7 @@ class Responding:
         config, store = sidecar.config, sidecar.store
         self._sidecar = sidecar
         self._secret = secret
+        self._config = config
         self._log = get_logger("responding")
         self.desk = Desk(
             store.response_store,
@@ -52,13 +54,7 @@ class Responding:
             now=sidecar.wall,
         )
         self.history = History(store, store.response_store, now=sidecar.wall)
-        audience = TeamAudience(
-            config,
-            self.desk,
-            secret=secret,
-            before=lambda incident: in_words(self.history.similar(incident)),
-            now=sidecar.wall,
-        )
+        audience = self._audience(config)
         self.notifier = Notifier(
             store,
             config.notify,
@@ -90,7 +86,7 @@ class Responding:
             self._clients,
             config.response.synthetic,
             metrics=SyntheticMetrics(sidecar.registry),
-            facts=lambda incident: audience.facts(incident, target="alertmanager"),
+            facts=lambda incident: self.notifier.audience.facts(incident, target="alertmanager"),
             settled=self._settled,
             now=sidecar.wall,
         )
@@ -116,6 +112,23 @@ class Responding:
             secret = secrets.token_bytes(KEY_BYTES)
             await sidecar.store.put_note(KEY_NOTE, secret)
         return cls(sidecar, secret=secret)
+
+    def _audience(self, config: Config) -> TeamAudience:
+        return TeamAudience(
+            config,
+            self.desk,
+            secret=self._secret,
+            before=lambda incident: in_words(self.history.similar(incident)),
+            now=self._sidecar.wall,
+        )
+
+    def reconfigure(self, config: Config) -> None:
+        """Take people, shifts, teams, maintenance and dependencies anew; the rest waits for a restart."""
+        if config.notify != self._config.notify:
+            # New teams may name new targets, which are not there yet.
+            self._log.warning("teams stay as they are until the next start, since notify has changed")
+            return
+        self.notifier.audience = self._audience(config)
 
     async def open(self, incidents: Iterable[Incident]) -> None:
         """Take what is open at start, begin.

@@ -172,6 +172,13 @@ def test_people_correct_comment_and_report(tmp_path: Path, keep: Callable[..., A
     assert http(link, data=b"")[0] == 200
     assert http(link[:-3] + "AAA", data=b"")[0] == 403
     assert bench.metric('pronoia_feedback_total{verdict="noise"}') == 1.0
+    settings = json.loads((tmp_path / "pronoia.yaml").read_text())
+    settings["people"] = [{"name": "ann", "targets": ["desk"]}]
+    turns = [{"people": ["ann"], "start": "2026-01-01T00:00:00"}]
+    settings["schedules"] = [{"name": "primary", "rotations": turns}]
+    (tmp_path / "pronoia.yaml").write_text(json.dumps(settings))
+    assert http(bench.pronoia.url + "/-/reload", data=b"")[0] == 200
+    assert get_json(bench.pronoia.url + "/api/v1/on-call")["data"] == {"primary": "ann"}
     bench.pronoia.stop()
     data = ("--data", str(tmp_path / "data"))
     written = pronoia("report", "incident", large, *data)

@@ -47,7 +47,8 @@ class Notifier:
         self._hold_ns = int(hold_seconds * 1e9)
         self._now = now
         self._targets = {target.name: target for target in config.targets}
-        self._audience = audience or Everybody(self._targets)
+        self.audience: Audience = audience or Everybody(self._targets)
+        """Asked for each incident; may be replaced while it runs."""
         self._templates = Templates(config.targets)
         self._sender = Sender(
             store,
@@ -142,10 +143,10 @@ class Notifier:
         settled_ns = self._first_seen_ns.get(incident.incident_id, 0) + self._hold_ns
         told = self._told.get(incident.incident_id, {})
         names = dict.fromkeys(told)
-        if not self._audience.held_back(incident, now=now):
+        if not self.audience.held_back(incident, now=now):
             since = self._first_told.get(incident.incident_id)
-            names |= dict.fromkeys(self._audience.listeners(incident, now=now, since=since))
-        status = self._audience.status(incident)
+            names |= dict.fromkeys(self.audience.listeners(incident, now=now, since=since))
+        status = self.audience.status(incident)
         made = []
         for name in names:
             target = self._targets.get(name)
@@ -169,7 +170,7 @@ class Notifier:
         number = (before.n_messages if before else 0) + 1
         now_ns = int(self._now() * 1e9)
         key = f"{target.name}/{incident.incident_id}/{number}"
-        facts = self._audience.facts(incident, target=target.name)
+        facts = self.audience.facts(incident, target=target.name)
         document = message.document(kind, incident, key=key, status=status, facts=facts)
         return OutboxMessage(
             key=key,

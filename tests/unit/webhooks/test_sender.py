@@ -321,7 +321,7 @@ async def test_refused_credentials_fall_back_at_once_and_only_the_end_is_told_th
     first, second = Recorder(REFUSED), Recorder()
     bench = Bench(tmp_path, {"a": first, "b": second}, fallbacks={"a": "b"})
     async with bench:
-        bench.notifier._audience = OnlyFirst()
+        bench.notifier.audience = OnlyFirst()
         bench.notifier.consider([incident()])
         await bench.until(lambda: second.got == ["opened i1"])
         first.error = None
@@ -337,7 +337,7 @@ async def test_a_slow_death_falls_back_when_its_time_has_come(tmp_path: Path) ->
     first, second = Recorder(AWAY), Recorder()
     bench = Bench(tmp_path, {"a": first, "b": second}, fallbacks={"a": "b"})
     async with bench:
-        bench.notifier._audience = OnlyFirst()
+        bench.notifier.audience = OnlyFirst()
         bench.notifier.consider([incident()])
         for n, seconds in enumerate((5, 10, 20, 40, 60), start=1):
             await bench.until(lambda n=n: len(first.uncertain) >= n)  # type: ignore[misc]
