@@ -18,7 +18,9 @@ from sidecar.config.channels import NotifyConfig, NotifyTarget
 from sidecar.config.model import StoreConfig
 from sidecar.errors import NotifyError
 from sidecar.store.sqlite import SqliteStore
+from tests.integration.channels import MailServer
 from tests.unit.webhooks.respond.incidents import Clock, incident
+from webhooks.notify import channel as channel_module
 from webhooks.notify.channel import Outgoing, retry_after
 from webhooks.notify.channels.alertmanager import payload_of
 from webhooks.notify.channels.email import mail_of
@@ -189,6 +191,48 @@ def test_mails_of_an_incident_are_one_thread_and_headers_are_whole() -> None:
     assert mails[0]["References"] == mails[1]["References"]
     assert mails[0]["Message-ID"] != mails[1]["Message-ID"]
     assert mails[0]["Bcc"] is None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "retryable"),
+    [
+        pytest.param("451 4.3.0 later", True, id="later"),
+        pytest.param("550 5.7.1 never", False, id="never"),
+        pytest.param("535 5.7.8 who are you", False, id="wrong credentials"),
+    ],
+)
+async def test_a_real_mail_server_refuses(refusal: str, retryable: bool) -> None:
+    server = MailServer()
+    server.refusals.append(refusal)
+    channel = channel_of(NotifyTarget.model_validate(server.target()))
+    try:
+        with pytest.raises(NotifyError) as caught:
+            await channel.send(Outgoing(MESSAGE))
+        await channel.send(Outgoing(MESSAGE))
+    finally:
+        server.kill()
+    assert (caught.value.retryable, server.subjects) == (retryable, ["[P2] db: Down"])
+    with pytest.raises(NotifyError) as caught:
+        await channel.send(Outgoing(MESSAGE))
+    assert caught.value.retryable, "a server that is away may come back"
+
+
+@pytest.mark.parametrize("kind", ["slack", "pagerduty", "alertmanager", "url"])
+async def test_who_does_not_answer_is_tried_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    monkeypatch.setattr(channel_module, "TIMEOUT_SECONDS", 0.05)
+    runner, url = await serving(answer)
+    channel = channel_of(target(kind, url))
+    try:
+        with pytest.raises(NotifyError) as caught:
+            await channel.send(Outgoing(MESSAGE))
+    finally:
+        await channel.close()
+        await runner.cleanup()
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(
