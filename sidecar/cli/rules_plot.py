@@ -28,7 +28,7 @@ def draw_days(path: Path, comparison: Comparison) -> None:
     days = np.arange(window.start_ms, window.end_ms + DAY_MS, DAY_MS)
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    middles = (days[:-1] - days[0]) / DAY_MS
+    middles = (days[:-1] - days[0]) / DAY_MS + 0.5
     axes.bar(middles, _by_day(comparison.before, days), color="#d9d9d9", label="before")
     axes.bar(middles, _by_day(comparison.after, days), color="#1f6feb", label="after", width=0.4)
     for row in comparison.incidents:
@@ -37,7 +37,7 @@ def draw_days(path: Path, comparison: Comparison) -> None:
     axes.set_yscale("symlog")
     axes.set_xlabel("days; dotted: known incidents")
     axes.set_ylabel("firings")
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(path)
 
 

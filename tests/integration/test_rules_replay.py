@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,10 +13,10 @@ from sidecar.cli.main import main
 pytestmark = pytest.mark.integration
 
 
-def test_the_noisy_example_falls_silent_and_still_catches_every_incident() -> None:
-    result = CliRunner().invoke(
-        main, ["rules", "replay", "--example", "--step", "2m", "--format", "json"], catch_exceptions=False
-    )
+def test_the_noisy_example_falls_silent_and_still_catches_every_incident(tmp_path: Path) -> None:
+    picture = tmp_path / "days.svg"
+    arguments = ["rules", "replay", "--example", "--step", "2m", "--format", "json", "--plot", str(picture)]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert len(told["rules"]) == 40
@@ -24,3 +25,4 @@ def test_the_noisy_example_falls_silent_and_still_catches_every_incident() -> No
     caught = [row for row in told["incidents"] if row["before_seconds"] is not None]
     assert len(caught) == len(told["incidents"]) == 7
     assert all(row["after_seconds"] <= row["before_seconds"] + 120 for row in caught)
+    assert picture.read_text().startswith("<?xml")
