@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from sidecar.cli.forecast import Duration
+from sidecar.cli.models_detect import COMMANDS as MODELS_THAT_JUDGE
 from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Forecasting models: compare them on your own series."""
+    """Models that forecast: compare them on your own series. Models that judge: versions, challengers."""
+
+
+for _command in MODELS_THAT_JUDGE:
+    models.add_command(_command)
 
 
 @models.command()

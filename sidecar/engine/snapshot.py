@@ -36,6 +36,11 @@ def meaning(query: QueryConfig) -> str:
     return config_hash(query.model_copy(update=usual))
 
 
+def libraries() -> dict[str, str]:
+    """Versions of what computes the state; their patch releases do not change what it means."""
+    return {name: ".".join(version(name).split(".")[:2]) for name in ("numpy", "numba")}
+
+
 def save(model: QueryModel, path: Path) -> None:
     """Write the model's state to `path` atomically: temporary file, fsync, rename.
 
@@ -49,7 +54,7 @@ def save(model: QueryModel, path: Path) -> None:
         "detector": model.detector_name,
         "forecaster": model.forecaster_name,
         "last_timestamp_ms": model.last_timestamp_ms,
-        "libraries": {name: version(name) for name in ("numpy", "numba")},
+        "libraries": libraries(),
         "labels": [label_set.pairs for label_set in model.index.labels],
     }
     arrays: dict[str, Any] = {
@@ -80,6 +85,10 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
     if header.get("meaning") != meaning(query):
         raise ModelError(f"{path}: was learnt with another expression or step of query {query.name!r}")
+    saved_by = {name: ".".join(str(v).split(".")[:2]) for name, v in header.get("libraries", {}).items()}
+    if saved_by != libraries():
+        theirs, ours = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (saved_by, libraries()))
+        raise ModelError(f"{path}: was learnt with {theirs or 'unknown libraries'}; here is {ours}")
     try:
         model = QueryModel(
             query, tenant=header["tenant"], detector=header["detector"], forecaster=header["forecaster"]

@@ -110,8 +110,11 @@ class Watch:
             self._model = await self._learn()
 
     def _restore(self) -> QueryModel | None:
+        from sidecar.engine.registry_models import ModelFiles
         from sidecar.engine.snapshot import load
 
+        if ModelFiles(self._path.parent).take_next(self.query.name):
+            self._log.info("another version of the model takes its place", path=str(self._path))
         if not self._path.exists():
             return None
         try:

@@ -1,0 +1,75 @@
+"""Models that judge, over their life on a real run: retrained, contested, promoted, rolled back."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sidecar.cli.main import main
+from tests.integration.servers import Prometheus, Pronoia, get_json, http, wait_until
+
+pytestmark = pytest.mark.integration
+
+STEP = 2
+
+
+def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    now = int(time.time()) // STEP * STEP
+    rng = random.Random(2)
+    lines = ["# TYPE load gauge"]
+    for pod in range(60):
+        lines += [
+            f'load{{pod="p{pod}"}} {rng.gauss(10, 1)} {at}' for at in range(now - 1200, now + 240, STEP)
+        ]
+    prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    prometheus.backfill("\n".join([*lines, "# EOF\n"]))
+    prometheus.start()
+    config = tmp_path / "pronoia.yaml"
+    config.write_text(
+        f"prometheus: {{url: '{prometheus.url}'}}\nstore: {{directory: {tmp_path / 'data'}}}\n"
+        f"queries: [{{name: load, expr: load, step: {STEP}s, history: 15m, forecast_horizons: []}}]\n"
+    )
+
+    def models(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, ["models", *arguments, "--config", str(config)])
+        return result.exit_code, result.output
+
+    def points() -> dict[str, int]:
+        return {one["role"]: one["n_points"] for one in json.loads(models("list", "--format", "json")[1])}
+
+    assert models("list", "--format", "json")[0] == 1, "there is none yet"
+    pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(config)))
+    pronoia.start()
+    wait_until(lambda: get_json(f"{pronoia.url}/api/v1/series")["data"], timeout=60, what="a judged series")
+    wait_until(lambda: points()["live"], what="a saved model")
+    assert models("retrain", "load") == (0, models("retrain", "load")[1])
+    assert set(points()) == {"live", "challenger", "champion at the fit"}
+
+    def contested() -> dict[str, Any]:
+        return dict(json.loads(models("contest", "load", "--format", "json")[1]))
+
+    found = wait_until(lambda: (one := contested())["challenger"]["n_points"] >= 500 and one, what="new data")
+    assert found["champion"]["n_points"] == found["challenger"]["n_points"]
+    # Both learnt the same history, so neither is better, and it says so.
+    code, output = models("promote", "load")
+    assert (code, "it errs" in output) == (1, True)
+    assert models("promote", "load", "--force")[0] == 0
+    assert http(f"{pronoia.url}/-/reload", method="POST", data=b"")[0] == 200
+    wait_until(lambda: "v1" in points(), what="the champion as a version")
+    wait_until(lambda: get_json(f"{pronoia.url}/api/v1/series")["data"], timeout=30, what="judging goes on")
+    assert models("validate")[0] == 0
+    assert models("rollback", "load", "--to", "7")[0] == 1
+    assert models("rollback", "load")[0] == 0
+    pronoia.stop()
+    pronoia.start()
+    wait_until(lambda: "v2" in points(), what="the challenger as a version")
+    assert "another version of the model" in pronoia.tail(20_000)
+    assert "learning anew" not in pronoia.tail(20_000)
+    assert models("show", "load")[0] == 0
