@@ -16,6 +16,7 @@ from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
+from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.history import History
@@ -23,7 +24,7 @@ from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.hours import on_call
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.lifecycle import ActionError, status_of
-from webhooks.respond.silences import AckSilences, SilenceMetrics, Silencer
+from webhooks.respond.silences import SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words
 from webhooks.respond.slack_actions import SlackActions
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics

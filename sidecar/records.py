@@ -163,8 +163,6 @@ class Response(msgspec.Struct):
     """What people say it was; None while nobody has said."""
     cause: str = ""
     fix: str = ""
-    silence_ids: dict[str, str] = {}
-    """Silences that stand for the acknowledgement, by the Alertmanager's address."""
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):

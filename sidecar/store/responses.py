@@ -72,16 +72,6 @@ class ResponseStore:
         )
         return [TimelineEntry(*row) for row in rows]
 
-    async def last_entries(self, kinds: Sequence[str], *, limit: int) -> list[TimelineEntry]:
-        """The newest entries of these kinds over all incidents, newest first."""
-        marks = ", ".join("?" for _ in kinds)
-        rows = await self._read(
-            "select incident_id, at_ns, kind, actor, text from timeline "  # noqa: S608
-            f"where kind in ({marks}) order by at_ns desc, rowid desc limit ?",
-            (*kinds, limit),
-        )
-        return [TimelineEntry(*row) for row in rows]
-
     async def put_feedback(self, given: Sequence[Feedback]) -> None:
         """Keep verdicts; the same one of the same person on the same thing counts once."""
         rows = [

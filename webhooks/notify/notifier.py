@@ -103,10 +103,6 @@ class Notifier:
             self._waiting[incident.incident_id] = incident
         self._wake.set()
 
-    def told(self, incident_id: str) -> bool:
-        """Whether anybody was told of it."""
-        return incident_id in self._told
-
     async def _run(self) -> None:
         while True:
             try:

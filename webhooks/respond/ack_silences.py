@@ -1,0 +1,93 @@
+"""Acknowledgements as silences: made with one, extended while its incident fires, ended with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from sidecar.errors import PullError
+from sidecar.records import Episode, Incident
+from sidecar.telemetry import get_logger
+from webhooks.respond.lifecycle import PAUSED, ActionError
+from webhooks.respond.silences import Silencer
+
+TICK_SECONDS = 15.0
+
+
+class AckSilences:
+    """Looks after the silences of one process' acknowledgements."""
+
+    def __init__(
+        self,
+        silencer: Silencer,
+        *,
+        incidents: Callable[[], Iterable[Incident]],
+        status: Callable[[Incident], str],
+        episodes: Callable[[str], Awaitable[list[Episode]]],
+        note: Callable[[str, str, str], None],
+        duration_seconds: float,
+    ) -> None:
+        self._silencer = silencer
+        self._incidents = incidents
+        self._status = status
+        self._episodes = episodes
+        self._note = note
+        self._duration = duration_seconds
+        self._silenced: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._log = get_logger("silences")
+
+    def start(self) -> None:
+        """Begin to look after them."""
+        self._task = asyncio.create_task(self._run(), name="ack-silences")
+
+    async def stop(self) -> None:
+        """End; the silences run out by themselves."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Something was acknowledged, or has ended."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except Exception:
+                # The loop's edge: one odd incident must not leave the others' silences to run out.
+                self._log.exception("looking after silences broke off")
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def look(self) -> None:
+        """Make, extend and end what has to be."""
+        wanted = {one.incident_id: one for one in self._incidents() if self._status(one) in PAUSED}
+        for incident_id in self._silenced - wanted.keys():
+            if await self._tried(incident_id, self._silencer.end(incident_id)):
+                self._silenced.discard(incident_id)
+                self._note(incident_id, "silence", "the acknowledgement's silence has ended")
+        for incident_id, incident in wanted.items():
+            if incident_id in self._silenced:
+                await self._tried(incident_id, self._silencer.extend(incident_id))
+                continue
+            made = self._silencer.silence(
+                incident, await self._episodes(incident_id), seconds=self._duration, why="acknowledged"
+            )
+            if await self._tried(incident_id, made):
+                self._silenced.add(incident_id)
+                self._note(incident_id, "silence", "its alerts are silenced while it is acknowledged")
+
+    async def _tried(self, incident_id: str, doing: Awaitable[object]) -> bool:
+        try:
+            await doing
+        except (ActionError, PullError) as error:
+            self._log.warning("silence not changed, will try again", incident=incident_id, err=str(error))
+            return False
+        return True
