@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from rules.adapt.bounds import Static
@@ -80,12 +79,3 @@ def limited(value: float, old: float, max_step: float, limits: RuleLimits | None
     if limits is not None and limits.ceiling is not None:
         value = min(value, limits.ceiling)
     return value
-
-
-def latest_changes(revisions: Iterable[tuple[str, int | None]]) -> Mapping[str, float]:
-    """By group the newest time (seconds) at which a revision of it became live."""
-    newest: dict[str, float] = {}
-    for group, live_from_ns in revisions:
-        if live_from_ns is not None:
-            newest[group] = max(newest.get(group, 0.0), live_from_ns / 1e9)
-    return newest

@@ -12,7 +12,7 @@ from rules.adapt.history import Adapted
 from rules.adapt.solve import Proposal
 from rules.adapt.text import Rewrite, rewrite_text
 from rules.backtest.past import Window
-from rules.read import WrittenRule
+from rules.read import WrittenRule, unit_of
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import Source
 from sidecar.promql.threshold import Comparison, parse_comparison
@@ -105,6 +105,7 @@ def evidence_of(adapted: Adapted) -> dict[str, object]:
         "before": adapted.rule.expr,
         "after": adapted.written.expr,
         "changes": list(found.changes),
+        "unit": _unit(adapted.rule),
         "form": found.candidate.bound.form,
         "false_before": found.before.n_false,
         "false_after": found.after.n_false,
@@ -117,6 +118,11 @@ def evidence_of(adapted: Adapted) -> dict[str, object]:
         "delays_after": found.after.delays,
         "argument": argument(adapted),
     }
+
+
+def _unit(rule: WrittenRule) -> str:
+    comparison = parse_comparison(rule.expr)
+    return unit_of(comparison) if isinstance(comparison, Comparison) else ""
 
 
 async def check_cost(plan: FilePlan, source: Source, *, at_ms: int) -> dict[str, str]:

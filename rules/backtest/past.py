@@ -63,10 +63,6 @@ class RulePast:
         """All firings' durations together."""
         return sum(firing.seconds for firing in self.firings)
 
-    def between(self, start_ms: int, end_ms: int) -> tuple[Firing, ...]:
-        """Firings that touch [start, end)."""
-        return tuple(f for f in self.firings if f.start_ms < end_ms and f.end_ms > start_ms)
-
 
 class BackTester:
     """Back-tests rules against one source, a bounded number of series at a time.

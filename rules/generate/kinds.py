@@ -1,4 +1,4 @@
-"""Alerts of one series' behaviour that need no threshold: gone, frozen, unlike its siblings.
+"""Rules that need no threshold: a series gone, frozen, unlike its siblings; a query recorded.
 
 Each returns a rule as in a rule file. `expr` is any expression of gauges or rates.
 """
@@ -10,6 +10,8 @@ from typing import Any
 
 from rules.document import camel
 from rules.rewrite import plain_number
+from sidecar.config.model import QueryConfig
+from sidecar.prometheus.selector import plain_matchers
 
 Rule = dict[str, Any]
 SIBLING_DISTANCE = 5.0
@@ -59,17 +61,21 @@ def sibling(name: str, expr: str, *, by: Sequence[str] = (), severity: str = "wa
     )
 
 
-KINDS: Mapping[str, Callable[..., Rule]] = {"absence": absence, "flatline": flatline, "sibling": sibling}
-
-
 def recorded(name: str, expr: str) -> Rule:
     """The expression evaluated once for all who ask for it."""
     return {"record": f"pronoia:{name}", "expr": expr}
 
 
-def _is_selector(expr: str) -> bool:
-    from sidecar.prometheus.selector import plain_matchers
+KINDS: Mapping[str, Callable[[QueryConfig], Rule]] = {
+    "absence": lambda query: absence(query.name, query.expr, severity=query.severity),
+    "flatline": lambda query: flatline(query.name, query.expr, severity=query.severity),
+    "sibling": lambda query: sibling(query.name, query.expr, severity=query.severity),
+    "recording": lambda query: recorded(query.name, query.expr),
+}
+"""What can be written for a watched query, by its name on the command line."""
 
+
+def _is_selector(expr: str) -> bool:
     return plain_matchers(expr) is not None
 
 

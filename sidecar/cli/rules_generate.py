@@ -15,9 +15,9 @@ from sidecar.errors import SidecarError
 @click.argument("names", nargs=-1)
 @click.option(
     "--kind",
-    type=click.Choice(["absence", "flatline", "sibling"]),
+    type=click.Choice(["absence", "flatline", "sibling", "recording"]),
     multiple=True,
-    help="For every query of the configuration, or those named: gone, frozen, unlike its siblings.",
+    help="For queries of the configuration (or those named): gone, frozen, unlike its siblings, recorded.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write files into this folder.")
 @config_option
@@ -73,7 +73,7 @@ def _files(names: tuple[str, ...], kinds: tuple[str, ...], config_path: Path | N
         files[f"pronoia-{name}.test.yaml"] = pack.tests()
     queries = [query for query in config.queries if not names or query.name in names]
     for kind in kinds:
-        rules = [KINDS[kind](query.name, query.expr, severity=query.severity) for query in queries]
+        rules = [KINDS[kind](query) for query in queries]
         group = {"name": f"pronoia-{kind}", "rules": rules}
         file = rule_file(kind, [group], f"the configured queries ({kind})")
         files[file.file_name] = file.text

@@ -46,6 +46,8 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
 
     Exit codes: 0 nothing to change, 1 changes are proposed or it failed, 2 wrong use.
     """
+    from rules.adapt.history import pages_by_team
+
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[FilePlan]]:
@@ -55,10 +57,13 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
         return adapted, await asyncio.to_thread(plan_files, adapted)
 
     adapted, plans = _run(source, work)
+    pages = pages_by_team(adapted, source.config.rules.adapt.team_label)
     if output == "json":
-        click.echo(json.dumps(_as_json(adapted, plans)))
+        click.echo(json.dumps({**_as_json(adapted, plans), "pages_per_week": pages}))
     else:
         _show(adapted, plans)
+        if pages:
+            print_table(("team", "pages a week"), [(team, f"{n:.1f}") for team, n in pages.items()])
     raise SystemExit(1 if any(one.changed for one in adapted) else 0)
 
 

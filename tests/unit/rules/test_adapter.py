@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rules.adapt.history import Adapter, pages_by_team
-from rules.backtest.past import BackTester, RulePast, Window
+from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident, read_incidents, stored_incidents, within
 from rules.read import WrittenRule
 from sidecar.config.adapt import AdaptConfig
@@ -91,14 +91,6 @@ async def test_a_budget_of_samples_bounds_the_series() -> None:
 
     await BackTester(Counting(), max_samples=WINDOW.n_steps * 7).one(rule("A", "x"), WINDOW)
     assert asked == [7]
-
-
-def test_firings_that_touch_a_window() -> None:
-    from rules.backtest.firing import Firing
-
-    past = RulePast(rule("A", "x"), WINDOW, (LabelSet(),), (Firing(0, 100, 200, 100),))
-    assert past.between(150, 160) == past.firings
-    assert past.between(200, 300) == ()
 
 
 def test_incidents_of_a_file(tmp_path: Path) -> None:
