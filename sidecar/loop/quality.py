@@ -1,4 +1,4 @@
-"""The quality of every watched query's data: a sink that counts, with metrics and a report."""
+"""The quality of every watched query's data and fit: a sink that counts, with metrics and a report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from sidecar.series import Evaluation, LabelSet
 
 if TYPE_CHECKING:
+    from sidecar.engine.drift import PageHinkley
     from sidecar.engine.quality import DataQuality, Quality
 
 ASSESS_STEPS = 10
@@ -39,12 +40,13 @@ class QualityMetrics:
             registry=registry,
         )
 
-    def show(self, query: str, found: Quality) -> None:
+    def show(self, query: str, found: Quality, drifting: int) -> None:
         """Renew what is told of one query."""
         self.score.labels(query).set(found.score)
         self.gaps.labels(query).set(found.gap_ratio)
         for trait in ("flat", "quantised", "counter", "stale", "young"):
             self.series.labels(query, trait).set(getattr(found, f"{trait}_series"))
+        self.series.labels(query, "drifting").set(drifting)
 
     def forget(self, query: str) -> None:
         """Drop the children of a query that is no longer watched."""
@@ -56,6 +58,7 @@ class QualityMetrics:
 class _Counted:
     labels: tuple[LabelSet, ...]
     quality: DataQuality
+    drift: PageHinkley
     at_ms: int
     step_ms: int = 0
     n_steps: int = 0
@@ -71,17 +74,22 @@ class QualitySink:
 
     def publish(self, evaluation: Evaluation) -> None:
         """Count one column."""
+        from sidecar.engine.drift import PageHinkley
+        from sidecar.engine.explain import deviations
         from sidecar.engine.quality import DataQuality
 
         with self._lock:
             counted = self._queries.get(evaluation.query)
             if counted is None or len(evaluation.labels) < len(counted.labels):
-                counted = _Counted(evaluation.labels, DataQuality(60.0), evaluation.timestamp_ms)
+                counted = _Counted(
+                    evaluation.labels, DataQuality(60.0), PageHinkley(), evaluation.timestamp_ms
+                )
                 self._queries[evaluation.query] = counted
             if counted.labels is not evaluation.labels:
                 pairs = zip(counted.labels, evaluation.labels, strict=False)
                 changed = [row for row, (old, new) in enumerate(pairs) if old != new]
-                counted.quality.reset(np.array(changed, dtype=np.int64))
+                for part in (counted.quality, counted.drift):
+                    part.reset(np.array(changed, dtype=np.int64))
                 counted.labels = evaluation.labels
             elapsed = evaluation.timestamp_ms - counted.at_ms
             if elapsed > 0:
@@ -91,9 +99,14 @@ class QualitySink:
             counted.at_ms = evaluation.timestamp_ms
             counted.quality.resize(len(evaluation.labels))
             counted.quality.observe(evaluation.actual[:, None])
+            counted.drift.resize(len(evaluation.labels))
+            counted.drift.observe(
+                deviations(evaluation.actual, evaluation.expected, evaluation.lower, evaluation.upper)
+            )
             counted.n_steps += 1
             if counted.n_steps % ASSESS_STEPS == 1:
-                self._metrics.show(evaluation.query, counted.quality.assess())
+                drifting = int(counted.drift.drifting().sum())
+                self._metrics.show(evaluation.query, counted.quality.assess(), drifting)
 
     def retire(self, query: str) -> None:
         """Forget a query that is no longer watched."""
@@ -104,6 +117,12 @@ class QualitySink:
     def report(self) -> Sequence[Mapping[str, Any]]:
         """Every query's quality, the worst first."""
         with self._lock:
-            found = [(name, counted.quality.assess()) for name, counted in self._queries.items()]
+            found = [
+                (name, counted.quality.assess(), int(counted.drift.drifting().sum()))
+                for name, counted in self._queries.items()
+            ]
         found.sort(key=lambda one: one[1].score)
-        return [{"query": name, **asdict(quality)} for name, quality in found]
+        return [
+            {"query": name, **asdict(quality), "drifting_series": drifting}
+            for name, quality, drifting in found
+        ]

@@ -49,3 +49,20 @@ def test_rows_that_change_hands_and_models_with_fewer_rows() -> None:
     assert sink.report()[0]["flat_series"] == 3
     sink.publish(evaluation(42, np.full(2, 5.0), LABELS[:2]))
     assert sink.report()[0]["n_series"] == 2
+
+
+def test_expectations_that_stay_off_are_counted() -> None:
+    registry = CollectorRegistry()
+    sink = QualitySink(QualityMetrics(registry))
+    expected, half = np.full(4, 10.0), 2.0
+    for step in range(1, 102):
+        actual = expected + np.array([0.0, 0.1, 1.5, -1.5])
+        sink.publish(
+            Evaluation(
+                "load", "default", step * 60_000, LABELS, actual, expected, expected - half, expected + half,
+                np.zeros(4), np.zeros(4, dtype=np.int8), np.ones(4),
+            )
+        )  # fmt: skip
+    assert sink.report()[0]["drifting_series"] == 2
+    labels = {"query": "load", "trait": "drifting"}
+    assert registry.get_sample_value("pronoia_query_doubtful_series", labels) == 2
