@@ -13,7 +13,7 @@ from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
-from sidecar.engine.protocols import Judged
+from sidecar.engine.protocols import NO_SIDE, Judged
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.engine.siblings import births, donors
 from sidecar.engine.surroundings import Surroundings
@@ -349,9 +349,12 @@ class QueryModel:
             outside = (values < lower) | (values > upper)
             # The band is what users see, so it decides: rounding and bounds included.
             inside = np.minimum(score, 1.0)
+            direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
             if judged.shape is not None:
-                inside = np.where(judged.shape, score, inside)
+                unwanted = {"above": -1, "below": 1}.get(self.query.direction, 0)
+                by_shape = (judged.shape != 0) & (judged.shape != unwanted)
+                inside = np.where(by_shape, score, inside)
+                direction = np.where(by_shape & (judged.shape != NO_SIDE), judged.shape, direction)
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
-            direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
         return score, direction

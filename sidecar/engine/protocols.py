@@ -30,14 +30,19 @@ class Statistic:
     scale_up: FloatArray
 
 
+SideArray = NDArray[np.int8]
+NO_SIDE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What a calibrated detector says of each point; all arrays (N, T).
 
     `score`: >= 0, above 1 is anomalous, NaN while nothing can be said. `lower`,
     `upper`: the values that would not be flagged, NaN while nothing can be said.
-    `shape`: where the course of the series is anomalous, whatever the value: a flag
-    there may lie inside the band. None: a detector that knows no shapes.
+    `shape`: where the course of the series is anomalous, whatever the value: 1 above, -1
+    below, `NO_SIDE` neither, 0 not anomalous; a flag there may lie inside the band. None: a
+    detector that knows no shapes.
     `accepted`: rows, (N,), whose changed level was taken for the new normal.
     """
 
@@ -45,7 +50,7 @@ class Judged:
     yhat: FloatArray
     lower: FloatArray
     upper: FloatArray
-    shape: BoolArray | None = None
+    shape: SideArray | None = None
     accepted: BoolArray | None = None
 
 

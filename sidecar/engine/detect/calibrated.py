@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.calibrate import Calibrator
-from sidecar.engine.protocols import Judged, Statistic
+from sidecar.engine.protocols import NO_SIDE, Judged, Statistic
 from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 
 CENTRE, SCALE_DOWN, SCALE_UP, SAMPLES, LAST_SECONDS = range(5)
@@ -51,7 +51,7 @@ class CalibratedDetector(RowArrays):
         score = found.value / q
         lower, upper = found.yhat - q * found.scale_down, found.yhat + q * found.scale_up
         with np.errstate(invalid="ignore"):
-            shape = score > 1.0 if self._of_course else None
+            shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0)) if self._of_course else None
         return Judged(score, found.yhat, lower, upper, shape)
 
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:

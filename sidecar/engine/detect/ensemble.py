@@ -83,7 +83,7 @@ class EnsembleDetector(RowArrays):
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
         value, q, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(5))
-        shape = np.zeros(batch.values.shape, dtype=np.bool_)
+        shape = np.zeros(batch.values.shape, dtype=np.int8)
         accepted = self.arrays["scalars"][:, N_ACCEPTED].copy()
         run(
             *self._arrays(),

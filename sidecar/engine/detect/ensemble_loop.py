@@ -75,6 +75,7 @@ from sidecar.engine.detect.ensemble_state import (
 )
 from sidecar.engine.detect.habit import BIN_SECONDS, habitual, learn_visit
 from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
+from sidecar.engine.protocols import NO_SIDE
 
 WARM_UP_SAMPLES = 20
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
@@ -263,14 +264,17 @@ def run(
                 if samples > SHAPE_SAMPLES:
                     # Neither shows in the band of a point: no value of its own is out of place.
                     settled = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > LONG_SECONDS
-                    drift = abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]) if settled else 0.0
-                    by_shape = drift / (units[4] * max(s[row, DRIFT], 0.5 * max(up, down)))
+                    drifted = s[row, DAY_MEAN] - s[row, USUAL_DAY] if settled else 0.0
+                    by_shape = abs(drifted) / (units[4] * max(s[row, DRIFT], 0.5 * max(up, down)))
                     if by_shape > threshold and s[row, OUTSIDE_SECONDS] >= NEW_NORMAL_SECONDS - dt:
                         # A drift is told of for an hour; the next one is told of from here.
                         s[row, USUAL_DAY] = s[row, DAY_MEAN]
+                    if by_shape > threshold:
+                        shape[row, t] = 1 if drifted > 0.0 else -1
                     if s[row, REPEAT_SHARE] < RARE_REPEATS:
                         by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
-                    shape[row, t] = by_shape > threshold
+                    if by_shape > threshold and shape[row, t] == 0:
+                        shape[row, t] = NO_SIDE
                     worst = max(worst, by_shape)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)

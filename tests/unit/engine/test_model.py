@@ -339,3 +339,17 @@ def test_what_does_not_matter_is_not_flagged(limit: dict[str, float], flagged: b
     assert bool((score.anomaly_score[:, DAY + 500] > 1).all()) is flagged
     outside = (values < band.lower) | (values > band.upper)
     assert (score.anomaly_score[outside] > 1).all()
+
+
+@pytest.mark.parametrize(("direction", "told"), [("both", True), ("above", True), ("below", False)])
+def test_a_drift_is_told_of_on_the_side_that_the_query_asks_for(direction: str, told: bool) -> None:
+    values = np.random.default_rng(8).normal(100, 3, (2, 16 * DAY))
+    values *= 1 + np.maximum(np.arange(16 * DAY) - 13 * DAY, 0) / (3 * DAY)
+    query = QUERY.model_copy(update={"direction": direction})
+    _, band, score = QueryModel(query).score(batch(values))
+    with np.errstate(invalid="ignore"):
+        inside = ~((values < band.lower) | (values > band.upper))
+    by_shape = (np.nan_to_num(score.anomaly_score) > 1) & inside
+    assert by_shape[:, 13 * DAY :].any() == told
+    if told:
+        assert (score.direction[by_shape] == 1).all()
