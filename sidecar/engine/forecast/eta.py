@@ -10,7 +10,7 @@ import numpy as np
 
 from sidecar.engine.forecast.crossing import Threshold, first_step, probabilities
 from sidecar.engine.forecast.pool import PoolForecast
-from sidecar.engine.forecast.trend import RATE_UNCERTAINTY, Run, current_run, persistence
+from sidecar.engine.forecast.trend import RATE_UNCERTAINTY, Run, chance_of_rise, current_run
 from sidecar.series import FloatArray
 
 FINE_SECONDS = 86400.0
@@ -79,8 +79,12 @@ def crossing(
         chance = at_steps[np.minimum(leads, ahead.horizon) - 1]
     run = current_run(grid)
     if run is not None and (run.rate > 0) == threshold.above:
-        goes_on = persistence(grid, run, leads.astype(np.float64))
-        chance = goes_on * _by_run(run, threshold, leads) + (1.0 - goes_on) * chance
+        straight = _by_run(run, threshold, leads)
+        distance = threshold.value - run.level
+        needed = max(distance if threshold.above else -distance, 0.0)
+        of_run = chance_of_rise(grid, run, needed, leads.astype(np.float64), straight)
+        # Either knows what the other does not: the pool the hour of the day, the run what is new.
+        chance = np.maximum(of_run, chance)
     return Crossing(leads * step_seconds, np.maximum.accumulate(chance))
 
 

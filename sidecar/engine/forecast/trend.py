@@ -17,8 +17,8 @@ BEND = 0.08
 """A run is straight where no block of it lies further from its line than this share of its rise."""
 BELIEF_AGES = 6.0
 """A run that nothing is known of is as likely as not to last six times as long again as it has lasted."""
-CAME_TRUE = 0.8
-"""An extrapolation came true where this share of what it promised was reached."""
+SAME_HEIGHT = 0.1
+"""Moments within this share of the range of the past are at the same height."""
 RATE_UNCERTAINTY = 0.15
 
 
@@ -26,11 +26,13 @@ RATE_UNCERTAINTY = 0.15
 class Run:
     """A straight run up to the newest sample, in steps of the grid; rates in the series' unit a step.
 
-    `level`: where its line stands at the newest sample. `rate_error`: one standard
+    `level`: where its line stands at the newest sample, `newest`: the median of the newest three
+    samples. `rate_error`: one standard
     error. `scatter`: of points about the line. `n_steps`: its age.
     """
 
     level: float
+    newest: float
     rate: float
     rate_error: float
     scatter: float
@@ -91,12 +93,13 @@ def _fit(part: FloatArray, noise: float) -> Run | None:
     if np.abs(off).max() > BEND * rise + 3.0 * block_noise:
         return None
     # A turn within the newest block is hidden by its median.
-    newest = np.median((part - level_at_start - rate * at)[seen][-3:])
-    if abs(newest) > BEND * rise + 3.0 * noise:
+    last = seen.nonzero()[0][-3:]
+    if abs(np.median(part[last] - level_at_start - rate * last)) > BEND * rise + 3.0 * noise:
         return None
     spread = max(float(off.std()), block_noise)
     rate_error = spread / (age * np.sqrt(len(x) / 12.0))
-    return Run(level_at_start + rate * age, rate, rate_error, max(noise, spread), age)
+    newest = float(np.median(part[last]))
+    return Run(level_at_start + rate * age, newest, rate, rate_error, max(noise, spread), age)
 
 
 def _blocks(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -107,42 +110,62 @@ def _blocks(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return both[:, 0], both[:, 1]
 
 
-def persistence(grid: FloatArray, run: Run, leads: FloatArray) -> FloatArray:
-    """The probability that the run goes on for so many more steps, (h,), from its age and its likes.
+def chance_of_rise(
+    grid: FloatArray, run: Run, needed: float, leads: FloatArray, if_straight: FloatArray
+) -> FloatArray:
+    """The probability that the run rises by `needed` (falls, where it falls) within each lead, (h,).
 
-    A run of which nothing is known is believed by its age. Where the series made
-    similar runs before (at least half as steep over the same time), it counts how
-    many of their extrapolations came true: sawtooths and daily ramps are known to
-    turn, a disk that always grew is known to grow.
+    `if_straight`: the same if the run surely went on. A run of which nothing is known is believed by
+    its age. Where the series made similar runs before (at least half as steep over the same time),
+    it counts how many of them came so far (scaled to this one's rate, if it is where the series
+    never was): sawtooths and daily ramps are known to turn, a disk that always grew to grow.
     """
     age = BELIEF_AGES * run.n_steps
-    belief = age / (age + leads)
+    belief = age / (age + leads) * if_straight
     before = grid[: max(len(grid) - run.n_steps, 0)]
     starts = _similar(before, run)
     if not len(starts):
         return belief
-    sign = np.sign(run.rate)
-    reached = _highest_after(sign * before, starts, leads.astype(np.int64))
-    own_rate = (sign * (before[starts] - before[starts - run.n_steps]) / run.n_steps)[:, None]
-    promised = CAME_TRUE * own_rate * leads
+    signed = np.sign(run.rate) * before
+    reached = _highest_after(signed, starts, leads.astype(np.int64))
+    if _was_here(before, run):
+        wanted = np.full(len(starts), np.sign(run.rate) * run.level + needed)
+    else:
+        own_rate = (signed[starts] - signed[starts - run.n_steps]) / run.n_steps
+        wanted = signed[starts] + needed * own_rate / abs(run.rate)
     known = np.isfinite(reached)
-    came = (known & (reached - sign * before[starts][:, None] >= promised)).sum(axis=0)
+    came = (known & (reached >= wanted[:, None])).sum(axis=0)
     return (came + belief) / (known.sum(axis=0) + 1.0)
 
 
 def _similar(before: FloatArray, run: Run) -> np.ndarray:
-    """Past moments at which a run of the same sign, age and at least half the rate stood; far apart."""
+    """Past moments at which a run of the same sign, age and at least half the rate stood; far apart.
+
+    Where the series was as high before, only moments at about this height count: a ramp
+    that has just begun rises further than one that is nearly done.
+    """
     age = run.n_steps
     if len(before) <= age:
         return np.empty(0, dtype=np.int64)
     with np.errstate(invalid="ignore"):
         rise = np.sign(run.rate) * (before[age:] - before[:-age])
         alike: BoolArray = rise >= 0.5 * abs(run.rate) * age
+        if _was_here(before, run):
+            alike &= np.abs(before[age:] - run.newest) <= SAME_HEIGHT * (
+                np.nanmax(before) - np.nanmin(before)
+            )
     found: list[int] = []
     for moment in (np.flatnonzero(alike) + age).tolist():
         if not found or moment - found[-1] >= max(age // 2, 1):
             found.append(moment)
     return np.array(found, dtype=np.int64)
+
+
+def _was_here(before: FloatArray, run: Run) -> bool:
+    """Whether the series stood at about the run's height before."""
+    low, high = float(np.nanmin(before)), float(np.nanmax(before))
+    room = SAME_HEIGHT * (high - low)
+    return low - room <= run.newest <= high + room
 
 
 def _highest_after(signed: FloatArray, starts: np.ndarray, leads: np.ndarray) -> FloatArray:

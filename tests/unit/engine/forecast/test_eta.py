@@ -10,7 +10,7 @@ import pytest
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, crossing, lead_steps, within_reach
 from sidecar.engine.forecast.pool import select
-from sidecar.engine.forecast.trend import current_run, persistence
+from sidecar.engine.forecast.trend import chance_of_rise, current_run
 from sidecar.series import FloatArray
 
 STEP = 300.0
@@ -61,22 +61,31 @@ def test_what_does_not_move_has_no_run(grid: FloatArray) -> None:
     assert current_run(grid) is None
 
 
+def chance(grid: FloatArray, needed: float, lead: float) -> float:
+    """That the series rises by so much within so many steps, where it surely would if the run went on."""
+    run = current_run(grid)
+    assert run is not None
+    return float(chance_of_rise(grid, run, needed, np.array([lead]), np.ones(1))[0])
+
+
 def test_a_new_run_is_believed_for_six_times_its_age() -> None:
     grid = flat_then_filling(24)
     run = current_run(grid)
     assert run is not None
-    at = persistence(grid, run, np.array([6.0 * run.n_steps]))
-    assert at == pytest.approx([0.5])
+    assert chance(grid, 1.0, 6.0 * run.n_steps) == pytest.approx(0.5)
 
 
 def test_runs_that_always_turned_are_not_believed_and_those_that_went_on_are() -> None:
-    teeth = sawtooth(N + 18)
-    turning, going = current_run(teeth), current_run(np.linspace(0.0, 50.0, N))
-    assert turning is not None
-    assert going is not None
-    beyond_a_tooth = np.array([72.0])
-    assert persistence(teeth, turning, beyond_a_tooth)[0] < 0.1
-    assert persistence(np.linspace(0.0, 50.0, N), going, beyond_a_tooth)[0] > 0.9
+    beyond_a_tooth = 72 * 1.5
+    assert chance(sawtooth(N + 18), beyond_a_tooth, 72.0) < 0.1
+    assert chance(np.linspace(0.0, 50.0, N), 50.0 / N * 60, 72.0) > 0.9
+
+
+@pytest.mark.parametrize("hour", [7, 8, 9, 10, 11])
+def test_a_morning_that_stays_below_is_not_announced(hour: int) -> None:
+    days = np.arange(N + hour * HOUR) / DAY
+    grid = noisy(45.0 + 36.0 * np.sin(2 * np.pi * (days - 0.25)), 1.0)
+    assert ask(grid).eta_seconds(0.5) == math.inf
 
 
 def test_a_filling_disk_is_announced_within_the_hour_and_not_before() -> None:
