@@ -31,7 +31,10 @@ COMMANDS = {
     "explain": ("sidecar.cli.explain:explain", "Explain the open anomalies of a running pronoia."),
     "notify": ("sidecar.cli.notify:notify", "Messages: preview a template, print rules for Alertmanager."),
     "report": ("sidecar.cli.report:report", "Reports: of one incident, of noise, of trends."),
-    "models": ("sidecar.cli.models:models", "Models: compare forecasters; versions of what judges, retrain, promote, undo."),
+    "models": (
+        "sidecar.cli.models:models",
+        "Models: compare forecasters; retrain, promote, undo what judges.",
+    ),
     "demo": ("sidecar.cli.demo.command:demo", "Show the whole thing on this machine."),
     "alerts": ("sidecar.cli.alerts:alerts", "Alerts: import those of the past, give dead letters again."),
     "doctor": ("sidecar.cli.doctor:doctor", "Say what is unreachable, and what would make pronoia blind."),
