@@ -34,7 +34,11 @@ def batch(values: FloatArray, labels: tuple[LabelSet, ...], first: int = 0) -> S
     return SeriesBatch("q", labels, times.astype(np.int64), values)
 
 
-@pytest.mark.parametrize("detector", sorted(DETECTORS))
+# One needs siblings at the same moment, the other asks for the shape of 64 points: nothing to hand on.
+WITHOUT_EXPECTATION = {"siblings", "spectral_residual"}
+
+
+@pytest.mark.parametrize("detector", sorted(DETECTORS.keys() - WITHOUT_EXPECTATION))
 def test_a_new_pod_is_judged_from_its_first_sample(detector: str) -> None:
     model = QueryModel(QUERY, detector=detector)
     old = pods(3)
