@@ -32,7 +32,7 @@ unit: dev servers ## Fast tests, promtool included.
 	$(BIN)/pytest -q tests/unit tests/contract
 
 integration: dev servers  ## Tests on real Prometheus, Alertmanager and Helm.
-	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q -n 4 --dist loadfile tests/integration
 
 bench: dev servers  ## Speed, as ratios measured side by side (ARGS=--quick for a short run).
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'

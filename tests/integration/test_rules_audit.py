@@ -36,7 +36,10 @@ def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep
     groups = [{"name": "own", "rules": records}, {"name": "faults", "rules": alerts}]
     (server.rules / "own.yaml").write_text(json.dumps({"groups": groups}))
     server.start()
-    wait_until(lambda: server.query("limits"), what="the series are there")
+    wait_until(
+        lambda: all(server.query(f"count_over_time({name}[1m]) >= 5") for name in SERIES),
+        what="the series were there for some seconds",
+    )
     arguments = [
         "rules",
         "audit",
