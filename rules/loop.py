@@ -14,6 +14,7 @@ from rules.places import publisher_for
 from rules.publisher import Found, RulePublisher
 from rules.revise import Reviser, RuleMetrics
 from rules.verify import RuleServer, is_revision, members
+from sidecar.background import Background
 from sidecar.config.model import QueryConfig, RulesConfig
 from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
 from sidecar.events import EventBus
@@ -61,7 +62,7 @@ class RulesLoop:
         self._fixed = fixed
         self._now = now
         self._log = get_logger("rules-loop")
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("rules-loop")
         self._lock = asyncio.Lock()
         self.last_error: str | None = None
         self.publisher: RulePublisher = publisher or publisher_for(config, server)
@@ -71,13 +72,11 @@ class RulesLoop:
 
     def start(self) -> None:
         """Start the loop on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="rules-loop")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """End the loop; a publication under way is finished or undone at the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def run_once(self) -> list[Outcome]:
         """Learn and publish every query's rules; one query's failure does not touch the others."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from sidecar.api.explain import Explanations
+from sidecar.background import Background
 from sidecar.loop import contributions as parts
 from sidecar.loop.explain import explain, explain_open
 from sidecar.loop.journal import Journal
@@ -30,7 +31,7 @@ class Explaining:
         self.journal = Journal(sidecar.config.store.directory / "models")
         self._quality = QualitySink(QualityMetrics(sidecar.registry))
         self._sidecar = sidecar
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("journal")
         self._log = get_logger("explain")
 
     @property
@@ -48,13 +49,12 @@ class Explaining:
 
     def start(self) -> None:
         """Begin to save what is remembered, as often as the models are saved."""
-        self._task = asyncio.create_task(self._save_for_ever(), name="journal")
+        self._task.start(self._save_for_ever())
 
     async def stop(self) -> None:
         """Save once more, end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._task.started:
+            await self._task.stop()
             await self._save()
 
     def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from prometheus_client import CollectorRegistry, Gauge
 
+from sidecar.background import Background
 from sidecar.errors import PullError, StoreError
 from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.telemetry import get_logger, redact_url
@@ -91,19 +92,17 @@ class DeadMan:
         self._raised: dict[Way, AlertEvent] = {}
         self._repeated = now()
         self._saved: bytes | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("dead-man")
         self._log = get_logger("dead-man")
         self.last_error: str | None = None
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="dead-man")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def _run(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from sidecar.background import Background
 from sidecar.errors import PullError, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.series import SeriesBatch
@@ -54,18 +55,16 @@ class FlapReport:
         self._interval = interval_seconds
         self._now = now
         self._proposed: list[Proposal] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("flap-report")
         self._log = get_logger("flap-report")
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="flap-report")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def _run(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from sidecar.background import Background, woken
 from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
@@ -96,7 +97,7 @@ class AlertsLoop:
         self._config = config
         self._listening_since_ns = 0
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("alerts-loop")
         self._log = get_logger("alerts-loop")
         self._metrics = LoopMetrics(registry)
         self._teller = teller
@@ -149,7 +150,7 @@ class AlertsLoop:
         if self._teller is not None:
             await self._teller.open(self._holding.sift(self.placing.known.values(), now))
         self.intake.start()
-        self._task = asyncio.create_task(self._run(), name="alerts-loop")
+        self._task.start(self._run())
 
     def by_hand(self) -> ByHand:
         """What people may correct of correlation."""
@@ -167,9 +168,7 @@ class AlertsLoop:
     async def stop(self) -> None:
         """Commit what waits, correlate it, end."""
         await self.intake.stop()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         try:
             while self.placing.unfinished:
                 await self._work(final=True)
@@ -186,12 +185,7 @@ class AlertsLoop:
     async def _run(self) -> None:
         swept = time.monotonic()
         while True:
-            try:
-                async with asyncio.timeout(self._patience()):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await woken(self._wake, self._patience())
             began = time.monotonic()
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:

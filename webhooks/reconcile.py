@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from sidecar.background import Background
 from sidecar.errors import PullError, StoreError
 from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.telemetry import get_logger
@@ -180,20 +181,18 @@ class Reconciler:
         self._now = now
         self._absent: dict[tuple[str, int], int] = {}
         self._seen_there: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("reconcile")
         self._log = get_logger("reconcile")
         self.last_error: str | None = None
 
     def start(self) -> None:
         """Begin to ask, where there is anybody to ask."""
         if self._clients and self._interval > 0:
-            self._task = asyncio.create_task(self._run(), name="reconcile")
+            self._task.start(self._run())
 
     async def stop(self) -> None:
         """End."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:

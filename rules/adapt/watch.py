@@ -15,6 +15,7 @@ from rules.adapt.files import AdaptedFiles
 from rules.adapt.plan import rules_told
 from rules.backtest.firing import firings
 from rules.revise import RuleMetrics
+from sidecar.background import Background
 from sidecar.config.adapt import AdaptConfig
 from sidecar.errors import PullError, RuleError, SidecarError
 from sidecar.events import Event, EventBus
@@ -78,17 +79,15 @@ class RewriteWatch:
         self._metrics = metrics
         self._now = now
         self._log = get_logger("rules-watch")
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("rules-watch")
 
     def start(self) -> None:
         """Start looking, on the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="rules-watch")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def look(self) -> None:
         """Judge every rewrite once.

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from sidecar.background import Background
 from sidecar.config.model import AlertmanagerConfig
 from sidecar.errors import PullError
 from sidecar.prometheus.alertmanager import AlertmanagerClient
@@ -39,20 +40,18 @@ class Alertmanagers:
         self._pull_metrics = pull_metrics
         self._metrics = metrics
         self._log = get_logger("alertmanagers")
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("alertmanagers")
         self.versions: dict[str, str] = {}
         self.unreachable: dict[str, str] = {}
 
     def start(self) -> None:
         """Begin to look, where there is any to look at."""
         if self._configs:
-            self._task = asyncio.create_task(self._run(), name="alertmanagers")
+            self._task.start(self._run())
 
     async def stop(self) -> None:
         """End, and forget what was told of these Alertmanagers."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         self._metrics.up.clear()
 
     async def _run(self) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from sidecar.background import Background
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.errors import ModelError, PullError, SidecarError
 from sidecar.loop.clock import SourceClock
@@ -102,7 +103,7 @@ class ThresholdLoop:
         self._budgets = budgets
         self._monotonic = monotonic
         self._log = get_logger("threshold-loop")
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("threshold-loop")
         self._watched: dict[str, WatchedSeries] = {}
         self._measured: list[Measured] = []
         self._saved_at = monotonic()
@@ -112,13 +113,12 @@ class ThresholdLoop:
     def start(self) -> None:
         """Begin, where it is enabled."""
         if self._config.enabled:
-            self._task = asyncio.create_task(self._run(), name="threshold-loop")
+            self._task.start(self._run())
 
     async def stop(self) -> None:
         """End, and keep the history that was read."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._task.started:
+            await self._task.stop()
             await self._save()
 
     async def _run(self) -> None:

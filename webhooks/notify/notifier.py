@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
+from sidecar.background import Background, woken
 from sidecar.config.channels import NotifyConfig, NotifyTarget
 from sidecar.errors import StoreError
 from sidecar.records import Incident, OutboxMessage
@@ -64,7 +65,7 @@ class Notifier:
         self._first_seen_ns: dict[str, int] = {}
         self._waiting: dict[str, Incident] = {}
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("notifier")
         self._log = get_logger("notifier")
 
     async def open(self, incidents: Iterable[Incident]) -> None:
@@ -80,14 +81,13 @@ class Notifier:
             self._note(one)
         await self._sender.open(sent)
         self.consider(incidents)
-        self._task = asyncio.create_task(self._run(), name="notifier")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """Write what is decided, end; what is not sent waits in the outbox."""
-        if self._task is None:
+        if not self._task.started:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         try:
             await self._decide()
         except StoreError as error:
@@ -112,12 +112,7 @@ class Notifier:
             except Exception:
                 # The loop's edge: one odd incident must not silence the others.
                 self._log.exception("notifying broke off")
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await woken(self._wake, TICK_SECONDS)
 
     async def _decide(self) -> None:
         incidents = list(self._waiting.values())

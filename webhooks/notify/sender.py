@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from sidecar.background import woken
 from sidecar.config.channels import NotifyTarget
 from sidecar.errors import NotifyError, StoreError
 from sidecar.records import OutboxMessage
@@ -103,12 +104,7 @@ class Sender:
             except Exception:
                 # The loop's edge: one odd message must not silence the target.
                 self._log.exception("sending broke off", target=name)
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wakes[name].wait()
-            except TimeoutError:
-                pass
-            self._wakes[name].clear()
+            await woken(self._wakes[name], pause)
 
     async def _send_due(self, name: str) -> float:
         """Send what is due; seconds until it is worth looking again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+from sidecar.background import Background, woken
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
@@ -34,19 +35,17 @@ class AckSilences:
         self._note = note
         self._duration = duration_seconds
         self._silenced: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("ack-silences")
         self._wake = asyncio.Event()
         self._log = get_logger("silences")
 
     def start(self) -> None:
         """Begin to look after them."""
-        self._task = asyncio.create_task(self._run(), name="ack-silences")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """End; the silences run out by themselves."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     def wake(self) -> None:
         """Something was acknowledged, or has ended."""
@@ -59,12 +58,7 @@ class AckSilences:
             except Exception:
                 # The loop's edge: one odd incident must not leave the others' silences to run out.
                 self._log.exception("looking after silences broke off")
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
+            await woken(self._wake, TICK_SECONDS)
 
     async def look(self) -> None:
         """Make, extend and end what has to be."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter
 
+from sidecar.background import Background
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
@@ -89,7 +90,7 @@ class Desk:
         self._entries: list[TimelineEntry] = []
         self._changed: list[Callable[[Incident, str], None]] = []
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("desk")
         self._log = get_logger("desk")
 
     def on_action(self, listener: Callable[[Incident, str], None]) -> None:
@@ -104,13 +105,11 @@ class Desk:
         for response in await self._store.responses(open_only=True):
             self._responses[response.incident_id] = response
         self._open = {one.incident_id: one for one in incidents if one.state == "open"}
-        self._task = asyncio.create_task(self._run(), name="desk")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """Write what waits, end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         try:
             await self._flush()
         except StoreError as error:

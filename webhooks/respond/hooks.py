@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from sidecar.background import Background
 from sidecar.config.response import Hook
 from sidecar.errors import NotifyError, StoreError
 from sidecar.records import Incident
@@ -97,7 +98,7 @@ class Hooks:
         self._now = now
         self._past: dict[str, Past] = {}
         self._queue: asyncio.Queue[Incident] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("hooks")
         self._log = get_logger("hooks")
 
     async def open(self) -> None:
@@ -106,18 +107,16 @@ class Hooks:
             return
         kept = await self._notes.note(NOTE)
         self._past = msgspec.json.decode(kept, type=dict[str, Past]) if kept else {}
-        self._task = asyncio.create_task(self._run(), name="hooks")
+        self._task.start(self._run())
 
     async def stop(self) -> None:
         """End, after what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         await self._poster.close()
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""
-        for incident in incidents if self._task is not None else ():
+        for incident in incidents if self._task.started else ():
             if incident.state == "open" and any(self._wanted(hook, incident) for hook in self._hooks):
                 self._queue.put_nowait(incident)
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from sidecar.background import Background, woken
 from sidecar.config.response import SyntheticConfig
 from sidecar.errors import PullError
 from sidecar.records import Incident
@@ -90,19 +91,17 @@ class SyntheticAlerts:
         self._waiting: dict[str, Incident] = {}
         self._unsettled = False
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = Background("synthetic-alerts")
         self._log = get_logger("synthetic")
 
     def start(self) -> None:
         """Begin to send, where there is anybody to send to."""
         if self._receivers and self._config.enabled:
-            self._task = asyncio.create_task(self._run(), name="synthetic-alerts")
+            self._task.start(self._run())
 
     async def stop(self) -> None:
         """End; the alerts end some resends later."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""
@@ -118,14 +117,10 @@ class SyntheticAlerts:
                 # The loop's edge: one odd incident must not end the others' alerts.
                 self._log.exception("sending alerts of incidents broke off")
             pause = min(self._config.resend, SETTLE_SECONDS) if self._unsettled else self._config.resend
-            try:
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
+            if await woken(self._wake, pause):
                 # What changes within a second goes out together.
                 await asyncio.sleep(min(1.0, self._config.resend))
-            except TimeoutError:
-                pass
-            self._wake.clear()
+                self._wake.clear()
 
     async def send(self) -> None:
         """Send every alert as it now is."""
