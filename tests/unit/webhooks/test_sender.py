@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sidecar.store.sqlite import SqliteStore
 from tests.integration.channels import MailServer
 from tests.unit.webhooks.respond.incidents import Clock, incident
 from webhooks.notify import channel as channel_module
-from webhooks.notify.channel import Outgoing, retry_after
+from webhooks.notify.channel import Channel, Outgoing, retry_after
 from webhooks.notify.channels.alertmanager import payload_of
 from webhooks.notify.channels.email import mail_of
 from webhooks.notify.channels.pagerduty import event_of
@@ -37,15 +38,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MESSAGE = document("opened", incident(), key="t/i1/1")
 
 
-async def serving(handler: Handler) -> tuple[web.AppRunner, str]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-
 def target(kind: str, url: str, **more: Any) -> NotifyTarget:
     kinds: dict[str, Any] = {
         "slack": {"token": "x", "channel": "C1", "api_url": url},
@@ -54,6 +46,22 @@ def target(kind: str, url: str, **more: Any) -> NotifyTarget:
         "url": url,
     }
     return NotifyTarget.model_validate({"name": kind, kind: kinds[kind], **more})
+
+
+@asynccontextmanager
+async def channel_to(kind: str, answer: Handler) -> AsyncIterator[Channel]:
+    """A channel of this kind whose vendor is `answer`."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    channel = channel_of(target(kind, f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    try:
+        yield channel
+    finally:
+        await channel.close()
+        await runner.cleanup()
 
 
 def test_every_channel_is_configurable() -> None:
@@ -77,14 +85,9 @@ async def test_answers(
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, headers=headers)
 
-    runner, url = await serving(answer)
-    channel = channel_of(target(kind, url))
-    try:
+    async with channel_to(kind, answer) as channel:
         with pytest.raises(NotifyError) as caught:
             await channel.send(Outgoing(MESSAGE))
-    finally:
-        await channel.close()
-        await runner.cleanup()
     assert (caught.value.retryable, caught.value.retry_after_seconds) == (retryable, after)
 
 
@@ -96,14 +99,9 @@ async def test_slack_says_no_with_200(word: str, retryable: bool) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response({"ok": False, "error": word})
 
-    runner, url = await serving(answer)
-    channel = channel_of(target("slack", url))
-    try:
+    async with channel_to("slack", answer) as channel:
         with pytest.raises(NotifyError) as caught:
             await channel.send(Outgoing(MESSAGE))
-    finally:
-        await channel.close()
-        await runner.cleanup()
     assert caught.value.retryable is retryable
     assert word in str(caught.value)
 
@@ -117,14 +115,9 @@ async def test_a_slack_message_that_is_gone_is_posted_again() -> None:
             return web.json_response({"ok": False, "error": "message_not_found"})
         return web.json_response({"ok": True, "channel": "C1", "ts": "2.0"})
 
-    runner, url = await serving(answer)
-    channel = channel_of(target("slack", url))
-    try:
+    async with channel_to("slack", answer) as channel:
         thread = {"channel": "C1", "ts": "1.0"}
         assert await channel.send(Outgoing(MESSAGE, thread=thread)) == {"channel": "C1", "ts": "2.0"}
-    finally:
-        await channel.close()
-        await runner.cleanup()
     assert called == ["/chat.update", "/chat.postMessage"]
 
 
@@ -137,13 +130,8 @@ async def test_slack_without_the_right_to_look_is_told_rather_twice_than_never()
             return web.json_response({"ok": False, "error": "missing_scope"})
         return web.json_response({"ok": True, "channel": "C1", "ts": "2.0"})
 
-    runner, url = await serving(answer)
-    channel = channel_of(target("slack", url))
-    try:
+    async with channel_to("slack", answer) as channel:
         await channel.send(Outgoing(MESSAGE, uncertain=True))
-    finally:
-        await channel.close()
-        await runner.cleanup()
     assert called == ["/conversations.history", "/chat.postMessage"]
 
 
@@ -224,14 +212,9 @@ async def test_who_does_not_answer_is_tried_again(kind: str, monkeypatch: pytest
         return web.Response()
 
     monkeypatch.setattr(channel_module, "TIMEOUT_SECONDS", 0.05)
-    runner, url = await serving(answer)
-    channel = channel_of(target(kind, url))
-    try:
+    async with channel_to(kind, answer) as channel:
         with pytest.raises(NotifyError) as caught:
             await channel.send(Outgoing(MESSAGE))
-    finally:
-        await channel.close()
-        await runner.cleanup()
     assert caught.value.retryable
 
 
