@@ -39,9 +39,9 @@ class Explaining:
         """What takes evaluations."""
         return self.journal, self._quality
 
-    def quality(self) -> Sequence[Mapping[str, Any]]:
+    async def quality(self) -> Sequence[Mapping[str, Any]]:
         """How good each query's data are, the worst first."""
-        return self._quality.report()
+        return await self._sidecar.offload.run(self._quality.report)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
@@ -57,13 +57,15 @@ class Explaining:
             await self._task.stop()
             await self._save()
 
-    def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Every open anomaly, the worst first; see `api.explain.Explainer`."""
-        return explain_open(self.journal, query, limit, self._sidecar.config.runbooks)
+        runbooks = self._sidecar.config.runbooks
+        return await self._sidecar.offload.run(explain_open, self.journal, query, limit, runbooks)
 
     async def one(self, query: str, fingerprint: str, *, contributions: bool) -> Mapping[str, Any]:
         """One series; see `api.explain.Explainer`."""
-        found = dict(explain(self.journal, query, fingerprint, self._sidecar.config.runbooks))
+        runbooks = self._sidecar.config.runbooks
+        found = dict(await self._sidecar.offload.run(explain, self.journal, query, fingerprint, runbooks))
         if not contributions:
             return found
         workings = self._sidecar.workings

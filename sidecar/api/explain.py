@@ -14,7 +14,7 @@ from sidecar.errors import PullError
 class Explainer(Protocol):
     """What explains; both raise KeyError for what is not watched."""
 
-    def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+    async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Every open anomaly, the worst first."""
         ...
 
@@ -22,7 +22,7 @@ class Explainer(Protocol):
         """One series; `contributions` asks Prometheus which label values carry it. Raises: PullError."""
         ...
 
-    def quality(self) -> Sequence[Mapping[str, Any]]:
+    async def quality(self) -> Sequence[Mapping[str, Any]]:
         """How good each query's data are, the worst first."""
         ...
 
@@ -43,7 +43,7 @@ class Explanations:
         """Open anomalies."""
         query = request.query.get("query")
         try:
-            return json_answer(self._explainer.open(query, limit_of(request)))
+            return json_answer(await self._explainer.open(query, limit_of(request)))
         except KeyError:
             return error_answer(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
 
@@ -63,4 +63,4 @@ class Explanations:
 
     async def quality(self, _: web.Request) -> web.Response:
         """How good each query's data are."""
-        return json_answer(self._explainer.quality())
+        return json_answer(await self._explainer.quality())
