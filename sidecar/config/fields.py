@@ -1,11 +1,11 @@
-"""Field types of the configuration: durations, secrets."""
+"""Field types of the configuration: durations, addresses, labels."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 _PART = re.compile(r"(\d+)(ms|[smhdwy])")
@@ -46,6 +46,17 @@ def format_duration(seconds: float) -> str:
         count, milliseconds = divmod(milliseconds, size)
         text += f"{count}{unit}" if count else ""
     return text
+
+
+def http_url(example: str) -> AfterValidator:
+    """The check of an address that is asked by HTTP; its last slash goes. Errors show the example."""
+
+    def check(value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is not a URL; write {example}")
+        return value.rstrip("/")
+
+    return AfterValidator(check)
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]

@@ -7,7 +7,7 @@ files is `load.py`'s business, so these can be built in a test by hand.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,7 +22,7 @@ from sidecar.config.business import (
 )
 from sidecar.config.channels import NotifyConfig
 from sidecar.config.export import ExportConfig
-from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
+from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds, http_url
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
@@ -38,7 +38,7 @@ from sidecar.config.webhook import WebhookConfig
 class SourceConfig(Section):
     """A server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, VictoriaMetrics."""
 
-    url: str = "http://localhost:9090"
+    url: Annotated[str, http_url("http://host:9090")] = "http://localhost:9090"
     http: HttpConfig = HttpConfig()
     tenant: str | None = Field(None, description="sent as X-Scope-OrgID")
     timeout: PositiveSeconds = 30.0
@@ -50,27 +50,13 @@ class SourceConfig(Section):
     breaker_failures: int = Field(5, ge=1)
     breaker_cooldown: PositiveSeconds = 30.0
 
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL; write http://host:9090")
-        return value.rstrip("/")
-
 
 class AlertmanagerConfig(Section):
     """An Alertmanager to ask about alerts and silences."""
 
-    url: str
+    url: Annotated[str, http_url("http://host:9093")]
     http: HttpConfig = HttpConfig()
     timeout: PositiveSeconds = 10.0
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL; write http://host:9093")
-        return value.rstrip("/")
 
 
 def usual_false_alarms(step_seconds: float) -> float:
