@@ -125,6 +125,18 @@ class OutboxMessage(msgspec.Struct):
     """What later messages of the incident need to refer to this one."""
     fallback: str = ""
     """The target that was told in its place."""
+    in_doubt: bool = False
+    """A try has begun of which nobody can find out whether it arrived."""
+
+
+class Signal(msgspec.Struct, frozen=True, gc=False):
+    """Something that may herald an incident of a service, kept for as long as incidents are."""
+
+    at_ns: int
+    kind: str  # anomaly | change | ahead (a threshold was expected to be crossed)
+    service: str
+    strength: float = 1.0
+    """Of an anomaly its score; of the others 1."""
 
 
 class RuleRevision(msgspec.Struct):

@@ -114,6 +114,7 @@ class NotifyTarget(Section):
     fallback_after: PositiveSeconds = Field(
         120.0, description="so long it is tried here first; wrong credentials fall back at once"
     )
+    timeout: PositiveSeconds = Field(15.0, le=120.0, description="so long one try may take")
     template: TemplateConfig = TemplateConfig()
 
     @property

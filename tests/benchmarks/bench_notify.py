@@ -104,7 +104,7 @@ def _incident(name: str) -> Incident:
 
 async def _beside(url: str) -> float:
     """Seconds of one message through apprise, after its import."""
-    channel = Apprise(f"{url.replace('http://', 'json://')}/beside")
+    channel = Apprise(f"{url.replace('http://', 'json://')}/beside", 15.0)
     took = 0.0
     for name in ("first", "second"):
         began = time.perf_counter()

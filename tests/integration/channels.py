@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from email import message_from_bytes
 from email.message import Message
@@ -168,21 +170,38 @@ class PagerDutyServer(LocalServer):
 
 
 class MailServer:
-    """A real SMTP server; a mail with a Message-ID that it has is the same mail, as mail stores treat it."""
+    """A real SMTP server; a mail with a Message-ID that it has is the same mail, as mail stores treat it.
+
+    `at` is a hook of a test, asked at each step (recipient, data, kept) whether it is to fail.
+    """
 
     log = "mails"
 
     def __init__(self) -> None:
         self.mails: dict[str, Message] = {}
+        self.copies: Counter[str] = Counter()
         self.refusals: list[str] = []
+        self.at: Callable[[str], bool] = lambda _: False
         outer = self
 
         class Handler:
+            async def handle_RCPT(
+                self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]
+            ) -> str:
+                if await asyncio.to_thread(outer.at, "recipient"):
+                    return "451 4.3.0 later"
+                envelope.rcpt_tos.append(address)
+                return "250 OK"
+
             async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:
+                if await asyncio.to_thread(outer.at, "data"):
+                    return "451 4.3.0 later"
                 if outer.refusals:
                     return outer.refusals.pop(0)
                 mail = message_from_bytes(bytes(envelope.content or b""))
                 outer.mails[str(mail["Message-ID"])] = mail
+                outer.copies[str(mail["Message-ID"])] += 1
+                await asyncio.to_thread(outer.at, "kept")
                 return "250 OK"
 
         self.port = free_port()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -139,23 +140,35 @@ def test_kill_9_around_a_delivery_neither_doubles_nor_loses_it(
     tmp_path: Path, keep: Callable[..., Any]
 ) -> None:
     bench = Bench(tmp_path, keep)
-    kill = bench.pronoia.kill
-    steps: dict[str, list[str]] = {"slack": [], "pager": []}
+    plan = {"slack": ["before", "after"], "pager": ["before", "after"], "mail": ["recipient", "data", "kept"]}
+    reached: dict[str, int] = dict.fromkeys(plan, 0)
+    kills: list[int] = []
 
-    def killing(name: str, when: str) -> Callable[[str], Any]:
+    def kill() -> None:
+        bench.pronoia.kill()
+        kills.append(1)
+
+    # Killed when every channel has come to its first step, to its second, and mail to its third.
+    rounds = [threading.Barrier(n, action=kill) for n in (3, 3, 1)]
+
+    def at(name: str, step: str) -> bool:
+        number = reached[name]
+        if plan[name][number : number + 1] != [step]:
+            return False
+        reached[name] += 1
+        rounds[number].wait(30.0)
+        return True
+
+    def hook(name: str, step: str) -> Callable[[str], Any]:
         def once(path: str) -> Any:
-            wanted = path.endswith(("chat.postMessage", "/v2/enqueue"))
-            if wanted and when not in steps[name]:
-                steps[name].append(when)
-                kill()
-                return (500, {}, {}) if when == "before" else None
-            return None
+            sends = path.endswith(("chat.postMessage", "/v2/enqueue"))
+            return (500, {}, {}) if sends and at(name, step) and step == "before" else None
 
         return once
 
     for name, server in (("slack", bench.slack), ("pager", bench.pager)):
-        server.fault = killing(name, "before")
-        server.after = killing(name, "after")
+        server.fault, server.after = hook(name, "before"), hook(name, "after")
+    bench.mail.at = lambda step: at("mail", step) and step != "kept"
     bench.fire()
 
     def survived() -> bool:
@@ -163,15 +176,19 @@ def test_kill_9_around_a_delivery_neither_doubles_nor_loses_it(
         if bench.pronoia.process.poll() is not None:
             bench.pronoia.start(wait=False)
         everything = bench.slack.roots and bench.pager.events and bench.mail.mails
-        return bool(everything) and all(len(done) == 2 for done in steps.values())
+        return bool(everything) and len(kills) == 3
 
-    wait_until(survived, timeout=60, what="killed at each step, and all are told")
+    wait_until(survived, timeout=80, what="killed at each step, and all are told")
     bench.pronoia.wait_healthy()
     bench.fire(ended=True)
     wait_until(lambda: list(bench.pager.alerts.values()) == ["resolved"], what="resolved in PagerDuty")
     wait_until(lambda: len(bench.slack.replies) == 1 and len(bench.mail.mails) == 2, what="the end is told")
-    assert steps == {"slack": ["before", "after"], "pager": ["before", "after"]}
+    assert reached == {name: len(steps) for name, steps in plan.items()}
     assert (len(bench.slack.roots), bench.pager.pages) == (1, 1)
+    opened, resolved = bench.mail.copies
+    assert bench.mail.copies[opened] == 2, "SMTP cannot be asked what it has; the copy is the same mail"
+    assert bench.mail.copies[resolved] == 1
+    assert bench.metric('pronoia_notifications_total{result="repeated",target="mail"}') == 1.0
 
 
 def test_wrong_credentials_fall_back_at_once_and_the_metric_tells(

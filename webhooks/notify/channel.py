@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -13,9 +13,12 @@ import aiohttp
 
 from sidecar.errors import NotifyError
 
-TIMEOUT_SECONDS = 15.0
 RETRIED = frozenset({408, 425, 429})
 MAX_RETRY_AFTER_SECONDS = 3600.0
+
+
+async def _unheard(_: bool) -> None:
+    """Where nobody keeps what is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +27,16 @@ class Outgoing:
 
     `thread`: the receipt of the incident's first message here, empty where there is none.
     `uncertain`: an earlier try may have arrived; a channel that can find out looks before it sends.
+    `made_at`: when it was decided, seconds since the epoch; the same at each try.
+    `doubt`: for channels that cannot find out. Awaited with True before the moment from which a crash
+    leaves open whether the message arrives, with False where it surely has not.
     """
 
     document: Mapping[str, Any]
     thread: Mapping[str, str] = field(default_factory=dict)
     uncertain: bool = False
+    made_at: float = 0.0
+    doubt: Callable[[bool], Awaitable[None]] = _unheard
 
 
 class Channel(Protocol):
@@ -49,7 +57,8 @@ class Channel(Protocol):
 class Poster:
     """POSTs to one service, with every outcome told as a `NotifyError`."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -60,7 +69,7 @@ class Poster:
         Raises: NotifyError; 5xx, 408, 425, 429 and broken connections are retryable, all else is not.
         """
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS))
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
         try:
             async with self._session.post(
                 url, data=body, headers={"Content-Type": "application/json", **headers}, allow_redirects=False

@@ -35,7 +35,8 @@ class NotifyMetrics:
         self.sent = Counter(
             "pronoia_notifications_total",
             "Messages, by outcome of a try: sent, failed (will be tried again), dead (given up), "
-            "fallback (another target was told instead), superseded (a later message told more).",
+            "fallback (another target was told instead), superseded (a later message told more), "
+            "repeated (sent after a try of which nobody knows whether it arrived; counted beside sent).",
             ["target", "result"],
             registry=registry,
         )

@@ -147,10 +147,14 @@ class Sender:
 
     async def _send(self, name: str, message: OutboxMessage) -> bool:
         """Try once, and store what came of it; whether the next one of the incident may follow."""
+        repeated = message.in_doubt
         outgoing = Outgoing(
             message.document,
             thread=self._threads.get((name, message.incident_id), {}),
             uncertain=message.attempts > 0 or message.created_at_ns < self._opened_at_ns,
+            made_at=message.created_at_ns / 1e9,
+            # What an earlier try has left in doubt, no later one resolves.
+            doubt=lambda in_doubt: self._keep_doubt(message, in_doubt or repeated),
         )
         message.attempts += 1
         changed = [message]
@@ -163,11 +167,20 @@ class Sender:
             message.state, message.error = "sent", ""
             self._metrics.up.labels(name).set(1)
             self._metrics.sent.labels(name, "sent").inc()
+            if repeated:
+                self._metrics.sent.labels(name, "repeated").inc()
+                self._log.warning("message may have arrived twice", target=name, key=message.key)
             self._metrics.duration.labels(name).observe(max(self._now() - message.created_at_ns / 1e9, 0.0))
             self._remember(message)
         await self._store.put_messages(changed)
         self.wake(other.target for other in changed[1:])
         return message.state != "pending"
+
+    async def _keep_doubt(self, message: OutboxMessage, in_doubt: bool) -> None:
+        """Keep what a channel says of a try, before it goes on."""
+        if message.in_doubt != in_doubt:
+            message.in_doubt = in_doubt
+            await self._store.put_messages([message])
 
     def _failed(self, name: str, message: OutboxMessage, error: NotifyError) -> list[OutboxMessage]:
         """Mark a failed try; the message to a stand-in, where it is time for one."""

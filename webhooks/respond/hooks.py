@@ -25,6 +25,8 @@ from webhooks.respond.routing import labels_of, matches
 
 NOTE = "hooks"
 MAX_DONE = 1000
+LONGEST_SECONDS = 300.0
+"""The longest `timeout` that a hook may state; its own ends a run before."""
 
 
 class Past(msgspec.Struct):
@@ -93,7 +95,7 @@ class Hooks:
         self._notes = notes
         self._metrics = metrics
         self._note = note
-        self._poster = Poster()
+        self._poster = Poster(LONGEST_SECONDS)
         self._post = post or self._post_now
         self._now = now
         self._past: dict[str, Past] = {}

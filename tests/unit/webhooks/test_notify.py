@@ -110,7 +110,7 @@ async def test_answers_of_a_webhook(status: int, delivered: bool, retryable: boo
         return web.Response(status=status)
 
     runner, url = await target(answer)
-    way = Webhook(url)
+    way = Webhook(url, 5.0)
     try:
         if delivered:
             await way.send(Outgoing(document("opened", incident(), key="k")))
@@ -124,7 +124,7 @@ async def test_answers_of_a_webhook(status: int, delivered: bool, retryable: boo
 
 
 async def test_a_refused_connection_is_tried_again() -> None:
-    way = Webhook("http://127.0.0.1:1/secret?token=hush")
+    way = Webhook("http://127.0.0.1:1/secret?token=hush", 5.0)
     try:
         with pytest.raises(NotifyError) as caught:
             await way.send(Outgoing(document("opened", incident(), key="k")))
@@ -151,7 +151,7 @@ async def test_apprise_delivers() -> None:
 
     runner, url = await target(take)
     try:
-        await Apprise(url.replace("http://", "json://")).send(
+        await Apprise(url.replace("http://", "json://"), 10.0).send(
             Outgoing(document("opened", incident(), key="k"))
         )
     finally:

@@ -21,7 +21,6 @@ from sidecar.errors import NotifyError
 from sidecar.store.sqlite import SqliteStore
 from tests.integration.channels import MailServer
 from tests.unit.webhooks.respond.incidents import Clock, incident
-from webhooks.notify import channel as channel_module
 from webhooks.notify.channel import Channel, Outgoing, retry_after
 from webhooks.notify.channels.alertmanager import payload_of
 from webhooks.notify.channels.email import mail_of
@@ -49,14 +48,14 @@ def target(kind: str, url: str, **more: Any) -> NotifyTarget:
 
 
 @asynccontextmanager
-async def channel_to(kind: str, answer: Handler) -> AsyncIterator[Channel]:
+async def channel_to(kind: str, answer: Handler, **more: Any) -> AsyncIterator[Channel]:
     """A channel of this kind whose vendor is `answer`."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    channel = channel_of(target(kind, f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    channel = channel_of(target(kind, f"http://127.0.0.1:{runner.addresses[0][1]}", **more))
     try:
         yield channel
     finally:
@@ -173,7 +172,9 @@ def test_alertmanagers_webhook_is_what_we_ourselves_would_accept() -> None:
 def test_mails_of_an_incident_are_one_thread_and_headers_are_whole() -> None:
     evil = incident(title="x\r\nBcc: everybody@example.com")
     mails = [
-        mail_of(document(kind, evil, key=f"t/i1/{n}"), sender="a@example.com", to=("b@example.com",))
+        mail_of(
+            document(kind, evil, key=f"t/i1/{n}"), sender="a@example.com", to=("b@example.com",), made_at=n
+        )
         for n, kind in enumerate(("opened", "resolved"))
     ]
     assert mails[0]["References"] == mails[1]["References"]
@@ -206,13 +207,12 @@ async def test_a_real_mail_server_refuses(refusal: str, retryable: bool) -> None
 
 
 @pytest.mark.parametrize("kind", ["slack", "pagerduty", "alertmanager", "url"])
-async def test_who_does_not_answer_is_tried_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_does_not_answer_is_tried_again(kind: str) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.3)
         return web.Response()
 
-    monkeypatch.setattr(channel_module, "TIMEOUT_SECONDS", 0.05)
-    async with channel_to(kind, answer) as channel:
+    async with channel_to(kind, answer, timeout=0.05) as channel:
         with pytest.raises(NotifyError) as caught:
             await channel.send(Outgoing(MESSAGE))
     assert caught.value.retryable

@@ -18,9 +18,9 @@ NEVER = "0001-01-01T00:00:00Z"
 class AlertmanagerWebhook:
     """POSTs payload version 4 with one alert: the incident."""
 
-    def __init__(self, config: AlertmanagerWebhookConfig) -> None:
+    def __init__(self, config: AlertmanagerWebhookConfig, timeout_seconds: float) -> None:
         self._config = config
-        self._poster = Poster()
+        self._poster = Poster(timeout_seconds)
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message.

@@ -13,15 +13,22 @@ from webhooks.notify.channel import Outgoing
 class Apprise:
     """Any of apprise's services, by its URL; see its list at https://github.com/caronc/apprise/wiki."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = url
+        self._timeout = timeout_seconds
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message.
 
         Raises: NotifyError.
         """
-        delivered = await asyncio.to_thread(self._send_now, outgoing.document)
+        await outgoing.doubt(True)
+        try:
+            async with asyncio.timeout(self._timeout):
+                delivered = await asyncio.to_thread(self._send_now, outgoing.document)
+        except TimeoutError as error:
+            # The thread runs on to its own end: what it does is in doubt.
+            raise NotifyError(f"{self._url.partition(':')[0]}: no answer", retryable=True) from error
         if not delivered:
             # Apprise says yes or no, not why; what is wrong for good ends by its age.
             raise NotifyError(f"{self._url.partition(':')[0]}: apprise did not deliver", retryable=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
@@ -9,16 +10,21 @@ from typing import Any
 from sidecar.config.channels import EmailConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import NotifyError
-from webhooks.notify.channel import TIMEOUT_SECONDS, Outgoing
+from webhooks.notify.channel import Outgoing
 
 DEFAULT_PORT = 587
 
 
 class Email:
-    """Sends a mail a message; the Message-ID is made of its key, so a repeated try is the same mail."""
+    """Sends a mail a message; the Message-ID is made of its key, so a repeated try is the same mail.
 
-    def __init__(self, config: EmailConfig) -> None:
+    SMTP has no key by which a server would know a repeated mail. So the message is said to be in
+    doubt before the server is handed it; what a crash interrupts before that is not.
+    """
+
+    def __init__(self, config: EmailConfig, timeout_seconds: float) -> None:
         self._config = config
+        self._timeout = timeout_seconds
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message.
@@ -32,22 +38,26 @@ class Email:
         host, _, port = config.server.partition(":")
         try:
             password = read_secret(config.password, config.password_file)
-            _, _ = await aiosmtplib.send(
-                mail_of(outgoing.document, sender=config.sender, to=config.to),
+            mail = mail_of(outgoing.document, sender=config.sender, to=config.to, made_at=outgoing.made_at)
+            async with aiosmtplib.SMTP(
                 hostname=host,
                 port=int(port) if port else DEFAULT_PORT,
                 username=config.username,
                 password=password,
                 use_tls=config.tls == "implicit",
                 start_tls=config.tls == "starttls",
-                timeout=TIMEOUT_SECONDS,
-            )
+                timeout=self._timeout,
+            ) as server:
+                await outgoing.doubt(True)
+                await server.send_message(mail)
         except aiosmtplib.SMTPRecipientsRefused as error:
+            await outgoing.doubt(False)
             codes = [refusal.code for refusal in error.recipients]
             raise NotifyError(
                 f"smtp {host}: recipients refused ({codes[0]})", retryable=any(code < 500 for code in codes)
             ) from error
         except aiosmtplib.SMTPResponseException as error:
+            await outgoing.doubt(False)
             raise NotifyError(
                 f"smtp {host}: {error.code} {error.message}", retryable=error.code < 500
             ) from error
@@ -59,7 +69,7 @@ class Email:
         """Nothing is held: a connection a mail."""
 
 
-def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...]) -> EmailMessage:
+def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...], made_at: float) -> EmailMessage:
     """The mail of a message; later ones of an incident refer to its first."""
     domain = sender.rpartition("@")[2]
     incident_id = str(document["incident"]["incident_id"])
@@ -67,6 +77,7 @@ def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...]) ->
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, ", ".join(to)
     mail["Subject"] = " ".join(str(document["title"]).split())
+    mail["Date"] = email.utils.formatdate(made_at)
     mail["Message-ID"] = f"<{key.replace('/', '.')}@{domain}>"
     mail["References"] = f"<{incident_id}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"

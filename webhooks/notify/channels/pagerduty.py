@@ -26,9 +26,9 @@ ACTIONS = {
 class PagerDuty:
     """Triggers, acknowledges and resolves; a repeated try changes nothing, so nobody is paged twice."""
 
-    def __init__(self, config: PagerDutyConfig) -> None:
+    def __init__(self, config: PagerDutyConfig, timeout_seconds: float) -> None:
         self._config = config
-        self._poster = Poster()
+        self._poster = Poster(timeout_seconds)
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver an event.

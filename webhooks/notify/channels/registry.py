@@ -17,11 +17,11 @@ from webhooks.notify.channels.webhook import Webhook
 T = TypeVar("T")
 
 CHANNELS: Mapping[str, Callable[[NotifyTarget], Channel]] = {
-    "alertmanager": lambda target: AlertmanagerWebhook(given(target.alertmanager)),
-    "email": lambda target: Email(given(target.email)),
-    "pagerduty": lambda target: PagerDuty(given(target.pagerduty)),
-    "slack": lambda target: Slack(given(target.slack)),
-    "url": lambda target: _by_scheme(given(target.url).get_secret_value()),
+    "alertmanager": lambda target: AlertmanagerWebhook(given(target.alertmanager), target.timeout),
+    "email": lambda target: Email(given(target.email), target.timeout),
+    "pagerduty": lambda target: PagerDuty(given(target.pagerduty), target.timeout),
+    "slack": lambda target: Slack(given(target.slack), target.timeout),
+    "url": lambda target: _by_scheme(given(target.url).get_secret_value(), target.timeout),
 }
 
 
@@ -31,8 +31,9 @@ def channel_of(target: NotifyTarget) -> Channel:
     return CHANNELS[kind](target)
 
 
-def _by_scheme(url: str) -> Channel:
-    return Webhook(url) if url.startswith(("http://", "https://")) else Apprise(url)
+def _by_scheme(url: str, timeout_seconds: float) -> Channel:
+    http = url.startswith(("http://", "https://"))
+    return Webhook(url, timeout_seconds) if http else Apprise(url, timeout_seconds)
 
 
 def given(value: T | None) -> T:

@@ -37,9 +37,9 @@ ENDED = "#2f9e44"
 class Slack:
     """Posts, updates and replies. After a doubtful try it looks for its own mark before it posts again."""
 
-    def __init__(self, config: SlackConfig) -> None:
+    def __init__(self, config: SlackConfig, timeout_seconds: float) -> None:
         self._config = config
-        self._poster = Poster()
+        self._poster = Poster(timeout_seconds)
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message; `ts` and `channel` are what later ones update.

@@ -10,9 +10,9 @@ from webhooks.notify.channel import Outgoing, Poster
 class Webhook:
     """POST of the JSON document; 2xx is delivered. The key tells the receiver of a repeated try."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = url
-        self._poster = Poster()
+        self._poster = Poster(timeout_seconds)
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message.
