@@ -65,7 +65,7 @@ class LocalServer:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
         raise NotImplementedError

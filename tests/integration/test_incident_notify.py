@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.channels import MailServer, PagerDutyServer, SlackServer
-from tests.integration.servers import Alertmanager, Prometheus, Pronoia, free_port, get_json, wait_until
+from tests.integration.servers import Alertmanager, Prometheus, Pronoia, free_port, get_json, http, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -133,14 +133,27 @@ def test_200_instances_are_one_incident_and_one_message(
         wait_until(lambda: instances.told, timeout=60, what="somebody is told")
         (incident,) = incidents()
         assert (incident["n_episodes"], incident["causes"][0]["service"]) == (N, "shop")
+        wait_until(
+            lambda: slack.roots and pager.pages and mail.mails, timeout=30, what="each channel is told"
+        )
+        taken = f"{pronoia.url}/api/v1/incidents/{incident['incident_id']}/acknowledge"
+        assert http(taken, data=b'{"by": "ann"}', headers={"Content-Type": "application/json"})[0] == 200
+        wait_until(
+            lambda: list(pager.alerts.values()) == ["acknowledged"], timeout=30, what="the page is updated"
+        )
+        wait_until(lambda: len(mail.mails) == 2 and slack.replies, timeout=30, what="and the others")
         instances.broken = 0
         wait_until(lambda: [i["state"] for i in incidents()] == ["resolved"], timeout=60, what="it is over")
-        wait_until(lambda: len(instances.told) > 1, timeout=30, what="its end is told")
+        wait_until(lambda: len(instances.told) > 2, timeout=30, what="its end is told")
         kinds = [message["kind"] for message in instances.told]
-        assert kinds == ["opened", "resolved"]
-        assert len({message["idempotency_key"] for message in instances.told}) == 2
+        assert kinds == ["opened", "acknowledged", "resolved"]
+        assert len({message["idempotency_key"] for message in instances.told}) == 3
         wait_until(
-            lambda: len(mail.mails) == 2 and slack.replies, timeout=30, what="each channel has its end"
+            lambda: len(mail.mails) == 3 and len(slack.replies) == 2,
+            timeout=30,
+            what="each channel has its end",
         )
         wait_until(lambda: list(pager.alerts.values()) == ["resolved"], timeout=30, what="the page is over")
-        assert (len(slack.roots), len(slack.replies), pager.pages) == (1, 1, 1)
+        assert (len(slack.roots), len(slack.replies), pager.pages) == (1, 2, 1)
+        assert [event["event_action"] for event in pager.events] == ["trigger", "acknowledge", "resolve"]
+        assert "resolved: " in slack.roots[0]["text"]
