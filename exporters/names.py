@@ -50,6 +50,12 @@ THRESHOLD_ETA = Family(
     ("rule", "threshold", "probability"),
     unit="seconds",
 )
+INCIDENT_RISK = Family(
+    "pronoia_incident_risk_probability",
+    "Probability that an incident starts on the service within the horizon; none while too little is known.",
+    ("service", "horizon"),
+    unit="1",
+)
 
 FAMILIES = (
     ACTUAL,
@@ -63,5 +69,6 @@ FAMILIES = (
     FORECAST_LOWER,
     FORECAST_UPPER,
     THRESHOLD_ETA,
+    INCIDENT_RISK,
 )
 """What the page shows, in its order."""

@@ -15,7 +15,6 @@ from prometheus_client import Counter, Gauge, Info
 from exporters.formats import make_formats
 from exporters.page import SyntheticPage
 from exporters.scrape import ScrapeEndpoints
-from rules.adapt.watch import RewriteMetrics
 from rules.loop import RulesLoop
 from rules.revise import RuleMetrics
 from sidecar import __version__
@@ -24,9 +23,9 @@ from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_explain import Explaining
-from sidecar.app_forecast import SidecarOutlook, threshold_loop
+from sidecar.app_forecast import SidecarOutlook, risk_loop, threshold_loop
 from sidecar.app_response import Responding
-from sidecar.app_rules import fixed_files, rewrite_watch
+from sidecar.app_rules import RewriteMetricsSet, Rewriting, fixed_files
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -47,6 +46,7 @@ from sidecar.telemetry import get_logger, new_registry
 from webhooks.evidence_feed import ChangesEndpoint
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import Receiver
+from webhooks.risk import RiskMetrics
 
 STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
@@ -110,6 +110,7 @@ class Workings:
         self.alertmanagers = Alertmanagers(
             config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics
         )
+        self.risk = risk_loop(config, sidecar, self.thresholds)
         self.alerts_workings = AlertsWorkings(config, sidecar, self.client, self.clock)
         self.rules_loop: RulesLoop | None = None
         if config.rules.enabled:
@@ -124,21 +125,14 @@ class Workings:
                 fixed=fixed_files(config),
                 now=sidecar.wall,
             )
-        self.rewrites = rewrite_watch(
-            config,
-            self.client,
-            sidecar.store,
-            bus=sidecar.bus,
-            rule_metrics=sidecar.rule_metrics,
-            metrics=sidecar.rewrite_metrics,
-            now=sidecar.wall,
-        )
+        self.rewrites = Rewriting(config, sidecar, self.client)
 
     async def start(self) -> None:
         """Open the client, start the loops."""
         await self._stack.enter_async_context(self.client)
         self.metrics_loop.start()
         self.thresholds.start()
+        self.risk.start()
         self.alertmanagers.start()
         await self.alerts_workings.start()
         if self.rules_loop is not None:
@@ -152,6 +146,7 @@ class Workings:
             await self.rules_loop.stop()
         await self.alerts_workings.stop()
         await self.alertmanagers.stop()
+        await self.risk.stop()
         await self.thresholds.stop()
         await self.metrics_loop.stop()
         await self._stack.aclose()
@@ -174,9 +169,10 @@ class Sidecar:
         self.registry = new_registry()
         self.loop_metrics = LoopMetrics(self.registry)
         self.threshold_metrics = ThresholdMetrics(self.registry)
+        self.risk_metrics = RiskMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
-        self.rewrite_metrics = RewriteMetrics(self.registry)
+        self.rewrite_metrics = RewriteMetricsSet(self)
         self.reach_metrics = ReachMetrics(self.registry)
         self.alerts_metrics = AlertsMetrics(self.registry)
         self.page = SyntheticPage(

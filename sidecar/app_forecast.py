@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from exporters.eta import EtaPage
 from exporters.page import SyntheticPage
+from exporters.risk import RiskPage
 from sidecar.config.model import Config
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
@@ -14,6 +16,8 @@ from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.offload import Offload
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.series import SeriesBatch
+from webhooks.risk import RiskLoop
+from webhooks.risk_signals import SignalRecorder
 
 if TYPE_CHECKING:
     from sidecar.app import Sidecar
@@ -52,6 +56,23 @@ def threshold_loop(
     )
 
 
+def risk_loop(config: Config, sidecar: Sidecar, thresholds: ThresholdLoop) -> RiskLoop:
+    """The loop that tells how likely incidents are, from what the other loops know."""
+    recorder = SignalRecorder(
+        changes=lambda: sidecar.alerts.placing.analyst.evidence.changes(), etas=lambda: thresholds.etas
+    )
+    return RiskLoop(
+        config.forecast.risk,
+        store=sidecar.store,
+        recorder=recorder,
+        sink=RiskPage(sidecar.page),
+        bus=sidecar.bus,
+        offload=sidecar.offload,
+        metrics=sidecar.risk_metrics,
+        now=sidecar.wall,
+    )
+
+
 class SidecarOutlook:
     """What the API tells of the time ahead; see `api.outlook.Outlook`."""
 
@@ -71,6 +92,17 @@ class SidecarOutlook:
             }
             for eta in etas[:limit]
         ]
+
+    def risks(self, limit: int) -> Mapping[str, Any]:
+        """How likely incidents are, or why that is not known; and how past predictions did."""
+        loop = self._sidecar.workings.risk
+        learnt = loop.learnt
+        return {
+            "silent": "nothing was learnt yet" if learnt is None else learnt.silent,
+            "with_signals": learnt is not None and learnt.with_signals,
+            "trials": [] if learnt is None else [asdict(trial) for trial in learnt.trials],
+            "risks": [asdict(risk) for risk in loop.risks[:limit]],
+        }
 
     async def trends(self, query: str, days: int) -> Sequence[Mapping[str, Any]]:
         """The trend of each series of a watched query, from its history by the hour."""

@@ -136,7 +136,7 @@ class Signal(msgspec.Struct, frozen=True, gc=False):
     kind: str  # anomaly | change | ahead (a threshold was expected to be crossed)
     service: str
     strength: float = 1.0
-    """Of an anomaly its score; of the others 1."""
+    """Of an anomaly its score, of a threshold ahead the seconds until it is crossed; of a change 1."""
 
 
 class RuleRevision(msgspec.Struct):

@@ -49,6 +49,10 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "Times until thresholds of alert rules and error budgets are crossed, the nearest first",
         [_LIMIT],
     ),
+    "/api/v1/risk": (
+        "How likely an incident starts on each service soon, or why that is not known; how predictions did",
+        [_LIMIT],
+    ),
     "/api/v1/trends": (
         "Which series of a watched query grow and decline, and whether that is more than chance",
         [

@@ -1,4 +1,4 @@
-"""`/api/v1/thresholds` and `/api/v1/trends`: what is expected to be crossed, and what grows or declines."""
+"""`/api/v1/thresholds`, `/risk` and `/trends`: what will be crossed, how likely incidents are, what grows."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ class Outlook(Protocol):
         """Times until thresholds of alert rules and budgets, the nearest first."""
         ...
 
+    def risks(self, limit: int) -> Mapping[str, Any]:
+        """How likely an incident starts on each service, the highest first; or why that is not known."""
+        ...
+
     async def trends(self, query: str, days: int) -> Sequence[Mapping[str, Any]]:
         """The trend of each series of a watched query, the fastest growing first.
 
@@ -29,7 +33,7 @@ class Outlook(Protocol):
 
 
 class OutlookEndpoints:
-    """The two endpoints."""
+    """The three endpoints."""
 
     def __init__(self, outlook: Outlook) -> None:
         self._outlook = outlook
@@ -37,11 +41,16 @@ class OutlookEndpoints:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
         router.add_get("/api/v1/thresholds", self.thresholds)
+        router.add_get("/api/v1/risk", self.risk)
         router.add_get("/api/v1/trends", self.trends)
 
     async def thresholds(self, request: web.Request) -> web.Response:
         """What will be crossed."""
         return json_answer(self._outlook.thresholds(limit_of(request)))
+
+    async def risk(self, request: web.Request) -> web.Response:
+        """How likely incidents are."""
+        return json_answer(self._outlook.risks(limit_of(request)))
 
     async def trends(self, request: web.Request) -> web.Response:
         """What grows and declines."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +12,11 @@ import click
 import numpy as np
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
-from sidecar.records import Episode, Incident
+from sidecar.config.fields import format_duration
+from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
-    from sidecar.engine.risk import Outcome, ServicePast
-    from sidecar.store.sqlite import SqliteStore
-
-MAX_INCIDENTS = 20_000
-COUNTED = ("P0", "P1", "P2")
+    from sidecar.engine.risk import Learnt, Risk, Trial
 
 
 @click.command()
@@ -29,76 +24,94 @@ COUNTED = ("P0", "P1", "P2")
 @data_option
 @format_option
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Services of each window.")
-def risk(config_path: Path | None, data_directory: Path | None, output: str, top: int) -> None:
+@click.option(
+    "--plot",
+    "plot",
+    type=click.Path(path_type=Path),
+    help="Draw what was said beside what came, and how long ahead: a PNG or SVG file.",
+)
+def risk(
+    config_path: Path | None, data_directory: Path | None, output: str, top: int, plot: Path | None
+) -> None:
     """Tell how likely an incident starts on a service within 30 min to 3 h, 4 h and 24 h.
 
-    Learnt from the incidents (P0 to P2) and alerts in the database: the newest third is only
-    used to try what the rest taught. A window whose predictions were no better than how often
-    incidents happen is not predicted, and with fewer than 40 incidents nothing is.
+    Learnt from the incidents (P0 to P2) and alerts in the database, and from anomalies, changes
+    and thresholds ahead once enough incidents happened since these are recorded. The newest third
+    is only used to try what the rest taught. A window whose predictions were no better than how
+    often incidents happen is not predicted, and with fewer than 40 incidents nothing is.
 
     Brier score: mean squared error of the probabilities, less is better.
 
     \b
     Example:
-      pronoia report risk --data pronoia-data
+      pronoia report risk --data pronoia-data --plot risk.png
 
     Exit codes: 0 something is predicted, 1 nothing can be, 2 wrong use.
     """
     from sidecar.cli.stored import with_store
-    from sidecar.engine.risk import assess
+    from sidecar.engine.risk import learn
+    from webhooks.risk_past import read_past
 
     overrides = {"store": {"directory": data_directory}} if data_directory else None
-    incidents, episodes = with_store(read_config(config_path, overrides), _stored)
+    past = with_store(read_config(config_path, overrides), read_past)
     now = time.time()
-    begin = min((episode.starts_at_ns / 1e9 for episode in episodes), default=now)
-    found = assess(pasts_of(incidents, episodes), begin=begin, now=now)
+    pasts, begin = past.services(), past.begin_seconds
+    learnt = learn(
+        pasts, begin=now if begin is None else begin, now=now, signals_begin=past.signals_begin_seconds
+    )
+    risks = learnt.predict(pasts, now)
     if output == "json":
-        click.echo(json.dumps(asdict(found)))
+        click.echo(json.dumps(_document(learnt, risks)))
     else:
-        _show(found, top)
-    if found.silent:
+        _show(learnt, risks, top)
+    if plot is not None and learnt.trials:
+        from sidecar.cli.report_risk_plot import draw
+
+        try:
+            draw(plot, learnt.trials)
+        except (SidecarError, OSError) as error:
+            click.echo(f"pronoia: {error}", err=True)
+            raise SystemExit(1) from error
+    if learnt.silent:
         raise SystemExit(1)
 
 
-async def _stored(store: SqliteStore) -> tuple[list[Incident], list[Episode]]:
-    incidents = await store.incidents(limit=MAX_INCIDENTS)
-    return incidents, await store.episodes("order by starts_at_ns")
-
-
-def pasts_of(incidents: Iterable[Incident], episodes: Iterable[Episode]) -> list[ServicePast]:
-    """When alerts and incidents of each service started; an incident is of every service in it."""
-    from sidecar.engine.risk import ServicePast
-    from webhooks.entity import EntityReader
-
-    began = {
-        one.incident_id: one.started_at_ns / 1e9
-        for one in incidents
-        if one.priority in COUNTED and one.noise < 0.5
+def _document(learnt: Learnt, risks: tuple[Risk, ...]) -> dict[str, object]:
+    return {
+        "silent": learnt.silent,
+        "with_signals": learnt.with_signals,
+        "trials": [asdict(trial) for trial in learnt.trials],
+        "risks": [asdict(one) for one in risks],
     }
-    reader = EntityReader()
-    alerts: defaultdict[str, list[float]] = defaultdict(list)
-    started: defaultdict[str, set[float]] = defaultdict(set)
-    for episode in episodes:
-        service = reader.read(episode.labels, episode.annotations).entity
-        alerts[service].append(episode.starts_at_ns / 1e9)
-        if episode.incident_id in began:
-            started[service].add(began[episode.incident_id])
-    return [
-        ServicePast(service, np.array(sorted(times)), np.array(sorted(started[service]), dtype=np.float64))
-        for service, times in sorted(alerts.items())
-    ]
 
 
-def _show(found: Outcome, top: int) -> None:
-    if found.silent:
-        click.echo(f"no prediction: {found.silent}")
-    for trial in found.trials:
+def _show(learnt: Learnt, risks: tuple[Risk, ...], top: int) -> None:
+    if learnt.silent:
+        click.echo(f"no prediction: {learnt.silent}")
+    for trial in learnt.trials:
         click.echo(
             f"{trial.window}: Brier {trial.brier:.4f} beside {trial.base_brier:.4f} of the base rate "
             f"{trial.base_rate:.1%}" + ("" if trial.useful else "; not predicted")
         )
         said = ", ".join(f"{p:.1%} said {came:.1%} came" for p, came, _ in trial.calibration)
         click.echo(f"  calibration: {said}")
-        for one in [risk for risk in found.risks if risk.window == trial.window][:top]:
+        click.echo(f"  {_warnings(trial)}")
+        for one in [risk for risk in risks if risk.window == trial.window][:top]:
             reasons = ", ".join(f"{name} {share:+.2f}" for name, share in one.reasons)
             click.echo(f"  {one.probability:>6.1%}  {one.service:<30} {reasons}")
+
+
+def _warnings(trial: Trial) -> str:
+    """What warnings would have been worth, in words."""
+    if trial.warn_at is None or trial.precision is None:
+        return "no probability is high enough to warn at: less than half came true"
+    words = (
+        f"warning from {trial.warn_at:.0%} on: {trial.n_warned} of {trial.n_incidents} incidents had one, "
+        f"{trial.precision:.0%} came true"
+    )
+    if not trial.leads_seconds:
+        return words
+    early, middle, late = (
+        format_duration(round(lead / 60) * 60) for lead in np.quantile(trial.leads_seconds, (0.1, 0.5, 0.9))
+    )
+    return f"{words}; {middle} ahead in the median, {early} to {late} for eight in ten"

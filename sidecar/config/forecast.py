@@ -34,7 +34,15 @@ class ThresholdsConfig(Section):
         return probabilities
 
 
+class RiskConfig(Section):
+    """How likely an incident starts on each service soon; silent until enough was stored to learn from."""
+
+    enabled: bool = True
+    interval: PositiveSeconds = Field(300.0, description="how often it is predicted anew")
+
+
 class ForecastConfig(Section):
     """What forecasts are used for beside being exported."""
 
     thresholds: ThresholdsConfig = ThresholdsConfig()
+    risk: RiskConfig = RiskConfig()

@@ -128,6 +128,12 @@ def _believed(db: sqlite_utils.Database) -> None:
     db.execute("alter table feedback add column believed real not null default 0.5")
 
 
+def _signals(db: sqlite_utils.Database) -> None:
+    db.table("signals").create(
+        {"at_ns": int, "kind": str, "service": str, "strength": float}, pk=("at_ns", "kind", "service")
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
     _first,
     _bonds,
@@ -135,6 +141,7 @@ MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
     _notes,
     _responses,
     _believed,
+    _signals,
 )
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 

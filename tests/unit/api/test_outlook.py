@@ -1,4 +1,4 @@
-"""The endpoints of thresholds and trends."""
+"""The endpoints of thresholds, risk and trends."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ class FakeOutlook:
     def thresholds(self, limit: int) -> Sequence[Mapping[str, Any]]:
         return [{"rule": "DiskFull", "seconds": 60.0}][:limit]
 
+    def risks(self, limit: int) -> Mapping[str, Any]:
+        return {"silent": "", "risks": [{"service": "cart"}, {"service": "web"}][:limit]}
+
     async def trends(self, query: str, days: int) -> Sequence[Mapping[str, Any]]:
         if query == "gone":
             raise PullError(PullReason.UNREACHABLE, "no answer")
@@ -27,6 +30,7 @@ class FakeOutlook:
     ("path", "status", "says"),
     [
         pytest.param("thresholds", 200, '"rule":"DiskFull"', id="thresholds"),
+        pytest.param("risk?limit=1", 200, '"risks":[{"service":"cart"}]', id="risk"),
         pytest.param("trends?query=plays", 200, '"days":28', id="trends"),
         pytest.param("trends?query=plays&days=7", 200, '"days":7', id="a week"),
         pytest.param("trends?query=plays&days=3", 400, "from 7 to 120", id="too few days"),

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli.main import main
-from sidecar.cli.report_risk import pasts_of
 from sidecar.config.model import StoreConfig
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
+from webhooks.risk_past import pasts_of
 
 DAY = 86400.0
 
