@@ -9,23 +9,8 @@ import click
 
 from sidecar.cli.options import config_option
 from sidecar.config.load import config_hash, load_file
-from sidecar.config.model import Config
 from sidecar.errors import ConfigError
 from sidecar.promql.counter import raw_counter
-
-
-def check_detectors(file: Path, config: Config) -> None:
-    """Exit 1 and list the queries whose detector nobody knows."""
-    from sidecar.engine.registry import DETECTORS  # Loads compiled code, which no other fault needs.
-
-    faults = [
-        f"{file}: queries.{query.name}.detector: {query.detector!r} is none of {', '.join(sorted(DETECTORS))}"
-        for query in config.queries
-        if query.detector not in DETECTORS
-    ]
-    if faults:
-        click.echo("\n".join(faults), err=True)
-        raise SystemExit(1)
 
 
 @click.command()
@@ -41,7 +26,6 @@ def check_config(file: Path | None, config_path: Path | None) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error
-    check_detectors(file, config)
     for query in config.queries:
         counter = raw_counter(query.expr)
         if counter:

@@ -21,6 +21,7 @@ from sidecar.config.business import (
     check_factors,
 )
 from sidecar.config.channels import NotifyConfig
+from sidecar.config.detectors import DetectorName
 from sidecar.config.export import ExportConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds, http_url
 from sidecar.config.forecast import ForecastConfig
@@ -80,8 +81,8 @@ class QueryConfig(Section):
     false_alarms_per_series_per_month: float | None = Field(
         None, gt=0, description="points beyond the band, not alerts; by default 8 at a step of 1m, 0.7 at 1h"
     )
-    detector: str = Field(
-        "ensemble", pattern=r"^[a-z0-9_]+$", description="which detector judges; docs/detection.md lists them"
+    detector: DetectorName = Field(
+        "ensemble", description="which detector judges; docs/detectors has a page each"
     )
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None

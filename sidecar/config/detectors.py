@@ -1,0 +1,28 @@
+"""Names of the detectors that a query may choose from; docs/detectors/ has a page of each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+DetectorName = Literal[
+    "ensemble",
+    "point",
+    "windows",
+    "slow",
+    "shape",
+    "seasonal",
+    "smoothing",
+    "hampel",
+    "esd",
+    "quantile",
+    "cusum",
+    "bocpd",
+    "spectral_residual",
+    "siblings",
+    "matrix_profile",
+    "isolation_forest",
+    "kmeans",
+    "dbscan",
+    "gaussian_mixture",
+    "spectral_clusters",
+]
