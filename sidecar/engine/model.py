@@ -13,9 +13,9 @@ from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
-from sidecar.engine.protocols import NO_SIDE, Judged
+from sidecar.engine.newcomers import Newcomers
+from sidecar.engine.protocols import NO_SIDE, Detector, Forecaster, Judged, Thresholds
 from sidecar.engine.registry import make_detector, make_forecaster
-from sidecar.engine.siblings import births, donors
 from sidecar.engine.surroundings import Surroundings
 from sidecar.promql.share import is_share
 from sidecar.records import DEFAULT_TENANT
@@ -80,6 +80,7 @@ class QueryModel:
         self.known = KnownEvents(query.name)
         self.surroundings = Surroundings(query)
         self.families = Families()
+        self.newcomers = Newcomers(query.step)
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.last_timestamp_ms: int | None = None
@@ -97,6 +98,11 @@ class QueryModel:
         """The share of normal points that the band claims to hold, from the budget."""
         share = self.query.false_alarms * self.query.step / MONTH_SECONDS
         return 1.0 - min(share, 0.5)
+
+    @property
+    def n_borrowing(self) -> int:
+        """Series whose judgement still rests on what their siblings or their query knew."""
+        return int(self.newcomers.borrowing(self.seen_points).sum())
 
     def fit(self, history: SeriesBatch) -> None:
         """Learn from history, (N, T); any number of series, none included."""
@@ -116,8 +122,8 @@ class QueryModel:
         direction = np.zeros((n_rows, n_steps), dtype=np.int8)
         confidence = np.zeros((n_rows, n_steps))
         self.families.follow(self.index.labels)
-        born = births(np.isfinite(aligned.values), self.seen_points, self.families)
-        for first, end, new_hour in self._pieces(aligned.timestamps, born):
+        taught = self.newcomers.cuts(np.isfinite(aligned.values), self.seen_points, self.families)
+        for first, end, new_hour in self._pieces(aligned.timestamps, taught):
             if new_hour:
                 self._on_the_hour(int(aligned.timestamps[first]))
                 aligned = SeriesBatch(
@@ -126,7 +132,7 @@ class QueryModel:
             part = SeriesBatch(
                 aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
             )
-            self._adopt(part)
+            self._teach(part)
             where = slice(first, end)
             moment = self.surroundings.at(part)
             known = self.known.factors(part.labels, part.timestamps, self._season)
@@ -206,12 +212,12 @@ class QueryModel:
         grown[: len(of_rows)] = of_rows
         return grown
 
-    def _pieces(self, timestamps: TimeArray, born: list[int]) -> Iterator[tuple[int, int, bool]]:
-        """Columns to be judged together: those of an hour, up to a birth, or one where something is known.
+    def _pieces(self, timestamps: TimeArray, taught: list[int]) -> Iterator[tuple[int, int, bool]]:
+        """Columns to be judged together: those of an hour, until a row is taught; one if something is known.
 
         What is known multiplies the usual as it stands just then, whatever the batch.
         """
-        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms, born):
+        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms, taught):
             if not self.known.holds(timestamps[first:end]):
                 yield first, end, new_hour
                 continue
@@ -283,36 +289,31 @@ class QueryModel:
 
     def _resize(self, n_rows: int) -> None:
         if n_rows > len(self.seen_points):
-            for part in (self.detector, self.calibrator, self.forecaster, self.known):
+            for part in self._parts():
                 part.resize(n_rows)
             missing = n_rows - len(self.seen_points)
             self.seen_points = np.concatenate([self.seen_points, np.zeros(missing, dtype=np.int64)])
             self.ever_negative = np.concatenate([self.ever_negative, np.zeros(missing, dtype=np.bool_)])
+
+    def _parts(self) -> tuple[Detector | Thresholds | Forecaster | KnownEvents | Newcomers, ...]:
+        return self.detector, self.calibrator, self.forecaster, self.known, self.newcomers
 
     def _on_the_hour(self, now_ms: int) -> None:
         """Once an hour of query time: renew the pool, forget rows of series long gone."""
         self.calibrator.renew_pool()
         gone = self.index.retire(now_ms)
         if len(gone):
-            for part in (self.detector, self.calibrator, self.forecaster, self.known):
+            for part in self._parts():
                 part.reset(gone)
             self.seen_points[gone] = 0
             self.ever_negative[gone] = False
             self.counts.retired_rows += len(gone)
 
-    def _adopt(self, part: SeriesBatch) -> None:
-        """Give series whose first sample is the first of `part` what their siblings know."""
-        newborn = np.flatnonzero((self.seen_points == 0) & np.isfinite(part.values[:, 0]))
-        if not len(newborn):
-            return
-        now_ms = int(part.timestamps[0])
-        rows, elders = donors(
-            newborn, self.families, self.seen_points, self.detector, now_ms, self.query.step
-        )
-        if len(rows):
-            self.detector.adopt(rows, elders, now_ms)
-            self.ever_negative[rows] = self.ever_negative[elders]
-            self.counts.adopted_rows += len(rows)
+    def _teach(self, part: SeriesBatch) -> None:
+        """Give young series what their siblings, or their query, know before `part` is judged."""
+        rows, elders = self.newcomers.teach(part, self.seen_points, self.families, self.detector)
+        self.ever_negative[rows] = self.ever_negative[elders]
+        self.counts.adopted_rows += len(rows)
 
     def _band(
         self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: np.ndarray

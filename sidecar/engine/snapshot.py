@@ -22,8 +22,8 @@ from sidecar.engine.model import Counts, QueryModel
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
-FORMAT = 3
-PARTS = ("detector", "calibrator", "forecaster", "known")
+FORMAT = 4
+PARTS = ("detector", "calibrator", "forecaster", "known", "newcomers")
 SURROUNDINGS = {"absence", "counters", "min_duration", "traffic", "band_factors", "importance"}
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", *SURROUNDINGS}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""

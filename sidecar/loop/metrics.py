@@ -36,6 +36,12 @@ class LoopMetrics:
             ["query"],
             registry=registry,
         )
+        self.borrowing = Gauge(
+            "pronoia_query_borrowing_series",
+            "Series of a query that are judged, for their first day, by what their family or query knew.",
+            ["query"],
+            registry=registry,
+        )
         self.forecast_coverage = Gauge(
             "pronoia_forecast_coverage_ratio",
             "Share of late forecasts whose 95 % interval held what came.",
@@ -106,7 +112,7 @@ class LoopMetrics:
 
     def forget(self, query: str) -> None:
         """Drop the children of a query that is no longer watched."""
-        for gauge in (self.series, self.anomalous, self.warming_up, self.last_success):
+        for gauge in (self.series, self.anomalous, self.warming_up, self.borrowing, self.last_success):
             gauge.remove(query)
         self.forecast_coverage.remove_by_labels({"query": query})
         for metric in (self.accepted_shifts, self.anomalies, self.alarm_rate, self.alarm_budget):

@@ -218,7 +218,7 @@ class Watch:
         if evaluation is None:
             self._metrics.evaluations.labels(self.query.name, "empty").inc()
             return False
-        self._publish(evaluation, batch)
+        self._publish(evaluation, batch, model.n_borrowing)
         await self._improve(model)
         return True
 
@@ -274,7 +274,7 @@ class Watch:
                 sink.publish(evaluation)
         return evaluation
 
-    def _publish(self, evaluation: Evaluation, batch: SeriesBatch) -> None:
+    def _publish(self, evaluation: Evaluation, batch: SeriesBatch, n_borrowing: int) -> None:
         first = self.evaluation is None
         self.evaluation = evaluation
         self.ready = True
@@ -285,6 +285,7 @@ class Watch:
         metrics.evaluations.labels(name, "ok").inc()
         metrics.series.labels(name).set(int(present.sum()))
         metrics.warming_up.labels(name).set(int((present & ~scored).sum()))
+        metrics.borrowing.labels(name).set(n_borrowing)
         with np.errstate(invalid="ignore"):
             metrics.anomalous.labels(name).set(int((evaluation.anomaly_score > 1).sum()))
         metrics.last_success.labels(name).set(evaluation.timestamp_ms / 1000)

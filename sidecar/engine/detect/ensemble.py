@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sidecar.engine.alarms import ALARM_END, IN_ALARM, PEAK, AlarmBudget
+from sidecar.engine.alarms import ALARM_END, IN_ALARM, LOG_THRESHOLD, PEAK, AlarmBudget
 from sidecar.engine.arrays import RowArrays
+from sidecar.engine.detect.borrowing import begin, begin_day, lesson
 from sidecar.engine.detect.ensemble_loop import UNITS, run
 from sidecar.engine.detect.ensemble_parts import expect
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
     DAY_LEVEL,
     DAY_SLOW,
+    DOWN,
     FAST,
     HOURS,
     LARGEST,
@@ -32,6 +34,7 @@ from sidecar.engine.detect.ensemble_state import (
     N_SCALARS,
     OUTSIDE_SECONDS,
     REPEATS,
+    SAMPLES,
     SAVED_VALUE,
     SLOWER,
     SUM_5,
@@ -39,6 +42,7 @@ from sidecar.engine.detect.ensemble_state import (
     SUSPICION,
     TREND,
     TREND_LEVEL,
+    UP,
     VISITED,
     WEEK_BINS,
     WEEK_LEVEL,
@@ -122,6 +126,27 @@ class EnsembleDetector(RowArrays):
         alarms = self.calibrator.arrays["alarms"]
         alarms[rows, IN_ALARM] = alarms[rows, PEAK] = 0.0
         alarms[rows, ALARM_END] = now_ms / 1000.0
+
+    def borrow(self, rows: RowArray, elders: RowArray, now_ms: int) -> RowArray:
+        """Give rows that have seen little the scales, thresholds and day that `elders` share.
+
+        Their levels stay their own. Returns: the rows that are like the elders and took it.
+        """
+        scalars, day, day_mass = self._arrays()[:3]
+        alarms = self.calibrator.arrays["alarms"]
+        rows = rows[scalars[rows, SAMPLES] > 0]
+        shared = lesson(scalars, day, day_mass, alarms[:, LOG_THRESHOLD], elders) if len(rows) else None
+        if shared is None:
+            return rows[:0]
+        level = scalars[rows, FAST]
+        rows = rows[shared.fits(level, 0.5 * (scalars[rows, UP] + scalars[rows, DOWN]))]
+        if not len(rows):
+            return rows
+        begin(scalars, rows, shared)
+        begin_day(scalars, day, day_mass, rows, shared, now_ms / 1000.0)
+        alarms[rows, LOG_THRESHOLD] = shared.log_threshold
+        alarms[rows, ALARM_END] = now_ms / 1000.0  # As after an adoption.
+        return rows
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
