@@ -220,6 +220,26 @@ def test_migrating_twice_does_nothing_the_second_time(tmp_path: Path) -> None:
     assert maintenance.migrate(tmp_path / FILE) == []
 
 
+async def test_episodes_of_before_are_kept_and_found_by_when_they_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = schema.MIGRATIONS.index(schema._by_start)
+    with monkeypatch.context() as older:
+        older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:before])
+        older.setattr(schema, "LATEST", before)
+        async with opened(tmp_path) as (store, _):
+            await store.commit_deliveries([], [episode(1), episode(2, state="resolved", incident_id="i1")])
+    async with opened(tmp_path) as (store, _):
+        assert await store.episodes("") == [episode(1), episode(2, state="resolved", incident_id="i1")]
+        await store.commit_deliveries([], [episode(1, state="resolved", ends_at_ns=20)])
+        assert [e.ends_at_ns for e in await store.episodes("order by fingerprint")] == [20, None]
+    connection = connect(tmp_path / FILE)
+    update = "update episodes set state = '' where tenant = '' and fingerprint = '' and starts_at_ns = 1"
+    ((*_, plan),) = connection.execute(f"explain query plan {update}").fetchall()
+    connection.close()
+    assert "tenant=? AND starts_at_ns=? AND fingerprint=?" in plan, "new alerts lie beside each other"
+
+
 def test_a_migration_that_breaks_off_leaves_the_version_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
