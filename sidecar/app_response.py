@@ -18,6 +18,7 @@ from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.audience import TeamAudience
+from webhooks.respond.auto_silences import AutoSilences
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.history import History
 from webhooks.respond.hooks import HookMetrics, Hooks
@@ -81,7 +82,15 @@ class Responding:
             status=self.desk.status,
             episodes=self._episodes,
             note=self.desk.note,
-            duration_seconds=config.response.silences.duration,
+            config=config.response.silences,
+        )
+        self._auto_silences = AutoSilences(
+            self._silencer,
+            config.response.silences.automatic,
+            episodes=lambda: sidecar.alerts.intake.memory.episodes.values(),
+            flapping=lambda: sidecar.alerts.placing.flaps.flapping,
+            incidents=lambda: self.desk.open_incidents,
+            note=self.desk.note,
         )
         self._synthetic = SyntheticAlerts(
             self._clients,
@@ -146,6 +155,7 @@ class Responding:
         self._synthetic.start()
         if self._sidecar.config.response.silences.acknowledge:
             self._ack_silences.start()
+        self._auto_silences.start()
         self._told_on(incidents)
 
     def consider(self, incidents: Iterable[Incident]) -> None:
@@ -161,6 +171,7 @@ class Responding:
         self._synthetic.consider(incidents)
         self._hooks.consider(incidents)
         self._ack_silences.wake()
+        self._auto_silences.wake()
 
     def _acted(self, incident: Incident, action: str) -> None:
         """Somebody did something: it is told, and remembered for the next time."""
@@ -175,6 +186,7 @@ class Responding:
         await self._hooks.stop()
         await self._synthetic.stop()
         await self._ack_silences.stop()
+        await self._auto_silences.stop()
         await self.notifier.stop()
         await self.desk.stop()
         await self._stack.aclose()
@@ -234,7 +246,7 @@ class Responding:
 
     async def _unsilence(self, incident_id: str, by: str, _: str) -> Mapping[str, int]:
         try:
-            n_ended = await self._silencer.end(incident_id)
+            n_ended = await self._silencer.end(f"incident {incident_id}")
         except PullError as error:
             raise ActionError(str(error)) from error
         self.desk.note(incident_id, "silence", f"{n_ended} ended", actor=by or "somebody")

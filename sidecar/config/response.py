@@ -39,6 +39,23 @@ class Dependency(Section):
     parent: Match = Field(min_length=1)
 
 
+class AutomaticSilencesConfig(Section):
+    """Silences that pronoia makes without being asked, each of one alert. Off unless a reason is on."""
+
+    flapping: bool = Field(False, description="of alerts that flap, except in incidents of P0 and P1")
+    duplicates: bool = Field(
+        False, description="of alerts that differ from another one that fires only in `duplicate_labels`"
+    )
+    duplicate_labels: tuple[str, ...] = Field(("replica", "prometheus_replica"), min_length=1)
+    duration: PositiveSeconds = Field(
+        900.0, le=3600.0, description="one lasts so long, and is extended while its reason holds"
+    )
+    max_total: PositiveSeconds = Field(
+        14400.0, le=86400.0, description="one is extended no longer, and not made again for that reason"
+    )
+    max_active: int = Field(10, ge=1, description="automatic silences that are active at the same time")
+
+
 class SilencesConfig(Section):
     """Silences in Alertmanager. People ask for them; by itself pronoia makes one only if told to here."""
 
@@ -53,6 +70,7 @@ class SilencesConfig(Section):
         86400.0, description="an acknowledgement's silence is extended no longer"
     )
     max_active: int = Field(50, ge=1, description="silences of pronoia that are active at the same time")
+    automatic: AutomaticSilencesConfig = AutomaticSilencesConfig()
 
 
 class SyntheticConfig(Section):

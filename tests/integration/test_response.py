@@ -56,7 +56,9 @@ class Bench:
         config["inhibit_rules"] = more.get("inhibit_rules", [])
         file.write_text(json.dumps(config))
 
-    def fire(self, n: int = 20, *, service: str = "shop", ended: bool = False, ago: float = 60.0) -> None:
+    def fire(
+        self, n: int = 20, *, service: str = "shop", ended: bool = False, ago: float = 60.0, **labels: str
+    ) -> None:
         now = time.time()
         ends = now - 1 if ended else now + 3600
 
@@ -66,7 +68,12 @@ class Bench:
         self.alertmanager.post(
             [
                 {
-                    "labels": {"alertname": "ThingDown", "instance": f"{service}-{i}", "service": service},
+                    "labels": {
+                        "alertname": "ThingDown",
+                        "instance": f"{service}-{i}",
+                        "service": service,
+                        **labels,
+                    },
                     "annotations": {"summary": "it is down"},
                     "startsAt": stamp(now - ago),
                     "endsAt": stamp(ends),

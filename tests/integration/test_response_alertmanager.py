@@ -135,6 +135,27 @@ def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], 
     assert bench.act("silence", other, by="ann", text="1h")[0] == 200
 
 
+def test_an_alert_that_repeats_another_is_silenced_until_that_one_ends(
+    tmp_path: Path, keep: Callable[..., Any], pages: Pages
+) -> None:
+    bench = bench_with(tmp_path, keep, pages, {"silences": {"automatic": {"duplicates": True}}})
+    bench.fire(1, replica="a", ago=90.0)
+    bench.fire(1, replica="b")
+
+    def states() -> dict[str, str]:
+        alerts = get_json(bench.alertmanager.url + "/api/v2/alerts")
+        return {one["labels"]["replica"]: one["status"]["state"] for one in alerts}
+
+    wait_until(lambda: states() == {"a": "active", "b": "suppressed"}, what="the repetition is silenced")
+    (silence,) = silences(bench, "active")
+    assert {one["name"] for one in silence["matchers"]} == {"alertname", "instance", "service", "replica"}
+    (incident,) = bench.incidents()
+    url = f"{bench.pronoia.url}/api/v1/incidents/{incident['incident_id']}/response"
+    assert any("it repeats" in entry["text"] for entry in get_json(url)["data"]["timeline"])
+    bench.fire(1, replica="a", ago=90.0, ended=True)
+    wait_until(lambda: states() == {"b": "active"}, what="it speaks again where the first one is over")
+
+
 def test_people_correct_comment_and_report(tmp_path: Path, keep: Callable[..., Any], pages: Pages) -> None:
     told: Pages = keep(Pages())
     bench = Bench(tmp_path, keep, targets=[{"name": "desk", "url": told.url, "min_priority": "P3"}])

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 from sidecar.background import Background, woken
+from sidecar.config.response import SilencesConfig
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.respond.lifecycle import PAUSED, ActionError
-from webhooks.respond.silences import Silencer
+from webhooks.respond.silences import Caps, Silencer
 
 TICK_SECONDS = 15.0
 
@@ -26,14 +27,14 @@ class AckSilences:
         status: Callable[[Incident], str],
         episodes: Callable[[str], Awaitable[list[Episode]]],
         note: Callable[[str, str, str], None],
-        duration_seconds: float,
+        config: SilencesConfig,
     ) -> None:
         self._silencer = silencer
         self._incidents = incidents
         self._status = status
         self._episodes = episodes
         self._note = note
-        self._duration = duration_seconds
+        self._caps = Caps(config.duration, config.max_total, config.max_active)
         self._silenced: set[str] = set()
         self._task = Background("ack-silences")
         self._wake = asyncio.Event()
@@ -64,15 +65,15 @@ class AckSilences:
         """Make, extend and end what has to be."""
         wanted = {one.incident_id: one for one in self._incidents() if self._status(one) in PAUSED}
         for incident_id in self._silenced - wanted.keys():
-            if await self._tried(incident_id, self._silencer.end(incident_id)):
+            if await self._tried(incident_id, self._silencer.end(f"incident {incident_id}")):
                 self._silenced.discard(incident_id)
                 self._note(incident_id, "silence", "the acknowledgement's silence has ended")
         for incident_id, incident in wanted.items():
             if incident_id in self._silenced:
-                await self._tried(incident_id, self._silencer.extend(incident_id))
+                await self._tried(incident_id, self._silencer.extend(f"incident {incident_id}", self._caps))
                 continue
             made = self._silencer.silence(
-                incident, await self._episodes(incident_id), seconds=self._duration, why="acknowledged"
+                incident, await self._episodes(incident_id), seconds=self._caps.duration, why="acknowledged"
             )
             if await self._tried(incident_id, made):
                 self._silenced.add(incident_id)

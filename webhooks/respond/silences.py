@@ -12,6 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -30,6 +31,10 @@ EXTEND_SHARE = 0.5
 """A silence is extended when less than half of its duration is left."""
 
 Matcher = dict[str, Any]
+
+AUTOMATIC = "alert "
+"""How the owners of automatic silences begin; those of people's and acknowledgements' are incidents."""
+_OWNER = re.compile(r"((?:incident|alert) [^:\s]+):")
 
 
 class Alertmanager(Protocol):
@@ -91,8 +96,20 @@ def matcher(name: str, value: str, is_regex: bool = False) -> Matcher:
     return {"name": name, "value": value, "isRegex": is_regex, "isEqual": True}
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """How long silences of one kind may last, in seconds, and how many may be active at a time."""
+
+    duration: float
+    max_total: float
+    max_active: int
+
+
 class Silencer:
-    """Keeps the silences of one set of Alertmanagers. `clients` by address; peers of a cluster are one."""
+    """Keeps the silences of one set of Alertmanagers. `clients` by address; peers of a cluster are one.
+
+    Each silence has an owner, `incident ID` or `alert FINGERPRINT`, with which its comment begins.
+    """
 
     def __init__(
         self,
@@ -122,31 +139,58 @@ class Silencer:
             longest = f"{self._config.max_duration:g} s"
             raise ActionError(f"silences last at most {longest}; see response.silences.max_duration")
         matchers = matchers_of(incident, episodes)
+        return await self.ensure(
+            f"incident {incident.incident_id}",
+            matchers,
+            seconds=seconds,
+            why=why,
+            max_active=self._config.max_active,
+        )
+
+    async def ensure(
+        self, owner: str, matchers: list[Matcher], *, seconds: float, why: str, max_active: int
+    ) -> list[str]:
+        """Find an owner's silence or make it; its ids.
+
+        Raises: ActionError with `max_active` of its kind, PullError where no Alertmanager answers.
+        """
         async with self._one_at_a_time:
             return await self._everywhere(
-                lambda client, held: self._ensure(client, held, incident.incident_id, matchers, seconds, why)
+                lambda client, held: self._ensure(client, held, owner, matchers, seconds, why, max_active)
             )
 
-    async def extend(self, incident_id: str) -> None:
-        """Let an acknowledgement's silence live on, up to the caps. Raises: PullError."""
+    async def extend(self, owner: str, caps: Caps) -> None:
+        """Let an owner's silences live on, up to the caps. Raises: PullError."""
 
         async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
             for silence in held:
-                if _incident_of(silence) == incident_id:
-                    await self._extend(client, silence)
+                if _owner_of(silence) == owner:
+                    await self._extend(client, silence, caps)
             return ""
 
         async with self._one_at_a_time:
             await self._everywhere(one)
 
-    async def end(self, incident_id: str) -> int:
-        """End the silences that stand for an incident; how many. Raises: PullError."""
+    async def owners(self) -> set[str]:
+        """Who has a silence now. Raises: PullError."""
+        found: set[str] = set()
+
+        async def one(_: Alertmanager, held: list[dict[str, Any]]) -> str:
+            found.update(_owner_of(silence) for silence in held)
+            return ""
+
+        async with self._one_at_a_time:
+            await self._everywhere(one)
+        return found - {""}
+
+    async def end(self, owner: str) -> int:
+        """End the silences of an owner; how many. Raises: PullError."""
         n_ended = 0
 
         async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
             nonlocal n_ended
             for silence in held:
-                if _incident_of(silence) == incident_id:
+                if _owner_of(silence) == owner:
                     await client.expire_silence(silence["id"])
                     self._metrics.changes.labels("ended").inc()
                     n_ended += 1
@@ -189,18 +233,21 @@ class Silencer:
         self,
         client: Alertmanager,
         held: list[dict[str, Any]],
-        incident_id: str,
+        owner: str,
         matchers: list[Matcher],
         seconds: float,
         why: str,
+        max_active: int,
     ) -> str:
         for silence in held:
-            if _incident_of(silence) == incident_id and _same(silence["matchers"], matchers):
+            if _owner_of(silence) == owner and _same(silence["matchers"], matchers):
                 self._metrics.changes.labels("found").inc()
                 return str(silence["id"])
-        if len(held) >= self._config.max_active:
+        automatic = owner.startswith(AUTOMATIC)
+        n_active = sum(_owner_of(one).startswith(AUTOMATIC) == automatic for one in held)
+        if n_active >= max_active:
             self._metrics.changes.labels("refused").inc()
-            raise ActionError(f"{len(held)} silences of pronoia's are active, as many as max_active allows")
+            raise ActionError(f"{n_active} silences of pronoia's are active, as many as max_active allows")
         now = self._now()
         silence_id = await client.put_silence(
             {
@@ -208,18 +255,17 @@ class Silencer:
                 "startsAt": _stamp(now),
                 "endsAt": _stamp(now + seconds),
                 "createdBy": AUTHOR,
-                "comment": f"incident {incident_id}: {why}",
+                "comment": f"{owner}: {why}",
             }
         )
         self._metrics.changes.labels("made").inc()
         return silence_id
 
-    async def _extend(self, client: Alertmanager, silence: Mapping[str, Any]) -> None:
+    async def _extend(self, client: Alertmanager, silence: Mapping[str, Any], caps: Caps) -> None:
         now = self._now()
         starts, ends = _seconds(silence["startsAt"]), _seconds(silence["endsAt"])
-        latest = starts + self._config.max_total
-        until = min(now + self._config.duration, latest)
-        if ends - now > EXTEND_SHARE * self._config.duration or until <= ends:
+        until = min(now + caps.duration, starts + caps.max_total)
+        if ends - now > EXTEND_SHARE * caps.duration or until <= ends:
             return
         kept = {name: silence[name] for name in ("id", "matchers", "startsAt", "createdBy", "comment")}
         await client.put_silence({**kept, "endsAt": _stamp(until)})
@@ -234,8 +280,8 @@ def _is_active(silence: Mapping[str, Any]) -> bool:
     return (silence.get("status") or {}).get("state") != "expired"
 
 
-def _incident_of(silence: Mapping[str, Any]) -> str:
-    found = re.match(r"incident ([^:\s]+):", str(silence.get("comment", "")))
+def _owner_of(silence: Mapping[str, Any]) -> str:
+    found = _OWNER.match(str(silence.get("comment", "")))
     return found[1] if found else ""
 
 

@@ -1,10 +1,12 @@
-"""Incidents and a clock for the tests of responding."""
+"""Incidents, alerts, a clock and an Alertmanager's silences for the tests of responding."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sidecar.records import Cause, Incident
+from sidecar.errors import PullError, PullReason
+from sidecar.records import Cause, Episode, Incident
+from webhooks.respond.silences import _seconds
 
 NOW = 1_750_000_000.0
 
@@ -33,3 +35,54 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def episode(
+    rule: str, n: int = 0, *, lasted: float | None = None, home: str = "i1", at: float = 0.0
+) -> Episode:
+    begin = int(NOW * 1e9) + int(at * 1e9)
+    end = None if lasted is None else begin + int(lasted * 1e9)
+    return Episode(
+        "default",
+        f"{rule}/{n}",
+        begin,
+        end,
+        {"alertname": rule, "service": "db", "pod": f"p{n}"},
+        {},
+        "",
+        begin,
+        begin,
+        state="firing" if end is None else "resolved",
+        incident_id=home,
+    )
+
+
+class Held:
+    """An Alertmanager's silences, with its rules: changed in place only with the same matchers."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.made: list[dict[str, Any]] = []
+        self.down = False
+
+    async def silences(self) -> list[dict[str, Any]]:
+        if self.down:
+            raise PullError(PullReason.UNREACHABLE, "away", retryable=True)
+        for one in self.made:
+            if _seconds(one["endsAt"]) <= self.clock.now:
+                one["status"] = {"state": "expired"}
+        return [dict(one) for one in self.made]
+
+    async def put_silence(self, silence: dict[str, Any]) -> str:
+        for one in self.made:
+            if one["id"] == silence.get("id"):
+                assert one["matchers"] == silence["matchers"]
+                assert one["startsAt"] == silence["startsAt"]
+                one.update(silence)
+                return str(one["id"])
+        made = {**silence, "id": str(len(self.made)), "status": {"state": "active"}}
+        self.made.append(made)
+        return str(made["id"])
+
+    async def expire_silence(self, silence_id: str) -> None:
+        next(one for one in self.made if one["id"] == silence_id)["status"] = {"state": "expired"}

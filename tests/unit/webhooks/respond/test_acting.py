@@ -12,71 +12,20 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from sidecar.config.response import Hook, SilencesConfig, SyntheticConfig
-from sidecar.errors import NotifyError, PullError, PullReason
+from sidecar.errors import NotifyError, PullError
 from sidecar.records import Episode, Feedback, Response, TimelineEntry
-from tests.unit.webhooks.respond.incidents import NOW, Clock, incident
+from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
 from webhooks.own import inner_delivery, own_event, without_echoes
 from webhooks.respond.document import Report, Section
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.lifecycle import ActionError
 from webhooks.respond.noise_report import by_rule, longer_for, noise_report, together
 from webhooks.respond.report import incident_report
-from webhooks.respond.silences import SilenceMetrics, Silencer, _seconds, matchers_of
+from webhooks.respond.silences import Caps, SilenceMetrics, Silencer, _seconds, matchers_of
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics, inhibit_rules
 
 SECOND = 10**9
 NOW_NS = int(NOW * SECOND)
-
-
-def episode(
-    rule: str, n: int = 0, *, lasted: float | None = None, home: str = "i1", at: float = 0.0
-) -> Episode:
-    begin = NOW_NS + int(at * SECOND)
-    end = None if lasted is None else begin + int(lasted * SECOND)
-    return Episode(
-        "default",
-        f"{rule}/{n}",
-        begin,
-        end,
-        {"alertname": rule, "service": "db", "pod": f"p{n}"},
-        {},
-        "",
-        begin,
-        begin,
-        state="firing" if end is None else "resolved",
-        incident_id=home,
-    )
-
-
-class Held:
-    """An Alertmanager's silences, with its rules: changed in place only with the same matchers."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.made: list[dict[str, Any]] = []
-        self.down = False
-
-    async def silences(self) -> list[dict[str, Any]]:
-        if self.down:
-            raise PullError(PullReason.UNREACHABLE, "away", retryable=True)
-        for one in self.made:
-            if _seconds(one["endsAt"]) <= self.clock.now:
-                one["status"] = {"state": "expired"}
-        return [dict(one) for one in self.made]
-
-    async def put_silence(self, silence: dict[str, Any]) -> str:
-        for one in self.made:
-            if one["id"] == silence.get("id"):
-                assert one["matchers"] == silence["matchers"]
-                assert one["startsAt"] == silence["startsAt"]
-                one.update(silence)
-                return str(one["id"])
-        made = {**silence, "id": str(len(self.made)), "status": {"state": "active"}}
-        self.made.append(made)
-        return str(made["id"])
-
-    async def expire_silence(self, silence_id: str) -> None:
-        next(one for one in self.made if one["id"] == silence_id)["status"] = {"state": "expired"}
 
 
 @given(
@@ -106,9 +55,9 @@ def test_never_more_silences_and_never_longer_than_the_caps(
                 if what == "silence":
                     await silencer.silence(one, [episode("A")], seconds=seconds, why="x")
                 elif what == "extend":
-                    await silencer.extend(one.incident_id)
+                    await silencer.extend(f"incident i{which}", Caps(900, 7200, 3))
                 else:
-                    await silencer.end(one.incident_id)
+                    await silencer.end(f"incident i{which}")
             except ActionError:
                 pass
             active = [one for one in await held.silences() if one["status"]["state"] == "active"]
