@@ -106,6 +106,7 @@ class Workings:
             offload=sidecar.offload,
             clock=self.clock,
             metrics=sidecar.threshold_metrics,
+            queries=lambda: self.metrics_loop.queries,
         )
         self.alertmanagers = Alertmanagers(
             config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics

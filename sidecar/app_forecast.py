@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from exporters.eta import EtaPage
 from exporters.page import SyntheticPage
 from exporters.risk import RiskPage
-from sidecar.config.model import Config
+from sidecar.config.model import Config, QueryConfig
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
+from sidecar.loop.forecast_rules import known_of
 from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.offload import Offload
 from sidecar.prometheus.client import PrometheusClient
@@ -33,6 +34,7 @@ def threshold_loop(
     offload: Offload,
     clock: SourceClock,
     metrics: ThresholdMetrics,
+    queries: Callable[[], Sequence[QueryConfig]],
 ) -> ThresholdLoop:
     """The loop that forecasts the thresholds of existing alert rules, and the budgets of objectives."""
     settings = config.forecast.thresholds
@@ -53,6 +55,7 @@ def threshold_loop(
         metrics=metrics,
         directory=config.store.directory / "thresholds",
         budgets=budgets,
+        known_of=lambda measured: known_of(measured, queries(), config.events, config.calendar),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from sidecar.cli.forecast_known import with_known
+from sidecar.cli.forecast_known import known_of, with_known
 from sidecar.cli.forecast_questions import Source, Wanted, answers_of, tell, with_questions
 from sidecar.cli.options import config_option, format_option, read_config, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
@@ -149,6 +149,9 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
             f"{n_steps} steps of {format_duration(source.step_seconds)} are too many, {MAX_STEPS} the most; "
             "use a shorter --horizon or a series with a longer step"
         )
+    known = None if wanted.config is None else known_of(source, wanted.config)
+    if known is not None:
+        source = replace(source, values=known.without_events(source.timestamps, source.values))
     found = forecast_series(
         source.timestamps,
         source.values,
@@ -158,8 +161,8 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
         floor=wanted.floor,
         ceiling=wanted.ceiling,
     )
-    if wanted.config is not None:
-        found = with_known(found, source, wanted.config)
+    if known is not None:
+        found = with_known(found, source, known)
     if wanted.scenario is None:
         return found
     last_ms = int(found.timestamps[0]) - round(source.step_seconds * 1000)

@@ -9,30 +9,25 @@ import numpy as np
 
 from sidecar.cli.forecast_questions import Source
 from sidecar.config.model import Config
-from sidecar.series import FloatArray, TimeArray
 
 if TYPE_CHECKING:
     from sidecar.engine.forecast.series import SeriesForecast
+    from sidecar.engine.known_history import KnownSeries
 
 
-def with_known(found: SeriesForecast, source: Source, config: Config) -> SeriesForecast:
-    """The forecast, multiplied where an event with a stated uplift or a holiday lies ahead.
+def known_of(source: Source, config: Config) -> KnownSeries:
+    """What the configuration says of a series.
 
     Events that name watched queries do not count here: a series from the command line is none of them.
     """
-    from sidecar.engine.known import KnownEvents
+    from sidecar.engine.known_history import KnownSeries
 
-    known = KnownEvents("")
-    known.announce(config.events, config.calendar)
-    known.resize(1)
-    times = np.concatenate([source.timestamps, found.timestamps])
-    values = np.concatenate([source.values, found.yhat])
+    return KnownSeries(source.labels, config.events, config.calendar)
 
-    def expect(at: TimeArray) -> FloatArray:
-        nearest = np.clip(np.searchsorted(times, at), 0, len(times) - 1)
-        return values[nearest][None, :]
 
-    factors = known.factors((source.labels,), found.timestamps, expect)
+def with_known(found: SeriesForecast, source: Source, known: KnownSeries) -> SeriesForecast:
+    """The forecast, multiplied where an event or a holiday lies ahead."""
+    factors = known.ahead(source.timestamps, source.values, found.timestamps)
     if factors is None:
         return found
     yhat = found.yhat * factors.centre[0]

@@ -107,6 +107,13 @@ class KnownEvents:
             self._holidays is not None and bool((self._holidays.like(timestamps) != timestamps).any())
         )
 
+    def during(self, timestamps: TimeArray) -> BoolArray:
+        """Which of these times lie within an event; holidays do not count."""
+        found: BoolArray = np.zeros(len(timestamps), dtype=np.bool_)
+        for event in self._events:
+            found |= _within(event, timestamps)
+        return found
+
     def factors(self, labels: tuple[LabelSet, ...], timestamps: TimeArray, expect: Expect) -> Factors | None:
         """What holds at these times; None in the usual case that nothing does."""
         found: Factors | None = None

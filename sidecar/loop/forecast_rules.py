@@ -7,8 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.config.model import QueryConfig
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.prometheus.answers import Rule
+from sidecar.promql.syntax import Syntax, selectors
 from sidecar.promql.threshold import NoComparison, parse_comparison
 
 _OWN = re.compile(r"^pronoia[_:]|^ALERTS(_FOR_STATE)?$")
@@ -29,6 +32,7 @@ class Measured:
 
     expr: str
     thresholds: tuple[RuleThreshold, ...]
+    metrics: tuple[str, ...] = ()
 
 
 def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measured], Counter[str]]:
@@ -38,6 +42,7 @@ def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measu
     no bounds (`== 0`) are left out. Several rules on one expression share its history.
     """
     found: dict[str, dict[RuleThreshold, None]] = {}
+    metrics: dict[str, tuple[str, ...]] = {}
     outcome: Counter[str] = Counter()
     for rule in rules:
         if rule.kind != "alerting":
@@ -58,8 +63,39 @@ def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measu
         else:
             threshold = RuleThreshold(rule.name, Threshold(comparison.threshold, comparison.above))
             found.setdefault(comparison.measured, {})[threshold] = None
+            metrics[comparison.measured] = comparison.metrics
             outcome["watched"] += 1
-    return [Measured(expr, tuple(thresholds)) for expr, thresholds in found.items()], outcome
+    measured = [Measured(expr, tuple(of), metrics[expr]) for expr, of in found.items()]
+    return measured, outcome
+
+
+def known_of(
+    one: Measured,
+    queries: Iterable[QueryConfig],
+    events: Iterable[EventConfig],
+    calendar: CalendarConfig,
+) -> tuple[tuple[EventConfig, ...], CalendarConfig | None]:
+    """The events, and the calendar or none, that are about what a rule measures.
+
+    They are about queries: a rule that measures a metric of such a query is meant as well.
+    """
+    ours = {query.name for query in queries if _metrics_of(query.expr).intersection(one.metrics)}
+
+    def about(named: tuple[str, ...]) -> bool:
+        return bool(ours & set(named)) if named else bool(ours)
+
+    found = tuple(event.model_copy(update={"queries": ()}) for event in events if about(event.queries))
+    if calendar.country is None or not about(calendar.queries):
+        return found, None
+    return found, calendar.model_copy(update={"queries": ()})
+
+
+def _metrics_of(expr: str) -> set[str]:
+    """Names that an expression selects; none where it is not PromQL but another source's dialect."""
+    try:
+        return {name for name in selectors(Syntax.parse(expr).tree) if name}
+    except ValueError:
+        return set()
 
 
 def _refused(rule: Rule) -> str | None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.background import Background
 from sidecar.config.forecast import ThresholdsConfig
+from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.errors import ModelError, PullError, SidecarError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
@@ -33,6 +34,14 @@ SLICE_SECONDS = 0.5
 """The worker threads serve others too: no piece of work is longer than about this."""
 SAVE_SECONDS = 3600.0
 RETRY_SECONDS = 15.0
+
+
+KnownOf = Callable[[Measured], tuple[tuple[EventConfig, ...], CalendarConfig | None]]
+"""The events and the calendar that are about what a rule measures."""
+
+
+def _nothing_known(_: Measured) -> tuple[tuple[EventConfig, ...], CalendarConfig | None]:
+    return (), None
 
 
 class ThresholdSource(HistorySource, Protocol):
@@ -91,6 +100,7 @@ class ThresholdLoop:
         metrics: ThresholdMetrics,
         directory: Path,
         budgets: Budgets | None = None,
+        known_of: KnownOf = _nothing_known,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -101,6 +111,7 @@ class ThresholdLoop:
         self._metrics = metrics
         self._directory = directory
         self._budgets = budgets
+        self._known_of = known_of
         self._monotonic = monotonic
         self._log = get_logger("threshold-loop")
         self._task = Background("threshold-loop")
@@ -183,6 +194,7 @@ class ThresholdLoop:
                 max_series=self._config.max_series_per_rule,
             )
             await self._offload.run(watched.take, batch)
+        watched.announce(*self._known_of(one))
         watched.watch([threshold.bound for threshold in one.thresholds])
         self._watched[one.expr] = watched
 

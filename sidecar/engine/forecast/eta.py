@@ -33,6 +33,22 @@ class Ahead(Protocol):
 
 
 @dataclass(frozen=True)
+class Uplift:
+    """How many times the usual is expected at each lead, and from how many to how many; (h,)."""
+
+    centre: FloatArray
+    least: FloatArray
+    most: FloatArray
+
+    def of(self, usual: PoolForecast) -> PoolForecast:
+        """A forecast of the usual as one of the values."""
+        yhat = usual.yhat * self.centre
+        return PoolForecast(
+            yhat, np.minimum(usual.lower * self.least, yhat), np.maximum(usual.upper * self.most, yhat)
+        )
+
+
+@dataclass(frozen=True)
 class Crossing:
     """Probability of having crossed by each lead, (h,), never falling; leads in seconds."""
 
@@ -62,21 +78,27 @@ def crossing(
     *,
     horizon_seconds: float,
     ahead: Ahead | None,
+    newest: float | None = None,
+    uplift: Uplift | None = None,
 ) -> Crossing:
     """How likely the threshold is crossed by when.
 
     `grid` (n,) NaN where no sample lies, its last entry a sample. `ahead`: the
     pool's selection for this series, None where it cannot come so far.
+    `uplift`: what is known of each of `lead_steps`; the grid is then the usual, without events, and
+    `newest` what the series is now.
     """
     leads = lead_steps(step_seconds, horizon_seconds)
-    if beyond(threshold, float(grid[-1])):
+    if beyond(threshold, float(grid[-1]) if newest is None else newest):
         return Crossing(np.zeros(1), np.ones(1))
     chance = np.zeros(len(leads))
     if ahead is not None:
         found = ahead.forecast(grid)
-        at_steps = probabilities(threshold, found.yhat, found.lower, found.upper, LEVEL)
         # What lies beyond the pool's horizon is judged by its last step.
-        chance = at_steps[np.minimum(leads, ahead.horizon) - 1]
+        at = np.minimum(leads, ahead.horizon) - 1
+        found = PoolForecast(found.yhat[at], found.lower[at], found.upper[at])
+        found = found if uplift is None else uplift.of(found)
+        chance = probabilities(threshold, found.yhat, found.lower, found.upper, LEVEL)
     run = current_run(grid)
     if run is not None and (run.rate > 0) == threshold.above:
         straight = _by_run(run, threshold, leads)
@@ -93,11 +115,14 @@ def beyond(threshold: Threshold, value: float) -> bool:
     return value > threshold.value if threshold.above else value < threshold.value
 
 
-def within_reach(grid: FloatArray, threshold: Threshold) -> bool:
+def within_reach(grid: FloatArray, threshold: Threshold, uplift: Uplift | None = None) -> bool:
     """Whether the pool could forecast a crossing: its rules leave what was seen by its range at most."""
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
-    span = high - low
-    return threshold.value <= high + span if threshold.above else threshold.value >= low - span
+    low, high = low - (high - low), high + (high - low)
+    if uplift is not None:
+        ends = np.array([low, high])[:, None] * np.stack([uplift.least, uplift.most])[:, None, :]
+        low, high = min(low, float(ends.min())), max(high, float(ends.max()))
+    return threshold.value <= high if threshold.above else threshold.value >= low
 
 
 def _by_run(run: Run, threshold: Threshold, leads: np.ndarray) -> FloatArray:

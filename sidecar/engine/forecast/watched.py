@@ -10,10 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.engine.forecast.crossing import Threshold
-from sidecar.engine.forecast.eta import Crossing, crossing, within_reach
+from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
 from sidecar.engine.forecast.pool import Selection, select
 from sidecar.engine.index import GONE, SeriesIndex
+from sidecar.engine.known_history import KnownSeries
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
@@ -58,6 +60,8 @@ class WatchedSeries:
         self._times = np.empty(0, dtype=np.int64)
         self._values = np.empty((0, 0), dtype=np.float32)
         self._known: dict[int, _Known] = {}
+        self._events: Sequence[EventConfig] = ()
+        self._calendar: CalendarConfig | None = None
 
     @property
     def last_ms(self) -> int | None:
@@ -91,6 +95,10 @@ class WatchedSeries:
             self._thresholds = tuple(thresholds)
             for known in self._known.values():
                 known.made_at_ms, known.crossings = 0, []
+
+    def announce(self, events: Sequence[EventConfig], calendar: CalendarConfig | None) -> None:
+        """From now on these are known of the series."""
+        self._events, self._calendar = events, calendar
 
     def work(self, seconds: float) -> int:
         """Renew what is oldest for about so long; how many rows are still not up to date."""
@@ -126,8 +134,10 @@ class WatchedSeries:
         if np.isfinite(grid).sum() < MIN_SAMPLES:
             known.crossings = []
             return
+        newest = float(grid[-1])
+        grid, uplift = self._without_known(row, grid)
         moves = np.nanmin(grid) < np.nanmax(grid)
-        reachable = [moves and within_reach(grid, threshold) for threshold in self._thresholds]
+        reachable = [moves and within_reach(grid, threshold, uplift) for threshold in self._thresholds]
         if any(reachable) and now_ms - known.selected_at_ms >= RESELECT_SECONDS * 1000:
             ahead = round(min(self._horizon, POOL_SECONDS) / self._step)
             known.selection = select(grid, self._step, max(ahead, 1), LEVEL)
@@ -139,9 +149,27 @@ class WatchedSeries:
                 threshold,
                 horizon_seconds=self._horizon,
                 ahead=known.selection if reach else None,
+                newest=newest,
+                uplift=uplift,
             )
             for threshold, reach in zip(self._thresholds, reachable, strict=True)
         ]
+
+    def _without_known(self, row: int, grid: FloatArray) -> tuple[FloatArray, Uplift | None]:
+        """The row without events, and what is known of the time ahead."""
+        if not self._events and self._calendar is None:
+            return grid, None
+        step_ms = round(self._step * 1000)
+        last_ms = self._last_ms(row)
+        times = last_ms + (np.arange(len(grid), dtype=np.int64) + 1 - len(grid)) * step_ms
+        series = KnownSeries(self._index.labels[row], self._events, self._calendar)
+        grid = series.without_events(times, grid)
+        future = last_ms + lead_steps(self._step, self._horizon) * step_ms
+        found = series.ahead(times, grid, future)
+        return grid, None if found is None else Uplift(found.centre[0], found.least[0], found.most[0])
+
+    def _last_ms(self, row: int) -> int:
+        return int(self._times[np.flatnonzero(np.isfinite(self._values[row]))[-1]])
 
     def _grid(self, row: int) -> FloatArray:
         """The row from its first to its last sample; the steps of the columns are equal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from sidecar.config.forecast import ThresholdsConfig
+from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.config.model import QueryConfig
 from sidecar.errors import TooManySeries
 from sidecar.loop.clock import SourceClock
-from sidecar.loop.forecast_rules import taken_apart
+from sidecar.loop.forecast_rules import known_of, taken_apart
 from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.offload import Offload
 from sidecar.prometheus.answers import Rule
@@ -52,6 +55,32 @@ def test_rules_on_one_expression_share_it_and_expressions_are_bounded() -> None:
         ("b", ["< 1"]),
     ]
     assert counts == {"watched": 3, "beyond_max_rules": 1}
+
+
+@pytest.mark.parametrize(
+    ("expr", "named", "counts"),
+    [
+        pytest.param("rate(plays_total[5m]) > 9", (), True, id="a metric of a watched query"),
+        pytest.param("rate(plays_total[5m]) > 9", ("plays",), True, id="of the named query"),
+        pytest.param("rate(plays_total[5m]) > 9", ("errors",), False, id="of another query"),
+        pytest.param("disk_used > 90", (), False, id="a metric that nobody watches"),
+    ],
+)
+def test_events_are_about_rules_that_measure_what_their_queries_do(
+    expr: str, named: tuple[str, ...], counts: bool
+) -> None:
+    queries = [
+        QueryConfig(name="plays", expr="sum(rate(plays_total[5m]))"),
+        QueryConfig(name="errors", expr="sum(rate(errors_total[5m]))"),
+        QueryConfig(name="dialect", expr="plays_total keep_metric_names"),
+    ]
+    event = EventConfig(
+        name="album", start=datetime(2026, 1, 1, tzinfo=UTC), duration=60.0, uplift=2.0, queries=named
+    )
+    (measured,), _ = taken_apart([rule(expr)], 10)
+    events, calendar = known_of(measured, queries, [event], CalendarConfig(country="DE", queries=named))
+    assert [one.name for one in events] == (["album"] if counts else [])
+    assert (calendar is not None) == counts
 
 
 class Wall:

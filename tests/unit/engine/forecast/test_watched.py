@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sidecar.config.known import EventConfig
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.watched import WatchedSeries
 from sidecar.engine.forecast.watched_file import history_path, load, save
@@ -94,3 +97,49 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: bytes) -> None:
     path.write_bytes(damage)
     with pytest.raises(ModelError, match="cannot be read"):
         load(watched(), path)
+
+
+DAY_STEPS = 288
+WEEK = np.arange(7 * DAY_STEPS)
+CALM = 20.0 + 5.0 * np.sin(2 * np.pi * WEEK / DAY_STEPS) + np.sin(WEEK * 1.7)
+
+
+def event(start_step: int, hours: float, **facts: Any) -> EventConfig:
+    start = datetime.fromtimestamp(start_step * STEP_MS / 1000, UTC)
+    return EventConfig(name="e", start=start, duration=hours * 3600.0, **facts)
+
+
+def eta_of(values: FloatArray, *events: EventConfig) -> float:
+    found = watched(history_steps=7 * DAY_STEPS)
+    found.watch([AT_40])
+    found.announce(events, None)
+    found.take(batch(0, {A: values}))
+    found.work(10.0)
+    ((_, _, crossing),) = found.crossings()
+    return crossing.eta_seconds(0.5)
+
+
+def test_a_release_that_is_known_to_come_is_a_threshold_ahead() -> None:
+    coming = event(len(CALM) + 24, 2.0, uplift=3.0)
+    assert eta_of(CALM) == np.inf
+    assert eta_of(CALM, coming) == pytest.approx(2 * 3600.0, abs=600.0)
+    assert eta_of(CALM, event(len(CALM) + 24, 2.0, uplift=3.0, match={"s": "b"})) == np.inf
+
+
+def test_a_release_under_way_is_not_multiplied_twice() -> None:
+    # It began an hour ago and lasts three more; 1.5 times the usual stays below 40.
+    began = len(CALM) - 12
+    values = CALM.copy()
+    values[began:] *= 1.5
+    assert eta_of(values, event(began, 4.0, uplift=1.5)) == np.inf
+
+
+def test_a_deployment_is_expected_to_cost_what_earlier_ones_did() -> None:
+    values = CALM.copy()
+    earlier = [2 * DAY_STEPS + 100, 4 * DAY_STEPS + 100]
+    for start in earlier:
+        values[start : start + 12] *= 2.5
+    past = [event(start, 1.0, kind="deployment") for start in earlier]
+    assert eta_of(values, *past) == np.inf
+    planned = event(len(values) + 36, 1.0, kind="deployment")
+    assert eta_of(values, *past, planned) == pytest.approx(3 * 3600.0, abs=600.0)
