@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rules.adapt.place import path_of
+from rules.adapt.canary import rewrites_of
+from rules.adapt.place import Place
 from rules.publisher import Found, RulePublisher
-from rules.verify import is_revision, members
+from rules.read import WrittenRule
+from rules.verify import is_revision, meaning, members
 from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
 
@@ -34,12 +36,15 @@ async def drift_of(revision: RuleRevision, publisher: RulePublisher, loaded: Seq
     return Drift(revision.group, revision.content_hash, there, runs)
 
 
-def drift_of_file(revision: RuleRevision, loaded: Sequence[Rule]) -> Drift:
-    """Of a file of people's own that pronoia rewrote; loaded where Prometheus has rules of it."""
-    path = path_of(revision.group)
-    try:
-        same = path.read_text(encoding="utf-8") == revision.content
-        there = Found.SAME if same else Found.OTHER
-    except OSError:
-        there = Found.ABSENT
-    return Drift(revision.group, revision.content_hash, there, any(rule.file == str(path) for rule in loaded))
+async def drift_of_place(revision: RuleRevision, place: Place, loaded: Sequence[WrittenRule]) -> Drift:
+    """Of a place of people's own that pronoia rewrote; loaded where Prometheus has each rewritten rule so.
+
+    Raises: RuleError.
+    """
+    text = await place.read()
+    there = (
+        Found.ABSENT if text is None else Found.SAME if place.same(text, revision.content) else Found.OTHER
+    )
+    has = {meaning(rule) for rule in loaded}
+    runs = all(meaning(new) in has for _, new in rewrites_of(revision))
+    return Drift(revision.group, revision.content_hash, there, runs)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sidecar.errors import RuleError, RuleReason
+from sidecar.ports import AlertStore
 from sidecar.records import Episode, Incident
 from sidecar.series import BoolArray, LabelSet, TimeArray
 
@@ -89,18 +90,30 @@ def _moment_ms(value: object) -> int:
     return round((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1000)
 
 
-def stored_incidents(incidents: Iterable[tuple[Incident, Sequence[Episode]]]) -> list[KnownIncident]:
-    """Confirmed incidents of pronoia's own memory: those over, with more than noise in them."""
+def stored_incidents(
+    incidents: Iterable[tuple[Incident, Sequence[Episode]]], now_seconds: float
+) -> list[KnownIncident]:
+    """Confirmed incidents of pronoia's own memory: those with more than noise in them.
+
+    One that is still open lasts until now, so that nothing of it is taken for normal life.
+    """
+    now_ms = round(now_seconds * 1000)
     return [
         KnownIncident(
             incident.incident_id,
             incident.started_at_ns // 1_000_000,
-            incident.ended_at_ns // 1_000_000,
+            now_ms if incident.ended_at_ns is None else incident.ended_at_ns // 1_000_000,
             frozenset(episode.labels.get("alertname", "") for episode in members),
         )
         for incident, members in incidents
-        if incident.ended_at_ns is not None and incident.noise < 0.5 and incident.state == "resolved"
+        if incident.noise < 0.5 and incident.state in ("open", "resolved")
     ]
+
+
+async def remembered_incidents(store: AlertStore, now_seconds: float) -> list[KnownIncident]:
+    """The confirmed incidents that the store has. Raises: StoreError."""
+    found = [await store.incident(one.incident_id) for one in await store.incidents(limit=10_000)]
+    return stored_incidents([one for one in found if one is not None], now_seconds)
 
 
 def within(incidents: Iterable[KnownIncident], times: TimeArray) -> BoolArray:

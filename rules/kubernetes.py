@@ -1,4 +1,4 @@
-"""PrometheusRule objects through the Kubernetes API: read, create, replace, delete, nothing else.
+"""PrometheusRule objects through the Kubernetes API: read, list, create, replace, delete, nothing else.
 
 Sources: Kubernetes API concepts (resourceVersion, Status, preconditions) and
 "Accessing the Kubernetes API from a Pod" (kubernetes.io/docs).
@@ -25,6 +25,7 @@ RESOURCE = "/apis/monitoring.coreos.com/v1/namespaces/{}/prometheusrules"
 TIMEOUT_SECONDS = 35.0
 """Past the 30 s that an admission webhook may take."""
 ATTEMPTS = 3
+PAGE = 200
 MAX_ANSWER_BYTES = 16 * 2**20
 """Many times the 1.5 MiB that etcd takes for an object."""
 
@@ -67,6 +68,18 @@ class RuleObjects:
         """The object of that name; None where there is none. Raises: RuleError."""
         return await self._request("GET", name)
 
+    async def all(self) -> list[KubernetesObject]:
+        """Every object of the namespace, page by page. Raises: RuleError."""
+        found: list[KubernetesObject] = []
+        query = {"limit": str(PAGE)}
+        while True:
+            page = await self._request("GET", "", query=query) or {}
+            found.extend(page.get("items") or ())
+            following = (page.get("metadata") or {}).get("continue")
+            if not following:
+                return found
+            query = {"limit": str(PAGE), "continue": following}
+
     async def create(self, body: KubernetesObject) -> None:
         """Make an object. Raises: RuleError (CONFLICT: there is one of that name)."""
         await self._request("POST", "", body)
@@ -90,7 +103,11 @@ class RuleObjects:
         await self._request("DELETE", facts["name"], options)
 
     async def _request(
-        self, method: str, name: str, body: KubernetesObject | None = None
+        self,
+        method: str,
+        name: str,
+        body: KubernetesObject | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> KubernetesObject | None:
         """One exchange, tried again while waiting may help; None for an object that is not there."""
         async for attempt in AsyncRetrying(
@@ -102,26 +119,27 @@ class RuleObjects:
             reraise=True,
         ):
             with attempt:
-                return await self._exchange(method, name, body)
+                return await self._exchange(method, name, body, query or {})
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _wait(self, state: RetryCallState) -> float:
         return float(self._pause * 2 ** (state.attempt_number - 1))
 
     async def _exchange(
-        self, method: str, name: str, body: KubernetesObject | None
+        self, method: str, name: str, body: KubernetesObject | None, query: Mapping[str, str]
     ) -> KubernetesObject | None:
         url, headers, tls = await asyncio.to_thread(self._approach)
         namespace = await asyncio.to_thread(self.namespace)
         path = RESOURCE.format(namespace) + (f"/{name}" if name else "")
-        query = {"fieldManager": "pronoia"} if method in ("POST", "PUT") else {}
+        if method in ("POST", "PUT"):
+            query = {**query, "fieldManager": "pronoia"}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session,
                 session.request(
                     method,
                     url + path,
-                    params=query,
+                    params=dict(query),
                     json=body,
                     headers=headers,
                     ssl=tls if tls is not None else True,
@@ -196,8 +214,8 @@ def refusal(status: int, document: KubernetesObject | None, raw: bytes, namespac
     if status == 403 and " cannot " in words:
         return RuleError(
             RuleReason.UNAUTHORIZED,
-            f"{words}; let the Role of pronoia's service account in {namespace} get, create, update and "
-            "delete prometheusrules of monitoring.coreos.com (as the chart does: rules.mode prometheusRule)",
+            f"{words}; let the Role of pronoia's service account in {namespace} get, list, create, update "
+            "and delete prometheusrules of monitoring.coreos.com (the chart does: rules.mode prometheusRule)",
         )
     if status == 404:
         return RuleError(

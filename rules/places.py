@@ -24,8 +24,9 @@ def publisher_for(config: RulesConfig, server: RuleServer) -> RulePublisher:
         )
     if config.publish == "ruler":
         from rules.publish_ruler import RulerPublisher
+        from rules.ruler import RulerApi
 
-        return RulerPublisher(config.ruler, server, verify_timeout_seconds=config.verify_seconds)
+        return RulerPublisher(RulerApi(config.ruler), server, verify_timeout_seconds=config.verify_seconds)
     from rules.publish import Publisher
 
     if config.directory is None:

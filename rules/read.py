@@ -133,6 +133,8 @@ def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
 def read_text(text: str, file: str = "") -> list[WrittenRule]:
     """The rules of a rule file, of PrometheusRule objects, or of a list of such, in order.
 
+    `file`: where the text is from; objects of a text from nowhere are named after themselves.
+
     Raises: RuleError naming the place of what is no rule.
     """
     try:
@@ -155,7 +157,7 @@ def _rules_in(document: Any, file: str) -> Iterator[WrittenRule]:
         return
     if document.get("kind") == "PrometheusRule":
         facts = document.get("metadata") or {}
-        file = "/".join(part for part in (facts.get("namespace"), facts.get("name")) if part) or file
+        file = file or "/".join(part for part in (facts.get("namespace"), facts.get("name")) if part)
         document = document["spec"]
     for group in document["groups"] or ():
         for rule in group.get("rules") or ():

@@ -11,16 +11,18 @@ from pathlib import Path
 import promql_parser
 import yaml
 
+from rules.document import as_yaml
 from sidecar.errors import RuleError, RuleReason
 
 TIMEOUT_SECONDS = 20.0
 
 
 async def check(text: str, *, promtool: str = "promtool") -> dict[str, str]:
-    """What was checked and how it went, by tool.
+    """What was checked of a rule file or of PrometheusRule objects and how it went, by tool.
 
     Raises: RuleError (check failed) with the tool's words.
     """
+    text = as_rule_file(text)
     found = await asyncio.to_thread(shutil.which, promtool)
     if found is None:
         n_rules = parse(text)
@@ -29,6 +31,21 @@ async def check(text: str, *, promtool: str = "promtool") -> dict[str, str]:
             "promtool": f"{promtool} is not on PATH: templates and durations were not checked",
         }
     return {"promtool": await _promtool(found, text)}
+
+
+def as_rule_file(text: str) -> str:
+    """The text of a rule file with the groups of PrometheusRule objects; a rule file's own text as it is.
+
+    Raises: RuleError (check failed) for what is neither.
+    """
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        if not any("kind" in document for document in documents):
+            return text
+        objects = [item for document in documents for item in document.get("items", [document])]
+        return as_yaml({"groups": [group for each in objects for group in each["spec"]["groups"]]})
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise RuleError(RuleReason.CHECK_FAILED, " ".join(str(error).split())[:500]) from error
 
 
 def parse(text: str) -> int:
@@ -54,7 +71,9 @@ async def run_tests(text: str, tests: str, *, rule_file: str, promtool: str = "p
     found = await asyncio.to_thread(shutil.which, promtool)
     if found is None:
         return f"{promtool} is not on PATH: not run"
-    await _run(found, ["test", "rules", "own.test.yaml"], {rule_file: text, "own.test.yaml": tests})
+    await _run(
+        found, ["test", "rules", "own.test.yaml"], {rule_file: as_rule_file(text), "own.test.yaml": tests}
+    )
     return "passed"
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rules.document import RuleFile
+from rules.read import WrittenRule
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
+from sidecar.promql.syntax import Syntax
 
 
 class LoadedRules(Protocol):
@@ -74,3 +76,10 @@ def is_revision(rules: Sequence[Rule], revision: str) -> bool:
     """True where the alerting rules among these carry the revision."""
     alerts = [rule for rule in rules if rule.kind == "alerting"]
     return bool(alerts) and all(rule.annotations.get("pronoia_revision") == revision for rule in alerts)
+
+
+def meaning(rule: WrittenRule) -> tuple[object, ...]:
+    """What names a rule as it is meant: Prometheus prints expressions in its own way, and means the same."""
+    syntax = Syntax.parse(rule.expr)
+    strings = tuple(text[1:-1] for text in syntax.strings)
+    return rule.key, rule.for_seconds, rule.keep_firing_seconds, str(syntax.tree), strings

@@ -1,19 +1,17 @@
-"""The parts of the rules loop that the configuration asks for: files by name, the watch over rewrites."""
+"""The parts of the rules loop that the configuration asks for: files by name, rewrites and their watch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rules.adapt.unattended import UnattendedMetrics
+from rules.adapt.watch import RewriteMetrics
 from sidecar.config.model import Config
 
 if TYPE_CHECKING:
-    from rules.adapt.watch import RewriteMetrics, RewriteWatch
     from rules.document import RuleFile
-    from rules.revise import RuleMetrics
-    from sidecar.events import EventBus
+    from sidecar.app import Sidecar
     from sidecar.prometheus.client import PrometheusClient
-    from sidecar.store.sqlite import SqliteStore
 
 
 def fixed_files(config: Config) -> list[RuleFile]:
@@ -27,29 +25,64 @@ def fixed_files(config: Config) -> list[RuleFile]:
     ]
 
 
-def rewrite_watch(
-    config: Config,
-    client: PrometheusClient,
-    store: SqliteStore,
-    *,
-    bus: EventBus,
-    rule_metrics: RuleMetrics,
-    metrics: RewriteMetrics,
-    now: Callable[[], float],
-) -> RewriteWatch:
-    """The watch over rule files of people's own that were rewritten."""
-    from rules.adapt.files import AdaptedFiles
-    from rules.adapt.watch import RewriteWatch
+class RewriteMetricsSet:
+    """What rewriting tells of itself; made once, as loops come and go with the configuration."""
 
-    rules = config.rules
-    files = AdaptedFiles(
-        client,
-        store,
-        promtool=rules.promtool,
-        reload=rules.reload,
-        verify_timeout_seconds=rules.verify_seconds,
-        now=now,
-    )
-    return RewriteWatch(
-        files, client, rules.adapt, bus=bus, rule_metrics=rule_metrics, metrics=metrics, now=now
-    )
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.watch = RewriteMetrics(sidecar.registry)
+        self.unattended = UnattendedMetrics(sidecar.registry)
+
+
+class Rewriting:
+    """Rules of people's own: adapted by policy where it is set, and every rewrite watched."""
+
+    def __init__(self, config: Config, sidecar: Sidecar, client: PrometheusClient) -> None:
+        from rules.adapt.adapted import AdaptedRules
+        from rules.adapt.places import place_finder
+        from rules.adapt.unattended import Unattended
+        from rules.adapt.watch import RewriteWatch
+        from rules.incidents import KnownIncident, remembered_incidents
+
+        place_of = place_finder(config.rules)
+        rules = AdaptedRules(
+            client,
+            sidecar.store,
+            place_of,
+            promtool=config.rules.promtool,
+            verify_timeout_seconds=config.rules.verify_seconds,
+            now=sidecar.wall,
+        )
+
+        async def incidents() -> list[KnownIncident]:
+            return await remembered_incidents(sidecar.store, sidecar.wall())
+
+        self._watch = RewriteWatch(
+            rules,
+            client,
+            config.rules.adapt,
+            bus=sidecar.bus,
+            rule_metrics=sidecar.rule_metrics,
+            metrics=sidecar.rewrite_metrics.watch,
+            now=sidecar.wall,
+        )
+        self._unattended = Unattended(
+            config.rules,
+            rules=rules,
+            server=client,
+            store=sidecar.store,
+            place_of=place_of,
+            incidents=incidents,
+            bus=sidecar.bus,
+            metrics=sidecar.rewrite_metrics.unattended,
+            now=sidecar.wall,
+        )
+
+    def start(self) -> None:
+        """Start both, on the running event loop."""
+        self._watch.start()
+        self._unattended.start()
+
+    async def stop(self) -> None:
+        """End both."""
+        await self._unattended.stop()
+        await self._watch.stop()

@@ -16,6 +16,9 @@ from sidecar.config.adapt import AdaptConfig
 from sidecar.errors import PullError, RuleError
 from sidecar.promql.threshold import Comparison
 
+KEEP_FIRING_SINCE = (2, 42)
+"""Prometheus 2.42.0 brought keep_firing_for."""
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -165,3 +168,15 @@ def rewritten(rule: WrittenRule, outcome: Proposal | Unchanged) -> WrittenRule:
         for_seconds=outcome.candidate.for_seconds,
         keep_firing_seconds=outcome.candidate.keep_firing_seconds,
     )
+
+
+def knows_keep_firing(version: str) -> bool:
+    """Whether a Prometheus of that version has keep_firing_for; True where a server does not say what it is.
+
+    >>> knows_keep_firing("2.41.0"), knows_keep_firing("v3.1"), knows_keep_firing("")
+    (False, True, True)
+    """
+    parts = version.removeprefix("v").split(".")[:2]
+    if len(parts) < 2 or not all(part.isdigit() for part in parts):
+        return True
+    return (int(parts[0]), int(parts[1])) >= KEEP_FIRING_SINCE

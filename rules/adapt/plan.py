@@ -1,14 +1,16 @@
-"""A plan: which files would change and how, with the evidence that argues for each change."""
+"""A plan: which places would change and how, with the evidence that argues for each change."""
 
 from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rules.adapt.history import Adapted
+from rules.adapt.place import FILE, Place
+from rules.adapt.places import place_name
 from rules.adapt.solve import Proposal
 from rules.adapt.text import Rewrite, rewrite_text
 from rules.backtest.past import Window
@@ -25,13 +27,23 @@ FREE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class FilePlan:
-    """One file: its text before and after, and the rules rewritten in it."""
+class Plan:
+    """One place: its name in the store, its text before and after, and the rules rewritten in it."""
 
-    path: Path
+    group: str
     before: str
     after: str
     adapted: tuple[Adapted, ...]
+
+    @property
+    def path(self) -> Path | None:
+        """The file; None for an object of a cluster or a ruler's namespace."""
+        return Path(self.group.removeprefix(FILE)) if self.group.startswith(FILE) else None
+
+    @property
+    def place(self) -> str:
+        """For people: the file's path, or the place's name."""
+        return self.group.removeprefix(FILE)
 
     @property
     def rewrites(self) -> list[Rewrite]:
@@ -40,7 +52,7 @@ class FilePlan:
 
     def diff(self) -> str:
         """A unified diff."""
-        name = str(self.path)
+        name = self.place
         lines = difflib.unified_diff(
             self.before.splitlines(keepends=True), self.after.splitlines(keepends=True), name, name
         )
@@ -60,25 +72,29 @@ class FilePlan:
         return "\n".join(lines) + "\n"
 
 
-def plan_files(adapted: Sequence[Adapted]) -> list[FilePlan]:
-    """The plan of every file that would change and that is here; objects of a cluster are not.
+async def plan_places(adapted: Sequence[Adapted], place_of: Callable[[str], Place]) -> list[Plan]:
+    """The plan of every place that would change and that can be written to from here.
 
-    Raises: RuleError where a file cannot be read or its text not be rewritten.
+    Raises: RuleError where one cannot be read or its text not be rewritten.
     """
-    by_file: dict[str, list[Adapted]] = {}
+    by_place: dict[str, list[Adapted]] = {}
     for one in adapted:
-        if one.changed and Path(one.rule.file).is_file():
-            by_file.setdefault(one.rule.file, []).append(one)
-    plans = []
-    for name, members in sorted(by_file.items()):
-        path = Path(name)
-        try:
-            before = path.read_text(encoding="utf-8")
-            after = rewrite_text(before, [(one.rule, one.written) for one in members])
-        except (OSError, ValueError) as error:
-            raise RuleError(RuleReason.NOT_WRITABLE, f"{name}: {error}") from error
-        plans.append(FilePlan(path, before, after, tuple(members)))
-    return plans
+        group = place_name(one.rule)
+        if one.changed and group is not None:
+            by_place.setdefault(group, []).append(one)
+    return [await plan_place(place_of(group), members) for group, members in sorted(by_place.items())]
+
+
+async def plan_place(place: Place, members: Sequence[Adapted]) -> Plan:
+    """The plan of one place. Raises: RuleError."""
+    before = await place.read()
+    if before is None:
+        raise RuleError(RuleReason.NOT_LOADED, f"{place.group} is not there any more")
+    try:
+        after = rewrite_text(before, [(one.rule, one.written) for one in members])
+    except ValueError as error:
+        raise RuleError(RuleReason.NOT_WRITABLE, f"{place.group}: {error}") from error
+    return Plan(place.group, before, after, tuple(members))
 
 
 def argument(adapted: Adapted) -> str:
@@ -125,13 +141,13 @@ def _unit(rule: WrittenRule) -> str:
     return unit_of(comparison) if isinstance(comparison, Comparison) else ""
 
 
-async def check_cost(plan: FilePlan, source: Source, *, at_ms: int) -> dict[str, str]:
+async def check_cost(rewrites: Sequence[Rewrite], source: Source, *, at_ms: int) -> dict[str, str]:
     """That no rewritten rule matches far more series or takes far longer than the one before.
 
     Raises: RuleError naming the rule.
     """
     worst = 1.0
-    for old, new in plan.rewrites:
+    for old, new in rewrites:
         before, _ = await _cost(old, source, at_ms)
         after, n_series = await _cost(new, source, at_ms)
         ratio = after / max(before, 1e-3)

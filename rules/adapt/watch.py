@@ -10,14 +10,14 @@ from typing import Protocol
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge
 
+from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import GROUP, LABEL
-from rules.adapt.files import AdaptedFiles
 from rules.adapt.plan import rules_told
 from rules.backtest.firing import firings
 from rules.revise import RuleMetrics
 from sidecar.background import Background
 from sidecar.config.adapt import AdaptConfig
-from sidecar.errors import PullError, RuleError, SidecarError
+from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
 from sidecar.events import Event, EventBus
 from sidecar.ports import Source
 from sidecar.prometheus.answers import Rule
@@ -62,7 +62,7 @@ class RewriteWatch:
 
     def __init__(
         self,
-        files: AdaptedFiles,
+        rules: AdaptedRules,
         server: WatchedServer,
         config: AdaptConfig,
         *,
@@ -71,7 +71,7 @@ class RewriteWatch:
         metrics: RewriteMetrics,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._files = files
+        self._rules = rules
         self._server = server
         self._config = config
         self._bus = bus
@@ -94,7 +94,7 @@ class RewriteWatch:
 
         Raises: PullError where Prometheus does not answer, which proves nothing about a rule.
         """
-        watched = await self._files.watched()
+        watched = await self._rules.watched()
         if not watched:
             return
         loaded = await self._server.rules()
@@ -104,6 +104,8 @@ class RewriteWatch:
                 await self._act(revision, why)
             except RuleError as error:
                 self._log.warning("rewrite left as it is", group=revision.group, err=str(error))
+                if revision.state == "canary" and error.reason == RuleReason.HAND_EDITED.value:
+                    await self._rules.end_shadow(revision, str(error))
 
     async def count_pages(self) -> None:
         """Set each team's firings of the last week, where a budget is set. Raises: PullError."""
@@ -132,13 +134,13 @@ class RewriteWatch:
     async def _act(self, revision: RuleRevision, why: str) -> None:
         if revision.state == "canary":
             if why:
-                await self._files.end_shadow(revision, why)
+                await self._rules.end_shadow(revision, why)
                 self._tell("rules.canary_failed", revision, why)
             elif self._age(revision) >= _number(revision.evidence.get("canary_seconds")):
-                await self._files.promote(revision)
+                await self._rules.promote(revision)
                 self._tell("rules.promoted", revision, "the shadow did as its back-test said")
         elif why:
-            await self._files.take_back(revision.group, why)
+            await self._rules.take_back(revision.group, why)
             self._rule_metrics.rolled_back.inc()
             self._tell("rules.rolled_back", revision, why)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sidecar.cli.rules_approve import approve, reject
 from sidecar.cli.rules_audit import audit
 from sidecar.cli.rules_backtest import backtest
 from sidecar.cli.rules_generate import generate
@@ -17,6 +18,9 @@ def rules() -> None:
     """Adaptive rules: audit, plan, apply, generate; what is live, roll back."""
 
 
-for command in (audit, backtest, plan, apply, replay, generate, log, show, diff, drift, rollback):
+for command in (
+    *(audit, backtest, plan, apply, approve, reject, replay, generate),
+    *(log, show, diff, drift, rollback),
+):
     rules.add_command(command)
 rules.add_command(log, "list")

@@ -6,13 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from sidecar.cli.options import config_option, format_option
+from sidecar.cli.rules_adapted import adapted_rules
 from sidecar.cli.rules_progress import progress
 from sidecar.cli.rules_source import OpenedSource, RuleSource, rule_source_options
 from sidecar.cli.rules_table import print_table
@@ -21,8 +21,7 @@ from sidecar.errors import RuleError, RuleReason, SidecarError
 
 if TYPE_CHECKING:
     from rules.adapt.history import Adapted
-    from rules.adapt.plan import FilePlan
-    from sidecar.records import RuleRevision
+    from rules.adapt.plan import Plan
     from sidecar.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -50,11 +49,9 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
 
     source = RuleSource.of(options, config_path)
 
-    async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[FilePlan]]:
-        from rules.adapt.plan import plan_files
-
+    async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[Plan]]:
         adapted = await adapt_all(opened, store)
-        return adapted, await asyncio.to_thread(plan_files, adapted)
+        return adapted, await _planned(opened, adapted)
 
     adapted, plans = _run(source, work)
     pages = pages_by_team(adapted, source.config.rules.adapt.team_label)
@@ -72,10 +69,10 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
 @click.option(
     "--to",
     "target",
-    type=click.Choice(["files", "git", "stdout"]),
-    default="files",
+    type=click.Choice(["place", "git", "stdout"]),
+    default="place",
     show_default=True,
-    help="In place with a reload, a branch of the files' git working tree, or only shown.",
+    help="Where they are, a branch of the files' git working tree, or only shown.",
 )
 @click.option("--only", multiple=True, metavar="ALERT", help="Only rules of this name.")
 @click.option("--approver", default="command line", show_default=True, help="Who says so; it is remembered.")
@@ -84,10 +81,11 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
 def apply(
     target: str, only: tuple[str, ...], approver: str, yes: bool, config_path: Path | None, **options: Any
 ) -> None:
-    """Rewrite the rules as `plan` proposes, file by file, each undone at once if it does not go well.
+    """Rewrite the rules as `plan` proposes, place by place, each undone at once if it does not go well.
 
-    A file is checked (promtool, cost, number of alerts), written whole, loaded and
-    seen healthy, or what was there is back. `pronoia rules rollback file:PATH` undoes it later.
+    A place is a file, a PrometheusRule object or a ruler's namespace (`rules.publish`). Its new
+    text is checked (promtool, cost, number of alerts), written whole, loaded and seen
+    healthy, or what was there is back. `pronoia rules rollback file:PATH` undoes it later.
 
     \b
     Examples:
@@ -99,18 +97,16 @@ def apply(
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> int:
-        from rules.adapt.plan import plan_files
-
         adapted = [a for a in await adapt_all(opened, store) if not only or a.rule.name in only]
-        plans = await asyncio.to_thread(plan_files, adapted)
+        plans = await _planned(opened, adapted)
         for one in plans:
             click.echo(one.diff())
         if not plans:
             click.echo("nothing to change")
         elif target == "git":
             await asyncio.to_thread(_to_git, plans)
-        elif target == "files" and (yes or click.confirm(f"rewrite {len(plans)} files?")):
-            return await _to_files(opened, store, plans, approver)
+        elif target == "place" and (yes or click.confirm(f"rewrite rules in {len(plans)} places?")):
+            return await _to_places(opened, store, plans, approver)
         return 0
 
     raise SystemExit(_run(source, work))
@@ -132,78 +128,60 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
     """What becomes of every rule, with what may not be changed now left as it is."""
     from rules.adapt.history import Adapter
     from rules.adapt.limits import frozen
+    from rules.adapt.places import own_rules
+    from rules.adapt.policy import allowed
 
     config = opened.config.rules.adapt
     adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing)
-    with progress("adapting", sum(rule.alerting for rule in opened.rules)) as advance:
-        adapted = await adapter.all(opened.rules, opened.window, opened.incidents, on_done=advance)
+    rules = opened.rules if opened.named else await own_rules(opened.config.rules, opened.client)
+    with progress("adapting", sum(rule.alerting for rule in rules)) as advance:
+        adapted = await adapter.all(rules, opened.window, opened.incidents, on_done=advance)
     why_none = frozen(config, time.time())
     if why_none:
         raise RuleError(RuleReason.NOT_APPLICABLE, why_none)
-    revisions = await store.revisions(limit=10_000)
-    return [_held(one, revisions, opened) for one in adapted]
+    return allowed(adapted, await store.revisions(limit=10_000), config, time.time())
 
 
-def _held(one: Adapted, revisions: list[RuleRevision], opened: OpenedSource) -> Adapted:
-    from rules.adapt.limits import cooling
-    from rules.adapt.plan import edited_since, last_change
-    from rules.adapt.solve import Unchanged
+async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> list[Plan]:
+    from rules.adapt.places import place_finder
+    from rules.adapt.plan import plan_places
 
-    if not one.changed:
-        return one
-    changed = last_change(one.rule, revisions)
-    why = edited_since(one.rule, revisions) or cooling(opened.config.rules.adapt, changed, time.time())
-    return replace(one, outcome=Unchanged(why, one.outcome.before), written=one.rule) if why else one
+    return await plan_places(adapted, place_finder(opened.config.rules))
 
 
-async def _to_files(opened: OpenedSource, store: SqliteStore, plans: list[FilePlan], approver: str) -> int:
-    from rules.adapt.files import AdaptedFiles
-    from rules.adapt.plan import check_cost
-    from rules.adapt.proof import unit_tests
-    from rules.validate import run_tests
+async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan], approver: str) -> int:
+    from rules.adapt.rewriter import Rewriter
 
-    rules = opened.config.rules
-    files = AdaptedFiles(
-        opened.client,
-        store,
-        promtool=rules.promtool,
-        reload=rules.reload,
-        verify_timeout_seconds=rules.verify_seconds,
-    )
+    rules = adapted_rules(opened.config, opened.client, store)
+    rewriter = Rewriter(rules, opened.client, opened.config.rules)
     failed = 0
     for one in plans:
         try:
-            cost = await check_cost(one, opened.client, at_ms=opened.window.end_ms)
-            tests = unit_tests(one.adapted, one.path.name)
-            if tests is not None:
-                promtool = rules.promtool
-                cost["unit tests"] = await run_tests(
-                    one.after, tests, rule_file=one.path.name, promtool=promtool
-                )
-            evidence = {**one.evidence(opened.window), **cost, "tests": tests}
-            facts = (one.path, one.before, one.after, one.rewrites)
-            if rules.adapt.canary:
-                await files.shadow(*facts, evidence=evidence, approver=approver, seconds=rules.adapt.canary)
-                click.echo(f"{one.path}: shadows of {len(one.adapted)} rules run for a while")
-            else:
-                await files.publish(*facts, evidence=evidence, approver=approver)
-                click.echo(f"{one.path}: {len(one.adapted)} rules rewritten, loaded and healthy")
+            done = await rewriter.put(one, opened.window, approver=approver)
         except RuleError as error:
             failed += 1
-            click.echo(f"pronoia: {one.path}: {error}; the file is as it was", err=True)
+            click.echo(f"pronoia: {one.place}: {error}; it is as it was", err=True)
+            continue
+        how = "run beside it as shadows" if done.state == "canary" else "rewritten, loaded and healthy"
+        click.echo(f"{one.place}: {len(one.adapted)} rules {how}")
     return 1 if failed else 0
 
 
-def _to_git(plans: list[FilePlan]) -> None:
+def _to_git(plans: list[Plan]) -> None:
     from rules.adapt.git import commit_branch
 
+    texts = {one.path: one.after for one in plans if one.path is not None}
+    if len(texts) < len(plans):
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE, "--to git needs rules that were read from files: give --rules"
+        )
     branch = f"pronoia/adapt-{int(time.time())}"
     message = "\n".join(one.message() for one in plans)
-    commit = commit_branch(plans[0].path.parent, branch, {one.path: one.after for one in plans}, message)
+    commit = commit_branch(next(iter(texts)).parent, branch, texts, message)
     click.echo(f"branch {branch}, commit {commit[:12]}")
 
 
-def _show(adapted: list[Adapted], plans: list[FilePlan]) -> None:
+def _show(adapted: list[Adapted], plans: list[Plan]) -> None:
     from rules.adapt.plan import argument
 
     for one in adapted:
@@ -219,11 +197,11 @@ def _show(adapted: list[Adapted], plans: list[FilePlan]) -> None:
         click.echo(each.diff())
 
 
-def _as_json(adapted: list[Adapted], plans: list[FilePlan]) -> dict[str, Any]:
+def _as_json(adapted: list[Adapted], plans: list[Plan]) -> dict[str, Any]:
     from rules.adapt.plan import evidence_of
 
     return {
         "proposed": [evidence_of(one) for one in adapted if one.changed],
         "left": {one.rule.key: one.why_not for one in adapted if not one.changed},
-        "diffs": {str(one.path): one.diff() for one in plans},
+        "diffs": {one.place: one.diff() for one in plans},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import json
 from collections.abc import AsyncIterator, Callable
@@ -16,13 +15,14 @@ import click
 import msgspec
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.rules_adapted import adapted_rules
 from sidecar.cli.rules_table import print_table
 from sidecar.cli.stored import with_store
 from sidecar.config.model import Config
 from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
-    from rules.adapt.files import AdaptedFiles
+    from rules.adapt.adapted import AdaptedRules
     from rules.loop import RulesLoop
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.records import RuleRevision
@@ -43,12 +43,13 @@ def server_options(command: F) -> F:
     return command
 
 
-def _config(
+def stated_config(
     config_path: Path | None,
     data_directory: Path | None,
     prometheus_url: str | None = None,
     rules_directory: Path | None = None,
 ) -> Config:
+    """The configuration file with what the options say."""
     overrides: dict[str, dict[str, object]] = {}
     for section, key, value in (
         ("store", "directory", data_directory),
@@ -65,10 +66,13 @@ def _config(
 @data_option
 @format_option
 @click.option("--group", help="Only this group, or file:PATH.")
-def log(config_path: Path | None, data_directory: Path | None, output: str, group: str | None) -> None:
+@click.option("--state", help="Only those: proposed, canary, live, superseded, rolled_back or rejected.")
+def log(
+    config_path: Path | None, data_directory: Path | None, output: str, group: str | None, state: str | None
+) -> None:
     """Revisions of generated and rewritten rule files, newest first."""
-    config = _config(config_path, data_directory)
-    found = with_store(config, lambda store: store.revisions(group=group, limit=1000), make=True)
+    config = stated_config(config_path, data_directory)
+    found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=1000), make=True)
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -91,8 +95,8 @@ def log(config_path: Path | None, data_directory: Path | None, output: str, grou
 @click.argument("revision")
 def show(config_path: Path | None, data_directory: Path | None, output: str, revision: str) -> None:
     """One REVISION (its hash, or the beginning of it): text, evidence, checks, who approved it."""
-    config = _config(config_path, data_directory)
-    found = with_store(config, lambda store: _found(store, revision), make=True)
+    config = stated_config(config_path, data_directory)
+    found = with_store(config, lambda store: found_revision(store, revision), make=True)
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -117,14 +121,14 @@ def diff(config_path: Path | None, data_directory: Path | None, revision: str) -
     """What REVISION changed, as a unified diff against the one that it replaced."""
 
     async def work(store: SqliteStore) -> tuple[str, str]:
-        found = await _found(store, revision)
+        found = await found_revision(store, revision)
         if "before" in found.evidence:
             return str(found.evidence["before"]), found.content
         history = await store.revisions(group=found.group, limit=1000)
         before = next((one for one in history if one.revision_id == found.replaces), None)
         return before.content if before else "", found.content
 
-    before, after = with_store(_config(config_path, data_directory), work, make=True)
+    before, after = with_store(stated_config(config_path, data_directory), work, make=True)
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), "before", revision
     )
@@ -137,6 +141,7 @@ def diff(config_path: Path | None, data_directory: Path | None, revision: str) -
 @server_options
 @format_option
 @click.option("--repair", metavar="GROUP", help="Put the live revision's text back in this group's place.")
+@click.option("--accept", metavar="GROUP", help="Keep what people made of file:PATH; it is theirs again.")
 def drift(
     config_path: Path | None,
     data_directory: Path | None,
@@ -144,24 +149,33 @@ def drift(
     rules_directory: Path | None,
     output: str,
     repair: str | None,
+    accept: str | None,
 ) -> None:
     """Compare what is stored as live with what is in its place and what Prometheus has loaded.
 
     Exit codes: 0 all agree, 1 something differs or failed, 2 wrong use.
     """
-    config = _config(config_path, data_directory, prometheus_url, rules_directory)
+    config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
     async def work(store: SqliteStore) -> list[Any]:
         from rules.adapt.place import is_adapted
-        from rules.drift import drift_of, drift_of_file
+        from rules.adapt.places import place_finder
+        from rules.drift import drift_of, drift_of_place
+        from rules.read import of_server
 
-        async with _servers(config, store) as (loop, _, client):
+        place_of = place_finder(config.rules)
+        async with _servers(config, store) as (loop, adapted, client):
             revisions = await store.revisions(state="live", limit=10_000)
-            if repair is not None:
+            if accept is not None:
+                await adapted.accept(accept)
+                revisions = [one for one in revisions if one.group != accept]
+            if repair is not None and is_adapted(repair):
+                await adapted.repair(repair)
+            elif repair is not None:
                 await _repair(repair, revisions, _needed(loop))
             loaded = await client.rules()
             return [
-                await asyncio.to_thread(drift_of_file, one, loaded)
+                await drift_of_place(one, place_of(one.group), of_server(loaded))
                 if is_adapted(one.group)
                 else await drift_of(one, _needed(loop).publisher, loaded)
                 for one in revisions
@@ -196,7 +210,7 @@ def rollback(
     """
     from rules.adapt.place import is_adapted
 
-    config = _config(config_path, data_directory, prometheus_url, rules_directory)
+    config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
     if not config.rules.enabled and not is_adapted(group):
         click.echo(
             "pronoia: neither rules.directory nor rules.publish is set; give --config or --rules-dir",
@@ -205,10 +219,10 @@ def rollback(
         raise SystemExit(2)
 
     async def work(store: SqliteStore) -> str:
-        async with _servers(config, store) as (loop, files, _):
+        async with _servers(config, store) as (loop, adapted, _):
             if is_adapted(group):
-                await files.take_back(group, "rolled back by hand")
-                return "the file is as it was"
+                await adapted.take_back(group, "rolled back by hand")
+                return "the rules are as they were"
             before = await _needed(loop).rollback(group)
             return f"revision {before.content_hash} is back" if before else "its file is removed"
 
@@ -218,11 +232,10 @@ def rollback(
 @asynccontextmanager
 async def _servers(
     config: Config, store: SqliteStore
-) -> AsyncIterator[tuple[RulesLoop | None, AdaptedFiles, PrometheusClient]]:
+) -> AsyncIterator[tuple[RulesLoop | None, AdaptedRules, PrometheusClient]]:
     """The parts that change rules, as in the running sidecar but not started."""
     from prometheus_client import CollectorRegistry
 
-    from rules.adapt.files import AdaptedFiles
     from rules.loop import RulesLoop
     from rules.revise import RuleMetrics
     from sidecar.events import EventBus
@@ -246,14 +259,7 @@ async def _servers(
                 bus=EventBus(),
                 metrics=RuleMetrics(registry),
             )
-        files = AdaptedFiles(
-            client,
-            store,
-            promtool=config.rules.promtool,
-            reload=config.rules.reload,
-            verify_timeout_seconds=config.rules.verify_seconds,
-        )
-        yield loop, files, client
+        yield loop, adapted_rules(config, client, store), client
 
 
 def _needed(loop: RulesLoop | None) -> RulesLoop:
@@ -271,7 +277,8 @@ async def _repair(group: str, revisions: list[RuleRevision], loop: RulesLoop) ->
     await loop.publisher.restore(group, live.content)
 
 
-async def _found(store: SqliteStore, beginning: str) -> RuleRevision:
+async def found_revision(store: SqliteStore, beginning: str) -> RuleRevision:
+    """The newest revision whose hash begins so. Raises: RuleError, StoreError."""
     found = [one for one in await store.revisions(limit=10_000) if one.content_hash.startswith(beginning)]
     if not found:
         raise RuleError(RuleReason.NOT_LOADED, f"no revision begins with {beginning}; see pronoia rules log")

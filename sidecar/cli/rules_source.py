@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KEEP_FIRING_SINCE = (2, 42)
-"""Prometheus 2.42.0 brought keep_firing_for."""
-
 
 def rule_source_options(command: F) -> F:
     """`--rules PATH … --incidents FILE --prometheus URL --start --end --step --data DIR`."""
@@ -64,7 +61,10 @@ def rule_source_options(command: F) -> F:
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """A source that answers: its rules, their past's window, the incidents known in it."""
+    """A source that answers: its rules, their past's window, the incidents known in it.
+
+    `named`: the rules are those of `--rules`, not what is loaded.
+    """
 
     config: Config
     client: PrometheusClient
@@ -73,6 +73,7 @@ class OpenedSource:
     incidents: list[KnownIncident]
     window: Window
     knows_keep_firing: bool
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class RuleSource:
     async def _connected(self, config: Config) -> AsyncIterator[OpenedSource]:
         from prometheus_client import CollectorRegistry
 
+        from rules.adapt.history import knows_keep_firing
         from rules.backtest.past import BackTester, Window
         from rules.read import of_server, read_files
         from sidecar.prometheus.client import PrometheusClient
@@ -163,11 +165,12 @@ class RuleSource:
                 rules,
                 await self._incidents(config),
                 window,
-                _at_least((await client.build_info()).version, KEEP_FIRING_SINCE),
+                knows_keep_firing((await client.build_info()).version),
+                bool(self.rule_paths),
             )
 
     async def _incidents(self, config: Config) -> list[KnownIncident]:
-        from rules.incidents import read_incidents, stored_incidents
+        from rules.incidents import read_incidents, remembered_incidents
         from sidecar.store.connection import FILE
 
         if self.incidents_file is not None:
@@ -175,21 +178,8 @@ class RuleSource:
         if self.example or not (config.store.directory / FILE).exists():
             return []
         async with opened_store(config) as store:
-            known = [await store.incident(i.incident_id) for i in await store.incidents(limit=10_000)]
-        return stored_incidents([one for one in known if one is not None])
+            return await remembered_incidents(store, time.time())
 
 
 def _short(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:8]
-
-
-def _at_least(version: str, wanted: tuple[int, int]) -> bool:
-    """Whether a version is that or newer; True where a server does not say what it is.
-
-    >>> _at_least("2.41.0", (2, 42)), _at_least("v3.1", (2, 42)), _at_least("", (2, 42))
-    (False, True, True)
-    """
-    parts = version.removeprefix("v").split(".")[:2]
-    if len(parts) < 2 or not all(part.isdigit() for part in parts):
-        return True
-    return (int(parts[0]), int(parts[1])) >= wanted

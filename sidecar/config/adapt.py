@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sidecar.config.fields import PositiveSeconds, Seconds
 from sidecar.config.section import Section
+from sidecar.config.unattended import UnattendedConfig
 
 
 def _with_zone(moment: datetime) -> datetime:
@@ -66,6 +67,7 @@ class AdaptConfig(Section):
     cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")
     min_history: PositiveSeconds = Field(7 * 86400.0, description="less than this is too thin")
     freeze: tuple[FreezeWindow, ...] = ()
+    unattended: UnattendedConfig = UnattendedConfig()
     canary: Seconds = Field(
         0.0, description="how long a rewrite is a shadow first, under the label pronoia_canary; 0: not at all"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
+from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import canary_path
-from rules.adapt.files import AdaptedFiles
+from rules.adapt.place import group_of
+from rules.adapt.place_file import FilePlace
 from rules.adapt.text import rewrite_text
 from rules.adapt.watch import RewriteMetrics, RewriteWatch
 from rules.read import read_text
@@ -30,72 +30,15 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
-from tests.integration.servers import Prometheus, binary, get_json, wait_until
+from tests.integration.own_rules import OWN, Own, make_own
+from tests.integration.servers import binary, wait_until
 
 pytestmark = pytest.mark.integration
-
-OWN = """# What the team agreed on in spring.
-groups:
-  - name: own
-    rules:
-      - alert: LoadHigh
-        expr: load > 10.5  # a guess
-        labels: {severity: warning, team: a}
-      - alert: Untouched
-        expr: load > 10.5
-        labels: {severity: info, pronoia: ignore}
-"""
-DAYS = 10
-
-
-class Own:
-    """A Prometheus with ten days of history, a rule file of its own, and the command line beside it."""
-
-    def __init__(self, server: Prometheus, folder: Path, incidents: Path) -> None:
-        self.server, self.folder, self.incidents = server, folder, incidents
-        self.file = server.rules / "own.yaml"
-
-    def run(self, *arguments: str, history: bool = False) -> Result:
-        where = ["--prometheus", self.server.url, "--data", str(self.folder / "data")]
-        if history:
-            where += ["--rules", str(self.file), "--incidents", str(self.incidents), "--start", f"{DAYS}d"]
-        return CliRunner().invoke(main, ["rules", *arguments, *where], catch_exceptions=False)
-
-    def active_since(self) -> str | None:
-        alerts = get_json(self.server.url + "/api/v1/alerts")["data"]["alerts"]
-        firing = [a for a in alerts if a["labels"]["alertname"] == "LoadHigh" and a["state"] == "firing"]
-        return firing[0]["activeAt"] if firing else None
 
 
 @pytest.fixture
 def own(tmp_path: Path, keep: Callable[..., Any]) -> Own:
-    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
-    end = int(time.time()) // 60 * 60
-    times = np.arange(end - DAYS * 86_400, end + 1, 60)
-    values = 10 + np.random.default_rng(5).normal(0, 0.4, times.size)
-    values[6000:6030] = 40.0
-    values[-2:] = 40.0  # It fires now, too.
-    lines = [
-        f'load{{service="a"}} {value:.4g} {at}' for value, at in zip(values, times.tolist(), strict=True)
-    ]
-    page = tmp_path / "history.om"
-    page.write_text("# TYPE load gauge\n" + "\n".join(lines) + "\n# EOF\n")
-    one_block = ["--max-block-duration=1458h", "--quiet"]
-    subprocess.run(
-        [binary("promtool"), "tsdb", "create-blocks-from", *one_block, "openmetrics", page, server.data],
-        check=True,
-    )
-    windows = [
-        {"name": "the bad hour", "start": int(times[6000]), "end": int(times[6030]), "alerts": ["LoadHigh"]},
-        {"name": "now", "start": int(times[-2]), "end": int(times[-2]) + 3600},
-    ]
-    incidents = tmp_path / "incidents.yaml"
-    incidents.write_text(yaml.safe_dump(windows))
-    (server.rules / "own.yaml").write_text(OWN)
-    server.start()
-    found = Own(server, tmp_path, incidents)
-    wait_until(found.active_since, what="the alert fires")
-    return found
+    return make_own(tmp_path, keep)
 
 
 def test_a_firing_alert_fires_on_through_a_rewrite_and_its_roll_back(own: Own) -> None:
@@ -185,8 +128,12 @@ async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(o
     store = await SqliteStore.open(StoreConfig(directory=own.folder / "data"), registry=CollectorRegistry())
     source = SourceConfig(url=own.server.url)
     async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
-        files = AdaptedFiles(
-            client, store, promtool=binary("promtool"), reload=True, verify_timeout_seconds=10
+        files = AdaptedRules(
+            client,
+            store,
+            lambda group: FilePlace.of(group, needs_reload=True),
+            promtool=binary("promtool"),
+            verify_timeout_seconds=10,
         )
         registry = CollectorRegistry()
         watch = RewriteWatch(
@@ -204,7 +151,9 @@ async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(o
             new = replace(old, expr=f"load > {threshold:g}")
             after = rewrite_text(OWN, [(old, new)])
             told = {"rules": [{"rule": old.key, "name": old.name, "firings_per_day": 0.0}]}
-            await files.shadow(own.file, OWN, after, [(old, new)], evidence=told, approver="ada", seconds=0)
+            await files.shadow(
+                group_of(own.file), OWN, after, [(old, new)], evidence=told, approver="ada", seconds=0
+            )
             return after
 
         after = await shadow(12)

@@ -131,7 +131,12 @@ def test_incidents_of_the_store_are_those_that_were_real() -> None:
         [
             (incident("real"), [member]),
             (incident("noise", noise=0.9), [member]),
-            (incident("open", ended_at_ns=None), [member]),
-        ]
+            (incident("open", state="open", ended_at_ns=None), [member]),
+            (incident("merged", state="merged"), [member]),
+        ],
+        now_seconds=7.0,
     )
-    assert found == [KnownIncident("real", 1000, 2000, frozenset({"A"}))]
+    assert found == [
+        KnownIncident("real", 1000, 2000, frozenset({"A"})),
+        KnownIncident("open", 1000, 7000, frozenset({"A"})),
+    ]

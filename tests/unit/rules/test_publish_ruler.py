@@ -13,6 +13,7 @@ from rules.document import RuleFile
 from rules.generate.groups import rule_file
 from rules.publish_ruler import RulerPublisher
 from rules.publisher import Found
+from rules.ruler import RulerApi
 from sidecar.config.ruler import RulerConfig
 from sidecar.errors import RuleError
 from sidecar.prometheus.answers import Rule
@@ -76,7 +77,7 @@ async def ruler() -> AsyncIterator[tuple[Ruler, RulerPublisher]]:
     app.router.add_delete("/api/{namespace}/{group}", there.delete)
     async with TestServer(app) as server:
         config = RulerConfig(url=str(server.make_url("/api")), tenant="shop")
-        yield there, RulerPublisher(config, there, verify_timeout_seconds=2.0)
+        yield there, RulerPublisher(RulerApi(config), there, verify_timeout_seconds=2.0)
 
 
 def file(threshold: int, *groups: str) -> RuleFile:

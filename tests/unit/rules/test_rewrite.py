@@ -108,9 +108,9 @@ GROUP = """
 
 
 @pytest.mark.parametrize(
-    ("text", "file"),
+    ("text", "own_name"),
     [
-        pytest.param("groups:" + GROUP, "here.yaml", id="rule file"),
+        pytest.param("groups:" + GROUP, "", id="rule file"),
         pytest.param(
             "kind: PrometheusRule\nmetadata: {namespace: n, name: o}\nspec:\n  groups:"
             + GROUP.replace("\n", "\n  "),
@@ -119,10 +119,11 @@ GROUP = """
         ),
     ],
 )
-def test_read(text: str, file: str) -> None:
+def test_read(text: str, own_name: str) -> None:
+    assert {rule.file for rule in read_text(text)} == {own_name}
     alert, record = read_text(text, "here.yaml")
     assert (alert.name, alert.for_seconds, alert.keep_firing_seconds) == ("A", 300, 3600)
-    assert (alert.labels["tier"], alert.interval_seconds, alert.file) == ("1", 30, file)
+    assert (alert.labels["tier"], alert.interval_seconds, alert.file) == ("1", 30, "here.yaml")
     assert (record.kind, record.expr) == ("recording", "sum(a)")
 
 

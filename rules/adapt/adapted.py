@@ -1,0 +1,285 @@
+"""Rewritten rules into their place: checked, written whole, loaded, seen healthy, or put back.
+
+The places are people's own. What they wrote since is never overwritten, each version
+is remembered with its evidence, and one process at a time changes a place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from rules.adapt.canary import canary_text, rewrites_of, shadows
+from rules.adapt.place import Place, is_adapted
+from rules.adapt.text import Rewrite, rewrite_text
+from rules.publish import POLL_SECONDS
+from rules.read import WrittenRule, of_server
+from rules.validate import check
+from rules.verify import RuleServer, meaning
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.ports import RuleStore
+from sidecar.records import RuleRevision
+
+
+class AdaptedRules:
+    """Rules of people's own, rewritten and taken back; `place_of` finds a place by its name in the store."""
+
+    def __init__(
+        self,
+        server: RuleServer,
+        store: RuleStore,
+        place_of: Callable[[str], Place],
+        *,
+        promtool: str,
+        verify_timeout_seconds: float,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._store = store
+        self._place_of = place_of
+        self._promtool = promtool
+        self._timeout = verify_timeout_seconds
+        self._now = now
+        self._monotonic = monotonic
+
+    async def propose(
+        self, group: str, before: str, after: str, *, evidence: dict[str, object]
+    ) -> RuleRevision | None:
+        """Remember a rewrite that waits for a person's approval, in place of one that waited before.
+
+        None: that very text waits already, or was refused.
+        Raises: RuleError where the text does not pass its check.
+        """
+        checks = await check(after, promtool=self._promtool)
+        for older in await self._store.revisions(group=group, limit=1000):
+            if older.content == after and older.state in ("proposed", "rejected"):
+                return None
+            if older.state == "proposed":
+                await self._end(older, "superseded", "proposed anew")
+        revision = self._revision(group, before, after, evidence, "")
+        revision.checks, revision.live_from_ns = checks, None
+        await self._store.put_revision(revision)
+        return revision
+
+    async def publish(
+        self,
+        group: str,
+        before: str,
+        after: str,
+        rewrites: Sequence[Rewrite],
+        *,
+        evidence: dict[str, object],
+        approver: str,
+    ) -> RuleRevision:
+        """Put `after` in the place of `before`.
+
+        Raises: RuleError; the place is as it was then, and the server was asked to load it again.
+        """
+        checks = await check(after, promtool=self._promtool)
+        place = self._place_of(group)
+        with place.alone():
+            await self._replace(place, before, after, [new for _, new in rewrites])
+        live = await self.live(group)
+        if live is not None:
+            await self._end(live, "superseded", "")
+        revision = self._revision(group, before, after, evidence, approver)
+        revision.checks, revision.state = checks, "live"
+        revision.replaces = live.revision_id if live else None
+        await self._store.put_revision(revision)
+        return revision
+
+    async def shadow(
+        self,
+        group: str,
+        before: str,
+        after: str,
+        rewrites: Sequence[Rewrite],
+        *,
+        evidence: dict[str, object],
+        approver: str,
+        seconds: float,
+    ) -> RuleRevision:
+        """Load the rewritten rules beside the live ones for so long, under a label that routes nowhere.
+
+        Raises: RuleError; no shadow is left then.
+        """
+        if await self._store.revisions(group=group, state="canary", limit=1):
+            raise RuleError(RuleReason.CONFLICT, f"a shadow runs beside {group} already; let it end")
+        text = canary_text(rewrites)
+        checks = await check(text, promtool=self._promtool)
+        place = self._place_of(group).shadow()
+        with place.alone():
+            await place.write(None, expected=await place.read())  # One that was left there is over.
+            await self._replace(place, None, text, shadows(rewrites))
+        revision = self._revision(group, before, after, {**evidence, "canary_seconds": seconds}, approver)
+        revision.checks, revision.state = checks, "canary"
+        await self._store.put_revision(revision)
+        return revision
+
+    async def end_shadow(self, revision: RuleRevision, why: str) -> None:
+        """Remove a shadow. `why` it was not good enough; empty: it was, and its rules go live next.
+
+        Raises: RuleError.
+        """
+        place = self._place_of(revision.group).shadow()
+        with place.alone():
+            await place.write(None, expected=await place.read())
+        await self._reload_quietly(place)
+        await self._end(revision, "rejected" if why else "superseded", why or "shadow ended well")
+
+    async def promote(self, revision: RuleRevision) -> RuleRevision:
+        """A shadow's rules in place of those that they shadowed.
+
+        Raises: RuleError, hand edited where people changed those meanwhile.
+        """
+        before, after = await self.rebased(revision)
+        await self.end_shadow(revision, "")
+        evidence = {key: value for key, value in revision.evidence.items() if key != "canary_seconds"}
+        return await self.publish(
+            revision.group,
+            before,
+            after,
+            rewrites_of(revision),
+            evidence=evidence,
+            approver=str(revision.evidence["approver"]),
+        )
+
+    async def rebased(self, revision: RuleRevision) -> tuple[str, str]:
+        """The text of a revision's place now, and that text with its rewrites: other edits stay.
+
+        Raises: RuleError (hand edited) where the rules themselves were changed since.
+        """
+        before = await self._place_of(revision.group).read() or ""
+        try:
+            return before, rewrite_text(before, rewrites_of(revision))
+        except ValueError as error:
+            raise RuleError(RuleReason.HAND_EDITED, f"{revision.group}: {error}; plan again") from error
+
+    async def live(self, group: str) -> RuleRevision | None:
+        """The live revision of a place."""
+        return next(iter(await self._store.revisions(group=group, state="live", limit=1)), None)
+
+    async def of_state(self, state: str) -> list[RuleRevision]:
+        """All revisions of people's own places that are live, shadows (canary) or wait (proposed)."""
+        found = await self._store.revisions(state=state, limit=10_000)
+        return [revision for revision in found if is_adapted(revision.group)]
+
+    async def watched(self) -> list[RuleRevision]:
+        """Revisions that Prometheus evaluates now: live, or as a shadow."""
+        return [*await self.of_state("live"), *await self.of_state("canary")]
+
+    async def take_back(self, group: str, why: str) -> RuleRevision:
+        """Put back what was in the place before its live revision.
+
+        Raises: RuleError where there is none, or people edited the place since.
+        """
+        live = await self._live(group)
+        await self._restore(group, str(live.evidence["before"]), expected=live.content)
+        return await self._end(live, "rolled_back", why)
+
+    async def repair(self, group: str) -> None:
+        """Put the live revision's text back over whatever is in its place. Raises: RuleError."""
+        live = await self._live(group)
+        await self._restore(group, live.content, expected=await self._place_of(group).read())
+
+    async def accept(self, group: str) -> RuleRevision:
+        """What people made of the place is theirs again: pronoia's revision is live no longer.
+
+        Raises: RuleError where none is.
+        """
+        return await self._end(await self._live(group), "superseded", "an edit by hand was accepted")
+
+    async def note(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
+        """A revision that is over, by that name. Raises: StoreError."""
+        return await self._end(revision, state, why)
+
+    async def _live(self, group: str) -> RuleRevision:
+        live = await self.live(group)
+        if live is None:
+            raise RuleError(RuleReason.NOT_LOADED, f"{group}: no revision of it is live")
+        return live
+
+    async def _restore(self, group: str, text: str, *, expected: str | None) -> None:
+        place = self._place_of(group)
+        with place.alone():
+            await place.write(text, expected=expected)
+            if place.needs_reload:
+                await self._reload_now()
+
+    def _revision(
+        self, group: str, before: str, after: str, evidence: dict[str, object], approver: str
+    ) -> RuleRevision:
+        now_ns = int(self._now() * 1e9)
+        digest = hashlib.sha256(after.encode()).hexdigest()[:12]
+        return RuleRevision(
+            revision_id=f"{group}-{digest}-{now_ns // 1000:x}",
+            group=group,
+            created_at_ns=now_ns,
+            content=after,
+            content_hash=digest,
+            evidence={**evidence, "approver": approver, "before": before},
+            checks={},
+            state="proposed",
+            live_from_ns=now_ns,
+        )
+
+    async def _end(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
+        ended = msgspec.structs.replace(
+            revision, state=state, live_until_ns=int(self._now() * 1e9), reason=why
+        )
+        await self._store.put_revision(ended)
+        return ended
+
+    async def _replace(
+        self, place: Place, before: str | None, after: str, wanted: Sequence[WrittenRule]
+    ) -> None:
+        """Write and load; `before` is back where that does not go well."""
+        await place.write(after, expected=before)
+        try:
+            await self._load(place, wanted)
+        except (RuleError, PullError):
+            await place.write(before, expected=after)
+            await self._reload_quietly(place)
+            raise
+
+    async def _reload_now(self) -> None:
+        try:
+            await self._server.reload()
+        except PullError as error:
+            raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error
+
+    async def _reload_quietly(self, place: Place) -> None:
+        if place.needs_reload:
+            with contextlib.suppress(PullError):
+                await self._server.reload()  # The good text is in place for the next one.
+
+    async def _load(self, place: Place, wanted: Sequence[WrittenRule]) -> None:
+        """Return once every rewritten rule is loaded and was evaluated without an error."""
+        if place.needs_reload:
+            await self._reload_now()
+        deadline = self._monotonic() + self._timeout
+        missing = [rule.key for rule in wanted]
+        while self._monotonic() < deadline:
+            names = {rule.name for rule in wanted}
+            rules = [rule for rule in of_server(await self._server.rules()) if rule.name in names]
+            loaded = {meaning(rule): rule for rule in rules}
+            there = [loaded[meaning(rule)] for rule in wanted if meaning(rule) in loaded]
+            bad = next((rule for rule in there if rule.health == "err"), None)
+            if bad is not None:
+                raise RuleError(RuleReason.UNHEALTHY, f"{bad.name}: {bad.last_error}")
+            if len(there) == len(wanted) and all(rule.health == "ok" for rule in there):
+                return
+            missing = [rule.key for rule in wanted if meaning(rule) not in loaded]
+            await asyncio.sleep(POLL_SECONDS)
+        if missing:
+            raise RuleError(
+                RuleReason.NOT_LOADED,
+                f"Prometheus does not show {missing[0]} as rewritten after {self._timeout:g} s; "
+                f"does it load {place.group}?",
+            )

@@ -1,0 +1,50 @@
+"""Which rewrites may be made now, and which of them without a person's approval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rules.adapt.history import Adapted
+from rules.adapt.limits import cooling
+from rules.adapt.plan import edited_since, last_change
+from rules.adapt.solve import Proposal, Unchanged
+from sidecar.config.adapt import AdaptConfig
+from sidecar.config.unattended import UnattendedConfig
+from sidecar.records import RuleRevision
+
+
+def allowed(
+    adapted: Sequence[Adapted],
+    revisions: Sequence[RuleRevision],
+    config: AdaptConfig,
+    now_seconds: float,
+) -> list[Adapted]:
+    """The same, with rules left as they are that people edited since, or that are still to cool down."""
+    return [_allowed(one, revisions, config, now_seconds) for one in adapted]
+
+
+def _allowed(
+    one: Adapted, revisions: Sequence[RuleRevision], config: AdaptConfig, now_seconds: float
+) -> Adapted:
+    if not one.changed:
+        return one
+    changed = last_change(one.rule, revisions)
+    why = edited_since(one.rule, revisions) or cooling(config, changed, now_seconds)
+    return replace(one, outcome=Unchanged(why, one.outcome.before), written=one.rule) if why else one
+
+
+def divided(adapted: Sequence[Adapted], config: UnattendedConfig) -> tuple[list[Adapted], list[Adapted]]:
+    """Rewrites that may go live by themselves, the worst offenders first; and those that wait."""
+    changed = sorted((one for one in adapted if one.changed), key=_relief, reverse=True)
+    if config.mode != "apply":
+        return [], changed
+    alone = [one for one in changed if one.rule.severity not in config.ask_for]
+    waiting = [one for one in changed if one.rule.severity in config.ask_for]
+    return alone[: config.max_rewrites], waiting
+
+
+def _relief(one: Adapted) -> int:
+    """False alarms that the rewrite saves."""
+    found = one.outcome
+    return found.before.n_false - found.after.n_false if isinstance(found, Proposal) else 0

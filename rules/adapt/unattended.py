@@ -1,0 +1,193 @@
+"""The loop that adapts people's own rules while nobody looks, as far as the configuration lets it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from rules.adapt.adapted import AdaptedRules
+from rules.adapt.history import Adapted, Adapter, knows_keep_firing
+from rules.adapt.limits import frozen
+from rules.adapt.place import Place
+from rules.adapt.places import own_rules
+from rules.adapt.plan import Plan, plan_places
+from rules.adapt.policy import allowed, divided
+from rules.adapt.rewriter import Rewriter
+from rules.backtest.past import BackTester, Window
+from rules.incidents import KnownIncident
+from rules.verify import RuleServer
+from sidecar.background import Background
+from sidecar.config.model import RulesConfig
+from sidecar.errors import RuleError, SidecarError
+from sidecar.events import Event, EventBus
+from sidecar.ports import RuleStore, Source
+from sidecar.prometheus.answers import BuildInfo
+from sidecar.records import RuleRevision
+from sidecar.telemetry import get_logger
+
+FIRST_WAIT_SECONDS = 300.0
+"""The metrics loop reads its history first."""
+
+RETRY_SECONDS = 1800.0
+APPROVER = "policy"
+
+
+class AdaptedServer(Source, RuleServer, Protocol):
+    """What unattended adaptation asks of Prometheus; `PrometheusClient` has it."""
+
+    async def build_info(self) -> BuildInfo:
+        """Its version. Raises: PullError."""
+        ...
+
+
+class UnattendedMetrics:
+    """What unattended adaptation tells of itself."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.runs = Counter(
+            "pronoia_rules_adapt_runs_total",
+            "Runs over existing rules, by outcome.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("ok", "frozen", "failed"):
+            self.runs.labels(result)
+        self.last_success = Gauge(
+            "pronoia_rules_adapt_last_success_timestamp_seconds",
+            "Time of the last run over existing rules that failed nowhere.",
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "pronoia_rules_waiting", "Rewrites that wait for a person's approval.", registry=registry
+        )
+        self.rewritten = Counter(
+            "pronoia_rules_rewritten_total",
+            "Existing rules that policy rewrote or put beside the live ones as a shadow.",
+            registry=registry,
+        )
+
+
+class Unattended:
+    """Every so often: read, adapt, check, and publish or propose; one place's failure is its own."""
+
+    def __init__(
+        self,
+        config: RulesConfig,
+        *,
+        rules: AdaptedRules,
+        server: AdaptedServer,
+        store: RuleStore,
+        place_of: Callable[[str], Place],
+        incidents: Callable[[], Awaitable[Sequence[KnownIncident]]],
+        bus: EventBus,
+        metrics: UnattendedMetrics,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._rules = rules
+        self._server = server
+        self._store = store
+        self._place_of = place_of
+        self._incidents = incidents
+        self._bus = bus
+        self._metrics = metrics
+        self._now = now
+        self._rewriter = Rewriter(rules, server, config)
+        self._log = get_logger("rules-adapt")
+        self._task = Background("rules-adapt")
+
+    def start(self) -> None:
+        """Begin, where it is not off."""
+        if self._config.adapt.unattended.mode != "off":
+            self._task.start(self._run())
+
+    async def stop(self) -> None:
+        """End; a place that is being written is finished or put back at once."""
+        await self._task.stop()
+
+    async def run_once(self) -> list[RuleRevision]:
+        """What was published, put beside as a shadow, or proposed in one run.
+
+        Raises: PullError, RuleError, StoreError where rules or history cannot be read at all.
+        """
+        policy = self._config.adapt.unattended
+        if frozen(self._config.adapt, self._now()):
+            self._metrics.runs.labels("frozen").inc()
+            return []
+        window = self._window()
+        adapted = allowed(
+            await self._adapted(window),
+            await self._store.revisions(limit=10_000),
+            self._config.adapt,
+            self._now(),
+        )
+        alone, waiting = divided(adapted, policy)
+        # What runs somewhere as a shadow is judged first.
+        busy = {revision.group for revision in await self._rules.of_state("canary")}
+        done: list[RuleRevision] = []
+        failed = 0
+        for members, way in ((alone, self._rewritten), (waiting, self._rewriter.propose)):
+            for plan in await plan_places(members, self._place_of):
+                if plan.group in busy:
+                    continue
+                try:
+                    revision = await way(plan, window)
+                except RuleError as error:
+                    failed += 1
+                    self._log.warning("rules not rewritten", place=plan.place, err=str(error))
+                    continue
+                if revision is not None:
+                    done.append(revision)
+                    self._tell(revision, plan.message())
+        self._metrics.waiting.set(len(await self._rules.of_state("proposed")))
+        self._metrics.runs.labels("failed" if failed else "ok").inc()
+        if not failed:
+            self._metrics.last_success.set(self._now())
+        return done
+
+    async def _rewritten(self, plan: Plan, window: Window) -> RuleRevision:
+        revision = await self._rewriter.put(plan, window, approver=APPROVER)
+        self._metrics.rewritten.inc(len(plan.adapted))
+        return revision
+
+    def _tell(self, revision: RuleRevision, words: str) -> None:
+        kind = "rules.waiting" if revision.state == "proposed" else "rules.rewritten"
+        facts = {"group": revision.group, "revision": revision.content_hash, "state": revision.state}
+        self._log.info("rules adapted", **facts)
+        self._bus.publish(Event(kind, self._now(), {**facts, "why": words}))
+
+    def _window(self) -> Window:
+        policy = self._config.adapt.unattended
+        step_ms = round(policy.step * 1000)
+        end_ms = round(self._now() * 1000) // step_ms * step_ms
+        return Window(end_ms - round(policy.window * 1000) // step_ms * step_ms, end_ms, step_ms)
+
+    async def _adapted(self, window: Window) -> list[Adapted]:
+        version = (await self._server.build_info()).version
+        adapter = Adapter(
+            BackTester(self._server, at_once=1),
+            self._config.adapt,
+            knows_keep_firing=knows_keep_firing(version),
+        )
+        rules = await own_rules(self._config, self._server)
+        return await adapter.all(rules, window, await self._incidents())
+
+    async def _run(self) -> None:
+        pause = FIRST_WAIT_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            pause = self._config.adapt.unattended.every
+            try:
+                await self.run_once()
+            except SidecarError as error:
+                self._metrics.runs.labels("failed").inc()
+                self._log.warning("existing rules not adapted, will try again", err=str(error))
+                pause = min(pause, RETRY_SECONDS)
+            except Exception:
+                # The loop's edge: a fault here must not end the process' other work.
+                self._metrics.runs.labels("failed").inc()
+                self._log.exception("adaptation of existing rules broke off")

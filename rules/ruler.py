@@ -1,0 +1,86 @@
+"""The ruler API of Mimir, Cortex and Loki: namespaces of rule groups, read and written.
+
+Source: Grafana Mimir HTTP API, "Ruler"; Cortex and Loki have the same under other prefixes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+from prometheus_client import CollectorRegistry
+
+from rules.document import as_yaml
+from sidecar.config.ruler import RulerConfig
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
+
+Groups = list[dict[str, Any]]
+
+
+class RulerApi:
+    """Namespaces of one tenant."""
+
+    def __init__(self, config: RulerConfig) -> None:
+        self._config = config
+
+    def address(self, namespace: str) -> str:
+        """Where a namespace is."""
+        return f"{self._config.url}/{quote(namespace, safe='')}"
+
+    async def namespaces(self) -> dict[str, Groups]:
+        """Every namespace with its groups. Raises: RuleError."""
+        answer = await self._document("")
+        return {str(name): list(groups or ()) for name, groups in answer.items()}
+
+    async def read(self, namespace: str) -> Groups:
+        """The namespace's groups; empty where there is none. Raises: RuleError."""
+        return list((await self._document(quote(namespace, safe=""))).get(namespace) or ())
+
+    async def put(self, namespace: str, groups: Groups) -> None:
+        """The namespace as these groups, and no others. Raises: RuleError."""
+        wanted = {group["name"] for group in groups}
+        path = quote(namespace, safe="")
+        try:
+            for group in groups:
+                await self._fetch("POST", path, body=as_yaml(group).encode())
+            for group in await self.read(namespace):
+                if group["name"] not in wanted:
+                    await self._fetch("DELETE", f"{path}/{quote(group['name'], safe='')}")
+        except PullError as error:
+            raise _as_rule_error(error) from error
+
+    async def _document(self, path: str) -> dict[str, Any]:
+        try:
+            body = await self._fetch("GET", path)
+        except PullError as error:
+            if ": 404" in str(error):
+                return {}
+            raise _as_rule_error(error) from error
+        answer = yaml.safe_load(body)
+        return answer if isinstance(answer, dict) else {}
+
+    async def _fetch(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        # A session a request: there are a few an hour, and none holds a connection meanwhile.
+        settings = SessionSettings(
+            url=self._config.url,
+            http=self._config.http,
+            timeout_seconds=self._config.timeout,
+            retries=2,
+            max_concurrent=1,
+            breaker_failures=10,
+            breaker_cooldown_seconds=1.0,
+            tenant=self._config.tenant,
+        )
+        headers = {"Content-Type": "application/yaml"} if body is not None else {}
+        async with Session(settings, PullMetrics(CollectorRegistry())) as session:
+            place = f"/{path}" if path else ""
+            return await session.fetch(method, place, api="ruler", body=body, headers=headers)
+
+
+def _as_rule_error(error: PullError) -> RuleError:
+    reason = RuleReason.UNREACHABLE if error.retryable else RuleReason.CHECK_FAILED
+    if error.reason == "unauthorized":
+        reason = RuleReason.UNAUTHORIZED
+    return RuleError(reason, f"ruler: {error}")

@@ -1,0 +1,83 @@
+"""`pronoia rules approve|reject`: what the running sidecar proposed, let go or refused by a person."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidecar.cli.options import config_option, data_option
+from sidecar.cli.rules_adapted import adapted_rules
+from sidecar.cli.rules_revisions import found_revision, server_options, stated_config
+from sidecar.cli.stored import with_store
+
+if TYPE_CHECKING:
+    from sidecar.store.sqlite import SqliteStore
+
+
+@click.command()
+@config_option
+@data_option
+@server_options
+@click.option("--approver", default=getpass.getuser, help="Who says so; it is remembered.  [default: you]")
+@click.argument("revision")
+def approve(
+    config_path: Path | None,
+    data_directory: Path | None,
+    prometheus_url: str | None,
+    rules_directory: Path | None,
+    approver: str,
+    revision: str,
+) -> None:
+    """Put REVISION, a rewrite that waits (`pronoia rules log --state proposed`), on its way.
+
+    Its cost is checked again; with `rules.adapt.canary` it runs as a shadow first. What was
+    changed elsewhere in the place meanwhile stays.
+    """
+    config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
+
+    async def work(store: SqliteStore) -> str:
+        from prometheus_client import CollectorRegistry
+
+        from rules.adapt.rewriter import Rewriter
+        from sidecar.prometheus.client import PrometheusClient
+        from sidecar.prometheus.session import PullMetrics
+
+        waiting = await found_revision(store, revision)
+        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+            rewriter = Rewriter(adapted_rules(config, client, store), client, config.rules)
+            done = await rewriter.approve(
+                waiting,
+                approver=approver,
+                at_ms=int(time.time() * 1000),
+            )
+        how = "runs beside it as a shadow" if done.state == "canary" else "is live"
+        return f"{done.group}: {done.content_hash} {how}"
+
+    click.echo(with_store(config, work))
+
+
+@click.command()
+@config_option
+@data_option
+@click.option("--why", default="", help="Remembered with it.")
+@click.argument("revision")
+def reject(config_path: Path | None, data_directory: Path | None, why: str, revision: str) -> None:
+    """Refuse REVISION, a rewrite that waits. The very same text is not proposed again."""
+    config = stated_config(config_path, data_directory)
+
+    async def work(store: SqliteStore) -> str:
+        import msgspec
+
+        waiting = await found_revision(store, revision)
+        if waiting.state != "proposed":
+            return f"{waiting.content_hash} is {waiting.state}: nothing to refuse"
+        await store.put_revision(
+            msgspec.structs.replace(waiting, state="rejected", reason=why or "refused by a person")
+        )
+        return f"{waiting.group}: {waiting.content_hash} is refused"
+
+    click.echo(with_store(config, work))
