@@ -14,9 +14,9 @@ from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
 from sidecar.engine.newcomers import Newcomers
-from sidecar.engine.protocols import NO_SIDE, Detector, Forecaster, Judged, Thresholds
+from sidecar.engine.protocols import NO_SIDE, Detector, Forecaster, Judged, Settler, Thresholds
 from sidecar.engine.registry import make_detector, make_forecaster
-from sidecar.engine.surroundings import Surroundings
+from sidecar.engine.surroundings import Moment, Surroundings
 from sidecar.promql.share import is_share
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
@@ -122,8 +122,9 @@ class QueryModel:
         direction = np.zeros((n_rows, n_steps), dtype=np.int8)
         confidence = np.zeros((n_rows, n_steps))
         self.families.follow(self.index.labels)
-        taught = self.newcomers.cuts(np.isfinite(aligned.values), self.seen_points, self.families)
-        for first, end, new_hour in self._pieces(aligned.timestamps, taught):
+        cuts = self.newcomers.cuts(np.isfinite(aligned.values), self.seen_points, self.families)
+        cuts += self.surroundings.endings(aligned.timestamps)
+        for first, end, new_hour in self._pieces(aligned.timestamps, cuts):
             if new_hour:
                 self._on_the_hour(int(aligned.timestamps[first]))
                 aligned = SeriesBatch(
@@ -143,6 +144,7 @@ class QueryModel:
                 usual = self._usual_part(part, known)
             if moment is not None:
                 usual = moment.learnable(usual)
+                self._settle(usual, moment)
             judged = self.detector.judge(usual)
             self._last_yhat = judged.yhat[:, -1]
             if known is not None:
@@ -212,12 +214,12 @@ class QueryModel:
         grown[: len(of_rows)] = of_rows
         return grown
 
-    def _pieces(self, timestamps: TimeArray, taught: list[int]) -> Iterator[tuple[int, int, bool]]:
-        """Columns to be judged together: those of an hour, until a row is taught; one if something is known.
+    def _pieces(self, timestamps: TimeArray, cuts: list[int]) -> Iterator[tuple[int, int, bool]]:
+        """Columns to be judged together: those of an hour, until one of `cuts`; one if something is known.
 
         What is known multiplies the usual as it stands just then, whatever the batch.
         """
-        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms, taught):
+        for first, end, new_hour in segments(timestamps, self.last_timestamp_ms, cuts):
             if not self.known.holds(timestamps[first:end]):
                 yield first, end, new_hour
                 continue
@@ -314,6 +316,12 @@ class QueryModel:
         rows, elders = self.newcomers.teach(part, self.seen_points, self.families, self.detector)
         self.ever_negative[rows] = self.ever_negative[elders]
         self.counts.adopted_rows += len(rows)
+
+    def _settle(self, usual: SeriesBatch, moment: Moment) -> None:
+        """Where a pause that teaches ends now: what is unusual still is the new normal."""
+        if moment.settled is not None and isinstance(self.detector, Settler):
+            rows = np.flatnonzero(moment.settled & np.isfinite(usual.values[:, 0]))
+            self.detector.settle(rows)
 
     def _band(
         self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: np.ndarray

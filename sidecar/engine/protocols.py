@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,15 @@ class Detector(Protocol):
 
         Raises: ModelError.
         """
+        ...
+
+
+@runtime_checkable
+class Settler(Protocol):
+    """A detector that tells a new normal from an incident by how long it lasts, and can be told sooner."""
+
+    def settle(self, rows: RowArray) -> None:
+        """Where the next sample of `rows`, which there is, is unusual still, it is the new normal."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -26,13 +27,15 @@ class Moment:
     """What holds of some columns; None where nothing does.
 
     `factor`: of the band's half-widths, (T,) or (N, T). `paused`: not flagged, (N, T).
-    `unlearnt`: paused and not learnt either, (N, T). `events`: how many events a
+    `unlearnt`: paused and not learnt either, (N, T). `settled`: series for which a pause that teaches
+    has its last sample in the first of these columns, (N,). `events`: how many events a
     ratio is made of, (N, T), below `min_events` too few.
     """
 
     factor: FloatArray | None = None
     paused: BoolArray | None = None
     unlearnt: BoolArray | None = None
+    settled: BoolArray | None = None
     events: FloatArray | None = None
     min_events: int = 0
     ceiling: float = 1.0
@@ -106,6 +109,7 @@ class Surroundings:
         self._patterns = [
             {name: re.compile(pattern) for name, pattern in one.match.items()} for one in self._pauses
         ]
+        self._step_ms = 1000 * query.step
         self._traffic_config = query.traffic
         self._ceiling = query.upper_bound if query.upper_bound is not None else 1.0
         self._traffic: SeriesBatch | None = None
@@ -146,6 +150,21 @@ class Surroundings:
             or on_days(business.release_days, business.timezone, now)[0]
         )
 
+    def endings(self, timestamps: TimeArray) -> list[int]:
+        """Columns with the last sample of a pause that is over once and teaches: parts must begin there."""
+        return sorted(
+            {
+                column
+                for pause in self._pauses
+                if pause.learn and pause.end is not None
+                for column in np.flatnonzero(self._is_last_of(pause, timestamps)).tolist()
+            }
+        )
+
+    def _is_last_of(self, pause: PauseConfig, timestamps: TimeArray) -> BoolArray:
+        assert pause.end is not None
+        return np.asarray(_times(pause, timestamps) & (timestamps + self._step_ms >= _ms(pause.end)))
+
     def at(self, part: SeriesBatch) -> Moment | None:
         """What holds of these columns; None in the usual case that nothing does."""
         if part.labels is not self._labels:
@@ -156,7 +175,8 @@ class Surroundings:
         if factor is None and paused is None and events is None:
             return None
         min_events = self._traffic_config.min_events if self._traffic_config else 0
-        return Moment(factor, paused, unlearnt, events, min_events, self._ceiling)
+        settled = self._settled(part) if paused is not None else None
+        return Moment(factor, paused, unlearnt, settled, events, min_events, self._ceiling)
 
     def _factor(self, part: SeriesBatch) -> FloatArray | None:
         """Of the band's half-widths, (T,) or (N, T); None where they are as they are."""
@@ -201,6 +221,14 @@ class Surroundings:
             if not pause.learn:
                 unlearnt = where if unlearnt is None else unlearnt | where
         return paused, unlearnt
+
+    def _settled(self, part: SeriesBatch) -> BoolArray | None:
+        """Of a pause that recurs the seasons learn; what one that does not has taught by its end, holds."""
+        settled = np.zeros(part.n_series, dtype=np.bool_)
+        for pause, rows in zip(self._pauses, self._matching, strict=True):
+            if pause.learn and pause.end is not None and self._is_last_of(pause, part.timestamps[:1])[0]:
+                settled |= rows
+        return settled if settled.any() else None
 
     def _events(self, part: SeriesBatch) -> FloatArray | None:
         traffic = self._traffic
@@ -254,5 +282,8 @@ def _times(pause: PauseConfig, timestamps: TimeArray) -> BoolArray:
         return within_hours([pause.hours], timestamps)
     assert pause.start is not None
     assert pause.end is not None
-    begin, end = pause.start.timestamp() * 1000, pause.end.timestamp() * 1000
-    return np.asarray((timestamps >= begin) & (timestamps < end))
+    return np.asarray((timestamps >= _ms(pause.start)) & (timestamps < _ms(pause.end)))
+
+
+def _ms(moment: datetime) -> float:
+    return moment.timestamp() * 1000

@@ -148,6 +148,10 @@ class EnsembleDetector(RowArrays):
         alarms[rows, ALARM_END] = now_ms / 1000.0  # As after an adoption.
         return rows
 
+    def settle(self, rows: RowArray) -> None:
+        """As if an alarm had lasted long enough to be accepted; see `Settler`."""
+        self.arrays["scalars"][rows, OUTSIDE_SECONDS] = np.inf
+
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Centre, scale down and up by season alone; see `Detector.expect`."""
         yhat, down, up = (np.full((self.n_rows, len(timestamps)), np.nan) for _ in range(3))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import itertools
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -138,6 +139,33 @@ def test_a_pause_flags_nothing_and_teaches_as_stated(learn: bool) -> None:
         assert expected.yhat[0, 0] > 150
     else:
         assert expected.yhat[0, 0] == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("learn", "parts"), [(True, ()), (True, (2 * DAY - 61, 2 * DAY - 1)), (False, ())], ids=str
+)
+def test_where_a_single_pause_ends_what_it_taught_is_the_new_normal(
+    learn: bool, parts: tuple[int, ...]
+) -> None:
+    batch = history(3)
+    values = batch.values.copy()
+    values[:, LAST_HOUR.start :] *= 2
+    end = START + timedelta(days=2)
+    pause = PauseConfig(match={"job": "api"}, start=end - timedelta(hours=1), end=end, learn=learn)
+    paused = model(query(), pauses=[pause])
+    edges = [0, *parts, batch.n_steps]
+    score = np.concatenate(
+        [
+            paused.score(SeriesBatch("q", (API, DB), batch.timestamps[a:b], values[:, a:b]))[2].anomaly_score
+            for a, b in itertools.pairwise(edges)
+        ],
+        axis=1,
+    )
+    flagged = np.nan_to_num(score) > 1
+    assert flagged[1, LAST_HOUR].all()
+    assert not flagged[0, LAST_HOUR].any()
+    after = flagged[0, 2 * DAY : 2 * DAY + 60]
+    assert not after.any() if learn else after.mean() > 0.9
 
 
 def test_pauses_of_other_queries_and_other_times_do_nothing() -> None:
