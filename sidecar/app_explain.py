@@ -29,7 +29,7 @@ class Explaining:
 
     def __init__(self, sidecar: Sidecar) -> None:
         self.journal = Journal(sidecar.config.store.directory / "models")
-        self._quality = QualitySink(QualityMetrics(sidecar.registry))
+        self._quality = QualitySink(QualityMetrics(sidecar.registry), self._most_series)
         self._sidecar = sidecar
         self._task = Background("journal")
         self._log = get_logger("explain")
@@ -38,6 +38,11 @@ class Explaining:
     def sinks(self) -> tuple[Sink, ...]:
         """What takes evaluations."""
         return self.journal, self._quality
+
+    def _most_series(self, query: str) -> int:
+        config = self._sidecar.config
+        stated = next((one.max_series for one in config.queries if one.name == query), None)
+        return stated or config.prometheus.max_series_per_query
 
     async def quality(self) -> Sequence[Mapping[str, Any]]:
         """How good each query's data are, the worst first."""

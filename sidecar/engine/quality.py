@@ -21,7 +21,18 @@ QUANTUM_SHARE = 0.2
 COUNTER_DROPS = 0.02
 """A series that rises, and falls at most at this share of its changes, is a counter that is reset."""
 
-(_SEEN, _MISSING, _HOLES, _REPEATS, _RISES, _DROPS, _MOVED, _QUANTUM, _LAST, _SINCE, _POINTS) = range(11)
+RECENT_PACE = 1.0 / 60.0
+"""Pace at which it is forgotten how often a series was renewed lately: two hours at steps of a minute."""
+
+OTHER_INTERVAL = 1.6
+"""A series renewed so many times more or less often than before has another scrape interval."""
+
+RARELY = 0.9
+"""Where more points than this repeat, how often a series is renewed cannot be told."""
+
+(_SEEN, _MISSING, _HOLES, _REPEATS, _RISES, _DROPS, _MOVED, _QUANTUM, _LAST, _SINCE, _POINTS, _RECENT) = (
+    range(12)
+)
 _COUNTS = [_SEEN, _MISSING, _HOLES, _REPEATS, _RISES, _DROPS, _MOVED]
 
 
@@ -50,14 +61,18 @@ class Quality:
     counter_series: int
     stale_series: int
     young_series: int
+    interval_series: int = 0
+    """Renewed more or less often than before."""
+    series_ratio: float | None = None
+    """Series by the query's limit, where that is known."""
     findings: tuple[Finding, ...] = ()
 
 
 class DataQuality(RowArrays):
-    """Counts over a query's series, online, however many columns come at once; 88 bytes a series."""
+    """Counts over a query's series, online, however many columns come at once; 96 bytes a series."""
 
     def __init__(self, step_seconds: float) -> None:
-        super().__init__({"counts": ((11,), np.float64)})
+        super().__init__({"counts": ((12,), np.float64)})
         self.step_seconds = step_seconds
 
     def observe(self, values: FloatArray) -> None:
@@ -90,6 +105,7 @@ class DataQuality(RowArrays):
             counts[:, _DROPS] += (change < 0).sum(axis=1)
             counts[:, _MOVED] += np.nan_to_num(size, posinf=0.0).sum(axis=1)
             smallest = np.where(size > 0, size, np.inf).min(axis=1, initial=np.inf)
+        _fade_in(counts, change)
         old = np.where(counts[:, _QUANTUM] > 0, counts[:, _QUANTUM], np.inf)
         quantum = np.minimum(old, smallest)
         counts[:, _QUANTUM] = np.where(np.isfinite(quantum), quantum, 0.0)
@@ -113,6 +129,7 @@ class DataQuality(RowArrays):
         with np.errstate(invalid="ignore", divide="ignore"):
             repeats = c[:, _REPEATS] / np.maximum(c[:, _REPEATS] + changes, 1.0)
             mean_move = c[:, _MOVED] / np.maximum(changes, 1.0)
+        renewed, lately = 1.0 - repeats, 1.0 - c[:, _RECENT]
         marks = {
             "flat": known & (repeats > 0.999),
             "quantised": known
@@ -123,11 +140,16 @@ class DataQuality(RowArrays):
             "slow": known & (repeats > 0.3) & (repeats <= 0.9),
             "stale": c[:, _SINCE] >= STALE_STEPS,
             "young": c[:, _POINTS] * self.step_seconds < FULL_HISTORY_SECONDS,
+            "interval": known
+            & (c[:, _SEEN] * RECENT_PACE > 4.0)
+            & (np.minimum(renewed, lately) > 1.0 - RARELY)
+            & (np.maximum(renewed, lately) > OTHER_INTERVAL * np.minimum(renewed, lately)),
         }
         # Counts and states repeat by nature; only what moves freely shows how often it is renewed.
-        marks["slow"] &= ~marks["quantised"] & ~marks["counter"]
+        for kind in ("slow", "interval"):
+            marks[kind] &= ~marks["quantised"] & ~marks["counter"]
         gaps = float(c[:, _MISSING].sum() / max(c[:, _MISSING].sum() + c[:, _SEEN].sum(), 1.0))
-        findings = self._findings(marks, gaps, repeats)
+        findings = self._findings(marks, gaps, repeats, c[:, _RECENT])
         if max_series is not None and n > 0.8 * max_series:
             findings.append(
                 Finding(
@@ -148,10 +170,14 @@ class DataQuality(RowArrays):
             counter_series=int(marks["counter"].sum()),
             stale_series=int(marks["stale"].sum()),
             young_series=int(marks["young"].sum()),
+            interval_series=int(marks["interval"].sum()),
+            series_ratio=n / max_series if max_series is not None else None,
             findings=tuple(findings),
         )
 
-    def _findings(self, marks: dict[str, BoolArray], gaps: float, repeats: FloatArray) -> list[Finding]:
+    def _findings(
+        self, marks: dict[str, BoolArray], gaps: float, repeats: FloatArray, recent: FloatArray
+    ) -> list[Finding]:
         found = []
         if gaps > 0.01:
             words = f"{gaps:.1%} of the points are missing between others"
@@ -160,11 +186,26 @@ class DataQuality(RowArrays):
             share = float(marks[kind].mean())
             if share < _LEAST_SHARE.get(kind, 0.05):
                 continue
-            if kind == "slow":
-                every = self.step_seconds / (1.0 - float(np.median(repeats[marks[kind]])))
-                words = f"{words}: about every {round(every, -1 if every > 100 else 0):.0f} s"
+            if kind in ("slow", "interval"):
+                words = f"{words}: about every {self._every(repeats[marks[kind]])} s"
+            if kind == "interval":
+                words += f" before, every {self._every(recent[marks[kind]])} s now"
             found.append(Finding(kind, share, f"{share:.0%} of the series {words}", remedy))
         return found
+
+    def _every(self, repeats: FloatArray) -> str:
+        """Seconds between renewals, from the share of points that repeat the one before."""
+        every = self.step_seconds / (1.0 - float(np.median(repeats)))
+        return f"{round(every, -1 if every > 100 else 0):.0f}"
+
+
+def _fade_in(counts: FloatArray, change: FloatArray) -> None:
+    """Follow how often points repeated the one before lately; NaN where there is none before."""
+    known = np.isfinite(change)
+    later = known[:, ::-1].cumsum(axis=1)[:, ::-1] - known
+    weights = np.where(known, RECENT_PACE * (1.0 - RECENT_PACE) ** later, 0.0)
+    counts[:, _RECENT] *= (1.0 - RECENT_PACE) ** known.sum(axis=1)
+    counts[:, _RECENT] += (weights * (change == 0)).sum(axis=1)
 
 
 _WORDS = {
@@ -172,12 +213,17 @@ _WORDS = {
     "quantised": ("move in few, large steps", "a rate over a longer range is smoother"),
     "counter": ("only ever rise: they are counters", "wrap them in rate() or increase()"),
     "slow": ("are renewed more rarely than they are judged", "make the step at least that long"),
+    "interval": (
+        "are renewed in another rhythm than before",
+        "if somebody changed the scrape interval: nothing; else look at scrape_duration_seconds",
+    ),
     "stale": ("have stopped", "nothing, if they were replaced; else look at their targets"),
     "young": ("were seen for less than three days", "wait, or let `history` reach further back"),
 }
-_LEAST_SHARE = {"young": 0.5, "flat": 0.2, "stale": 0.2}
+_LEAST_SHARE = {"young": 0.5, "flat": 0.2, "stale": 0.2, "interval": 0.3}
 _WEIGHTS = {
     **{"gaps": 0.8, "flat": 0.5, "quantised": 0.2, "counter": 0.8, "slow": 0.3, "stale": 0.2, "young": 0.3},
+    "interval": 0.1,
     "cardinality": 0.1,
 }
 """How much of the score each finding may cost where it concerns every series; judgement, not measurement."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +40,26 @@ class QualityMetrics:
             registry=registry,
         )
 
+        self.limit = Gauge(
+            "pronoia_query_series_limit_ratio",
+            "Series of a query by its limit, beyond which it is not evaluated.",
+            ["query"],
+            registry=registry,
+        )
+
     def show(self, query: str, found: Quality, drifting: int) -> None:
         """Renew what is told of one query."""
         self.score.labels(query).set(found.score)
         self.gaps.labels(query).set(found.gap_ratio)
-        for trait in ("flat", "quantised", "counter", "stale", "young"):
+        for trait in ("flat", "quantised", "counter", "stale", "young", "interval"):
             self.series.labels(query, trait).set(getattr(found, f"{trait}_series"))
         self.series.labels(query, "drifting").set(drifting)
+        if found.series_ratio is not None:
+            self.limit.labels(query).set(found.series_ratio)
 
     def forget(self, query: str) -> None:
         """Drop the children of a query that is no longer watched."""
-        for metric in (self.score, self.gaps, self.series):
+        for metric in (self.score, self.gaps, self.series, self.limit):
             metric.remove_by_labels({"query": query})
 
 
@@ -65,10 +74,16 @@ class _Counted:
 
 
 class QualitySink:
-    """Takes every evaluation; may be asked from any thread."""
+    """Takes every evaluation; may be asked from any thread.
 
-    def __init__(self, metrics: QualityMetrics) -> None:
+    `limit_of`: how many series a query may have, None where that is not known.
+    """
+
+    def __init__(
+        self, metrics: QualityMetrics, limit_of: Callable[[str], int | None] = lambda _: None
+    ) -> None:
         self._metrics = metrics
+        self._limit_of = limit_of
         self._queries: dict[str, _Counted] = {}
         self._lock = threading.Lock()
 
@@ -106,7 +121,8 @@ class QualitySink:
             counted.n_steps += 1
             if counted.n_steps % ASSESS_STEPS == 1:
                 drifting = int(counted.drift.drifting().sum())
-                self._metrics.show(evaluation.query, counted.quality.assess(), drifting)
+                found = counted.quality.assess(max_series=self._limit_of(evaluation.query))
+                self._metrics.show(evaluation.query, found, drifting)
 
     def retire(self, query: str) -> None:
         """Forget a query that is no longer watched."""
@@ -118,7 +134,11 @@ class QualitySink:
         """Every query's quality, the worst first."""
         with self._lock:
             found = [
-                (name, counted.quality.assess(), int(counted.drift.drifting().sum()))
+                (
+                    name,
+                    counted.quality.assess(max_series=self._limit_of(name)),
+                    int(counted.drift.drifting().sum()),
+                )
                 for name, counted in self._queries.items()
             ]
         found.sort(key=lambda one: one[1].score)

@@ -7,7 +7,18 @@ import sys
 
 from tests.benchmarks.table import show
 
-TOPICS = ("pull", "score", "export", "webhook", "incidents", "start", "forecast", "thresholds", "rules")
+TOPICS = (
+    "pull",
+    "score",
+    "export",
+    "webhook",
+    "incidents",
+    "start",
+    "forecast",
+    "thresholds",
+    "rules",
+    "explain",
+)
 
 
 def main(arguments: list[str]) -> int:

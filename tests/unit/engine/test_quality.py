@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -40,6 +38,7 @@ CASES = {
     "flat": np.where(np.arange(N)[:, None] < N // 2, 7.0, FINE),
     "quantised": np.round(FINE / 4) * 4,
     "counter": np.abs(RNG.normal(5, 1, (N, T))).cumsum(axis=1) % 9000,
+    "interval": np.concatenate([FINE[:, : T - 200], np.repeat(FINE[:, :50], 4, axis=1)], axis=1),
     "slow": np.repeat(FINE[:, : T // 4], 4, axis=1),
     "stale": np.where(np.arange(T) < T - 10, FINE, np.nan),
 }
@@ -69,9 +68,17 @@ def test_a_slow_scrape_names_its_interval() -> None:
     assert "about every 1200 s" in finding.words
 
 
+def test_another_scrape_interval_is_told_with_both() -> None:
+    (finding,) = assess(CASES["interval"], step=300.0).findings
+    assert "about every 320 s before, every 1110 s now" in finding.words
+    back = np.concatenate([CASES["interval"], FINE[:, :400]], axis=1)
+    assert assess(back).findings == (), "it is as it was"
+
+
 def test_history_and_cardinality() -> None:
     assert [one.kind for one in assess(FINE, step=60.0).findings] == ["young"]
-    assert [one.kind for one in assess(FINE, max_series=N + 1).findings] == ["cardinality"]
+    many = assess(FINE, max_series=N + 1)
+    assert ([one.kind for one in many.findings], many.series_ratio) == (["cardinality"], N / (N + 1))
     assert assess(np.full((3, 5), np.nan)).score == 0
 
 
@@ -84,13 +91,3 @@ def test_batching_does_not_matter(cuts: list[int], kind: str) -> None:
     for piece in np.split(values, sorted(set(cuts)), axis=1):
         parts.observe(piece)
     np.testing.assert_allclose(parts.arrays["counts"], counted(values).arrays["counts"], rtol=1e-9)
-
-
-def test_a_million_samples_a_second() -> None:
-    values = np.tile(FINE, (25, 1))
-    quality = DataQuality(60.0)
-    quality.resize(len(values))
-    began = time.perf_counter()
-    for first in range(0, T, 100):
-        quality.observe(values[:, first : first + 100])
-    assert values.size / (time.perf_counter() - began) > 1e6

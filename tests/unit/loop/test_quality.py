@@ -21,7 +21,7 @@ def evaluation(step: int, actual: np.ndarray, labels: tuple[LabelSet, ...] = LAB
 
 def test_what_passes_by_is_reported_and_forgotten() -> None:
     registry = CollectorRegistry()
-    sink = QualitySink(QualityMetrics(registry))
+    sink = QualitySink(QualityMetrics(registry), {"load": 5}.get)
     rng = np.random.default_rng(1)
     for step in range(1, 102):
         actual = rng.normal(10, 1, 4)
@@ -36,6 +36,7 @@ def test_what_passes_by_is_reported_and_forgotten() -> None:
     labels = {"query": "load"}
     assert 0 < (registry.get_sample_value("pronoia_query_data_quality_ratio", labels) or 0) < 1
     assert registry.get_sample_value("pronoia_query_doubtful_series", labels | {"trait": "flat"}) == 1
+    assert registry.get_sample_value("pronoia_query_series_limit_ratio", labels) == 0.8
     sink.retire("load")
     assert sink.report() == []
     assert registry.get_sample_value("pronoia_query_gap_ratio", labels) is None
