@@ -123,7 +123,7 @@ class DataQuality(RowArrays):
         n = len(c)
         if not n:
             nothing = Finding("empty", 1.0, "there are no series", "check the expression on your Prometheus")
-            return Quality(0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, (nothing,))
+            return Quality(0, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, findings=(nothing,))
         known = c[:, _SEEN] >= LEAST_POINTS
         changes = c[:, _RISES] + c[:, _DROPS]
         with np.errstate(invalid="ignore", divide="ignore"):

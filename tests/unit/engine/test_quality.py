@@ -79,7 +79,8 @@ def test_history_and_cardinality() -> None:
     assert [one.kind for one in assess(FINE, step=60.0).findings] == ["young"]
     many = assess(FINE, max_series=N + 1)
     assert ([one.kind for one in many.findings], many.series_ratio) == (["cardinality"], N / (N + 1))
-    assert assess(np.full((3, 5), np.nan)).score == 0
+    empty = assess(np.full((3, 5), np.nan))
+    assert ([one.kind for one in empty.findings], empty.score) == (["empty"], 0)
 
 
 @settings(max_examples=40, deadline=None)
