@@ -56,7 +56,7 @@ COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
 NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")
-RESPONSE_NEEDS_RESTART = ("link_secret", "silences", "synthetic", "hooks")
+RESPONSE_NEEDS_RESTART = ("link_secret", "silences", "synthetic", "hooks", "kubernetes")
 
 
 class Workings:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sidecar.config.fields import parse_duration
 from sidecar.errors import PullError
+from sidecar.kubernetes import Cluster
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
@@ -24,10 +25,12 @@ from webhooks.respond.history import History
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.hours import on_call
 from webhooks.respond.http import ResponseEndpoints, view_of
+from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import ActionError, status_of
 from webhooks.respond.silences import SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words
 from webhooks.respond.slack_actions import SlackActions
+from webhooks.respond.steps import Steps
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 if TYPE_CHECKING:
@@ -100,11 +103,13 @@ class Responding:
             settled=self._settled,
             now=sidecar.wall,
         )
+        self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
         self._hooks = Hooks(
             config.response.hooks,
             sidecar.store,
             metrics=HookMetrics(sidecar.registry),
             note=self.desk.note,
+            run=self._steps.run,
             now=sidecar.wall,
         )
 
@@ -184,6 +189,7 @@ class Responding:
     async def stop(self) -> None:
         """Write what is decided, end."""
         await self._hooks.stop()
+        await self._steps.close()
         await self._synthetic.stop()
         await self._ack_silences.stop()
         await self._auto_silences.stop()

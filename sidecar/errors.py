@@ -135,6 +135,17 @@ class RuleError(SidecarError):
         self.reason = reason.value
 
 
+class KubernetesError(SidecarError):
+    """The Kubernetes API gave no usable answer, or refused; `status` is its HTTP status, 0 without one."""
+
+    reason = "kubernetes"
+
+    def __init__(self, message: str, *, retryable: bool, status: int = 0) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.status = status
+
+
 class NotifyError(SidecarError):
     """A notification that was not delivered; `retryable` says whether to try again, and when."""
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.channels import NAME, Priority
 from sidecar.config.fields import PositiveSeconds
 from sidecar.config.hours import Hours
+from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.config.section import Section
 from sidecar.config.teams import Match
+
+LONGEST_STEP_SECONDS = 3600.0
+
+DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""A name of Kubernetes'."""
 
 
 class Maintenance(Section):
@@ -85,25 +91,45 @@ class SyntheticConfig(Section):
     resend: PositiveSeconds = Field(60.0, description="how often it is sent again while the incident is open")
 
 
+class JobConfig(Section):
+    """A Kubernetes Job, made of the template of a CronJob that is there already, usually suspended."""
+
+    cronjob: DnsLabel
+    namespace: DnsLabel | None = Field(None, description="by default the pod's own")
+
+
 class Hook(Section):
     """One automatic step. It runs only for what it names, and at first only says what it would do."""
 
     name: str = Field(pattern=NAME)
     match: Match = Field(min_length=1, description="labels of the incidents that it is for")
     min_priority: Priority = "P1"
-    url: SecretStr = Field(description="http(s); gets a POST with the incident's document")
+    url: SecretStr | None = Field(None, description="http(s); gets a POST with the incident's document")
+    job: JobConfig | None = None
+    after: str | None = Field(
+        None, description="a hook above: this one follows it, where the incident is still open `wait` later"
+    )
+    wait: PositiveSeconds = Field(600.0, description="how long the hook above is given to help")
     dry_run: bool = Field(True, description="only write into the timeline what would be done")
     cooldown: PositiveSeconds = Field(1800.0, description="least time between two runs")
     max_failures: int = Field(3, ge=1, description="so many failures in a row stop it until `reset_after`")
     reset_after: PositiveSeconds = Field(86400.0, description="a stopped hook may try again after this")
-    timeout: PositiveSeconds = Field(30.0, le=300.0)
+    timeout: PositiveSeconds = Field(
+        30.0, le=LONGEST_STEP_SECONDS, description="what takes longer has failed; a Job is ended then"
+    )
 
     @field_validator("url")
     @classmethod
-    def _is_http(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("http://", "https://")):
+    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("is not http(s)")
         return url
+
+    @model_validator(mode="after")
+    def _one_deed(self) -> Self:
+        if (self.url is None) == (self.job is None):
+            raise ValueError("needs exactly one of url and job")
+        return self
 
 
 class ResponseConfig(Section):
@@ -118,6 +144,7 @@ class ResponseConfig(Section):
     silences: SilencesConfig = SilencesConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
     hooks: tuple[Hook, ...] = ()
+    kubernetes: KubernetesConfig = KubernetesConfig()
 
     @field_validator("hooks")
     @classmethod
@@ -126,4 +153,8 @@ class ResponseConfig(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"the name {name!r} is used twice; names must be unique")
+        for at, hook in enumerate(hooks):
+            if hook.after is not None and hook.after not in names[:at]:
+                above = ", ".join(names[:at]) or "none"
+                raise ValueError(f"{hook.name}: after {hook.after!r} is no hook above it; above: {above}")
         return hooks

@@ -59,6 +59,8 @@ class LocalServer:
                 except OSError:
                     pass  # The other side was killed meanwhile.
 
+            do_GET = do_POST
+
             def log_message(self, *_: object) -> None:
                 pass
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from sidecar.cli.main import main
 from tests.integration.channels import LocalServer
+from tests.integration.jobs_api import JobsApi
 from tests.integration.servers import get_json, http, wait_until
 from tests.integration.test_response import Bench
 from webhooks.respond.synthetic import inhibit_rules
@@ -117,8 +118,28 @@ def test_an_acknowledgement_is_a_silence_that_ends_with_the_incident(
     wait_until(told, timeout=40, every=1.0, what="the resolve goes out")
 
 
-def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], pages: Pages) -> None:
-    bench = bench_with(tmp_path, keep, pages, {"silences": {"max_duration": "2h", "max_active": 1}})
+def test_people_silence_and_caps_hold_and_a_step_is_a_job(
+    tmp_path: Path, keep: Callable[..., Any], pages: Pages
+) -> None:
+    cluster: JobsApi = keep(JobsApi())
+    (tmp_path / "token").write_text(cluster.token)
+    step = {
+        "name": "restart",
+        "match": {"service": "shop"},
+        "min_priority": "P3",
+        "job": {"cronjob": "restart", "namespace": "shop"},
+        "dry_run": False,
+    }
+    bench = bench_with(
+        tmp_path,
+        keep,
+        pages,
+        {
+            "silences": {"max_duration": "2h", "max_active": 1},
+            "hooks": [step],
+            "kubernetes": {"api_url": cluster.url, "token_file": str(tmp_path / "token")},
+        },
+    )
     bench.fire(2)
     bench.fire(2, service="elsewhere", ago=7200.0)
     wait_until(lambda: len(bench.incidents()) == 2, what="two incidents")
@@ -133,6 +154,10 @@ def test_people_silence_and_caps_hold(tmp_path: Path, keep: Callable[..., Any], 
     assert bench.act("unsilence", one, by="ann")[0] == 200
     assert not silences(bench, "active")
     assert bench.act("silence", other, by="ann", text="1h")[0] == 200
+    done = 'pronoia_hook_runs_total{hook="restart",result="ok"}'
+    wait_until(lambda: bench.metric(done) == 1.0, what="the Job is complete")
+    (job,) = cluster.jobs.values()
+    assert job["metadata"]["annotations"]["pronoia/incident"] in (one, other)
 
 
 def test_an_alert_that_repeats_another_is_silenced_until_that_one_ends(

@@ -14,19 +14,16 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from sidecar.background import Background
+from sidecar.background import Background, woken
 from sidecar.config.response import Hook
 from sidecar.errors import NotifyError, StoreError
 from sidecar.records import Incident
 from sidecar.telemetry import get_logger
-from webhooks.notify.channel import Poster
-from webhooks.notify.message import document
 from webhooks.respond.routing import labels_of, matches
 
 NOTE = "hooks"
 MAX_DONE = 1000
-LONGEST_SECONDS = 300.0
-"""The longest `timeout` that a hook may state; its own ends a run before."""
+TICK_SECONDS = 10.0
 
 
 class Past(msgspec.Struct):
@@ -36,6 +33,8 @@ class Past(msgspec.Struct):
     failures: int = 0
     """In a row; a success forgets them."""
     done: list[str] = []
+    ended: dict[str, float] = {}
+    """When its runs for these incidents were over; what follows it waits from then."""
 
 
 class Notes(Protocol):
@@ -88,19 +87,19 @@ class Hooks:
         *,
         metrics: HookMetrics,
         note: Callable[[str, str, str], None],
-        post: Callable[[str, bytes], Awaitable[None]] | None = None,
+        run: Callable[[Hook, Incident], Awaitable[str]],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._hooks = tuple(hooks)
         self._notes = notes
         self._metrics = metrics
         self._note = note
-        self._poster = Poster(LONGEST_SECONDS)
-        self._post = post or self._post_now
+        self._run_step = run
         self._now = now
         self._past: dict[str, Past] = {}
-        self._queue: asyncio.Queue[Incident] = asyncio.Queue()
-        self._task = Background("hooks")
+        self._open: dict[str, Incident] = {}
+        self._tasks = {hook.name: Background(f"hook-{hook.name}") for hook in self._hooks}
+        self._wakes = {hook.name: asyncio.Event() for hook in self._hooks}
         self._log = get_logger("hooks")
 
     async def open(self) -> None:
@@ -109,25 +108,34 @@ class Hooks:
             return
         kept = await self._notes.note(NOTE)
         self._past = msgspec.json.decode(kept, type=dict[str, Past]) if kept else {}
-        self._task.start(self._run())
+        for hook in self._hooks:
+            self._tasks[hook.name].start(self._run(hook))
 
     async def stop(self) -> None:
-        """End, after what is under way."""
-        await self._task.stop()
-        await self._poster.close()
+        """End; what is under way is cut, and not tried again."""
+        for task in self._tasks.values():
+            await task.stop()
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""
-        for incident in incidents if self._task.started else ():
-            if incident.state == "open" and any(self._wanted(hook, incident) for hook in self._hooks):
-                self._queue.put_nowait(incident)
+        for incident in incidents if self._hooks else ():
+            if incident.state == "open":
+                self._open[incident.incident_id] = incident
+            else:
+                self._open.pop(incident.incident_id, None)
+        for wake in self._wakes.values():
+            wake.set()
 
-    async def _run(self) -> None:
+    async def _run(self, hook: Hook) -> None:
+        """One hook's loop: a step that takes long holds up no other hook."""
         while True:
-            incident = await self._queue.get()
-            for hook in self._hooks:
+            for incident in list(self._open.values()):
+                # It may have ended while another one's step ran.
+                current = self._open.get(incident.incident_id)
+                if current is None:
+                    continue
                 try:
-                    await self.act(hook, incident)
+                    await self.act(hook, current)
                 except StoreError as error:
                     self._log.warning(
                         "hook not run, it could not be written down", hook=hook.name, err=str(error)
@@ -135,6 +143,7 @@ class Hooks:
                 except Exception:
                     # The loop's edge: one odd incident must not end the others' hooks.
                     self._log.exception("a hook broke off", hook=hook.name)
+            await woken(self._wakes[hook.name], TICK_SECONDS)
 
     async def act(self, hook: Hook, incident: Incident) -> str:
         """Let a hook do for an incident what it may; the outcome, empty where it is not for it.
@@ -147,14 +156,15 @@ class Hooks:
         outcome = verdict(hook, past, self._now())
         words = f"{hook.name}: {outcome}"
         if outcome in ("run", "dry"):
-            past.done = [*past.done, incident.incident_id][-MAX_DONE:]
-            past.last_run = self._now()
+            await self._write_down(past, incident)
+            if outcome == "run":
+                outcome, words = await self._do(hook, past, incident)
+            else:
+                words = f"{hook.name}: would be run (dry_run is on)"
+            past.ended = {**past.ended, incident.incident_id: self._now()}
+            while len(past.ended) > MAX_DONE:
+                del past.ended[next(iter(past.ended))]
             await self._keep()
-        if outcome == "run":
-            outcome, words = await self._do(hook, past, incident)
-            await self._keep()
-        elif outcome == "dry":
-            words = f"{hook.name}: would be run (dry_run is on)"
         else:
             past.done = [*past.done, incident.incident_id][-MAX_DONE:]
         stopped = past.failures >= hook.max_failures
@@ -163,12 +173,20 @@ class Hooks:
         self._note(incident.incident_id, "hook", words)
         return outcome
 
+    async def _write_down(self, past: Past, incident: Incident) -> None:
+        """Keep that a run begins. Raises: StoreError, and then it has not begun."""
+        before = past.done, past.last_run
+        past.done, past.last_run = [*past.done, incident.incident_id][-MAX_DONE:], self._now()
+        try:
+            await self._keep()
+        except StoreError:
+            past.done, past.last_run = before
+            raise
+
     async def _do(self, hook: Hook, past: Past, incident: Incident) -> tuple[str, str]:
-        key = f"hook/{hook.name}/{incident.incident_id}"
-        body = msgspec.json.encode({**document("opened", incident, key=key), "hook": hook.name})
         try:
             async with asyncio.timeout(hook.timeout):
-                await self._post(hook.url.get_secret_value(), body)
+                said = await self._run_step(hook, incident)
         except (NotifyError, TimeoutError) as error:
             past.failures += 1
             why = str(error) or f"no answer within {hook.timeout:g} s"
@@ -177,7 +195,7 @@ class Hooks:
             self._log.error("hook failed", hook=hook.name, incident=incident.incident_id, err=why)
             return "failed", f"{hook.name}: failed: {why}{more}"
         past.failures = 0
-        return "ok", f"{hook.name}: done"
+        return "ok", f"{hook.name}: {said}"
 
     def _wanted(self, hook: Hook, incident: Incident) -> bool:
         done = self._past.get(hook.name, Past()).done
@@ -186,10 +204,15 @@ class Hooks:
             and incident.priority <= hook.min_priority
             and incident.incident_id not in done
             and matches(hook.match, labels_of(incident))
+            and self._is_its_turn(hook, incident)
         )
+
+    def _is_its_turn(self, hook: Hook, incident: Incident) -> bool:
+        """Whether the step before it, where there is one, has had its time to help."""
+        if hook.after is None:
+            return True
+        ended = self._past.get(hook.after, Past()).ended.get(incident.incident_id)
+        return ended is not None and self._now() - ended >= hook.wait
 
     async def _keep(self) -> None:
         await self._notes.put_note(NOTE, msgspec.json.encode(self._past))
-
-    async def _post_now(self, url: str, body: bytes) -> None:
-        await self._poster.post(url, body=body, headers={})

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from sidecar.config.response import Hook, SilencesConfig, SyntheticConfig
 from sidecar.errors import NotifyError, PullError
-from sidecar.records import Episode, Feedback, Response, TimelineEntry
+from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
 from webhooks.own import inner_delivery, own_event, without_echoes
 from webhooks.respond.document import Report, Section
@@ -202,14 +202,15 @@ class Deeds:
             self.notes,
             metrics=HookMetrics(CollectorRegistry()),
             note=lambda *facts: self.told.append(facts),
-            post=self._post,
+            run=self._step,
             now=self.clock,
         )
 
-    async def _post(self, url: str, body: bytes) -> None:
-        self.posts.append(url)
+    async def _step(self, hook: Hook, incident: Incident) -> str:
+        self.posts.append(hook.name)
         if self.error is not None:
             raise self.error
+        return "done"
 
     async def act(self, name: str, **fields: Any) -> str:
         return await self.hooks.act(self.hook, incident(name, **{"priority": "P1", **fields}))
@@ -286,10 +287,11 @@ async def test_a_hook_that_fails_too_often_is_stopped() -> None:
 async def test_a_slow_hook_is_cut() -> None:
     deeds = Deeds(timeout=0.01)
 
-    async def slow(_: str, __: bytes) -> None:
+    async def slow(_: Hook, __: Incident) -> str:
         await asyncio.sleep(10)
+        return "done"
 
-    deeds.hooks._post = slow
+    deeds.hooks._run_step = slow
     assert await deeds.act("i1") == "failed"
     assert "no answer" in deeds.told[0][2]
 
