@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rules.alone import alone
 from rules.document import RuleFile
 from rules.publisher import Found
 from rules.verify import RuleServer, wait_until_live
@@ -72,13 +73,14 @@ class Publisher:
         Raises: RuleError with the reason; the file that was there before is back
         in its place then, and the server was asked to load it again.
         """
-        before = await self.read(file.group)
-        await self.put(file.group, file.text)
-        try:
-            await self._load(file)
-        except RuleError:
-            await self._put_back(file.group, before)
-            raise
+        with alone(self._directory):
+            before = await self.read(file.group)
+            await self.put(file.group, file.text)
+            try:
+                await self._load(file)
+            except RuleError:
+                await self._put_back(file.group, before)
+                raise
 
     async def put(self, group: str, text: str | None) -> None:
         """Write a file (None: remove it) atomically, without loading it.
@@ -96,14 +98,15 @@ class Publisher:
     async def restore(self, group: str, text: str | None) -> None:
         """Put an earlier text (None: no file) in place and have it loaded, as far as the server lets us.
 
-        Raises: RuleError (not writable, reload failed).
+        Raises: RuleError (not writable, reload failed, conflict with another pronoia).
         """
-        await self.put(group, text)
-        if self._reload:
-            try:
-                await self._server.reload()
-            except PullError as error:
-                raise RuleError(RuleReason.RELOAD_FAILED, str(error)) from error
+        with alone(self._directory):
+            await self.put(group, text)
+            if self._reload:
+                try:
+                    await self._server.reload()
+                except PullError as error:
+                    raise RuleError(RuleReason.RELOAD_FAILED, str(error)) from error
 
     async def sweep(self) -> None:
         """Remove temporary files that a killed process left."""

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from tests.integration.servers import Prometheus, binary, http
 
-VERBS = ("get", "create", "update", "delete")
+VERBS = ("get", "list", "create", "update", "delete")
 """What the chart's Role allows."""
 BASE = "/apis/monitoring.coreos.com/v1/namespaces/{namespace}/prometheusrules"
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -56,6 +56,7 @@ class KubernetesApi:
         """The HTTP side."""
         app = web.Application()
         app.router.add_get(BASE + "/{name}", self._get)
+        app.router.add_get(BASE, self._list)
         app.router.add_post(BASE, self._create)
         app.router.add_put(BASE + "/{name}", self._replace)
         app.router.add_delete(BASE + "/{name}", self._delete)
@@ -87,6 +88,8 @@ class KubernetesApi:
         if not self.installed:
             return web.Response(status=404, text="404 page not found\n")
         verb = {"GET": "get", "POST": "create", "PUT": "update", "DELETE": "delete"}[request.method]
+        if verb == "get" and "name" not in request.match_info:
+            verb = "list"
         if verb not in self.verbs:
             return _status(
                 403,
@@ -103,6 +106,19 @@ class KubernetesApi:
     async def _get(self, request: web.Request) -> web.Response:
         found = self.objects.get((request.match_info["namespace"], request.match_info["name"]))
         return web.json_response(found) if found else _missing(request.match_info["name"])
+
+    async def _list(self, request: web.Request) -> web.Response:
+        """Two at a time at most, so that every reader must follow `continue`."""
+        there = [
+            o for (where, _), o in sorted(self.objects.items()) if where == request.match_info["namespace"]
+        ]
+        begin = int(request.query.get("continue", 0))
+        end = begin + min(int(request.query.get("limit", 2)), 2)
+        facts = {"continue": str(end)} if end < len(there) else {}
+        items = [
+            {k: v for k, v in each.items() if k not in ("kind", "apiVersion")} for each in there[begin:end]
+        ]
+        return web.json_response({"kind": "PrometheusRuleList", "metadata": facts, "items": items})
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()

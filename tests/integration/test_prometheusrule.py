@@ -7,6 +7,7 @@ import copy
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import yaml
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
+from rules.adapt.adapted import AdaptedRules
+from rules.adapt.places import own_rules, place_finder
+from rules.adapt.text import rewrite_text
+from rules.drift import drift_of_place
 from rules.kubernetes import RuleObjects
 from rules.loop import RulesLoop
 from rules.publish_objects import ObjectPublisher
+from rules.read import of_server
 from rules.revise import RuleMetrics
 from sidecar.cli.main import main
 from sidecar.config.model import PrometheusRuleConfig, QueryConfig, RulesConfig, SourceConfig, StoreConfig
@@ -395,3 +401,56 @@ async def test_the_command_line_rolls_back_and_lists(cluster: Cluster, tmp_path:
     assert "is removed" in told
     await cluster.until_loaded({})
     assert cluster.api.objects == {}
+
+
+OWN = {
+    "apiVersion": "monitoring.coreos.com/v1",
+    "kind": "PrometheusRule",
+    "metadata": {"name": "own", "labels": RELEASE},
+    "spec": {
+        "groups": [
+            {
+                "name": "own",
+                "interval": "1s",
+                "rules": [{"alert": "LoadHigh", "expr": "load > 3", "labels": {"team": "a"}}],
+            }
+        ]
+    },
+}
+
+
+async def test_peoples_own_object_is_rewritten_in_the_cluster_and_taken_back(cluster: Cluster) -> None:
+    """A shadow first, then live under the alert's own name, then as it was; the operator carries each."""
+    cluster.api.seed("monitoring", copy.deepcopy(OWN))
+    config = cluster.config()
+    rules = AdaptedRules(
+        cluster.client,
+        cluster.store,
+        place_finder(config),
+        promtool=config.promtool,
+        verify_timeout_seconds=15,
+    )
+    (old,) = [rule for rule in await own_rules(config, cluster.client) if rule.name == "LoadHigh"]
+    assert old.file == "object:monitoring/own"
+    place = place_finder(config)(old.file)
+    before = await place.read()
+    assert before is not None
+    new = replace(old, expr="load > 4")
+    after = rewrite_text(before, [(old, new)])
+    told = {"rules": [{"rule": old.key, "name": old.name, "firings_per_day": 0.0}]}
+
+    shadow = await rules.shadow(
+        old.file, before, after, [(old, new)], evidence=told, approver="ada", seconds=0
+    )
+    beside = cluster.api.one("pronoia-canary-own")
+    assert beside["metadata"]["labels"].items() >= RELEASE.items(), "the operator must select the shadow, too"
+    assert cluster.api.one("own")["spec"] == OWN["spec"]
+
+    live = await rules.promote(shadow)
+    assert cluster.api.one("own")["spec"]["groups"][0]["rules"][0]["expr"] == "load > 4"
+    assert ("monitoring", "pronoia-canary-own") not in cluster.api.objects
+    loaded = of_server(await cluster.client.rules())
+    assert (await drift_of_place(live, place, loaded)).fine
+
+    await rules.take_back(old.file, "by hand")
+    assert cluster.api.one("own")["spec"] == OWN["spec"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import yaml
@@ -34,6 +35,11 @@ class Ruler:
         if not self.namespaces.get(name):
             return web.Response(status=404, text="no rule groups found")
         return web.Response(text=yaml.safe_dump({name: list(self.namespaces[name].values())}))
+
+    async def all(self, request: web.Request) -> web.Response:
+        return web.Response(
+            text=yaml.safe_dump({name: list(groups.values()) for name, groups in self.namespaces.items()})
+        )
 
     async def write(self, request: web.Request) -> web.Response:
         if self.refuses:
@@ -68,15 +74,22 @@ class Ruler:
         ]
 
 
-@pytest.fixture
-async def ruler() -> AsyncIterator[tuple[Ruler, RulerPublisher]]:
-    there = Ruler()
+@asynccontextmanager
+async def serving_ruler(there: Ruler) -> AsyncIterator[RulerConfig]:
+    """The configuration of a ruler that answers while the block runs."""
     app = web.Application()
+    app.router.add_get("/api", there.all)
     app.router.add_get("/api/{namespace}", there.read)
     app.router.add_post("/api/{namespace}", there.write)
     app.router.add_delete("/api/{namespace}/{group}", there.delete)
     async with TestServer(app) as server:
-        config = RulerConfig(url=str(server.make_url("/api")), tenant="shop")
+        yield RulerConfig(url=str(server.make_url("/api")), tenant="shop")
+
+
+@pytest.fixture
+async def ruler() -> AsyncIterator[tuple[Ruler, RulerPublisher]]:
+    there = Ruler()
+    async with serving_ruler(there) as config:
         yield there, RulerPublisher(RulerApi(config), there, verify_timeout_seconds=2.0)
 
 
