@@ -1,10 +1,11 @@
-"""The tables of what feedback teaches, for docs/response.md: recorded streams, with and without it.
+"""What feedback teaches, for docs/response.md: streams of webhooks, judged with and without it.
 
-Each stream is cut into parts of equal time. After each part every incident that
-people were told of is called noise or useful, as the truth has it; the next part
-is judged with what was said. The truth is lines of JSON with `fingerprint`,
-`startsAt`, `is_noise`, `incident`, `priority` and `alertname`. Run as
-`python -m tools.feedback_curve --stream WEBHOOKS TRUTH TOPOLOGY [--stream …]`.
+Without a stream six weeks are made up (tools/made_alerts.py). Each stream is cut into
+parts of equal time. After each part every incident that people were told of is called
+noise or useful, as the truth has it; the next part is judged with what was said. The
+truth is lines of JSON with `fingerprint`, `startsAt`, `is_noise`, `incident`, `priority`
+and `alertname`. Run as
+`python -m tools.feedback_curve [--stream WEBHOOKS TRUTH TOPOLOGY …] [--picture FILE.png]`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sidecar.records import Feedback
+from tools.made_alerts import made, write
 from webhooks.offline import correlate
 from webhooks.topology import load
 
@@ -100,30 +104,71 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    names = ("WEBHOOKS", "TRUTH", "TOPOLOGY")
-    parser.add_argument("--stream", nargs=3, type=Path, action="append", metavar=names, required=True)
-    streams = parser.parse_args().stream
-    runs = {learn: [Part() for _ in range(PARTS)] for learn in (False, True)}
+def judged(streams: Iterable[tuple[Path, Path, Path]], *, n_parts: int = PARTS) -> dict[bool, list[Part]]:
+    """The parts of all streams, by whether what people said was heeded."""
+    runs = {learn: [Part() for _ in range(n_parts)] for learn in (False, True)}
     for learn, parts in runs.items():
         for stream in streams:
             judge(*stream, parts, learn=learn)
+    return runs
+
+
+def tables(runs: dict[bool, list[Part]]) -> Iterator[str]:
+    """Lines of Markdown."""
     columns = ("noise F1", "told, of it noise", "pages lost")
-    print(f"| part | {' | '.join(columns)} | with feedback: {' | '.join(columns)} |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    yield f"| part | {' | '.join(columns)} | with feedback: {' | '.join(columns)} |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for at, (plain, taught) in enumerate(zip(runs[False], runs[True], strict=True), 1):
         cells = [f"{p.f1:.2f} | {p.n_told}, {p.n_told_noise} | {p.pages_lost}" for p in (plain, taught)]
-        print(f"| {at} | {' | '.join(cells)} |")
-    print("\n| believed | incidents | were noise | with feedback: incidents | were noise |")
-    print("| --- | --- | --- | --- | --- |")
+        yield f"| {at} | {' | '.join(cells)} |"
+    yield ""
+    yield "| believed | incidents | were noise | with feedback: incidents | were noise |"
+    yield "| --- | --- | --- | --- | --- |"
     for cell in range(BINS):
-        columns = []
+        columns_of_cell = []
         for parts in runs.values():
             n, noise = sum(p.believed[cell] for p in parts), sum(p.was_noise[cell] for p in parts)
-            columns.append(f"{n} | {noise / n:.0%}" if n else "0 | –")
-        print(f"| {cell / BINS:.0%} to {(cell + 1) / BINS:.0%} | {' | '.join(columns)} |")
+            columns_of_cell.append(f"{n} | {noise / n:.0%}" if n else "0 | –")
+        yield f"| {cell / BINS:.0%} to {(cell + 1) / BINS:.0%} | {' | '.join(columns_of_cell)} |"
+
+
+def picture(runs: dict[bool, list[Part]], path: Path) -> None:
+    """The curve over the parts, and how often what was believed to be noise was noise."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    curve, calibration = figure.subplots(1, 2)
+    calibration.plot([0, 1], [0, 1], color="#adb5bd", linewidth=1, label="believed = was")
+    for learn, parts in runs.items():
+        words, colour = ("with feedback", "#d9480f") if learn else ("without", "#495057")
+        curve.plot(range(1, len(parts) + 1), [p.f1 for p in parts], "o-", color=colour, label=words)
+        points = []
+        for cell in range(BINS):
+            n, noise = sum(p.believed[cell] for p in parts), sum(p.was_noise[cell] for p in parts)
+            if n:
+                points.append(((cell + 0.5) / BINS, noise / n))
+        calibration.plot(*zip(*points, strict=True), "o-", color=colour, label=words)
+    curve.set(xlabel="part of the time", ylabel="F1 of noise", ylim=(0.5, 1))
+    calibration.set(xlabel="believed probability of noise", ylabel="share that was noise", ylim=(0, 1))
+    for axes in (curve, calibration):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=80)
+
+
+def main() -> None:
+    """Print the tables, draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = ("WEBHOOKS", "TRUTH", "TOPOLOGY")
+    parser.add_argument("--stream", nargs=3, type=Path, action="append", metavar=names, default=[])
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as directory:
+        streams = arguments.stream or [write(made(PARTS), Path(directory))]
+        runs = judged(streams)
+    print("\n".join(tables(runs)))
+    if arguments.picture is not None:
+        picture(runs, arguments.picture)
 
 
 if __name__ == "__main__":
