@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -293,18 +293,14 @@ class SqliteStore:
         for table, (condition, retention) in tails.items():
             deleted[table] = 0
             before = now_ns - int(retention * 1e9)
-            while True:
-                n = await self._writer.run(
-                    lambda connection, table=table, condition=condition, before=before: (
-                        connection.execute(  # type: ignore[misc]
-                            f"delete from {table} where rowid in "  # noqa: S608
-                            f"(select rowid from {table} where {condition} limit {PRUNE_ROWS})",
-                            (before,),
-                        ).rowcount
-                    )
+            while found := await self._read(
+                f"select rowid from {table} where {condition} limit {PRUNE_ROWS}",  # noqa: S608
+                (before,),
+            ):
+                deleted[table] += await self._writer.run(
+                    _deletion(table, condition, before, [rowid for (rowid,) in found])
                 )
-                deleted[table] += n
-                if n < PRUNE_ROWS:
+                if len(found) < PRUNE_ROWS:
                     break
         while await self._writer.run(_give_back):
             pass
@@ -323,6 +319,20 @@ class SqliteStore:
                 return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
+
+
+def _deletion(
+    table: str, condition: str, before: int, rowids: Sequence[int]
+) -> Callable[[sqlite3.Connection], int]:
+    """Deletes those rows as far as the condition still holds; they were sought where nobody waits for it."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        return connection.execute(
+            f"delete from {table} where {condition} and rowid in (select value from json_each(?))",  # noqa: S608
+            (before, _encode(rowids).decode()),
+        ).rowcount
+
+    return work
 
 
 def _give_back(connection: sqlite3.Connection) -> bool:
