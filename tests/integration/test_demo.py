@@ -23,6 +23,7 @@ BEGINNING = (
     "pronoia is up",
     "history learned",
     "first scores",
+    "DiskAlmostFull is likely to fire within",
     "adaptive rule written, checked by promtool, loaded by Prometheus",
 )
 REST = (

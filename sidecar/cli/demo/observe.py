@@ -45,7 +45,7 @@ def _hand_on(story: Story, kind: str, data: str) -> None:
 
 
 async def follow_pages(session: aiohttp.ClientSession, prometheus: str, pronoia: str, story: Story) -> None:
-    """Look at Prometheus' rules and pronoia's incidents each second, for ever."""
+    """Look at Prometheus' rules, pronoia's thresholds and incidents each second, for ever."""
     while True:
         with contextlib.suppress(*_FAULTS):
             groups = await _data(session, f"{prometheus}/api/v1/rules")
@@ -55,6 +55,9 @@ async def follow_pages(session: aiohttp.ClientSession, prometheus: str, pronoia:
                 async with session.get(f"{pronoia}/-/ready") as answer:
                     if answer.status == 200:
                         story.ready()
+        with contextlib.suppress(*_FAULTS):
+            if "ahead" not in story.told:
+                story.thresholds(_rows(await _data(session, f"{pronoia}/api/v1/thresholds"), "thresholds"))
         with contextlib.suppress(*_FAULTS):
             story.incidents(_rows(await _data(session, f"{pronoia}/api/v1/incidents"), "incidents"))
         await asyncio.sleep(POLL_SECONDS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.cli.demo.courses import COURSES, RELEASE
 from sidecar.series import FloatArray
 
 DAY = 86_400.0
@@ -53,6 +54,8 @@ class Track:
     born_days_ago: float | None = None
     died_days_ago: float | None = None
     effect: str = ""
+    course: str = ""
+    """Of a disk: how it fills, see `courses.COURSES`."""
 
     @property
     def counter(self) -> bool:
@@ -102,6 +105,7 @@ def _families() -> dict[str, Family]:
         ("api_latency_seconds", "gauge", "Response time of the API gateway, 95th percentile."),
         ("search_latency_seconds", "gauge", "Response time of search, 95th percentile."),
         ("billing_payments_total", "counter", "Payments, by result."),
+        ("disk_used_ratio", "gauge", "Used share of a service's disk."),
     ]
     return {name: Family(name, kind, text) for name, kind, text in rows}
 
@@ -117,7 +121,10 @@ def _tracks() -> Iterator[Track]:
     for region, level in (("eu", 5200.0), ("us", 6100.0), ("ap", 3400.0)):
         peak, where = REGION_PEAK_HOUR[region], {"region": region}
         hit = region == FAILING_REGION
-        yield of("stream_sessions_active", "player", level, labels=where, peak_hour=peak)
+        release = "release" if region == RELEASE.region else ""
+        yield of(
+            "stream_sessions_active", "player", level, labels=where, peak_hour=peak, effect=release
+        )  # fmt: skip
         yield of(
             "player_buffering_ratio", "player", 0.008, labels=where, peak_hour=peak, daily=0.25, noise=0.05,
             ceiling=1.0, effect="player:buffering" if hit else "",
@@ -157,6 +164,8 @@ def _tracks() -> Iterator[Track]:
     for result, rate in (("ok", 2.4), ("declined", 0.12)):
         yield of("billing_payments_total", "billing", rate, labels={"result": result},
                  peak_hour=17.0, weekly=-0.15, noise=0.06, reset_days=5.2)  # fmt: skip
+    for service, course in (("search", "filling"), ("api-gateway", "rotated"), ("billing", "slowly_growing")):
+        yield of("disk_used_ratio", service, 1.0, daily=0.0, weekly=0.0, noise=0.002, course=course)
 
 
 @dataclass
@@ -182,6 +191,10 @@ class Platform:
     def _gauge(self, n: int, times: FloatArray) -> FloatArray:
         track = self.tracks[n]
         value = self._usual(n, times)
+        if track.course:
+            value = value * COURSES[track.course]((times - self.anchor_seconds) / 3600.0)
+        if track.effect == "release":
+            value = value * RELEASE.factor(times - self.anchor_seconds)
         if self.incident and track.effect in FACTORS:
             value = value * (1 + FACTORS[track.effect] * self.incident.strength(track.effect, times))
         return value if track.ceiling is None else np.minimum(value, track.ceiling)

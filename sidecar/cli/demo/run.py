@@ -98,16 +98,16 @@ class _Demo:
         began = time.monotonic()
         directory = self._directory = prepare_folder(self._options.directory)
         ports = Ports.choose()
-        write_files(directory, ports, self._programs["promtool"])
+        platform = Platform(time.time())
+        write_files(directory, ports, self._programs["promtool"], platform.anchor_seconds)
         self._children = make_children(directory, ports, self._programs)
         urls = {name: child.url for name, child in self._children.items()}
         live = f"http://127.0.0.1:{ports.platform}"
         places = Places(urls["prometheus"], urls["alertmanager"], urls["pronoia"], live, directory / "rules")
-        n_queries = len(pronoia_document(directory, ports, "")["queries"])
+        n_queries = len(pronoia_document(directory, ports, "", platform.anchor_seconds)["queries"])
         story = self._story = Story(self._terminal, places, n_queries=n_queries)
         self._terminal.title(f"pronoia demo · all of it is in {directory} · Ctrl-C stops everything")
 
-        platform = Platform(time.time())
         self._page = LivePage(platform)
         await self._page.start(ports.platform)
         timeout = aiohttp.ClientTimeout(total=5)

@@ -7,12 +7,14 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sidecar.cli.demo.children import Child, choose_port
+from sidecar.cli.demo.courses import FULL_RATIO, RELEASE
 from sidecar.errors import SidecarError
 
 MARK = ".pronoia-demo"
@@ -101,14 +103,14 @@ def _is_demo(pid: int) -> bool:
         return False
 
 
-def write_files(directory: Path, ports: Ports, promtool: str) -> None:
+def write_files(directory: Path, ports: Ports, promtool: str, anchor_seconds: float) -> None:
     """Every configuration file of the neighbourhood, for reading as much as for running."""
     documents = {
         "prometheus.yml": prometheus_document(directory, ports),
         "platform.rules.yaml": platform_rules(),
         "alertmanager.yml": alertmanager_document(ports),
         "topology.yaml": TOPOLOGY,
-        "pronoia.yaml": pronoia_document(directory, ports, promtool),
+        "pronoia.yaml": pronoia_document(directory, ports, promtool, anchor_seconds),
     }
     for name, document in documents.items():
         text = yaml.safe_dump(document, sort_keys=False, width=110)
@@ -159,6 +161,8 @@ def platform_rules() -> dict[str, Any]:
          "Players in {{ $labels.region }} wait for {{ $value | humanizePercentage }} of their time"),
         ("ApiGatewayErrors", f"{gateway_failed} / {gateway_asked} > 0.04", "critical",
          "The API gateway fails {{ $value | humanizePercentage }} of its requests"),
+        ("DiskAlmostFull", f"disk_used_ratio > {FULL_RATIO}", "critical",
+         "The disk of {{ $labels.service }} is {{ $value | humanizePercentage }} full"),
     ]  # fmt: skip
     return {
         "groups": [
@@ -194,8 +198,8 @@ def alertmanager_document(ports: Ports) -> dict[str, Any]:
     }
 
 
-def pronoia_document(directory: Path, ports: Ports, promtool: str) -> dict[str, Any]:
-    """pronoia.yaml: what is watched, and which of it gets an adaptive rule."""
+def pronoia_document(directory: Path, ports: Ports, promtool: str, anchor_seconds: float) -> dict[str, Any]:
+    """pronoia.yaml: what is watched, which of it gets an adaptive rule, and the album that came out."""
 
     def ratio(metric: str, by: str) -> str:
         return f'sum by ({by}) (rate({metric}{{code=~"5.."}}[2m])) / sum by ({by}) (rate({metric}[2m]))'
@@ -229,7 +233,22 @@ def pronoia_document(directory: Path, ports: Ports, promtool: str) -> dict[str, 
             "topology_file": str(directory / "topology.yaml"),
         },
         "store": {"directory": str(directory / "pronoia")},
+        "events": [release_event(anchor_seconds)],
         "queries": queries,
+    }
+
+
+def release_event(anchor_seconds: float) -> dict[str, Any]:
+    """The album's entry, as its label announced it."""
+    begins = datetime.fromtimestamp(anchor_seconds + RELEASE.begins_seconds, UTC)
+    return {
+        "name": "album of the year",
+        "kind": "release",
+        "start": begins.isoformat(),
+        "duration": f"{RELEASE.duration_seconds:.0f}s",
+        "uplift": RELEASE.uplift,
+        "queries": ["sessions_active"],
+        "match": {"region": RELEASE.region},
     }
 
 

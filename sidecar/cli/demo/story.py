@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from sidecar.cli.demo.platform import FAILING_EDGE
 
 WIDTH = 110
+DISK_RULE = "DiskAlmostFull"
 BEATS = (
-    *("history", "up", "learned", "scored", "rule"),
+    *("history", "up", "learned", "scored", "ahead", "rule"),
     *("injected", "anomaly", "fires", "delivered", "incident", "resolved"),
 )
 """The story's beats in the order in which they usually come; each is told at most once."""
@@ -184,6 +185,19 @@ class Story:
             )
         if "injected" in self.told:
             self._firing(ours, groups)
+
+    def thresholds(self, etas: Sequence[Mapping[str, Any]]) -> None:
+        """pronoia's list of thresholds that will be crossed (`/api/v1/thresholds`), the nearest first."""
+        for eta in etas:
+            seconds = eta.get("seconds")
+            if eta.get("rule") == DISK_RULE and isinstance(seconds, int | float) and seconds > 0:
+                hours, minutes = divmod(round(seconds / 60), 60)
+                self.tell(
+                    "ahead",
+                    f"{DISK_RULE} is likely to fire within {hours} h {minutes:02} min: the disk of "
+                    f"{(eta.get('labels') or {}).get('service')} fills",
+                    f"{self._places.pronoia}/api/v1/thresholds",
+                )
 
     def _firing(self, ours: Sequence[Mapping[str, Any]], groups: Sequence[Mapping[str, Any]]) -> None:
         firing = _firing_alerts(ours)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sidecar.cli.demo.children import choose_port
+from sidecar.cli.demo.courses import RELEASE
 from sidecar.cli.demo.servers import MARK, FolderError, Ports, prepare_folder, write_files
 from sidecar.config.load import load_file
 
@@ -49,7 +50,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_the_servers_take_their_files(tmp_path: Path) -> None:
     folder = prepare_folder(tmp_path / "demo")
-    write_files(folder, PORTS, "promtool")
+    write_files(folder, PORTS, "promtool", 1_790_000_000.0)
     for command in (
         ["promtool", "check", "config", str(folder / "prometheus.yml")],
         ["promtool", "check", "rules", str(folder / "platform.rules.yaml")],
@@ -59,6 +60,9 @@ def test_the_servers_take_their_files(tmp_path: Path) -> None:
     config = load_file(folder / "pronoia.yaml", env={})
     assert len(config.queries) >= 8
     assert any(query.rule for query in config.queries)
+    (album,) = config.events
+    assert album.start.timestamp() == 1_790_000_000.0 + RELEASE.begins_seconds
+    assert album.duration == RELEASE.duration_seconds
     hook = yaml.safe_load((folder / "alertmanager.yml").read_text())["receivers"][0]["webhook_configs"][0]
     assert hook == {"url": "http://127.0.0.1:9469/webhooks/alertmanager", "send_resolved": True}
 

@@ -46,6 +46,7 @@ OURS = "pronoia-cdn_error_ratio.rules.yaml"
 FITTED = {"query": "cdn_error_ratio", "n_series": 5, "n_samples": 400_000, "elapsed_seconds": 1.5}
 ANOMALY = {"query": "cdn_error_ratio", "labels": {"edge": "fra"}, "actual": 0.31, "expected": 0.003,
            "lower": 0.0, "upper": 0.005, "score": 9.13}  # fmt: skip
+ETA = {"rule": "DiskAlmostFull", "labels": {"service": "search"}, "probability": 0.5, "seconds": 15_300.0}
 CAUSE = {"service": "cdn", "reasons": ["began first", "others depend on it"]}
 
 
@@ -57,6 +58,7 @@ def whole() -> tuple[Story, Teller]:
     story.event("query.fitted", FITTED)
     story.event("query.scored", {"query": "cdn_error_ratio", "n_series": 5})
     story.event("rules.checked", {"checks": {"promtool": "ok"}})
+    story.thresholds([ETA])
     story.rule_groups([group(OURS)])
     clock.seconds = 60
     story.injected(150)
@@ -77,10 +79,11 @@ def test_the_whole_story_in_order_on_one_screen() -> None:
     story, teller = whole()
     assert tuple(story.told) == BEATS
     assert story.complete
-    assert 2 * len(teller.lines) + 2 <= 24
+    assert 2 * len(teller.lines) + 2 <= 26
     assert all(see for _, see in teller.lines)
     text = dict(zip(story.told, teller.lines, strict=True))
     assert "20 s after the command" in text["scored"][0]
+    assert "DiskAlmostFull is likely to fire within 4 h 15 min: the disk of search fills" in text["ahead"][0]
     assert "promtool" in text["rule"][0]
     assert "0.31, expected 0.003, upper bound 0.005: score 9.13" in text["anomaly"][0]
     assert "fires 35 s after that: CdnErrorRatioAnomalous{" in text["fires"][0]
@@ -111,6 +114,7 @@ def test_nothing_is_told_twice() -> None:
 def test_what_is_not_yet_true_is_not_told(kind: str, facts: dict[str, Any]) -> None:
     story, teller, _ = make(n_queries=2)
     story.event(kind, facts)
+    story.thresholds([{**ETA, "seconds": 0.0}, {**ETA, "rule": "CdnEdgeErrors"}])
     story.rule_groups([])
     story.incidents([{"incident_id": "old", "state": "resolved", "n_episodes": 9}])
     assert teller.lines == []
