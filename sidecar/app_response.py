@@ -28,7 +28,7 @@ from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import ActionError, status_of
 from webhooks.respond.silences import SilenceMetrics, Silencer
-from webhooks.respond.similar import in_words
+from webhooks.respond.similar import in_words, similarity
 from webhooks.respond.slack_actions import SlackActions
 from webhooks.respond.steps import Steps
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
 DEFAULT_SILENCE = "1h"
+MAX_CANDIDATES = 10
 
 
 class Responding:
@@ -212,6 +213,7 @@ class Responding:
             on_call=self._on_call,
             secret=self._secret,
             slack=SlackActions(slack, self.desk.do, now=self._sidecar.wall),
+            candidates=self._others,
             now=self._sidecar.wall,
         ).add_routes(router)
 
@@ -221,20 +223,42 @@ class Responding:
         hold = self._sidecar.config.webhook.incident_hold
         return incident is not None and self._sidecar.wall() - incident.started_at_ns / 1e9 >= hold
 
+    def _others(self, incident_id: str) -> list[Incident]:
+        """Open incidents that one may be a duplicate of, the most alike first."""
+        incidents = {one.incident_id: one for one in self.desk.open_incidents}
+        one = incidents.pop(incident_id, None)
+        order = sorted(
+            incidents.values(), key=lambda other: -similarity(one, other) if one else -other.started_at_ns
+        )
+        return order[:MAX_CANDIDATES]
+
     async def _episodes(self, incident_id: str) -> list[Episode]:
         found = await self._sidecar.store.incident(incident_id)
         return found[1] if found is not None else []
 
     async def _merge(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
+        by = by or "somebody"
+        found = await self._sidecar.store.incident(incident_id)
+        others = await self._episodes(text.strip())
         stays = self._sidecar.alerts.by_hand().merge(incident_id, text.strip())
         gone = text.strip() if stays == incident_id else incident_id
-        self.desk.note(stays, "merge", f"{gone} was put into it", actor=by or "somebody")
+        self.desk.note(stays, "merge", f"{gone} was put into it", actor=by)
+        if found is not None and others:
+            await self.desk.keep_verdict(*found, "duplicate", actor=by, others=others)
         return {"incident_id": stays}
 
     async def _split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
+        by = by or "somebody"
+        found = await self._sidecar.store.incident(incident_id)
         new_id = self._sidecar.alerts.by_hand().split(incident_id, names)
-        self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by or "somebody")
+        self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by)
+        if found is not None:
+            incident, episodes = found
+            taken = [e for e in episodes if {e.fingerprint, e.labels.get("alertname", "")} & set(names)]
+            left = [episode for episode in episodes if episode not in taken]
+            if taken and left:
+                await self.desk.keep_verdict(incident, left, "wrong_merge", actor=by, others=taken)
         return {"incident_id": new_id}
 
     async def _silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:

@@ -131,6 +131,8 @@ class Bonds:
             found["namespace"] = weights.namespace * self._fade(
                 seen.onset - group.namespaces[namespace], weights.half_edge
             )
+        if self.verdicts.joins:
+            found["said"] = self._said(seen, group)
         found = {name: value for name, value in found.items() if value > 0.01}
         against = 1.0
         for value in found.values():
@@ -243,6 +245,18 @@ class Bonds:
             if entity != seen.entity
         )
         return self.weights.change if shared else 0.0
+
+    def _said(self, seen: Sighting, group: Group) -> float:
+        """What people's "duplicate" says: by the rule of the incident that goes with it best."""
+        tenant, half = group.tenant, self.weights.half_mention
+        names = islice(group.names.items(), MAX_COMPANY)
+        return max(
+            (
+                self.verdicts.together(tenant, seen.name, name) * self._fade(seen.onset - last, half)
+                for name, last in names
+            ),
+            default=0.0,
+        )
 
     def _estranged(self, seen: Sighting, group: Group) -> float:
         """What people's "wrong merge" leaves: by the rule of the incident that goes with it least badly."""

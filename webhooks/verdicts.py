@@ -23,6 +23,9 @@ MOST_ODDS = 3.0
 ESTRANGED = 0.6
 """What each "wrong merge" leaves of the bond between two rules."""
 
+DRAWN, MOST_DRAWN = 0.15, 0.45
+"""How much of what is left to a whole bond each "duplicate of that one" adds, and all of them at most."""
+
 
 class Verdicts:
     """What was said, by tenant and rule."""
@@ -31,6 +34,7 @@ class Verdicts:
         self._odds: dict[tuple[str, str], float] = {}
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._apart: Counter[tuple[str, str, str]] = Counter()
+        self._together: Counter[tuple[str, str, str]] = Counter()
 
     def heed(self, feedback: Iterable[Feedback]) -> None:
         """Take everything that was said, oldest first, in place of what was heeded before.
@@ -38,11 +42,13 @@ class Verdicts:
         Of one person's verdicts on one incident the newest counts.
         """
         self._apart.clear()
+        self._together.clear()
         by_speaker: dict[tuple[str, str, str], dict[str, Feedback]] = defaultdict(dict)
         for one in feedback:
-            if one.verdict == "wrong_merge" and one.other_rule:
+            if one.verdict in ("wrong_merge", "duplicate") and one.other_rule:
                 first, second = sorted((one.rule, one.other_rule))
-                self._apart[one.tenant, first, second] += 1
+                pairs = self._apart if one.verdict == "wrong_merge" else self._together
+                pairs[one.tenant, first, second] += 1
             elif one.verdict in OUTCOME:
                 by_speaker[one.tenant, one.incident_id, one.actor][one.rule] = one
         self._odds, self._counts = defaultdict(float), Counter()
@@ -70,3 +76,13 @@ class Verdicts:
         """What is left of a bond between two rules, 0..1."""
         first, second = sorted((one, other))
         return float(ESTRANGED ** self._apart[tenant, first, second])
+
+    @property
+    def joins(self) -> bool:
+        """Whether anybody said that an incident repeats another one."""
+        return bool(self._together)
+
+    def together(self, tenant: str, one: str, other: str) -> float:
+        """How strongly two rules belong together because people said so, 0..0.45."""
+        first, second = sorted((one, other))
+        return min(1.0 - float((1.0 - DRAWN) ** self._together[tenant, first, second]), MOST_DRAWN)

@@ -20,6 +20,7 @@ MEANING = {
     "density": "several entities began within a minute or so",
     "anomaly": "pronoia saw the metrics of both go wrong together",
     "change": "both follow the same change",
+    "said": "people called an incident of the one a duplicate of one of the other",
     "storm": "far more alerts came than usual, and all that was new went into one incident",
 }
 REMEDY = {
@@ -33,6 +34,7 @@ REMEDY = {
     "density": "nothing by configuration; a start more than a minute apart would",
     "anomaly": "watch the two by queries of different labels",
     "change": "tell changes with the services they concern",
+    "said": "say wrong merge, or split them; that counts against it",
     "storm": "raise webhook.storm.alerts_per_minute",
 }
 

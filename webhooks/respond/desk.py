@@ -165,10 +165,8 @@ class Desk:
 
         Raises: ActionError, StoreError; KeyError where there is no such incident.
         """
-        found = await self._find(incident_id)
-        if found is None:
-            raise KeyError(incident_id)
-        incident = self._open.get(incident_id, found[0])
+        stored, _ = await self._found(incident_id)
+        incident = self._open.get(incident_id, stored)
         response = await self._known(incident)
         changed, entry = act(
             response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
@@ -186,23 +184,45 @@ class Desk:
             listener(incident, action)
         return changed
 
-    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+    async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
         """Keep a verdict on an incident; the number of rules or pairs that it speaks of.
+
+        `of`: the incident that it is a duplicate of, where that is known.
 
         Raises: ActionError for an unknown verdict, StoreError; KeyError where there is no such incident.
         """
         if verdict not in VERDICTS:
             raise ActionError(f"no verdict {verdict!r}; known: {', '.join(VERDICTS)}")
+        if of and verdict != "duplicate":
+            raise ActionError("only a duplicate is of another incident")
+        incident, episodes = await self._found(incident_id)
+        others = (await self._found(of))[1] if of and of != incident_id else []
+        return await self.keep_verdict(incident, episodes, verdict, actor=actor, others=others)
+
+    async def keep_verdict(
+        self,
+        incident: Incident,
+        episodes: Sequence[Episode],
+        verdict: str,
+        *,
+        actor: str,
+        others: Sequence[Episode] = (),
+    ) -> int:
+        """Keep what somebody said, or has shown by what they did; the number of rows. Raises: StoreError."""
+        now_ns = int(self._now() * 1e9)
+        rows = verdicts_on(incident, episodes, verdict, actor=actor, now_ns=now_ns, others=others)
+        await self._store.put_feedback(rows)
+        self._metrics.feedback.labels(verdict).inc()
+        homes = {one.incident_id for one in others} - {incident.incident_id, None}
+        of = f" of {', '.join(sorted(map(str, homes)))}" if homes else ""
+        self.note(incident.incident_id, "feedback", f"{verdict}{of}", actor=actor)
+        return len(rows)
+
+    async def _found(self, incident_id: str) -> tuple[Incident, list[Episode]]:
         found = await self._find(incident_id)
         if found is None:
             raise KeyError(incident_id)
-        incident, episodes = found
-        now_ns = int(self._now() * 1e9)
-        rows = verdicts_on(incident, episodes, verdict, actor=actor, now_ns=now_ns)
-        await self._store.put_feedback(rows)
-        self._metrics.feedback.labels(verdict).inc()
-        self.note(incident_id, "feedback", verdict, actor=actor)
-        return len(rows)
+        return found
 
     async def _known(self, incident: Incident) -> Response:
         held = self._responses.get(incident.incident_id)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
-from sidecar.records import Response, TimelineEntry
+from sidecar.records import Incident, Response, TimelineEntry
 from webhooks.respond.feedback import VERDICTS
 from webhooks.respond.lifecycle import ACTIONS, ActionError
 from webhooks.respond.links import Link, LinkError, verify
@@ -21,7 +21,8 @@ MAX_BODY = 64 * 1024
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>pronoia</title>
 <h1>{title}</h1><p>{text}</p>{form}</html>"""
-FORM = '<form method="post"><button type="submit">Yes, say so</button></form>'
+FORM = '<form method="post">{choice}<button type="submit">Yes, say so</button></form>'
+CHOICE = '<p><label><input type="radio" name="of" value="{id}"> {title} ({id})</label></p>'
 WORDS = {
     "useful": "This incident was worth telling of.",
     "noise": "This incident was noise.",
@@ -38,7 +39,7 @@ class Actions(Protocol):
         """Take an action. Raises: ActionError, KeyError, StoreError."""
         ...
 
-    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+    async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
         """Keep a verdict. Raises: ActionError, KeyError, StoreError."""
         ...
 
@@ -56,6 +57,7 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
     incident_id: str
     verdict: str
     by: str = ""
+    of: str = ""
 
 
 Special = Callable[[str, str, str], Awaitable[Any]]
@@ -76,6 +78,7 @@ class ResponseEndpoints:
         on_call: Callable[[], Any],
         secret: bytes,
         slack: SlackActions,
+        candidates: Callable[[str], Iterable[Incident]] = lambda _: (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._actions = actions
@@ -84,6 +87,7 @@ class ResponseEndpoints:
         self._on_call = on_call
         self._secret = secret
         self._slack = slack
+        self._candidates = candidates
         self._now = now
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -128,7 +132,9 @@ class ResponseEndpoints:
         """A verdict on an incident."""
         body = await _body(request, Said)
         try:
-            n_rules = await self._actions.say(body.incident_id, body.verdict, actor=body.by or "somebody")
+            n_rules = await self._actions.say(
+                body.incident_id, body.verdict, actor=body.by or "somebody", of=body.of
+            )
         except KeyError:
             raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None
         except ActionError as error:
@@ -138,13 +144,23 @@ class ResponseEndpoints:
     async def ask(self, request: web.Request) -> web.Response:
         """The page behind a link: a button. What fetches links by itself (mail scanners) presses none."""
         link = self._link(request)
-        return _page(WORDS[link.verdict], f"Incident {link.incident_id}", form=FORM)
+        choice = ""
+        if link.verdict == "duplicate":
+            choice = "".join(
+                CHOICE.format(id=html.escape(one.incident_id), title=html.escape(one.title))
+                for one in self._candidates(link.incident_id)
+            )
+        text = f"Incident {link.incident_id}" + (", of which of these, if you know?" if choice else "")
+        return _page(WORDS[link.verdict], text, form=FORM.format(choice=choice))
 
     async def confirm(self, request: web.Request) -> web.Response:
         """The button was pressed."""
         link = self._link(request)
+        of = ""
+        if link.verdict == "duplicate" and request.content_type == "application/x-www-form-urlencoded":
+            of = str((await request.post()).get("of", ""))
         try:
-            await self._actions.say(link.incident_id, link.verdict, actor=f"link:{link.target}")
+            await self._actions.say(link.incident_id, link.verdict, actor=f"link:{link.target}", of=of)
         except KeyError:
             return _page("That incident is no longer stored.", "", status=404)
         return _page("Thank you.", f"Kept for incident {link.incident_id}: {link.verdict.replace('_', ' ')}")

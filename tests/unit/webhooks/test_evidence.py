@@ -257,6 +257,14 @@ def test_wrong_merges_keep_two_rules_apart() -> None:
     assert len(heard(analyst, *together)) == 2
 
 
+def test_duplicates_draw_two_rules_together() -> None:
+    apart = (episode("A", 0.0, service="x"), episode("B", 100.0, service="y"))
+    assert len(heard(Analyst(), *apart)) == 2
+    analyst = Analyst()
+    analyst.correlator.bonds.verdicts.heed([said("duplicate", "B", "A")] * 4)
+    assert len(heard(analyst, *apart)) == 1
+
+
 async def test_verdicts_are_read_from_the_store() -> None:
     analyst = Analyst()
 

@@ -161,6 +161,9 @@ def episode(rule: str, n: int = 0, **fields: Any) -> Episode:
     )
 
 
+PAIRS_ACROSS = [("A", "A"), ("A", "B"), ("A", "C"), ("B", "C")]
+
+
 def test_a_verdict_is_kept_for_each_rule_and_for_pairs() -> None:
     members = [episode("A"), episode("B"), episode("B", 1)]
     rules = verdicts_on(incident(noise=0.25), members, "noise", actor="ann", now_ns=NOW_NS)
@@ -168,6 +171,22 @@ def test_a_verdict_is_kept_for_each_rule_and_for_pairs() -> None:
     assert [(one.rule, one.other_rule) for one in rules] == [("A", ""), ("B", "")]
     assert [(one.rule, one.other_rule) for one in pairs] == [("A", "B")]
     assert {one.believed for one in (*rules, *pairs)} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "others", "expected"),
+    [
+        pytest.param("duplicate", [], [("A", ""), ("B", "")], id="of nobody knows which"),
+        pytest.param("duplicate", [episode("C"), episode("A", 7)], PAIRS_ACROSS, id="of another incident"),
+        pytest.param("wrong_merge", [episode("C")], [("A", "C"), ("B", "C")], id="what was split off"),
+    ],
+)
+def test_a_verdict_on_two_incidents_is_one_on_the_pairs_across(
+    verdict: str, others: list[Episode], expected: list[tuple[str, str]]
+) -> None:
+    members = [episode("A"), episode("B")]
+    rows = verdicts_on(incident(), members, verdict, actor="ann", now_ns=NOW_NS, others=others)
+    assert [(one.rule, one.other_rule) for one in rows] == expected
 
 
 def said(verdict: str, incident_id: str, at_ns: int = NOW_NS) -> Feedback:

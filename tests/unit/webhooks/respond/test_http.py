@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sidecar.config.channels import SlackConfig
 from sidecar.errors import StoreError
 from sidecar.records import Response
-from tests.unit.webhooks.respond.incidents import NOW, Clock
+from tests.unit.webhooks.respond.incidents import NOW, Clock, incident
 from tests.unit.webhooks.respond.test_desk import signature
 from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.lifecycle import ActionError
@@ -36,10 +36,10 @@ class Desk:
         self.asked.append((incident_id, action, actor, text))
         return Response(incident_id, "default", 1)
 
-    async def say(self, incident_id: str, verdict: str, *, actor: str) -> int:
+    async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
         if self.error is not None:
             raise self.error
-        self.asked.append((incident_id, verdict, actor))
+        self.asked.append((incident_id, verdict, actor, *([of] if of else [])))
         return 1
 
 
@@ -66,6 +66,7 @@ async def client(desk: Desk) -> AsyncIterator[TestClient[Any, Any]]:
         on_call=lambda: {"primary": "ann"},
         secret=SECRET,
         slack=SlackActions([config], desk.do, now=Clock()),
+        candidates=lambda _: [incident("i2", title="<b>web</b>: Slow")],
         now=Clock(),
     ).add_routes(app.router)
     async with TestClient(TestServer(app)) as made:
@@ -123,6 +124,15 @@ async def test_a_link_asks_first(client: TestClient[Any, Any], desk: Desk) -> No
     assert desk.asked == []
     assert (await client.post(f"/feedback/{token()}")).status == 200
     assert desk.asked == [("i1", "noise", "link:chat")]
+
+
+async def test_a_duplicate_may_say_of_which(client: TestClient[Any, Any], desk: Desk) -> None:
+    page = await (await client.get(f"/feedback/{token('duplicate')}")).text()
+    assert 'value="i2"' in page
+    assert "<b>" not in page
+    await client.post(f"/feedback/{token('duplicate')}", data={"of": "i2"})
+    await client.post(f"/feedback/{token('duplicate')}")
+    assert desk.asked == [("i1", "duplicate", "link:chat", "i2"), ("i1", "duplicate", "link:chat")]
 
 
 @pytest.mark.parametrize(
