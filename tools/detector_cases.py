@@ -130,6 +130,20 @@ def _ramp(to: float) -> Callable[[FloatArray], FloatArray]:
     return lambda part: part * np.linspace(1, to, len(part))
 
 
+def _saw(rng: Rng) -> FloatArray:
+    """It rises for an hour and falls at once, again and again."""
+    t = np.arange(N_POINTS)
+    return np.asarray(90 + 20 * (t % HOUR) / HOUR + rng.normal(0, 0.6, N_POINTS))
+
+
+def _mirrored(part: FloatArray) -> FloatArray:
+    return 200 - part
+
+
+def _calm(part: FloatArray) -> FloatArray:
+    return 100 + 0.1 * (part - 100)
+
+
 Pair = tuple[DetectorCase, DetectorCase]
 
 CASES: Mapping[str, Callable[[Rng], Pair]] = {
@@ -222,6 +236,62 @@ CASES: Mapping[str, Callable[[Rng], Pair]] = {
     "spectral_residual": lambda rng: (
         _changed("one point a quarter higher", FOUND, _flat(rng), _at(13, 12), 1, _times(1.25)),
         _changed("it doubles within twelve hours", MISSED, _flat(rng), _at(13, 6), 12 * HOUR, _ramp(2.0)),
+    ),
+    "multivariate": lambda rng: (
+        _of_fleet("one pod is 30 % above its share", FOUND, rng, slice(0, 1), 1.3),
+        _changed(
+            "a series alone: two hours of 30 % more", MISSED, _flat(rng), _at(13, 12), 2 * HOUR, _times(1.3)
+        ),
+    ),
+    "matrix_profile": lambda rng: (
+        _changed(
+            "what rises slowly and falls at once does the reverse",
+            FOUND,
+            _saw(rng),
+            _at(13, 12),
+            2 * HOUR,
+            _mirrored,
+        ),
+        _changed("two hours of 8 % more", MISSED, _flat(rng), _at(13, 12), 2 * HOUR, _times(1.08)),
+    ),
+    "isolation_forest": lambda rng: (
+        _changed("two hours of 12 % more", FOUND, _flat(rng), _at(13, 12), 2 * HOUR, _times(1.12)),
+        _changed("one point of twice the level", MISSED, _flat(rng), _at(13, 12), 1, _times(2)),
+    ),
+    "kmeans": lambda rng: (
+        _changed("three hours with a tenth of the noise", FOUND, _flat(rng), _at(13, 12), 3 * HOUR, _calm),
+        _changed(
+            "a leak of a tenth in three days", MISSED, _course(rng), _at(10, 0), 3 * PER_DAY, _ramp(1.1)
+        ),
+    ),
+    "gaussian_mixture": lambda rng: (
+        _changed("three hours with a tenth of the noise", FOUND, _flat(rng), _at(13, 12), 3 * HOUR, _calm),
+        _changed(
+            "a leak of a tenth in three days", MISSED, _course(rng), _at(10, 0), 3 * PER_DAY, _ramp(1.1)
+        ),
+    ),
+    "dbscan": lambda rng: (
+        _changed("two hours of 12 % more", FOUND, _flat(rng), _at(13, 12), 2 * HOUR, _times(1.12)),
+        _changed("one point a quarter higher", MISSED, _flat(rng), _at(13, 12), 1, _times(1.25)),
+    ),
+    "spectral_clusters": lambda rng: (
+        _changed(
+            "the evening's load in the morning", FOUND, _course(rng), _at(13, 18), 2 * HOUR, _times(1.8)
+        ),
+        _changed(
+            "a leak of a tenth in three days", MISSED, _course(rng), _at(10, 0), 3 * PER_DAY, _ramp(1.1)
+        ),
+    ),
+    "autoencoder": lambda rng: (
+        _changed(
+            "what rises slowly and falls at once does the reverse",
+            FOUND,
+            _saw(rng),
+            _at(13, 12),
+            2 * HOUR,
+            _mirrored,
+        ),
+        _changed("three hours with a tenth of the noise", MISSED, _flat(rng), _at(13, 12), 3 * HOUR, _calm),
     ),
 }
 """Right first, wrong second."""

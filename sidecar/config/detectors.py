@@ -19,6 +19,8 @@ DetectorName = Literal[
     "bocpd",
     "spectral_residual",
     "siblings",
+    "multivariate",
+    "autoencoder",
     "matrix_profile",
     "isolation_forest",
     "kmeans",

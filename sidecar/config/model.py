@@ -84,6 +84,11 @@ class QueryConfig(Section):
     detector: DetectorName = Field(
         "ensemble", description="which detector judges; docs/detectors has a page each"
     )
+    group_by: tuple[str, ...] = Field(
+        (),
+        description="of detector multivariate: series with the same values of these labels are judged together; "
+        "empty: all of the query",
+    )
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None
     upper_bound: float | None = None

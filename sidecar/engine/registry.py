@@ -7,16 +7,23 @@ from math import inf
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.detect.bocpd import BocpdDetector
+from sidecar.engine.detect.clusters import DensityModel, KMeansModel, MixtureModel, SpectralModel
 from sidecar.engine.detect.cusum import CusumDetector
+from sidecar.engine.detect.deep import AutoencoderModel
+from sidecar.engine.detect.discord import DiscordDetector
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.ensemble_loop import UNITS
 from sidecar.engine.detect.esd import EsdDetector
+from sidecar.engine.detect.forest import ForestModel
 from sidecar.engine.detect.hampel import HampelDetector
+from sidecar.engine.detect.multivariate import MultivariateDetector
 from sidecar.engine.detect.quantile import QuantileDetector
 from sidecar.engine.detect.seasonal import SeasonalDetector
 from sidecar.engine.detect.siblings import SiblingsDetector
 from sidecar.engine.detect.smoothing import SmoothingDetector
 from sidecar.engine.detect.spectral import SpectralDetector
+from sidecar.engine.detect.trained import TrainedDetector
+from sidecar.engine.detect.windows import Samples
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
 from sidecar.engine.forecast.spans import SpanForecaster
 from sidecar.engine.protocols import Detector, Forecaster
@@ -41,6 +48,16 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
     "bocpd": lambda query: BocpdDetector(query.false_alarms, query.step),
     "spectral_residual": lambda query: SpectralDetector(query.false_alarms, query.step),
     "siblings": lambda query: SiblingsDetector(query.false_alarms, query.step),
+    "multivariate": lambda query: MultivariateDetector(query.false_alarms, query.step, query.group_by),
+    "autoencoder": lambda query: TrainedDetector(
+        AutoencoderModel(), query.false_alarms, query.step, windows=Samples()
+    ),
+    "matrix_profile": lambda query: DiscordDetector(query.false_alarms, query.step),
+    "isolation_forest": lambda query: TrainedDetector(ForestModel(), query.false_alarms, query.step),
+    "kmeans": lambda query: TrainedDetector(KMeansModel(), query.false_alarms, query.step),
+    "gaussian_mixture": lambda query: TrainedDetector(MixtureModel(), query.false_alarms, query.step),
+    "dbscan": lambda query: TrainedDetector(DensityModel(), query.false_alarms, query.step),
+    "spectral_clusters": lambda query: TrainedDetector(SpectralModel(), query.false_alarms, query.step),
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {
