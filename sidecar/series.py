@@ -135,18 +135,24 @@ class Expectation:
     level: float = 0.99
 
 
+SHAPES: Mapping[int, str] = {1: "drifts_up", -1: "drifts_down", 2: "course", 3: "stands_still"}
+"""What is anomalous of a series whose values may all lie inside the band, by the numbers in `Score.shape`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """How anomalous each point is; arrays (N, T).
 
     `anomaly_score`: 1 is the edge of the expected, above 1 is anomalous, NaN
     where nothing can be said. `direction`: +1 above, -1 below what was expected.
-    `confidence`: 0..1, grows with what has been learnt of the series.
+    `confidence`: 0..1, grows with what has been learnt of the series. `shape`: where the
+    course is anomalous, whatever the value, which of `SHAPES`; else 0.
     """
 
     anomaly_score: FloatArray
     direction: NDArray[np.int8]
     confidence: FloatArray
+    shape: NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +192,8 @@ class Evaluation:
     """(N,) where a level that stayed was accepted as the new normal; None: nowhere."""
     severity: NDArray[np.int8] | None = None
     """(N,) 0 where nothing is anomalous for long enough, 1 low, 2 medium, 3 high, 4 critical."""
+    shape: NDArray[np.int8] | None = None
+    """(N,) as in `Score`; None: nowhere."""
     absent: BoolArray | None = None
     """(N,) where a known series stopped and nothing took its place; None: nowhere."""
 

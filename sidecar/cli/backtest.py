@@ -119,12 +119,13 @@ def _write(path: Path, name: str, batch: SeriesBatch, found: list[Scored]) -> No
     from exporters.backfill import lines
 
     nothing = np.zeros((1, batch.n_steps))
+    no_side = nothing.astype(np.int8)
     judged = (
         (
             labels,
             one.values,
             Expectation(one.yhat[None, :], one.lower[None, :], one.upper[None, :], 0.99),
-            Score(one.score[None, :], nothing.astype(np.int8), nothing),
+            Score(one.score[None, :], no_side, nothing, one.shape[None, :]),
         )
         for labels, one in zip(batch.labels, found, strict=True)
     )
@@ -134,7 +135,7 @@ def _write(path: Path, name: str, batch: SeriesBatch, found: list[Scored]) -> No
 
 def _table(summaries: list[dict[str, Any]], batch: SeriesBatch) -> None:
     events = [
-        (event["max_score"], event["from"], event["to"], summary["series"])
+        (event["max_score"], event["from"], event["to"], "+".join(event["reasons"]), summary["series"])
         for summary in summaries
         for event in summary["events"]
     ]
@@ -143,7 +144,7 @@ def _table(summaries: list[dict[str, Any]], batch: SeriesBatch) -> None:
     click.echo(
         f"{len(batch.labels)} series, {judged} points judged, {flagged} flagged in {len(events)} events"
     )
-    for worst, begin, end, series in sorted(events, reverse=True)[:MAX_EVENTS]:
-        click.echo(f"  {begin} – {end}  score {worst:8.2f}  {series}")
+    for worst, begin, end, why, series in sorted(events, reverse=True)[:MAX_EVENTS]:
+        click.echo(f"  {begin} – {end}  score {worst:8.2f}  {why:12}  {series}")
     if len(events) > MAX_EVENTS:
         click.echo(f"  and {len(events) - MAX_EVENTS} more; --format json lists all")

@@ -50,6 +50,8 @@ def judge_configured(
     aligned, band, score = model.score(batch)
     found = [
         Scored(aligned.timestamps, aligned.values[row], *arrays)
-        for row, arrays in enumerate(zip(band.yhat, band.lower, band.upper, score.anomaly_score, strict=True))
+        for row, arrays in enumerate(
+            zip(band.yhat, band.lower, band.upper, score.anomaly_score, score.shape, strict=True)
+        )
     ]
     return aligned, found

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
-from sidecar.series import BoolArray, FloatArray, TimeArray
+from sidecar.series import SHAPES, BoolArray, FloatArray, TimeArray
 from sidecar.tables import iso_times, read_table, table_text, write_table
 
 STDOUT = Path("-")
@@ -31,7 +32,7 @@ class Judging:
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of one series and what is said of them; all arrays (T,), rows set aside have NaN."""
+    """Rows of one series and what is said of them; all arrays (T,), rows set aside have NaN and shape 0."""
 
     timestamps: TimeArray
     values: FloatArray
@@ -39,6 +40,21 @@ class Scored:
     lower: FloatArray
     upper: FloatArray
     score: FloatArray
+    shape: NDArray[np.int8]
+
+    @property
+    def flagged(self) -> BoolArray:
+        """Rows whose score is above 1."""
+        return np.asarray(np.nan_to_num(self.score) > 1)
+
+    def reasons(self) -> list[str]:
+        """Why each row is flagged: its value is `outside` of the band, or one of `SHAPES`, or both."""
+        with np.errstate(invalid="ignore"):
+            outside = self.flagged & ((self.values < self.lower) | (self.values > self.upper))
+        found = ["outside" if is_outside else "" for is_outside in outside.tolist()]
+        for at in np.flatnonzero(self.flagged & (self.shape != 0)).tolist():
+            found[at] = "+".join(filter(None, (found[at], SHAPES[int(self.shape[at])])))
+        return found
 
     def columns(self) -> dict[str, Any]:
         """The columns of the output, by name."""
@@ -49,11 +65,12 @@ class Scored:
             "yhat_lower": self.lower,
             "yhat_upper": self.upper,
             "anomaly_score": self.score,
+            "reason": self.reasons(),
         }
 
     def summary(self, name: str) -> dict[str, Any]:
         """Counts, and the runs of flagged rows, for people and programs."""
-        flagged = np.nan_to_num(self.score) > 1
+        flagged, reasons = self.flagged, self.reasons()
         edges = np.diff(np.concatenate([[0], flagged.astype(np.int8), [0]]))
         starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         times = iso_times(self.timestamps)
@@ -68,6 +85,7 @@ class Scored:
                     "to": times[end - 1],
                     "rows": int(end - first),
                     "max_score": round(float(self.score[first:end].max()), 3),
+                    "reasons": sorted({one for text in reasons[first:end] for one in text.split("+")}),
                 }
                 for first, end in zip(starts.tolist(), ends.tolist(), strict=True)
             ],
@@ -108,9 +126,10 @@ def score(
     """Score each row from the rows up to and including itself, as the sidecar would have done live.
 
     A score above 1 is anomalous: the value lies outside the band yhat_lower to
-    yhat_upper. The first 20 rows teach and have no score. Nothing after a row
-    changes its score. Rows written, one for each row read:
-    timestamp,value,yhat,yhat_lower,yhat_upper,anomaly_score.
+    yhat_upper, or the course of the series is (reason: outside, drifts_up,
+    drifts_down, stands_still). The first 20 rows teach and have no score. Nothing
+    after a row changes its score. Rows written, one for each row read:
+    timestamp,value,yhat,yhat_lower,yhat_upper,anomaly_score,reason.
 
     \b
     Examples:
@@ -147,12 +166,13 @@ def judge(timestamps: TimeArray, values: FloatArray, in_order: BoolArray, judgin
         lower_bound=judging.floor,
         upper_bound=judging.ceiling,
     )
-    columns = []
-    for part in (expectation.yhat, expectation.lower, expectation.upper, found.anomaly_score):
-        column = np.full(len(timestamps), np.nan)
+    parts = (expectation.yhat, expectation.lower, expectation.upper, found.anomaly_score)
+    yhat, lower, upper, score = (np.full(len(timestamps), np.nan) for _ in parts)
+    for column, part in zip((yhat, lower, upper, score), parts, strict=True):
         column[in_order] = part[0]
-        columns.append(column)
-    return Scored(timestamps, values, *columns)
+    shape = np.zeros(len(timestamps), dtype=np.int8)
+    shape[in_order] = found.shape[0]
+    return Scored(timestamps, values, yhat, lower, upper, score, shape)
 
 
 def _score_table(path: Path, judging: Judging) -> Scored:

@@ -14,7 +14,7 @@ from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
 from sidecar.engine.newcomers import Newcomers
-from sidecar.engine.protocols import NO_SIDE, Detector, Forecaster, Judged, Settler, Thresholds
+from sidecar.engine.protocols import Detector, Forecaster, Judged, Settler, SideArray, Thresholds
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.engine.surroundings import Moment, Surroundings
 from sidecar.promql.share import is_share
@@ -83,6 +83,7 @@ class QueryModel:
         self.newcomers = Newcomers(query.step)
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
+        self.first_timestamp_ms: int | None = None
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
         self._ceiling = query.upper_bound
@@ -115,11 +116,13 @@ class QueryModel:
         """
         batch = self._newer(batch)
         aligned = self.index.align(batch)
+        if self.first_timestamp_ms is None and aligned.n_steps:
+            self.first_timestamp_ms = int(aligned.timestamps[0])
         self._resize(self.index.n_rows)
         n_rows, n_steps = aligned.values.shape
         yhat, lower, upper, score = (np.full((n_rows, n_steps), np.nan) for _ in range(4))
         self._accepted = np.zeros(n_rows, dtype=np.bool_)
-        direction = np.zeros((n_rows, n_steps), dtype=np.int8)
+        direction, shape = (np.zeros((n_rows, n_steps), dtype=np.int8) for _ in range(2))
         confidence = np.zeros((n_rows, n_steps))
         self.families.follow(self.index.labels)
         cuts = self.newcomers.cuts(np.isfinite(aligned.values), self.seen_points, self.families)
@@ -163,11 +166,12 @@ class QueryModel:
                 lower[:, where], upper[:, where] = moment.band(
                     yhat[:, where], lower[:, where], upper[:, where]
                 )
-            score[:, where], direction[:, where] = self._judge(
+            score[:, where], direction[:, where], shape[:, where] = self._judge(
                 part.values, judged, lower[:, where], upper[:, where]
             )
             if moment is not None:
                 score[:, where] = moment.score(score[:, where])
+                shape[:, where][~(score[:, where] > 1.0)] = 0
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
             self.forecaster.update(usual)
@@ -180,7 +184,7 @@ class QueryModel:
         return (
             aligned,
             Expectation(yhat, lower, upper, self.level),
-            Score(score, direction, confidence),
+            Score(score, direction, confidence, shape),
         )
 
     def update(self, batch: SeriesBatch) -> Evaluation | None:
@@ -200,6 +204,7 @@ class QueryModel:
             anomaly_score=score.anomaly_score[:, -1].copy(),
             direction=score.direction[:, -1].copy(),
             confidence=score.confidence[:, -1].copy(),
+            shape=score.shape[:, -1].copy(),
             forecasts=self._forecasts(aligned.labels, int(aligned.timestamps[-1])),
             accepted=self._accepted if self._accepted.any() else None,
             absent=self._absent(int(aligned.timestamps[-1])),
@@ -352,7 +357,9 @@ class QueryModel:
 
     def _judge(
         self, values: FloatArray, judged: Judged, lower: FloatArray, upper: FloatArray
-    ) -> tuple[FloatArray, np.ndarray]:
+    ) -> tuple[FloatArray, SideArray, SideArray]:
+        """Score, direction and, where it is flagged by its course, shape."""
+        shape = np.zeros(values.shape, dtype=np.int8)
         with np.errstate(invalid="ignore"):
             score = np.minimum(judged.score, MAX_SCORE)
             outside = (values < lower) | (values > upper)
@@ -361,9 +368,10 @@ class QueryModel:
             direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
             if judged.shape is not None:
                 unwanted = {"above": -1, "below": 1}.get(self.query.direction, 0)
-                by_shape = (judged.shape != 0) & (judged.shape != unwanted)
+                by_shape = (judged.shape != 0) & (judged.shape != unwanted) & (score > 1.0)
+                shape = np.where(by_shape, judged.shape, shape)
                 inside = np.where(by_shape, score, inside)
-                direction = np.where(by_shape & (judged.shape != NO_SIDE), judged.shape, direction)
+                direction = np.where(np.abs(shape) == 1, shape, direction)
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
-        return score, direction
+        return score, direction, shape

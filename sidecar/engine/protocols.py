@@ -31,7 +31,7 @@ class Statistic:
 
 
 SideArray = NDArray[np.int8]
-NO_SIDE = 2
+NO_SIDE, STANDS_STILL = 2, 3  # Of `sidecar.series.SHAPES`, where 1 and -1 are a drift.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Judged:
 
     `score`: >= 0, above 1 is anomalous, NaN while nothing can be said. `lower`,
     `upper`: the values that would not be flagged, NaN while nothing can be said.
-    `shape`: where the course of the series is anomalous, whatever the value: 1 above, -1
-    below, `NO_SIDE` neither, 0 not anomalous; a flag there may lie inside the band. None: a
-    detector that knows no shapes.
+    `shape`: where the course of the series is anomalous, whatever the value, which of
+    `sidecar.series.SHAPES`, else 0; a flag there may lie inside the band. None: a detector that
+    knows no shapes.
     `accepted`: rows, (N,), whose changed level was taken for the new normal.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sidecar.events import Event, EventBus
 from sidecar.loop.severity import LEVELS, QUIET_STEPS
-from sidecar.series import BoolArray, Evaluation, RowArray
+from sidecar.series import SHAPES, BoolArray, Evaluation, RowArray
 
 EVENTS_PER_STEP = 20
 """A whole fleet that breaks at once is one story, not a thousand events; the worst are told."""
@@ -78,10 +78,19 @@ class AnomalyTracker:
             "lower": _number(evaluation.lower[row]),
             "upper": _number(evaluation.upper[row]),
             "score": _number(evaluation.anomaly_score[row]),
+            "reason": _reason(evaluation, row),
             "severity": None if evaluation.severity is None else LEVELS[evaluation.severity[row]],
             "and_others": also,
         }
         self._bus.publish(Event(kind, self._now(), facts))
+
+
+def _reason(evaluation: Evaluation, row: int) -> str | None:
+    """The shape by which a series is flagged; `outside` where its value is; None where it is not flagged."""
+    if not evaluation.anomaly_score[row] > 1.0:
+        return None
+    shape = 0 if evaluation.shape is None else int(evaluation.shape[row])
+    return SHAPES.get(shape, "outside")
 
 
 def _number(value: np.float64) -> float | None:

@@ -35,6 +35,7 @@ from sidecar.engine.detect.ensemble_state import (
     DRIFT,
     FAST,
     FIRST,
+    GAP,
     HOURS,
     LARGEST,
     LAST,
@@ -75,13 +76,14 @@ from sidecar.engine.detect.ensemble_state import (
 )
 from sidecar.engine.detect.habit import BIN_SECONDS, habitual, learn_visit
 from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
-from sidecar.engine.protocols import NO_SIDE
+from sidecar.engine.protocols import STANDS_STILL
 
 WARM_UP_SAMPLES = 20
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
 LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
+STANDS_FOR = 3.0  # After a gap a sample teaches as for so many distances of the samples before it.
 NEW_NORMAL_SECONDS = 3600.0
 """An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
 
@@ -164,6 +166,8 @@ def run(
                     s[row, FIRST] = s[row, LAST_TIME] = now
                 continue
             dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
+            gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
+            stands = min(dt, STANDS_FOR * gap)
             age = now - s[row, FIRST]
             d0, d1, d_share = place(now, DAY_BINS, DAY_BINS / 24.0)
             w0, w1, w_share = place(now, WEEK_BINS, 1.0)
@@ -200,7 +204,7 @@ def run(
                 earlier = mix(s, row, LOSS, 6, kept, spread)
             floor = floor_of(s, row)
             h0, h1, h_share = place(now, HOURS, 1.0)
-            loud = loudness(noise, noise_mass, row, h0, h1, h_share, dt / 3600.0, s[row, REPEAT_SHARE])
+            loud = loudness(noise, noise_mass, row, h0, h1, h_share, stands / 3600.0, s[row, REPEAT_SHARE])
             up, down = max(s[row, UP] * loud, floor), max(s[row, DOWN] * loud, floor)
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
@@ -274,7 +278,7 @@ def run(
                     if s[row, REPEAT_SHARE] < RARE_REPEATS:
                         by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
                     if by_shape > threshold and shape[row, t] == 0:
-                        shape[row, t] = NO_SIDE
+                        shape[row, t] = STANDS_STILL
                     worst = max(worst, by_shape)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
@@ -313,14 +317,17 @@ def run(
             s[row, COUNT] = count + 1.0
             if count >= 4:
                 size = min(mean_5, CLIP_SCALE * size_5) if judge_5 else mean_5
-                s[row, SIZE_5] += memory(dt, SCALE_SECONDS, count - 4.0) * (size - s[row, SIZE_5])
+                s[row, SIZE_5] += memory(stands, SCALE_SECONDS, count - 4.0) * (size - s[row, SIZE_5])
             if count >= 14:
                 size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
-                s[row, SIZE_15] += memory(dt, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
+                s[row, SIZE_15] += memory(stands, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
 
             # The longest run is learnt when it is over, and slowly forgotten.
             repeated = 1.0 if y == s[row, SAVED_VALUE] else 0.0
-            s[row, REPEAT_SHARE] += memory(dt, LONG_SECONDS, samples) * (repeated - s[row, REPEAT_SHARE])
+            if alarms[row, IN_ALARM] == 0.0:
+                # A sensor that is stuck does not become one that often repeats itself while it is told of.
+                rate = memory(stands, LONG_SECONDS, samples)
+                s[row, REPEAT_SHARE] += rate * (repeated - s[row, REPEAT_SHARE])
             s[row, USUAL_REPEATS] *= 1.0 - dt / (4.0 * LONG_SECONDS)
             if y == s[row, SAVED_VALUE]:
                 s[row, REPEATS] += 1.0
@@ -330,7 +337,7 @@ def run(
             s[row, SAVED_VALUE] = y
             mean_of_day(s, hourly, row, now, centre + clip(error, CLIP_CENTRE * scale) if warm else y)
             moved = min(abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]), CLIP_SCALE * max(s[row, DRIFT], up, down))
-            s[row, DRIFT] += memory(dt, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
+            s[row, DRIFT] += memory(stands, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
 
             # A shift that stays becomes the new normal after a stated time.
             pace = dt
@@ -343,7 +350,7 @@ def run(
                 s[row, OUTSIDE_SECONDS] = 0.0
             reach = CLIP_CENTRE * scale if warm else np.inf
             cap = 20.0 * scale if warm else np.inf
-            rate = memory(dt, LOSS_SECONDS, samples)
+            rate = memory(stands, LOSS_SECONDS, samples)
             for k in range(6):
                 if np.isfinite(quick[k]):
                     s[row, LOSS + k] += rate * (min(abs(y - quick[k]), cap) - s[row, LOSS + k])
@@ -372,13 +379,14 @@ def run(
                     s[row, LOSS + k] *= DISTRUST
                 for k in range(N_SAVED):
                     s[row, SAVED + k] = s[row, saved_at(k)]
+                s[row, USUAL_REPEATS] = max(s[row, USUAL_REPEATS], s[row, REPEATS])
                 s[row, OUTSIDE_SECONDS] = s[row, N_HOURS] = 0.0
                 s[row, SUM_5] = s[row, SUM_15] = 0.0
                 for k in range(LONGEST):
                     recent[row, k] = 0.0
                 s[row, ACCEPTED] = now
                 s[row, N_ACCEPTED] += 1.0
-                s[row, LAST_TIME] = now
+                s[row, LAST_TIME], s[row, GAP] = now, dt
                 s[row, SAMPLES] = samples + 1.0
                 continue
             s[row, FAST] += memory(pace, FAST_SECONDS, samples) * clip(y - quick[0], reach)
@@ -399,7 +407,7 @@ def run(
                 for_week = quick[3] + pulled
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
                 s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * clip(y - slow[2], reach)
-            hours = dt / 3600.0
+            hours = stands / 3600.0
             louder = min(abs(error), CLIP_SCALE * scale) / max(
                 s[row, UP] if error > 0.0 else s[row, DOWN], floor
             )
@@ -414,24 +422,24 @@ def run(
                 widest = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
                 size, size_slow = min(size, widest * scale), min(size_slow, widest * scale_slow)
             if error > 0.0:
-                s[row, UP] += memory(dt, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
+                s[row, UP] += memory(stands, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
                 s[row, N_UP] += 1.0
             elif error < 0.0:
-                s[row, DOWN] += memory(dt, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
+                s[row, DOWN] += memory(stands, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
                 s[row, N_DOWN] += 1.0
             if s[row, N_UP] == 0.0:
                 s[row, UP] = s[row, DOWN]
             if s[row, N_DOWN] == 0.0:
                 s[row, DOWN] = s[row, UP]
-            rate = memory(dt, 3.0 * SCALE_SECONDS, samples)
+            rate = memory(stands, 3.0 * SCALE_SECONDS, samples)
             if error_slow > 0.0:
                 s[row, UP_SLOW] += rate * (size_slow - s[row, UP_SLOW])
             else:
                 s[row, DOWN_SLOW] += rate * (size_slow - s[row, DOWN_SLOW])
-            rate = memory(dt, LONG_SECONDS, samples)
+            rate = memory(stands, LONG_SECONDS, samples)
             s[row, LONG_MEAN] += rate * (y - s[row, LONG_MEAN])
             # What the seasons do not explain: a strong daily cycle must not hide a drop.
             off = min(abs(error_slow), max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE])))
             s[row, LONG_SQUARE] += rate * (off * off - s[row, LONG_SQUARE])
             s[row, SAMPLES] = samples + 1.0
-            s[row, LAST_TIME] = now
+            s[row, LAST_TIME], s[row, GAP] = now, dt

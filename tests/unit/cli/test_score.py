@@ -35,12 +35,27 @@ def test_one_row_for_each_row_and_the_incident_flagged(series: Path, tmp_path: P
     out = tmp_path / "out.csv"
     assert run("--in", series, "--out", out).exit_code == 0
     header, *body = rows(out.read_text())
-    assert header == ["timestamp", "value", "yhat", "yhat_lower", "yhat_upper", "anomaly_score"]
+    assert header == ["timestamp", "value", "yhat", "yhat_lower", "yhat_upper", "anomaly_score", "reason"]
     assert len(body) == 600
     scores = np.array([float(row[5] or "nan") for row in body])
     assert np.isnan(scores[:20]).all()
     assert (scores[500:510] > 1).all()
     assert (scores[100:500] < 1).all()
+    assert [at for at, row in enumerate(body) if row[6]] == np.flatnonzero(scores > 1).tolist()
+    assert {row[6] for row in body} == {"", "outside"}
+
+
+def test_a_flag_inside_the_band_names_the_shape_that_raised_it(tmp_path: Path) -> None:
+    values = 100 + np.random.default_rng(0).normal(0, 2, 1200)
+    values[1000:1060] = values[1000]
+    times = (1_790_000_000 + 60 * np.arange(1200)) * 1000
+    write_table(tmp_path / "a.csv", {"timestamp": iso_times(times.astype(np.int64)), "value": values})
+    assert run("--in", tmp_path / "a.csv", "--out", tmp_path / "b.csv").exit_code == 0
+    _, *body = rows((tmp_path / "b.csv").read_text())
+    assert {row[6] for row in body[1010:1060]} == {"stands_still"}
+    for row in body[1010:1060]:
+        assert float(row[3]) < float(row[1]) < float(row[4])
+        assert float(row[5]) > 1
 
 
 def test_without_out_it_writes_to_standard_output(series: Path) -> None:
