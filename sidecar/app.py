@@ -24,6 +24,7 @@ from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_explain import Explaining
 from sidecar.app_forecast import SidecarOutlook, risk_loop, threshold_loop
+from sidecar.app_models import trial_of
 from sidecar.app_response import Responding
 from sidecar.app_rules import RewriteMetricsSet, Rewriting, fixed_files
 from sidecar.app_views import AppViews
@@ -37,6 +38,7 @@ from sidecar.loop.forecast_thresholds import ThresholdMetrics
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.metrics_loop import MetricsLoop
 from sidecar.loop.propose import configs, propose
+from sidecar.loop.trial import TrialMetrics
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
 from sidecar.prometheus.client import PrometheusClient
@@ -85,6 +87,7 @@ class Workings:
                 calendar=config.calendar,
                 business=config.business,
                 pauses=config.pauses,
+                trial=trial_of(query, config, sidecar),
                 now=sidecar.wall,
             )
 
@@ -169,6 +172,7 @@ class Sidecar:
         self.offload = Offload()
         self.registry = new_registry()
         self.loop_metrics = LoopMetrics(self.registry)
+        self.trial_metrics = TrialMetrics(self.registry)
         self.threshold_metrics = ThresholdMetrics(self.registry)
         self.risk_metrics = RiskMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)

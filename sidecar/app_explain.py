@@ -39,6 +39,10 @@ class Explaining:
         """What takes evaluations."""
         return self.journal, self._quality
 
+    def drifting(self, query: str) -> float:
+        """Part of a query's series whose expectations are off now, 0..1."""
+        return self._quality.drifting(query)
+
     def _most_series(self, query: str) -> int:
         config = self._sidecar.config
         stated = next((one.max_series for one in config.queries if one.name == query), None)

@@ -11,7 +11,8 @@ import numpy as np
 
 from sidecar.cli.forecast import Duration
 from sidecar.cli.models_detect import COMMANDS as MODELS_THAT_JUDGE
-from sidecar.cli.options import config_option, format_option, series_option
+from sidecar.cli.models_detect import show_trial
+from sidecar.cli.options import config_option, data_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
 from sidecar.tables import read_table
@@ -30,6 +31,7 @@ for _command in MODELS_THAT_JUDGE:
 
 
 @models.command()
+@click.argument("watched", metavar="[QUERY]", required=False)
 @series_option
 @query_options
 @click.option("--horizon", type=Duration(), default="24h", show_default=True, help="How far ahead.")
@@ -40,8 +42,10 @@ for _command in MODELS_THAT_JUDGE:
 @click.option("--budget", type=Duration(), default="1m", show_default=True, help="Time for all of it.")
 @click.option("--model", "chosen", multiple=True, help="Only this model; may be repeated.  [default: all]")
 @config_option
+@data_option
 @format_option
 def compare(
+    watched: str | None,
     source: Path | None,
     horizon: float,
     level: float,
@@ -49,10 +53,16 @@ def compare(
     budget: float,
     chosen: tuple[str, ...],
     config_path: Path | None,
+    data_directory: Path | None,
     output: str,
     **query: Any,
 ) -> None:
-    """Compare models by rolling-origin error on the newest quarter of series.
+    """Compare champion and challenger of a watched QUERY, live; or forecasting models on given series.
+
+    With QUERY: how both have judged the same points since the challenger was put on
+    trial by a running pronoia. Exit codes: 0 the challenger is better, 1 it is not.
+
+    Without: forecasting models by rolling-origin error on the newest quarter of series.
 
     Each model forecasts from the same past moments, with what was known then.
     After the first round, the second, the fourth the worse half is dropped, and
@@ -64,10 +74,15 @@ def compare(
 
     \b
     Examples:
+      pronoia models compare checkout_latency
       pronoia models compare --in history/ --horizon 1h
       pronoia models compare --query 'sum(rate(http_requests_total[5m]))' --budget 5m
     """
     history = QueryHistory.of(query)
+    if watched is not None:
+        if source is not None or history is not None:
+            raise click.UsageError("QUERY stands alone; leave out --in and --query")
+        show_trial(watched, config_path, data_directory, output)
     if (source is None) == (history is None):
         raise click.UsageError("give either --in FILE|DIRECTORY or --query EXPR")
 

@@ -128,17 +128,7 @@ def contest(query: str, config_path: Path | None, data_directory: Path | None, o
     Exit codes: 0 the challenger is better, 1 it is not, or cannot be compared yet, 2 wrong use.
     """
     better, words, standings = _contested(query, config_path, data_directory)
-    if output == "json":
-        rows = {role: asdict(one) for role, one in standings.items()}
-        click.echo(json.dumps({"better": better, "reason": words, **rows}))
-    else:
-        for role, one in standings.items():
-            click.echo(
-                f"{role:<12} error {one.mean_error:.3f}  outside {one.outside:.2%}  flagged {one.flagged}"
-                f"  of {one.n_points} points"
-            )
-        click.echo(f"the challenger is {'better' if better else 'not promoted'}: {words}")
-    raise SystemExit(0 if better else 1)
+    _show_standings(better, words, standings, output)
 
 
 @click.command()
@@ -157,10 +147,10 @@ def promote(query: str, force: bool, config_path: Path | None, data_directory: P
         if not better:
             click.echo(f"pronoia: {words}", err=True)
             raise SystemExit(1)
-    challenger = files.of_role(query, "challenger")
-    if not challenger.exists():
-        raise click.UsageError(f"{query} has no challenger; pronoia models retrain {query}")
-    files.put_next(query, challenger)
+    try:
+        files.promote(query)
+    except FileNotFoundError:
+        raise click.UsageError(f"{query} has no challenger; pronoia models retrain {query}") from None
     click.echo(f"{query}: the challenger is promoted; {LATER}")
 
 
@@ -183,6 +173,36 @@ def rollback(query: str, version: int | None, config_path: Path | None, data_dir
         raise SystemExit(1)
     files.put_next(query, wanted[-1])
     click.echo(f"{query}: {wanted[-1].name} is back; {LATER}")
+
+
+def show_trial(query: str, config_path: Path | None, data_directory: Path | None, output: str) -> None:
+    """How champion and challenger of a query have done live so far; ends the process with 0 or 1."""
+    from sidecar.engine.registry_models import verdict
+    from sidecar.engine.trial import LiveContest
+
+    _, files = _opened(config_path, data_directory)
+    contest = LiveContest()
+    try:
+        contest.recall(json.loads(files.trial(query).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        click.echo(f"pronoia: no challenger of {query} is on trial; pronoia models retrain {query}", err=True)
+        raise SystemExit(1) from error
+    standings = contest.standings()
+    _show_standings(*verdict(standings), standings, output)
+
+
+def _show_standings(better: bool, words: str, standings: dict[str, Standing], output: str) -> None:
+    if output == "json":
+        rows = {role: asdict(one) for role, one in standings.items()}
+        click.echo(json.dumps({"better": better, "reason": words, **rows}))
+    else:
+        for role, one in standings.items():
+            click.echo(
+                f"{role:<12} error {one.mean_error:.3f}  outside {one.outside:.2%}  flagged {one.flagged}"
+                f"  of {one.n_points} points"
+            )
+        click.echo(f"the challenger is {'better' if better else 'not better'}: {words}")
+    raise SystemExit(0 if better else 1)
 
 
 COMMANDS = (list_, show, validate, retrain, contest, promote, rollback)
@@ -249,7 +269,12 @@ def _failed(error: Exception) -> SystemExit:
 
 
 def _plain(one: Lineage) -> dict[str, Any]:
-    return {**asdict(one), "path": str(one.path), "learnt_until": _moment(one.learnt_until_ms)}
+    return {
+        **asdict(one),
+        "path": str(one.path),
+        "learnt_from": _moment(one.learnt_from_ms),
+        "learnt_until": _moment(one.learnt_until_ms),
+    }
 
 
 def _moment(ms: int | None) -> str:

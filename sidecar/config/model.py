@@ -27,6 +27,7 @@ from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig, ServerTlsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.config.models import ModelsConfig
 from sidecar.config.response import ResponseConfig
 from sidecar.config.ruler import RulerConfig
 from sidecar.config.runbooks import RunbookConfig
@@ -257,6 +258,7 @@ class Config(Section):
     forecast: ForecastConfig = ForecastConfig()
     events: tuple[EventConfig, ...] = Field((), description="what is known to come, and its uplift")
     calendar: CalendarConfig = CalendarConfig()
+    models: ModelsConfig = ModelsConfig()
     runbooks: tuple[RunbookConfig, ...] = Field((), description="what to do about anomalies")
     webhook: WebhookConfig = WebhookConfig()
     notify: NotifyConfig = NotifyConfig()

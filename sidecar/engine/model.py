@@ -84,6 +84,7 @@ class QueryModel:
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.first_timestamp_ms: int | None = None
+        self.first_timestamp_ms: int | None = None
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
         self._ceiling = query.upper_bound
@@ -116,6 +117,8 @@ class QueryModel:
         """
         batch = self._newer(batch)
         aligned = self.index.align(batch)
+        if self.first_timestamp_ms is None and aligned.n_steps:
+            self.first_timestamp_ms = int(aligned.timestamps[0])
         if self.first_timestamp_ms is None and aligned.n_steps:
             self.first_timestamp_ms = int(aligned.timestamps[0])
         self._resize(self.index.n_rows)

@@ -41,8 +41,11 @@ class Lineage:
     meaning: str
     """Hash of the configuration that the state depends on."""
     libraries: dict[str, str]
+    pronoia: str
+    """The version that saved it."""
     n_series: int
     n_points: int
+    learnt_from_ms: int | None
     learnt_until_ms: int | None
     bytes: int
 
@@ -60,6 +63,10 @@ class ModelFiles:
     def of_role(self, query: str, role: str) -> Path:
         """The file of another role: `challenger`, `fit` (the champion at that time), `next`, `v3`."""
         return self.directory / f"{query}.{role}.version"
+
+    def trial(self, query: str) -> Path:
+        """How champion and challenger have done beside each other, live."""
+        return self.directory / f"{query}.trial"
 
     def versions(self, query: str) -> list[Path]:
         """What was live before, the newest last."""
@@ -85,6 +92,13 @@ class ModelFiles:
         target = self.of_role(query, "next")
         shutil.copyfile(source, target.with_suffix(".tmp"))
         target.with_suffix(".tmp").replace(target)
+
+    def promote(self, query: str) -> None:
+        """Let the challenger be the model from the next start or reload on; it is on trial no longer.
+
+        Raises: FileNotFoundError where there is none.
+        """
+        self.of_role(query, "challenger").replace(self.of_role(query, "next"))
 
     def take_next(self, query: str) -> bool:
         """Put what waits in place of the live model, which becomes a version; False where nothing waits."""
@@ -123,8 +137,10 @@ def lineage(path: Path) -> Lineage:
             detector=header["detector"],
             meaning=header["meaning"],
             libraries=header["libraries"],
+            pronoia=header.get("pronoia", "unknown"),
             n_series=len(header["labels"]),
             n_points=n_points,
+            learnt_from_ms=header.get("first_timestamp_ms"),
             learnt_until_ms=header["last_timestamp_ms"],
             bytes=path.stat().st_size,
         )

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from sidecar import __version__
 from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
 from sidecar.durable import replace_file
@@ -53,7 +54,9 @@ def save(model: QueryModel, path: Path) -> None:
         "meaning": meaning(model.query),
         "detector": model.detector_name,
         "forecaster": model.forecaster_name,
+        "first_timestamp_ms": model.first_timestamp_ms,
         "last_timestamp_ms": model.last_timestamp_ms,
+        "pronoia": __version__,
         "libraries": libraries(),
         "labels": [label_set.pairs for label_set in model.index.labels],
     }
@@ -102,6 +105,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
             prefix = f"{part}."
             state = {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}
             getattr(model, part).restore(state)
+        model.first_timestamp_ms = header.get("first_timestamp_ms")
         model.last_timestamp_ms = header["last_timestamp_ms"]
         model.counts = Counts()
     except (ModelError, KeyError, IndexError, TypeError, ValueError) as error:

@@ -130,6 +130,12 @@ class QualitySink:
             if self._queries.pop(query, None) is not None:
                 self._metrics.forget(query)
 
+    def drifting(self, query: str) -> float:
+        """Part of a query's series whose expectations are off now, 0..1."""
+        with self._lock:
+            counted = self._queries.get(query)
+            return float(counted.drift.drifting().mean()) if counted and counted.drift.n_rows else 0.0
+
     def report(self) -> Sequence[Mapping[str, Any]]:
         """Every query's quality, the worst first."""
         with self._lock:

@@ -24,6 +24,7 @@ from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.resets import ResetStorms, resets_expr
 from sidecar.loop.severity import Course, importance
+from sidecar.loop.trial import Trial
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
 from sidecar.series import Evaluation, LearnedBand, SeriesBatch
@@ -67,6 +68,7 @@ class Watch:
         calendar: CalendarConfig | None = None,
         business: BusinessConfig | None = None,
         pauses: Sequence[PauseConfig] = (),
+        trial: Trial | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -85,14 +87,19 @@ class Watch:
         self._now = now
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
-        self._anomalies = AnomalyTracker(query.name, bus, now)
-        self._course = Course(query.min_duration, importance(query, self._business.weights))
+        self._trial = trial
+        self._begin_following()
         self._achieved = AchievedRate(query.step)
         self._cardinality = Cardinality(query.step)
         self._resets = ResetStorms()
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._model_lock = asyncio.Lock()
+
+    def _begin_following(self) -> None:
+        """Follow anomalies by the rows of a model, which are another model's no longer."""
+        self._anomalies = AnomalyTracker(self.query.name, self._bus, self._now)
+        self._course = Course(self.query.min_duration, importance(self.query, self._business.weights))
 
     @property
     def step_ms(self) -> int:
@@ -220,7 +227,29 @@ class Watch:
             return False
         self._publish(evaluation, batch, model.n_borrowing)
         await self._improve(model)
+        if self._trial is not None:
+            await self._try_challenger(self._trial, evaluation, batch)
         return True
+
+    async def _try_challenger(self, trial: Trial, evaluation: Evaluation, batch: SeriesBatch) -> None:
+        """Let a challenger judge too; if it won it takes the model's place; if one is due it is learnt."""
+
+        async def pull(start_ms: int, end_ms: int) -> SeriesBatch:
+            return await self._pull(self.query.expr, start_ms, end_ms)
+
+        async def history() -> SeriesBatch:
+            seconds = min(self.query.history, FINE_HISTORY_SECONDS)
+            first_ms = evaluation.timestamp_ms - round(seconds * 1000)
+            return await self._past(first_ms, evaluation.timestamp_ms, self.step_ms)
+
+        if await trial.follow(evaluation, batch, pull, self._surround):
+            await self.checkpoint()
+            await trial.promote()
+            self._model = await self._offload.run(self._restore)
+            self._begin_following()
+        elif trial.due():
+            await self.checkpoint()
+            await trial.renew(history)
 
     async def _look_around(self, model: QueryModel, start_ms: int, end_ms: int) -> None:
         """Ask for what the judgement of these steps depends on beside the query itself."""
@@ -339,6 +368,8 @@ class Watch:
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save(model, self._path)
+        if self._trial is not None:
+            self._trial.save()
 
     async def band(self) -> LearnedBand | None:
         """The learned expectation by hour of week, or None before anything was learnt."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +34,10 @@ def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[...
     prometheus.start()
     config = tmp_path / "pronoia.yaml"
     config.write_text(
-        f"prometheus: {{url: '{prometheus.url}'}}\nstore: {{directory: {tmp_path / 'data'}}}\n"
+        f"prometheus: {{url: '{prometheus.url}'}}\n"
+        f"store: {{directory: {tmp_path / 'data'}, snapshot_interval: 3s}}\n"
         f"queries: [{{name: load, expr: load, step: {STEP}s, history: 15m, forecast_horizons: []}}]\n"
+        "models: {challenger_share: 0.5, export_challenger: true, promote: by_hand, trial: 10m}\n"
     )
 
     def models(*arguments: str) -> tuple[int, str]:
@@ -49,7 +52,8 @@ def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[...
     pronoia.start()
     wait_until(lambda: get_json(f"{pronoia.url}/api/v1/series")["data"], timeout=60, what="a judged series")
     wait_until(lambda: points()["live"], what="a saved model")
-    assert models("retrain", "load") == (0, models("retrain", "load")[1])
+    code, words = models("retrain", "load")
+    assert code == 0, words
     assert set(points()) == {"live", "challenger", "champion at the fit"}
 
     def contested() -> dict[str, Any]:
@@ -57,6 +61,21 @@ def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[...
 
     found = wait_until(lambda: (one := contested())["challenger"]["n_points"] >= 500 and one, what="new data")
     assert found["champion"]["n_points"] == found["challenger"]["n_points"]
+
+    def shown(query: str) -> set[str]:
+        page = http(f"{pronoia.url}/synthetic")[1].decode()
+        return set(re.findall(rf'pronoia_expected{{.*pod="(p\d+)".*query="{query}"', page))
+
+    def tried() -> int:
+        _, output = models("compare", "load", "--format", "json")
+        return int(json.loads(output)["champion"]["n_points"]) if output.startswith("{") else 0
+
+    wait_until(lambda: len(shown("load:challenger")) == 30, what="half of the series by both")
+    assert shown("load:challenger") < shown("load")
+    before = wait_until(tried, what="standings of the live trial")
+    pronoia.stop()
+    pronoia.start()
+    wait_until(lambda: tried() > before, timeout=60, what="the trial goes on over a restart")
     # Both learnt the same history, so neither is better, and it says so.
     code, output = models("promote", "load")
     assert (code, "it errs" in output) == (1, True)
@@ -72,4 +91,15 @@ def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[...
     wait_until(lambda: "v2" in points(), what="the challenger as a version")
     assert "another version of the model" in pronoia.tail(20_000)
     assert "learning anew" not in pronoia.tail(20_000)
-    assert models("show", "load")[0] == 0
+    (live,) = (
+        one for one in json.loads(models("show", "load", "--format", "json")[1]) if one["role"] == "live"
+    )
+    assert live["learnt_from_ms"] < live["learnt_until_ms"]
+    assert set(live["libraries"]) == {"numpy", "numba"}
+    config.write_text(config.read_text().replace("expr: load,", "expr: load + 0,"))
+    code, output = models("validate")
+    assert (code, "another expression or step" in output) == (1, True)
+    pronoia.stop()
+    pronoia.start()
+    wait_until(lambda: "learning anew" in pronoia.tail(20_000), timeout=60, what="a model that is refused")
+    wait_until(lambda: models("validate")[0] == 0, timeout=60, what="a new one")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sidecar import __version__
 from sidecar.config.model import QueryConfig
 from sidecar.engine import snapshot
 from sidecar.engine.model import QueryModel
@@ -67,7 +68,9 @@ def test_lineage_is_complete(files: ModelFiles, trained: SeriesBatch) -> None:
     challenger = found["challenger"]
     assert (challenger.query, challenger.detector, challenger.n_series) == ("load", "ensemble", 3)
     assert challenger.n_points == 3 * 8 * DAY
+    assert challenger.learnt_from_ms == trained.timestamps[0]
     assert challenger.learnt_until_ms == trained.timestamps[-1]
+    assert challenger.pronoia == __version__
     assert challenger.meaning == snapshot.meaning(QUERY)
     assert set(challenger.libraries) == {"numpy", "numba"}
 

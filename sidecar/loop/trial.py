@@ -1,0 +1,312 @@
+"""A challenger on trial: it judges a share of a query's series beside the champion, and wins or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar.config.model import QueryConfig
+from sidecar.config.models import ModelsConfig
+from sidecar.durable import replace_file
+from sidecar.errors import ModelError, PullError
+from sidecar.events import Event, EventBus
+from sidecar.offload import Offload
+from sidecar.ports import Sink
+from sidecar.series import Evaluation, FloatArray, LabelSet, RowArray, SeriesBatch
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
+    from sidecar.engine.model import QueryModel
+    from sidecar.engine.registry_models import ModelFiles
+    from sidecar.engine.trial import LiveContest
+
+DRIFTING_SHARE = 0.2
+DRIFTING_SECONDS = 3600.0
+"""So large a part of a query's series has to drift for so long before a challenger is learnt."""
+
+GIVEN_UP = 3.0
+"""After so many times the trial's length a challenger that is not better is given up."""
+
+CHALLENGER = ":challenger"
+
+Pull = Callable[[int, int], Awaitable[SeriesBatch]]
+"""The query's values between two times, both included, ms."""
+
+
+class TrialMetrics:
+    """What is told of challengers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.points = Gauge(
+            "pronoia_trial_points",
+            "Points that champion and challenger of a query have both judged live.",
+            ["query"],
+            registry=registry,
+        )
+        self.error = Gauge(
+            "pronoia_trial_mean_error",
+            "Mean distance from the expected over these points, in mean changes of the series.",
+            ["query", "role"],
+            registry=registry,
+        )
+        self.flagged = Gauge(
+            "pronoia_trial_flagged_points",
+            "Of these points, the flagged.",
+            ["query", "role"],
+            registry=registry,
+        )
+        self.changes = Counter(
+            "pronoia_model_changes_total",
+            "Challengers that were learnt because of drift, promoted, or given up.",
+            ["query", "what"],
+            registry=registry,
+        )
+
+    def forget(self, query: str) -> None:
+        """Drop what is told of a trial that is over."""
+        for gauge in (self.points, self.error, self.flagged):
+            gauge.remove_by_labels({"query": query})
+
+
+class Trial:
+    """The challenger of one query, where there is one; it is followed step by step.
+
+    What it says is compared and, if wanted, exported; nothing of it reaches events or rules.
+    """
+
+    def __init__(
+        self,
+        query: QueryConfig,
+        config: ModelsConfig,
+        *,
+        directory: Path,
+        offload: Offload,
+        bus: EventBus,
+        metrics: TrialMetrics,
+        shown: Sequence[Sink] = (),
+        drifting: Callable[[str], float] = lambda _: 0.0,
+        now: Callable[[], float],
+    ) -> None:
+        self._query, self._config = query, config
+        self._path = directory / f"{query.name}.challenger.version"
+        self._notes = directory / f"{query.name}.trial"
+        self._offload, self._bus, self._metrics, self._now = offload, bus, metrics, now
+        self._shown = shown if config.export_challenger else ()
+        self._drifting = drifting
+        self._drifting_since: float | None = None
+        self._quiet_until = now() + config.trial
+        """Before this no challenger is learnt because of drift."""
+        self._log = get_logger("trial").bind(query=query.name)
+        self._model: QueryModel | None = None
+        self._contest: LiveContest
+        self._since = 0.0
+        self._fitted_ms: int | None = None
+        self._refused: tuple[int, int] | None = None
+        self._labels: tuple[LabelSet, ...] = ()
+        self._chosen: RowArray = np.zeros(0, dtype=np.int64)
+        self._aligned: tuple[tuple[LabelSet, ...], tuple[LabelSet, ...]] = ((), ())
+        self._rows: RowArray = np.zeros(0, dtype=np.int64)
+
+    async def follow(
+        self, evaluation: Evaluation, batch: SeriesBatch, pull: Pull, dress: Callable[[QueryModel], None]
+    ) -> bool:
+        """Let the challenger judge what the champion has just judged; True when it has won.
+
+        `dress`: tells a model what the configuration knows around its series.
+        """
+        if self._model is None and not await self._begin(evaluation.timestamp_ms, pull, dress):
+            return False
+        theirs = await self._offload.run(self._judge, batch, evaluation)
+        if theirs is not None:
+            for sink in self._shown:
+                await self._offload.run(sink.publish, replace(theirs, query=self._query.name + CHALLENGER))
+        return self._decide()
+
+    def due(self) -> bool:
+        """Whether a challenger is to be learnt now, because many series drift for long."""
+        share = self._drifting(self._query.name) if self._config.refit_on_drift else 0.0
+        now = self._now()
+        if share < DRIFTING_SHARE or self._path.exists():
+            self._drifting_since = None
+            return False
+        if self._drifting_since is None:
+            self._drifting_since = now
+        return now - self._drifting_since >= DRIFTING_SECONDS and now >= self._quiet_until
+
+    async def renew(self, history: Callable[[], Awaitable[SeriesBatch]]) -> None:
+        """Learn a challenger from history, up to what the saved champion has seen."""
+        self._quiet_until, self._drifting_since = self._now() + self._config.trial, None
+        try:
+            await self._offload.run(self._train, await history())
+        except (PullError, ModelError, OSError) as error:
+            self._log.warning("no challenger learnt, will try again when it drifts still", err=str(error))
+        else:
+            self._tell("refitted", "learnt from history because many series drift")
+
+    def _train(self, history: SeriesBatch) -> None:
+        from sidecar.engine.registry_models import train
+
+        train(self._query, history, self._files())
+
+    async def promote(self) -> None:
+        """Put the challenger in the champion's place; that becomes a version. Raises: OSError."""
+        await self._offload.run(self._put_next)
+        self._close()
+
+    def _put_next(self) -> None:
+        self._files().promote(self._query.name)
+
+    def _files(self) -> ModelFiles:
+        from sidecar.engine.registry_models import ModelFiles
+
+        return ModelFiles(self._path.parent)
+
+    def save(self) -> None:
+        """Keep the standings for a restart. Raises: OSError."""
+        if self._model is None:
+            return
+        notes = {"of": self._fitted_ms, "since": self._since, **self._contest.kept()}
+        text = json.dumps(notes).encode()
+        replace_file(self._notes, lambda file: file.write(text))
+
+    def _close(self) -> None:
+        self._notes.unlink(missing_ok=True)
+        self._model = None
+        self._metrics.forget(self._query.name)
+        for sink in self._shown:
+            sink.retire(self._query.name + CHALLENGER)
+
+    async def _begin(self, now_ms: int, pull: Pull, dress: Callable[[QueryModel], None]) -> bool:
+        """Load the challenger that waits and let it see what it missed; False where there is none."""
+        model = await self._offload.run(self._load)
+        if model is None:
+            return False
+        dress(model)
+        last_ms = model.last_timestamp_ms or now_ms
+        oldest_ms = now_ms - round(self._query.history * 1000)
+        step_ms = round(self._query.step * 1000)
+        start_ms = max(last_ms + step_ms, oldest_ms)
+        if start_ms < now_ms:
+            try:
+                missed = await pull(start_ms, now_ms - step_ms)
+            except PullError as error:
+                self._log.warning("challenger not brought up to date, will try again", err=str(error))
+                return False
+            await self._offload.run(model.fit, self._part(missed))
+        self._model = model
+        return True
+
+    def _load(self) -> QueryModel | None:
+        from sidecar.engine.snapshot import load
+        from sidecar.engine.trial import LiveContest
+
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        if self._refused == (stat.st_mtime_ns, stat.st_size):
+            return None
+        try:
+            model = load(self._path, self._query)
+        except ModelError as error:
+            self._refused = (stat.st_mtime_ns, stat.st_size)
+            self._log.warning("challenger set aside", path=str(self._path), err=str(error))
+            return None
+        self._contest, self._since, self._aligned = LiveContest(), self._now(), ((), ())
+        self._fitted_ms = model.last_timestamp_ms
+        self._recall()
+        self._log.info("a challenger is on trial", path=str(self._path))
+        return model
+
+    def _recall(self) -> None:
+        try:
+            notes: dict[str, Any] = json.loads(self._notes.read_text(encoding="utf-8"))
+            if notes["of"] == self._fitted_ms:
+                self._contest.recall(notes)
+                self._since = float(notes["since"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._log.warning("standings of the trial set aside", err=str(error))
+
+    def _part(self, batch: SeriesBatch) -> SeriesBatch:
+        """The series on trial."""
+        from sidecar.engine.trial import share_of
+
+        if batch.labels is not self._labels:
+            self._labels, self._chosen = batch.labels, share_of(batch.labels, self._config.challenger_share)
+        labels = tuple(batch.labels[row] for row in self._chosen)
+        return SeriesBatch(batch.query, labels, batch.timestamps, batch.values[self._chosen])
+
+    def _judge(self, batch: SeriesBatch, champion: Evaluation) -> Evaluation | None:
+        from sidecar.engine.trial import Said
+
+        model, contest = self._model, self._contest
+        assert model is not None
+        theirs = model.update(self._part(batch))
+        if theirs is None:
+            return None
+        self._align(champion.labels, theirs.labels)
+
+        def ours(values: FloatArray) -> FloatArray:
+            return np.where(self._rows >= 0, values[self._rows], np.nan)
+
+        contest.observe(
+            theirs.actual,
+            Said(
+                *(
+                    ours(a)
+                    for a in (champion.expected, champion.lower, champion.upper, champion.anomaly_score)
+                )
+            ),
+            Said(theirs.expected, theirs.lower, theirs.upper, theirs.anomaly_score),
+        )
+        self._metrics.points.labels(self._query.name).set(contest.n_points)
+        for role, one in contest.standings().items():
+            self._metrics.error.labels(self._query.name, role).set(one.mean_error)
+            self._metrics.flagged.labels(self._query.name, role).set(one.flagged)
+        return theirs
+
+    def _align(self, ours: tuple[LabelSet, ...], theirs: tuple[LabelSet, ...]) -> None:
+        """Find the champion's row of each of the challenger's; rows that changed hands begin anew."""
+        before_ours, before = self._aligned
+        if before_ours is ours and before is theirs:
+            return
+        changed = [row for row, (old, new) in enumerate(zip(before, theirs, strict=False)) if old != new]
+        self._contest.reset(np.array(changed, dtype=np.int64))
+        self._contest.resize(len(theirs))
+        row_of = {one: row for row, one in enumerate(ours)}
+        self._rows = np.array([row_of.get(one, -1) for one in theirs], dtype=np.int64)
+        self._aligned = ours, theirs
+
+    def _decide(self) -> bool:
+        from sidecar.engine.registry_models import verdict
+
+        if not self._path.exists():
+            self._close()  # Somebody promoted it, or took it away.
+            return False
+        lasting = self._now() - self._since
+        if lasting < self._config.trial:
+            return False
+        better, words = verdict(self._contest.standings())
+        if better and self._config.promote == "when_better":
+            self._tell("promoted", words)
+            return True
+        if not better and lasting >= GIVEN_UP * self._config.trial:
+            self._tell("given up", words)
+            self._path.unlink(missing_ok=True)
+            self._close()
+        return False
+
+    def _tell(self, what: str, words: str) -> None:
+        name = self._query.name
+        self._metrics.changes.labels(name, what.replace(" ", "_")).inc()
+        self._log.info(f"challenger {what}", reason=words)
+        facts = {"query": name, "what": what, "reason": words}
+        self._bus.publish(Event("model.changed", self._now(), facts))
