@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from rules.document import RuleFile, render
+from rules.incidents import KnownIncident
 from rules.learn import learn
+from rules.live import LiveWatch, no_incidents
 from rules.places import publisher_for
+from rules.prove import Prover
 from rules.publisher import Found, RulePublisher
 from rules.revise import Reviser, RuleMetrics
-from rules.verify import RuleServer, is_revision, members
+from rules.verify import RuleServer
 from sidecar.background import Background
 from sidecar.config.model import QueryConfig, RulesConfig
-from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
+from sidecar.errors import RuleError, RuleReason, SidecarError
 from sidecar.events import EventBus
-from sidecar.ports import RuleStore
+from sidecar.ports import RuleStore, Source
 from sidecar.records import RuleRevision
 from sidecar.series import LearnedBand
 from sidecar.telemetry import get_logger
@@ -51,13 +54,14 @@ class RulesLoop:
         bus: EventBus,
         metrics: RuleMetrics,
         publisher: RulePublisher | None = None,
+        source: Source | None = None,
+        incidents: Callable[[], Awaitable[Sequence[KnownIncident]]] = no_incidents,
         fixed: Sequence[RuleFile] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._queries = queries
         self._bands = bands
-        self._server = server
         self._metrics = metrics
         self._fixed = fixed
         self._now = now
@@ -66,8 +70,23 @@ class RulesLoop:
         self._lock = asyncio.Lock()
         self.last_error: str | None = None
         self.publisher: RulePublisher = publisher or publisher_for(config, server)
-        self._reviser = Reviser(
-            self.publisher, store, bus=bus, metrics=metrics, promtool=config.promtool, now=now
+        self.reviser = Reviser(
+            self.publisher,
+            store,
+            bus=bus,
+            metrics=metrics,
+            promtool=config.promtool,
+            canary_seconds=config.canary,
+            prover=Prover(source, now=now) if source is not None else None,
+            now=now,
+        )
+        self.watch = LiveWatch(
+            self.reviser,
+            server,
+            source=source,
+            max_firing_ratio=config.adapt.max_firing_ratio,
+            incidents=incidents,
+            now=now,
         )
 
     def start(self) -> None:
@@ -117,11 +136,11 @@ class RulesLoop:
     async def rollback(self, group: str) -> RuleRevision | None:
         """Undo the live revision of a group by hand: the one before it comes back; None means no file."""
         async with self._lock:
-            return await self._reviser.take_back(group, "rolled back by hand")
+            return await self.reviser.take_back(group, "rolled back by hand")
 
     async def recover(self) -> None:
         """After a crash: what is in place without being live is undone; what people wrote stays."""
-        await self._reviser.recover()
+        await self.reviser.recover()
 
     async def _run(self) -> None:
         pause = FIRST_WAIT_SECONDS
@@ -142,7 +161,8 @@ class RulesLoop:
                         due = time.monotonic() + min(self._config.interval, 60.0 if failed else 1e9)
                 if time.monotonic() - watched >= WATCH_SECONDS:
                     watched = time.monotonic()
-                    await self._watch_live()
+                    async with self._lock:
+                        await self.watch.look()
             except SidecarError as error:
                 self._complain(error)
                 due = time.monotonic() + 15.0
@@ -155,9 +175,11 @@ class RulesLoop:
     async def _one(self, band: LearnedBand, query: QueryConfig) -> Outcome:
         thresholds = learn(band, query, self._config)
         file = render(thresholds, self._config)
-        history = await self._reviser.history(file.group)
+        history = await self.reviser.history(file.group)
+        if any(revision.state == "canary" for revision in history):
+            return self._unchanged(query.name, "its shadow runs")
         live = next((r for r in history if r.state == "live"), None)
-        there = await self._reviser.in_place(file.group, history)
+        there = await self.reviser.in_place(file.group, history)
         if live is not None and there is Found.OTHER:
             # What an unfinished roll-back left is nothing to come back to.
             await self.publisher.restore(file.group, live.content)
@@ -169,9 +191,9 @@ class RulesLoop:
             if old.state == "live":
                 break
             same = old.evidence.get("query") == _essence(query)
-            if old.state == "rolled_back" and same and thresholds.like(old.evidence.get("bounds")):
+            if failed_live(old) and same and thresholds.like(old.evidence.get("bounds")):
                 return self._unchanged(query.name, "one like it was taken back")
-        if self._reviser.refused(file):
+        if self.reviser.refused(file):
             return Outcome(query.name, "unchanged", "this very revision was refused before")
         evidence = {
             "n_samples": thresholds.n_samples,
@@ -180,10 +202,11 @@ class RulesLoop:
             "query": _essence(query),
             "bounds": thresholds.bounds(),
         }
-        await self._reviser.publish(
+        await self.reviser.publish(
             file,
             evidence,
             live,
+            thresholds=thresholds,
             query=query.name,
             n_samples=thresholds.n_samples,
             left_out=thresholds.left_out,
@@ -192,20 +215,22 @@ class RulesLoop:
 
     async def _fixed_one(self, file: RuleFile) -> Outcome:
         """A file that is not learned but written from the configuration."""
-        history = await self._reviser.history(file.group)
+        history = await self.reviser.history(file.group)
+        if any(revision.state == "canary" for revision in history):
+            return self._unchanged(file.group, "its shadow runs")
         live = next((r for r in history if r.state == "live"), None)
-        there = await self._reviser.in_place(file.group, history)
+        there = await self.reviser.in_place(file.group, history)
         if live is not None and live.content_hash == file.revision:
             if there is Found.SAME:
                 return self._unchanged(file.group)
             await self.publisher.restore(file.group, live.content)
             return self._unchanged(file.group, "put back")
         newest = history[0] if history else None
-        if newest is not None and newest.state == "rolled_back" and newest.content_hash == file.revision:
+        if newest is not None and failed_live(newest) and newest.content_hash == file.revision:
             return self._unchanged(file.group, "it was taken back")
-        if self._reviser.refused(file):
+        if self.reviser.refused(file):
             return Outcome(file.group, "unchanged", "this very revision was refused before")
-        await self._reviser.publish(file, {}, live)
+        await self.reviser.publish(file, {}, live)
         return Outcome(file.group, "ok")
 
     def _unchanged(self, name: str, words: str = "") -> Outcome:
@@ -218,45 +243,37 @@ class RulesLoop:
             self._log.info("no rule yet", query=query, why=str(error))
         else:
             self._complain(error, query)
-            self._reviser.tell("rules.failed", query=query, reason=error.reason, error=str(error))
+            self.reviser.tell("rules.failed", query=query, reason=error.reason, error=str(error))
         return Outcome(query, error.reason, str(error))
-
-    async def _watch_live(self) -> None:
-        """Take back what turned out bad after it was published."""
-        live = await self._reviser.live()
-        if not live:
-            return
-        try:
-            loaded = await self._server.rules()
-        except PullError:
-            return  # A server that does not answer proves nothing about a rule.
-        async with self._lock:
-            for group, revision in live.items():
-                rules = members(loaded, group)
-                bad = [rule for rule in rules if rule.health == "err"]
-                # The revision before it may be loaded still, a minute or two after it was taken back.
-                if bad and is_revision(rules, revision.content_hash):
-                    await self._reviser.take_back(group, f"{bad[0].name}: {bad[0].last_error}")
 
     async def _retire_all_but(self, queries: dict[str, QueryConfig]) -> None:
         """Remove the files of what is no longer configured, or wants no rule any more."""
         wanted = {f"pronoia-{name}" for name in queries} | {file.group for file in self._fixed}
-        for group, live in (await self._reviser.live()).items():
+        for group, live in (await self.reviser.live()).items():
             if group not in wanted:
                 try:
-                    await self._reviser.in_place(group, await self._reviser.history(group))
+                    await self.reviser.in_place(group, await self.reviser.history(group))
                 except RuleError as error:
                     self._failed(group, error)
                     continue
                 await self.publisher.restore(group, None)
-                await self._reviser.end(live, "query removed")
+                await self.reviser.end(live, "query removed")
                 self._log.info("rule removed with its query", group=group)
+        for shadow in await self.reviser.shadows():
+            if shadow.group not in wanted:
+                await self.reviser.end_shadow(shadow, "query removed")
 
     def _complain(self, error: SidecarError, query: str = "") -> None:
         if str(error) != self.last_error:
             fields = {"query": query} if query else {}
             self._log.warning("rule not published", reason=error.reason, err=str(error), **fields)
         self.last_error = str(error)
+
+
+def failed_live(revision: RuleRevision) -> bool:
+    """Whether it was taken back, live or as a shadow: one like it is not tried again."""
+    shadow = revision.state == "rejected" and "canary_seconds" in revision.evidence
+    return revision.state == "rolled_back" or shadow
 
 
 def _essence(query: QueryConfig) -> list[object]:

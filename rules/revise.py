@@ -11,7 +11,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from rules.adapt.place import is_adapted
 from rules.document import RuleFile
+from rules.learn import Thresholds
+from rules.lint import refuse_faults
+from rules.prove import Prover
 from rules.publisher import Found, RulePublisher
+from rules.read import read_text
+from rules.shadow import shadow_of
 from rules.validate import check
 from sidecar.errors import RuleError, RuleReason, StoreError
 from sidecar.events import Event, EventBus
@@ -46,7 +51,11 @@ class RuleMetrics:
 
 
 class Reviser:
-    """Puts revisions live and takes them back; the store knows what became of each."""
+    """Puts revisions live and takes them back; the store knows what became of each.
+
+    `prover`: what is asked for cost and back-test before publishing; None: nothing is.
+    `canary_seconds`: how long a revision is a shadow before it is live.
+    """
 
     def __init__(
         self,
@@ -56,6 +65,8 @@ class Reviser:
         bus: EventBus,
         metrics: RuleMetrics,
         promtool: str,
+        canary_seconds: float = 0.0,
+        prover: Prover | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.publisher = publisher
@@ -63,6 +74,8 @@ class Reviser:
         self._bus = bus
         self._metrics = metrics
         self._promtool = promtool
+        self._canary_seconds = canary_seconds
+        self._prover = prover
         self._now = now
         self._log = get_logger("rules-loop")
         self._refused: dict[str, str] = {}
@@ -106,11 +119,23 @@ class Reviser:
                 return True
         return False
 
-    async def publish(
-        self, file: RuleFile, evidence: Mapping[str, object], live: RuleRevision | None, **facts: Any
-    ) -> RuleRevision:
-        """Check the file, make it live in place of `live`, and remember it with its evidence.
+    async def shadows(self) -> list[RuleRevision]:
+        """Revisions of generated groups that run as shadows."""
+        found = await self._store.revisions(state="canary", limit=10_000)
+        return [revision for revision in found if not is_adapted(revision.group)]
 
+    async def publish(
+        self,
+        file: RuleFile,
+        evidence: Mapping[str, object],
+        live: RuleRevision | None,
+        *,
+        thresholds: Thresholds | None = None,
+        **facts: Any,
+    ) -> RuleRevision:
+        """Check the file, make it live in place of `live` or a shadow beside it, and remember it.
+
+        `thresholds`: those that it was rendered from, where it was learned.
         Raises: RuleError; the text that was there before is back in place then.
         """
         revision = RuleRevision(
@@ -131,22 +156,71 @@ class Reviser:
         }
         self.tell("rules.proposed", **facts)
         try:
-            revision.checks = await check(file.text, promtool=self._promtool)
+            await self._check(revision, thresholds)
             self.tell("rules.checked", **facts, checks=revision.checks)
             await self._store.put_revision(revision)
+            if self._canary_seconds:
+                return await self._beside(revision, file)
             await self.publisher.publish(file)
         except RuleError as error:
             await self._reject(revision, file, error)
             raise
+        await self._now_live(revision, live)
+        return revision
+
+    async def _check(self, revision: RuleRevision, thresholds: Thresholds | None) -> None:
+        """Everything that is asked before any server loads it. Raises: RuleError."""
+        revision.checks = await check(revision.content, promtool=self._promtool)
+        revision.checks["lint"] = refuse_faults(read_text(revision.content))
+        if self._prover is not None:
+            proof = await self._prover.prove(revision.content, thresholds)
+            revision.checks |= proof.words()
+            revision.evidence["firings_per_day"] = proof.firings_per_day
+
+    async def _beside(self, revision: RuleRevision, file: RuleFile) -> RuleRevision:
+        revision.state, revision.live_from_ns = "canary", int(self._now() * 1e9)
+        revision.evidence["canary_seconds"] = self._canary_seconds
+        await self._store.put_revision(revision)
+        await self.publisher.publish(shadow_of(file))
+        self._log.info("rule runs as a shadow first", group=file.group, revision=file.revision)
+        self.tell("rules.shadowed", group=file.group, revision=file.revision)
+        return revision
+
+    async def promote(self, revision: RuleRevision) -> None:
+        """A shadow that did well in place of what is live. Raises: RuleError; it is rejected then."""
+        file = file_of(revision)
+        await self.publisher.restore(shadow_of(file).group, None)
+        try:
+            await self.publisher.publish(file)
+        except RuleError as error:
+            await self._reject(revision, file, error)
+            raise
+        await self._now_live(revision, (await self.live()).get(revision.group))
+        self.tell("rules.promoted", group=revision.group, revision=revision.content_hash)
+
+    async def end_shadow(self, revision: RuleRevision, why: str) -> None:
+        """Take a shadow away that was not good enough, or is not wanted any more. Raises: RuleError."""
+        await self.publisher.restore(shadow_of(file_of(revision)).group, None)
         now_ns = int(self._now() * 1e9)
-        if live is not None:
-            await self.end(live, "")
-        revision.state, revision.live_from_ns = "live", now_ns
+        await self._store.put_revision(
+            msgspec.structs.replace(revision, state="rejected", live_until_ns=now_ns, reason=why)
+        )
+        self._log.warning("shadow ended", group=revision.group, why=why)
+        self.tell("rules.canary_failed", group=revision.group, revision=revision.content_hash, why=why)
+
+    async def _now_live(self, revision: RuleRevision, before: RuleRevision | None) -> None:
+        if before is not None:
+            await self.end(before, "")
+        revision.state, revision.live_from_ns = "live", int(self._now() * 1e9)
         await self._store.put_revision(revision)
         self._metrics.published.labels("ok").inc()
+        facts = {
+            "group": revision.group,
+            "revision": revision.content_hash,
+            "file": self.publisher.place(revision.group),
+        }
         self._log.info("rule published", **facts)
         self.tell("rules.published", **facts, checks=revision.checks)
-        return revision
 
     async def end(self, live: RuleRevision, why: str) -> None:
         """Note that a revision is live no longer, as another took its place or its query is gone."""
@@ -224,3 +298,8 @@ class Reviser:
     def tell(self, kind: str, **facts: Any) -> None:
         """An event for whoever listens."""
         self._bus.publish(Event(kind, self._now(), facts))
+
+
+def file_of(revision: RuleRevision) -> RuleFile:
+    """The generated file that a revision remembers."""
+    return RuleFile(revision.group, f"{revision.group}.rules.yaml", revision.content_hash, revision.content)

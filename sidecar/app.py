@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge, Info
 from exporters.formats import make_formats
 from exporters.page import SyntheticPage
 from exporters.scrape import ScrapeEndpoints
+from rules.incidents import KnownIncident, remembered_incidents
 from rules.loop import RulesLoop
 from rules.revise import RuleMetrics
 from sidecar import __version__
@@ -126,6 +127,8 @@ class Workings:
                 store=sidecar.store,
                 bus=sidecar.bus,
                 metrics=sidecar.rule_metrics,
+                source=self.client,
+                incidents=sidecar.known_incidents,
                 fixed=fixed_files(config),
                 now=sidecar.wall,
             )
@@ -281,6 +284,10 @@ class Sidecar:
         await self.store.close()
         self.offload.close()
         return 0
+
+    async def known_incidents(self) -> list[KnownIncident]:
+        """Incidents that rules are measured by, from the store. Raises: StoreError."""
+        return await remembered_incidents(self.store, self.wall())
 
     def stop(self) -> None:
         """Let `run` end."""

@@ -41,7 +41,6 @@ class Rewriting:
         from rules.adapt.places import place_finder
         from rules.adapt.unattended import Unattended
         from rules.adapt.watch import RewriteWatch
-        from rules.incidents import KnownIncident, remembered_incidents
 
         place_of = place_finder(config.rules)
         rules = AdaptedRules(
@@ -53,9 +52,6 @@ class Rewriting:
             now=sidecar.wall,
         )
 
-        async def incidents() -> list[KnownIncident]:
-            return await remembered_incidents(sidecar.store, sidecar.wall())
-
         self._watch = RewriteWatch(
             rules,
             client,
@@ -63,6 +59,7 @@ class Rewriting:
             bus=sidecar.bus,
             rule_metrics=sidecar.rule_metrics,
             metrics=sidecar.rewrite_metrics.watch,
+            incidents=sidecar.known_incidents,
             now=sidecar.wall,
         )
         self._unattended = Unattended(
@@ -71,7 +68,7 @@ class Rewriting:
             server=client,
             store=sidecar.store,
             place_of=place_of,
-            incidents=incidents,
+            incidents=sidecar.known_incidents,
             bus=sidecar.bus,
             metrics=sidecar.rewrite_metrics.unattended,
             now=sidecar.wall,

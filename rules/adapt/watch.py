@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Gauge
 
 from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import GROUP, LABEL
 from rules.adapt.plan import rules_told
-from rules.backtest.firing import firings
+from rules.incidents import KnownIncident
+from rules.live import no_incidents
+from rules.prove import SLOW_SHARE
 from rules.revise import RuleMetrics
+from rules.volume import as_number, n_firings, told_by_others, too_many
 from sidecar.background import Background
 from sidecar.config.adapt import AdaptConfig
-from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
+from sidecar.errors import RuleError, RuleReason, SidecarError
 from sidecar.events import Event, EventBus
 from sidecar.ports import Source
 from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
-from sidecar.series import SeriesBatch
 from sidecar.telemetry import get_logger
 
 LOOK_SECONDS = 60.0
 PAGES_SECONDS = 3600.0
 WEEK_SECONDS = 7 * 86_400.0
-SLACK = 3.0
-"""So many firings more than expected prove nothing yet, however short the time was."""
-
-SLOW_SHARE = 0.5
-"""A rule that takes this share of its group's interval to evaluate is taken back."""
-
-MAX_SERIES = 10_000
 
 
 class WatchedServer(Source, Protocol):
@@ -69,6 +63,7 @@ class RewriteWatch:
         bus: EventBus,
         rule_metrics: RuleMetrics,
         metrics: RewriteMetrics,
+        incidents: Callable[[], Awaitable[Sequence[KnownIncident]]] = no_incidents,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
@@ -77,6 +72,7 @@ class RewriteWatch:
         self._bus = bus
         self._rule_metrics = rule_metrics
         self._metrics = metrics
+        self._incidents = incidents
         self._now = now
         self._log = get_logger("rules-watch")
         self._task = Background("rules-watch")
@@ -111,7 +107,7 @@ class RewriteWatch:
         """Set each team's firings of the last week, where a budget is set. Raises: PullError."""
         for team, budget in self._config.pages_per_week.items():
             matchers = {self._config.team_label: team, LABEL[0]: ""}
-            n = await self._n_firings(matchers, WEEK_SECONDS)
+            n = await n_firings(self._server, matchers, WEEK_SECONDS, self._now())
             self._metrics.pages.labels(team).set(n)
             if n > budget:
                 self._log.info("more pages than budgeted", team=team, pages=n, budget=budget)
@@ -136,7 +132,7 @@ class RewriteWatch:
             if why:
                 await self._rules.end_shadow(revision, why)
                 self._tell("rules.canary_failed", revision, why)
-            elif self._age(revision) >= _number(revision.evidence.get("canary_seconds")):
+            elif self._age(revision) >= as_number(revision.evidence.get("canary_seconds")):
                 await self._rules.promote(revision)
                 self._tell("rules.promoted", revision, "the shadow did as its back-test said")
         elif why:
@@ -148,34 +144,22 @@ class RewriteWatch:
         """Which rule fires far more than its back-test said; empty where none does."""
         seconds = self._age(revision)
         shadow = LABEL[1] if revision.state == "canary" else ""
+        incidents = await self._incidents()
         for told in rules_told(revision):
-            n = await self._n_firings({"alertname": str(told["name"]), LABEL[0]: shadow}, seconds)
-            expected = _number(told.get("firings_per_day")) * seconds / 86_400
-            if n > self._config.max_firing_ratio * expected + SLACK:
+            alert = str(told["name"])
+            n = await n_firings(
+                self._server,
+                {"alertname": alert, LABEL[0]: shadow},
+                seconds,
+                self._now(),
+                besides=told_by_others(incidents, alert),
+            )
+            expected = as_number(told.get("firings_per_day")) * seconds / 86_400
+            if too_many(n, expected, self._config.max_firing_ratio):
                 return (
                     f"{told['name']} fired {n} times in {seconds / 3600:.1f} h, {expected:.1f} were expected"
                 )
         return ""
-
-    async def _n_firings(self, matchers: Mapping[str, str], seconds: float) -> int:
-        """Firings that began in the last so many seconds; what fired before that counts as none."""
-        inside = ",".join(f'{name}="{value}"' for name, value in {**matchers, "alertstate": "firing"}.items())
-        step_ms = 15_000 if seconds < 86_400 else 60_000
-        end_ms = int(self._now() * 1000)
-        try:
-            batch = await self._server.range(
-                f"ALERTS{{{inside}}}",
-                start_ms=end_ms - int(seconds * 1000) - 2 * step_ms,
-                end_ms=end_ms,
-                step_ms=step_ms,
-                name="watch",
-                max_series=MAX_SERIES,
-            )
-        except PullError as error:
-            if error.retryable:
-                raise
-            return 0
-        return _begun(batch)
 
     def _age(self, revision: RuleRevision) -> float:
         return self._now() - (revision.live_from_ns or 0) / 1e9
@@ -198,13 +182,3 @@ def _unwell(revision: RuleRevision, loaded: list[Rule]) -> str:
         if rule.interval_seconds and rule.evaluation_seconds > SLOW_SHARE * rule.interval_seconds:
             return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
     return ""
-
-
-def _begun(batch: SeriesBatch) -> int:
-    """Firings that begin after the first step."""
-    found = firings(np.isfinite(batch.values), batch.timestamps)
-    return sum(firing.start_ms > batch.timestamps[0] for firing in found)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0

@@ -198,6 +198,9 @@ class RulesConfig(Section):
     verify_timeout: PositiveSeconds | None = Field(
         None, description="how long Prometheus may take to show a new rule; 30s for files, 5m for objects"
     )
+    canary: Seconds = Field(
+        0.0, description="how long a generated group is a shadow first, labelled pronoia_canary; 0: not at all"
+    )
     packs: tuple[PackName, ...] = Field((), description="ready sets of rules that are kept live")
     adapt: AdaptConfig = AdaptConfig()
 

@@ -204,7 +204,7 @@ async def test_an_alert_that_errs_when_evaluated_gives_way_to_the_object_before(
     assert cluster.api.one(NAME)["spec"] == before["spec"]
     assert await cluster.states() == ["rejected", "live"]
     # The bad one is loaded until operator and reloader follow; that must not cost the good one its life.
-    await cluster.loop._watch_live()
+    await cluster.loop.watch.look()
     assert await cluster.states() == ["rejected", "live"]
     await cluster.until_loaded({"pronoia-load": good.content_hash})
 

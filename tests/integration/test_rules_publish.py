@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,14 +21,16 @@ from prometheus_client import CollectorRegistry
 from rules.document import RuleFile
 from rules.generate.packs import load_pack
 from rules.generate.slo import slo_file
+from rules.live import LiveWatch
 from rules.loop import RulesLoop
 from rules.revise import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
 from sidecar.config.slo import SloConfig
 from sidecar.events import EventBus
+from sidecar.prometheus.answers import Rule
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
-from sidecar.series import LabelSet, LearnedBand
+from sidecar.series import LabelSet, LearnedBand, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
 from tests.integration.servers import Prometheus, binary, get_json, wait_until
 
@@ -68,6 +71,8 @@ async def bench(
     tmp_path: Path,
     rules: Path | None = None,
     fixed: Sequence[RuleFile] = (),
+    *,
+    proved: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Bench]:
     store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
@@ -95,6 +100,7 @@ async def bench(
             store=store,
             bus=EventBus(),
             metrics=RuleMetrics(CollectorRegistry()),
+            source=client if proved else None,
             fixed=fixed,
         )
         holder.append(Bench(loop, store, client, rules or server.rules))
@@ -203,9 +209,76 @@ async def test_a_live_rule_that_turns_bad_later_is_taken_back(loaded: Prometheus
             return any(rule["health"] == "err" for group in groups for rule in group["rules"])
 
         await asyncio.to_thread(wait_until, unhealthy, what="Prometheus calls the rule unhealthy")
-        await b.loop._watch_live()
+        await b.loop.watch.look()
         assert not (b.rules / FILE).exists()
         assert await b.states() == ["rolled_back"]
+
+
+async def test_a_new_group_is_a_shadow_first_and_goes_live_when_it_did_well(
+    loaded: Prometheus, tmp_path: Path
+) -> None:
+    async with bench(loaded, tmp_path, proved=True, canary=600) as b:
+        clock = [time.time()]
+        watch = LiveWatch(b.loop.reviser, b.client, source=b.client, max_firing_ratio=3, now=lambda: clock[0])
+        assert (await b.loop.run_once())[0].result == "ok"
+        assert await b.states() == ["canary"]
+        assert sorted(p.name for p in b.rules.glob("pronoia-*")) == [f"pronoia-canary-{FILE}"]
+        alerts = [rule for rule in await b.client.rules() if rule.kind == "alerting"]
+        assert {rule.labels["pronoia_canary"] for rule in alerts} == {"true"}
+        assert (await b.loop.run_once())[0].words == "its shadow runs"
+        await watch.look()
+        assert await b.states() == ["canary"], "its time is not over"
+        clock[0] += 601
+        await watch.look()
+        assert await b.states() == ["live"]
+        assert sorted(p.name for p in b.rules.glob("pronoia-*")) == [FILE]
+        assert {rule.group for rule in await b.client.rules() if rule.kind == "alerting"} == {"pronoia-load"}
+
+
+@pytest.mark.parametrize(
+    ("canary", "state"),
+    [pytest.param(600, "rejected", id="shadow"), pytest.param(0, "rolled_back", id="live")],
+)
+async def test_one_that_fires_far_more_than_was_said_is_taken_back_and_not_tried_again(
+    canary: float, state: str, loaded: Prometheus, tmp_path: Path
+) -> None:
+    async with bench(loaded, tmp_path, proved=True, canary=canary) as b:
+        assert (await b.loop.run_once())[0].result == "ok"
+        await LiveWatch(
+            b.loop.reviser, b.client, source=Flapping(), max_firing_ratio=3, now=lambda: time.time() + 3600
+        ).look()
+        (revision,) = await b.store.revisions()
+        assert revision.state == state
+        assert "were expected" in revision.reason
+        assert list(b.rules.glob("pronoia-*.yaml")) == []
+        assert (await b.loop.run_once())[0].words == "one like it was taken back"
+
+
+async def test_one_that_takes_half_its_interval_is_taken_back(loaded: Prometheus, tmp_path: Path) -> None:
+    async with bench(loaded, tmp_path) as b:
+        await b.loop.run_once()
+
+        class Slow:
+            async def rules(self) -> list[Rule]:
+                return [
+                    msgspec.structs.replace(rule, evaluation_seconds=0.6) for rule in await b.client.rules()
+                ]
+
+        await LiveWatch(b.loop.reviser, Slow(), source=None, max_firing_ratio=3).look()
+        (revision,) = await b.store.revisions()
+        assert revision.state == "rolled_back"
+        assert "takes 0.6 s" in revision.reason
+
+
+class Flapping:
+    """A server on which every alert began to fire a hundred times."""
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        raise AssertionError("not asked here")
+
+    async def range(self, expr: str, *, start_ms: int, **_: Any) -> SeriesBatch:
+        values = np.tile([np.nan, 1.0], 100)[None, :]
+        return SeriesBatch("ALERTS", (LabelSet(),), start_ms + np.arange(200) * 15_000, values)
 
 
 async def test_a_directory_that_prometheus_does_not_load_is_said_so(

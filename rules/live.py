@@ -1,0 +1,121 @@
+"""The watch over generated rules that are live or shadows: taken back, or promoted, by how they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from rules.adapt.canary import GROUP, LABEL
+from rules.incidents import KnownIncident
+from rules.prove import SLOW_SHARE
+from rules.revise import Reviser
+from rules.verify import LoadedRules, is_revision, members
+from rules.volume import as_number, n_firings, told_by_others, too_many
+from sidecar.errors import PullError, RuleError
+from sidecar.ports import Source
+from sidecar.prometheus.answers import Rule
+from sidecar.records import RuleRevision
+from sidecar.telemetry import get_logger
+
+WINDOW_SECONDS = 86_400.0
+"""How far back volume is looked at; a revision that did well for a day is judged by its last one."""
+
+
+async def no_incidents() -> Sequence[KnownIncident]:
+    """Where nothing remembers incidents."""
+    return ()
+
+
+class LiveWatch:
+    """Looks at every generated revision that Prometheus evaluates.
+
+    `source`: where firings are counted; None: volume is not judged.
+    """
+
+    def __init__(
+        self,
+        reviser: Reviser,
+        server: LoadedRules,
+        *,
+        source: Source | None,
+        max_firing_ratio: float,
+        incidents: Callable[[], Awaitable[Sequence[KnownIncident]]] = no_incidents,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._reviser = reviser
+        self._server = server
+        self._source = source
+        self._ratio = max_firing_ratio
+        self._incidents = incidents
+        self._now = now
+        self._log = get_logger("rules-watch")
+
+    async def look(self) -> None:
+        """Judge every revision once; a server that does not answer proves nothing about a rule.
+
+        Raises: RuleError where a place does not take what it should.
+        """
+        live, shadows = await self._reviser.live(), await self._reviser.shadows()
+        if not live and not shadows:
+            return
+        try:
+            loaded = await self._server.rules()
+            for group, revision in live.items():
+                why = await self._fault(revision, loaded, group)
+                if why:
+                    await self._reviser.take_back(group, why)
+            for revision in shadows:
+                await self._judge_shadow(revision, loaded)
+        except PullError as error:
+            self._log.info("generated rules not looked at", err=str(error))
+
+    async def _judge_shadow(self, revision: RuleRevision, loaded: Sequence[Rule]) -> None:
+        group = f"{GROUP}-{revision.group}"
+        why = await self._fault(revision, loaded, group)
+        over = self._age(revision) >= as_number(revision.evidence.get("canary_seconds"))
+        if over and not is_revision(members(loaded, group), revision.content_hash):
+            why = "it is not loaded, so nobody knows how it does"
+        if why:
+            await self._reviser.end_shadow(revision, why)
+        elif over:
+            try:
+                await self._reviser.promote(revision)
+            except RuleError as error:
+                self._log.warning("shadow not promoted", group=revision.group, err=str(error))
+
+    async def _fault(self, revision: RuleRevision, loaded: Sequence[Rule], group: str) -> str:
+        """What is wrong with a revision; empty where nothing is, or where another is loaded still."""
+        rules = members(loaded, group)
+        # The revision before it may be loaded still, a minute or two after it was taken back.
+        if not is_revision(rules, revision.content_hash):
+            return ""
+        for rule in rules:
+            if rule.health == "err":
+                return f"{rule.name}: {rule.last_error}"
+            if rule.interval_seconds and rule.evaluation_seconds > SLOW_SHARE * rule.interval_seconds:
+                return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
+        return await self._too_loud(revision)
+
+    async def _too_loud(self, revision: RuleRevision) -> str:
+        expected = revision.evidence.get("firings_per_day")
+        if self._source is None or not isinstance(expected, dict) or not expected:
+            return ""
+        seconds = min(self._age(revision), WINDOW_SECONDS)
+        shadow = LABEL[1] if revision.state == "canary" else ""
+        incidents = await self._incidents()
+        for alert, per_day in expected.items():
+            n = await n_firings(
+                self._source,
+                {"alertname": alert, LABEL[0]: shadow},
+                seconds,
+                self._now(),
+                together=True,
+                besides=told_by_others(incidents, alert),
+            )
+            usual = as_number(per_day) * seconds / 86_400
+            if too_many(n, usual, self._ratio):
+                return f"{alert} fired {n} times in {seconds / 3600:.1f} h, {usual:.1f} were expected"
+        return ""
+
+    def _age(self, revision: RuleRevision) -> float:
+        return self._now() - (revision.live_from_ns or revision.created_at_ns) / 1e9
