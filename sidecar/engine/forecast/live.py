@@ -30,6 +30,10 @@ HISTORY_BYTES = 32 * 2**20
 HISTORY_DAYS = 14.0
 TRAJECTORY_POINTS = 48
 RESELECT_SECONDS = 6 * 3600.0
+DRIFT_SECONDS = 3600.0
+DRIFT_WIDTH = 1.5
+"""A row whose interval at some horizon had to grow by so much (on the logarithm, about six misses in a
+row) since its rules were selected is selected anew after an hour already."""
 MIN_POINTS = 48
 PENDING = 8
 ADAPT = 0.03
@@ -146,6 +150,7 @@ class PoolForecaster:
         # Selections are not saved: after a restart the saved trajectories serve until they are made anew.
         self._selections: dict[int, Selection | None] = {}
         self._selected_slot: dict[int, int] = {}
+        self._selected_width: dict[int, NDArray[np.float64]] = {}
 
     def _use_slots(self, slot_seconds: float) -> None:
         """Arrays for a grid of such slots, with no rows yet."""
@@ -178,7 +183,7 @@ class PoolForecaster:
         a["newest_slot"][:] = b["newest_slot"] // factor
         for name in ("origin", "samples", "pending", "learned"):
             a[name][:] = b[name]
-        self._selections, self._selected_slot = {}, {}
+        self._selections, self._selected_slot, self._selected_width = {}, {}, {}
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; see `Forecaster.resize`."""
@@ -196,6 +201,7 @@ class PoolForecaster:
         for row in rows.tolist():
             self._selections.pop(row, None)
             self._selected_slot.pop(row, None)
+            self._selected_width.pop(row, None)
 
     def update(self, batch: SeriesBatch) -> None:
         """Learn the columns in order of time; see `Forecaster.update`."""
@@ -250,9 +256,10 @@ class PoolForecaster:
             a["made_at"][row] = made_at
             return True
         age = (closed - self._selected_slot.get(row, -(10**9))) * self.slot_seconds
-        if age >= RESELECT_SECONDS:
+        if age >= RESELECT_SECONDS or (age >= DRIFT_SECONDS and self._drifted(row)):
             self._selections[row] = select(grid, self.slot_seconds, self._ahead, LEVEL)
             self._selected_slot[row] = closed
+            self._selected_width[row] = a["learned"][row, :, LOG_WIDTH].copy()
         selection = self._selections[row]
         assert selection is not None
         found = selection.forecast(grid)
@@ -261,6 +268,11 @@ class PoolForecaster:
             a["trajectory"][row, side] = ends[at] - a["origin"][row]
         a["made_at"][row] = made_at
         return True
+
+    def _drifted(self, row: int) -> bool:
+        """Whether what was selected has missed so often since that another choice may be better."""
+        grown = self._pool.arrays["learned"][row, :, LOG_WIDTH] - self._selected_width[row]
+        return bool(grown.max() >= DRIFT_WIDTH)
 
     def predict(self) -> tuple[Forecast, ...]:
         """One Forecast a horizon; see `Forecaster.predict`."""

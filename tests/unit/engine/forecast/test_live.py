@@ -93,6 +93,24 @@ def test_a_selection_is_kept_for_hours_and_a_refresh_follows_each_slot() -> None
     assert forecaster._selections[0] is not first
 
 
+def test_a_series_that_changes_its_ways_is_selected_anew_before_its_time() -> None:
+    values = workdays(1, 16)
+    changed = values.copy()
+    # From now on it is busy by night: what was selected misses.
+    changed[:, 14 * DAY :] = 140.0 - values[:, 14 * DAY :] + 60.0 * (np.arange(2 * DAY) % 2)
+    slots = {}
+    for name, series in (("same", values), ("changed", changed)):
+        forecaster = learnt(series, 14 * DAY)
+        forecaster.work(1.0)
+        for t in range(14 * DAY, 14 * DAY + 40):
+            forecaster.update(batch(series, t, t + 1))
+            forecaster.work(1.0)
+            forecaster.predict()
+        slots[name] = forecaster._selected_slot[0] - int(START // STEP) - 14 * DAY
+    assert slots["same"] < 0
+    assert 0 < slots["changed"] < 40
+
+
 def test_work_ends_when_its_time_is_over_and_goes_on_with_the_rows_left() -> None:
     values = workdays(3, 15)
     ticks = iter(range(100))

@@ -111,6 +111,44 @@ def test_never_negative_stays_so_and_negative_may_go_below() -> None:
     assert forecast(daily(6) - 100).lower.min() < 0
 
 
+def test_whole_numbers_are_not_rounded() -> None:
+    rng = np.random.default_rng(7)
+    replicas = 3.0 + rng.integers(0, 2, 8 * DAY)
+    found = forecast(replicas)
+    assert np.median(found.lower) <= 3.0
+    assert np.median(found.upper) >= 4.0
+    assert found.lower.min() >= 2.0
+    assert found.upper.max() <= 5.0
+
+
+def test_what_is_always_negative_stays_about_its_level() -> None:
+    found = forecast(daily(8) - 500.0)
+    assert np.abs(found.yhat.mean() + 400.0) < 5.0
+    assert found.upper.max() < -300.0
+
+
+def test_a_sawtooth_falls_in_time() -> None:
+    # Logs that grow for seven hours and are rotated away: no period divides the day.
+    tooth = 84
+    at = np.arange(12 * DAY)
+    values = 20.0 + 60.0 * (at % tooth) / tooth + np.random.default_rng(2).normal(0, 0.5, len(at))
+    seen = 11 * DAY + 40
+    found = forecast(values[:seen], steps=DAY - 40)
+    future = values[seen : seen + DAY - 40]
+    assert np.abs(found.yhat - future).mean() < 4.0
+    assert found.upper.max() < 90.0
+
+
+def test_irregular_times_are_put_on_their_grid() -> None:
+    values = daily(8)
+    jitter = np.random.default_rng(6).integers(-20_000, 20_000, len(values))
+    times = START_MS + np.arange(len(values), dtype=np.int64) * 300_000
+    even = forecast_series(times, values, step_seconds=STEP, horizon_steps=12)
+    odd = forecast_series(times + jitter, values, step_seconds=STEP, horizon_steps=12)
+    np.testing.assert_allclose(odd.yhat, even.yhat, atol=2.0)
+    assert odd.timestamps[0] == times[-1] + jitter[-1] + 300_000
+
+
 @pytest.mark.parametrize(
     ("values", "options", "low", "high"),
     [
