@@ -243,6 +243,9 @@ def run(
                         high = min(high, centre + max(reach - before, -CLIP_WINDOW * down))
                     if -reach - before > -CLIP_WINDOW * down:
                         low = max(low, centre + min(-reach - before, CLIP_WINDOW * up))
+                if before_alarm > 0.0:
+                    low = min(low, earlier - RETURNED * down)
+                    high = max(high, earlier + RETURNED * up)
                 lower[row, t], upper[row, t] = min(low, high), high
             if not seen:
                 continue
@@ -254,16 +257,22 @@ def run(
             clipped = min(max(error, -CLIP_WINDOW * down), CLIP_WINDOW * up)
             mean_5, mean_15 = abs(before_5 + clipped) / 5.0, abs(before_15 + clipped) / 15.0
             if warm:
-                worst = distance / units[0]
-                if judge_slow:
-                    worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
-                if before_alarm > 0.0:
-                    back = y - earlier
-                    worst = max(worst, abs(back) / (held * units[0] * (up if back > 0.0 else down)))
-                if judge_5:
-                    worst = max(worst, mean_5 / (units[1] * size_5))
-                if judge_15:
-                    worst = max(worst, mean_15 / (units[2] * size_15))
+                back = y - earlier
+                scale_back = up if back > 0.0 else down
+                returned = before_alarm > 0.0 and abs(back) < RETURNED * scale_back
+                if returned:
+                    # Only the alarm's own effect on the levels makes this value look unusual.
+                    worst = abs(back) / (units[0] * scale_back)
+                else:
+                    worst = distance / units[0]
+                    if judge_slow:
+                        worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
+                    if before_alarm > 0.0:
+                        worst = max(worst, abs(back) / (held * units[0] * scale_back))
+                    if judge_5:
+                        worst = max(worst, mean_5 / (units[1] * size_5))
+                    if judge_15:
+                        worst = max(worst, mean_15 / (units[2] * size_15))
                 repeats = s[row, REPEATS] + 1.0 if y == s[row, SAVED_VALUE] else 0.0
                 if samples > SHAPE_SAMPLES:
                     # Neither shows in the band of a point: no value of its own is out of place.
@@ -294,24 +303,22 @@ def run(
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     for k in range(N_SAVED):
                         s[row, SAVED + k] = s[row, saved_at(k)]
-                elif before_alarm > 0.0:
-                    # Back where it was before the alarm: the incident is over, and what it taught is undone,
-                    # or the recovery would be flagged as the next incident.
-                    back = y - earlier
-                    if abs(back) < RETURNED * (up if back > 0.0 else down) and abs(back) < abs(error):
-                        for k in range(N_SAVED):
-                            s[row, saved_at(k)] = s[row, SAVED + k]
-                        if held == HELD_BY_SEASON:
-                            for k in (FAST, SLOWER, LAST, TREND_LEVEL):
-                                s[row, k] = earlier
-                            kept[0] = kept[1] = kept[4] = kept[5] = earlier
-                        for k in range(6):
-                            quick[k] = kept[k]
-                        error, scale = back, up if back > 0.0 else down
-                        distance, clipped = abs(back) / scale, back
-                        before_5 = before_15 = 0.0
-                        for k in range(LONGEST):
-                            recent[row, k] = 0.0
+                elif returned:
+                    # The incident is over, and what it taught is undone, or the recovery would be flagged as
+                    # the next incident.
+                    for k in range(N_SAVED):
+                        s[row, saved_at(k)] = s[row, SAVED + k]
+                    if held == HELD_BY_SEASON:
+                        for k in (FAST, SLOWER, LAST, TREND_LEVEL):
+                            s[row, k] = earlier
+                        kept[0] = kept[1] = kept[4] = kept[5] = earlier
+                    for k in range(6):
+                        quick[k] = kept[k]
+                    error, scale = back, scale_back
+                    distance, clipped = abs(back) / scale, back
+                    before_5 = before_15 = 0.0
+                    for k in range(LONGEST):
+                        recent[row, k] = 0.0
             s[row, SUM_5], s[row, SUM_15] = before_5 + clipped, before_15 + clipped
             recent[row, at_15] = clipped
             s[row, COUNT] = count + 1.0

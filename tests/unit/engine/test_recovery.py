@@ -1,0 +1,38 @@
+"""The end of an incident is no incident: what came back is judged by where it was before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.series import LabelSet, SeriesBatch
+
+STEP_SECONDS, N_STEPS, LASTS = 60, 2 * 1440, 30
+ONSET = N_STEPS - 360
+
+
+def load(starts: np.ndarray, times: float) -> np.ndarray:
+    """100 with two waves that a minute's step turns into noise; `times` as much for half an hour."""
+    seconds = starts[:, None] + STEP_SECONDS * np.arange(N_STEPS)
+    values = 100 + 5 * np.sin(seconds / 7) + 3 * np.sin(seconds / 31)
+    values[:, ONSET : ONSET + LASTS] *= times
+    return values
+
+
+@pytest.mark.parametrize("times", [5.0, 2.5, 0.2], ids=["five-fold", "two-and-a-half-fold", "a fifth"])
+def test_nothing_but_the_incident_is_flagged(times: float) -> None:
+    starts = 1_790_000_000.0 + 307.0 * np.arange(100)
+    model = QueryModel(QueryConfig(name="load", expr="load", step=STEP_SECONDS, forecast_horizons=()))
+    batch = SeriesBatch(
+        "load",
+        tuple(LabelSet({"start": str(start)}) for start in starts),
+        ((1_790_000_000 + STEP_SECONDS * np.arange(N_STEPS)) * 1000).astype(np.int64),
+        load(starts, times),
+    )
+    flagged = np.nan_to_num(model.score(batch)[2].anomaly_score) > 1
+    in_time = flagged[:, ONSET : ONSET + LASTS]
+    assert in_time.mean() > 0.97
+    assert not flagged[:, ONSET + LASTS :].any()
+    assert flagged[:, :ONSET].sum() <= 2
