@@ -16,7 +16,7 @@ ONSET = N_STEPS - 360
 def load(starts: np.ndarray, times: float) -> np.ndarray:
     """100 with two waves that a minute's step turns into noise; `times` as much for half an hour."""
     seconds = starts[:, None] + STEP_SECONDS * np.arange(N_STEPS)
-    values = 100 + 5 * np.sin(seconds / 7) + 3 * np.sin(seconds / 31)
+    values: np.ndarray = 100 + 5 * np.sin(seconds / 7) + 3 * np.sin(seconds / 31)
     values[:, ONSET : ONSET + LASTS] *= times
     return values
 
