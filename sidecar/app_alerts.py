@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
+from sidecar.records import DEFAULT_TENANT
+from webhooks.alerts_series import AlertsSeries
 from webhooks.deadman import DeadMan, DeadManMetrics
 from webhooks.evidence_feed import EvidenceFeed
 from webhooks.flap_report import FlapReport
@@ -45,9 +47,12 @@ class AlertsWorkings:
         }
         self.reconciler = Reconciler(
             [AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers],
+            series=AlertsSeries(client, now=clock.now),
             known=sidecar.alerts.newest,
             accept=sidecar.alerts.intake.accept,
             senders=sidecar.store.senders,
+            cut_at_ns=lambda: sidecar.alerts.intake.memory.truncated_at_ns.get(DEFAULT_TENANT, 0),
+            wake=sidecar.alerts.doubt,
             metrics=sidecar.alerts_metrics.reconcile,
             interval_seconds=config.webhook.reconcile_interval,
             now=sidecar.wall,

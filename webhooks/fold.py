@@ -153,10 +153,13 @@ class Memory:
             current = changes.episodes[key] = msgspec.structs.replace(known)
         if event.firing:
             if known.state == "resolved":
-                # Resolved wins over firing for the same start, and over any older start:
-                # this is a late or repeated delivery.
-                changes.n_stale += 1
-                return
+                if not delivery.proven or event.starts_at_ns != known.starts_at_ns:
+                    # Resolved wins over firing for the same start, and over any older start:
+                    # this is a late or repeated delivery.
+                    changes.n_stale += 1
+                    return
+                current.ends_at_ns = None
+                changes.written.add(key)
             if seen_ns - current.last_seen_ns >= QUIET_NS or current.state == "unknown":
                 changes.written.add(key)
             current.state = "firing"

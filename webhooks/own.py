@@ -51,9 +51,17 @@ def own_event(
 
 
 def inner_delivery(
-    events: Iterable[AlertEvent], *, receiver: str, received_at_ns: int, tenant: str = DEFAULT_TENANT
+    events: Iterable[AlertEvent],
+    *,
+    receiver: str,
+    received_at_ns: int,
+    tenant: str = DEFAULT_TENANT,
+    proven: bool = False,
 ) -> Delivery:
-    """A delivery that nobody sent: what we know by other ways, for the intake to make durable."""
+    """A delivery that nobody sent: what we know by other ways, for the intake to make durable.
+
+    `proven`: whether an alert that fires does so although it was said to have ended.
+    """
     alerts = list(events)
     names = ",".join(sorted(f"{e.fingerprint}:{e.firing}" for e in alerts))
     return Delivery(
@@ -66,4 +74,5 @@ def inner_delivery(
         truncated_alerts=0,
         alerts=alerts,
         dead_letters=[],
+        proven=proven,
     )

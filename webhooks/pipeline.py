@@ -19,7 +19,7 @@ from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
-from sidecar.records import DEFAULT_TENANT, Episode, Incident
+from sidecar.records import DEFAULT_TENANT, Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.bonds import Weights
@@ -121,8 +121,10 @@ class AlertsLoop:
             max_waiting=config.queue_deliveries,
             registry=registry,
             on_committed=self._committed,
-            on_delivered=self.heartbeats.hear,
+            on_delivered=self._delivered,
         )
+        self.doubt = asyncio.Event()
+        """Set by what the neighbours should be asked about: ends, which may be false, and alerts left out."""
 
     async def open(self) -> None:
         """Remember what the store holds, then begin.
@@ -177,7 +179,14 @@ class AlertsLoop:
         if self._teller is not None:
             await self._teller.stop()
 
+    def _delivered(self, deliveries: Sequence[Delivery]) -> None:
+        self.heartbeats.hear(deliveries)
+        if any(delivery.truncated_alerts for delivery in deliveries):
+            self.doubt.set()
+
     def _committed(self, episodes: Sequence[Episode]) -> None:
+        if any(episode.state == "resolved" for episode in episodes):
+            self.doubt.set()
         self.placing.take(episodes, self._now())
         self._bus.publish(Event("alerts.received", self._now(), {"n_alerts": len(episodes)}))
         self._wake.set()

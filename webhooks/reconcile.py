@@ -1,39 +1,37 @@
-"""What Alertmanager holds against what we believe: ends that were never told, alerts missed while down.
+"""What the neighbours know against what we believe: ends never told, false ends, alerts missed while down.
 
-`compare` decides, purely; `Reconciler` asks and hands the differences to the
-intake as a delivery, so that they become durable by the same way as all else.
+Alertmanager's list and Prometheus' own series decide (`differences`, `evaluated`); the
+differences go to the intake as a delivery, so that they become durable by the same way as all else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from sidecar.background import Background
+from sidecar.background import Background, woken
 from sidecar.errors import PullError, StoreError
-from sidecar.records import AlertEvent, Delivery, Episode
+from sidecar.records import Delivery, Episode
 from sidecar.telemetry import get_logger
-from webhooks.own import INCIDENT_LABEL, inner_delivery
+from webhooks.alerts_series import AlertsSeries, ProvenEnds
+from webhooks.differences import LEARN_AFTER_NS, Differences, Held, Sought, compare, read
+from webhooks.evaluated import Evaluated, Verdict, judge
+from webhooks.own import inner_delivery
 from webhooks.payload import parse_time
 
-SECOND_NS = 1_000_000_000
-LEARN_AFTER_NS = 300 * SECOND_NS
-"""An alert that fires for less may still wait in its group; Alertmanager will tell of it."""
-
-SETTLED_NS = 5 * SECOND_NS
-"""An alert heard of just now is not missed because a list of a moment ago lacks it."""
-
-YOUNG_NS = 300 * SECOND_NS
-"""An Alertmanager younger than this may not have been told again of what fired before it started."""
-
-ABSENT_LOOKS = 2
 RECEIVER = "reconcile"
+CHANGES = ("learned", "settled", "refused", "ended")
+
+PAUSE_SECONDS = 5.0
+"""Between looks, however often one is wished for."""
+LOOKING_SHARE = 0.05
+"""Of the time at most: the list of an Alertmanager in a storm is long."""
 
 
 class Client(Protocol):
@@ -50,136 +48,50 @@ class Client(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One alert as an Alertmanager holds it."""
-
-    event: AlertEvent
-    suppressed: bool
-    receivers: frozenset[str]
-
-
 @dataclass
-class Differences:
-    """What must change for us to believe what Alertmanager does."""
+class _Lists:
+    """What the Alertmanagers answered."""
 
-    learned: list[AlertEvent] = field(default_factory=list)
-    settled: list[AlertEvent] = field(default_factory=list)
-    ended: list[AlertEvent] = field(default_factory=list)
-    absent: dict[tuple[str, int], int] = field(default_factory=dict)
-
-
-def read(alerts: Iterable[Mapping[str, Any]]) -> list[Held]:
-    """Alerts of `/api/v2/alerts`; what cannot be read is passed over."""
-    held = []
-    for alert in alerts:
-        try:
-            starts_at_ns = parse_time(str(alert["startsAt"]))
-            labels = {str(k): str(v) for k, v in alert["labels"].items()}
-            if starts_at_ns is None or not labels or INCIDENT_LABEL in labels:
-                continue
-            event = AlertEvent(
-                fingerprint=str(alert["fingerprint"]),
-                firing=True,
-                labels=labels,
-                annotations={str(k): str(v) for k, v in (alert.get("annotations") or {}).items()},
-                starts_at_ns=starts_at_ns,
-                ends_at_ns=None,
-                generator_url=str(alert.get("generatorURL") or ""),
-            )
-            state = str((alert.get("status") or {}).get("state", ""))
-            receivers = frozenset(str(r.get("name")) for r in alert.get("receivers") or ())
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
-        held.append(Held(event, state == "suppressed", receivers))
-    return held
-
-
-def compare(
-    held: Iterable[Held],
-    known: Mapping[str, Episode],
-    *,
-    now_ns: int,
-    ours: frozenset[str],
-    up_since_ns: int | None,
-    absent_before: Mapping[tuple[str, int], int],
-    seen_there: frozenset[str] | set[str],
-) -> Differences:
-    """What Alertmanager knows better.
-
-    `held`: the alerts of all Alertmanagers together. `known`: the newest episode by fingerprint.
-    `ours`: names of the receivers that send to us; only their alerts are learned. `up_since_ns`:
-    since when all Alertmanagers are up; None where one did not answer, and absence says nothing.
-    `seen_there`: fingerprints of which these Alertmanagers told; others may have another sender.
-    """
-    found = Differences()
-    firing: dict[str, Held] = {}
-    for one in held:
-        other = firing.get(one.event.fingerprint)
-        if other is None or one.event.starts_at_ns > other.event.starts_at_ns:
-            firing[one.event.fingerprint] = one
-    for fingerprint, one in firing.items():
-        episode = known.get(fingerprint)
-        if episode is None or (
-            episode.state == "resolved"
-            and one.event.starts_at_ns > max(episode.starts_at_ns, episode.ends_at_ns or 0)
-        ):
-            # A muted one would not have been sent to us either.
-            old = now_ns - one.event.starts_at_ns > LEARN_AFTER_NS
-            if old and not one.suppressed and one.receivers & ours:
-                found.learned.append(one.event)
-        elif episode.state == "unknown":
-            found.settled.append(one.event)
-    if up_since_ns is None:
-        return found
-    grown = now_ns - up_since_ns >= YOUNG_NS
-    for fingerprint, episode in known.items():
-        if episode.state == "resolved" or fingerprint in firing or fingerprint not in seen_there:
-            continue
-        if now_ns - episode.last_seen_ns < SETTLED_NS:
-            continue
-        if not grown and episode.last_seen_ns < up_since_ns:
-            continue
-        looks = absent_before.get((fingerprint, episode.starts_at_ns), 0) + 1
-        if looks < ABSENT_LOOKS:
-            found.absent[fingerprint, episode.starts_at_ns] = looks
-            continue
-        found.ended.append(
-            AlertEvent(
-                fingerprint=fingerprint,
-                firing=False,
-                labels=episode.labels,
-                annotations=episode.annotations,
-                starts_at_ns=episode.starts_at_ns,
-                ends_at_ns=now_ns,
-                generator_url=episode.generator_url,
-            )
-        )
-    return found
+    held: list[Held] = field(default_factory=list)
+    n_answered: int = 0
+    up_since_ns: int | None = 0
+    """Since when all of them are up; None where one did not answer or does not say."""
+    trouble: PullError | None = None
 
 
 class Reconciler:
-    """Asks the Alertmanagers on schedule, and says to the intake what it should have been told."""
+    """Asks the neighbours on schedule and when `wake` is set, and says to the intake what it was not told.
+
+    `series`: Prometheus' own; None where there is none to ask. `cut_at_ns`: when a delivery last
+    left alerts out.
+    """
 
     def __init__(
         self,
         clients: Sequence[Client],
         *,
+        series: AlertsSeries | None = None,
         known: Callable[[], Mapping[str, Episode]],
         accept: Callable[[Delivery], Awaitable[None]],
         senders: Callable[[], Awaitable[tuple[set[str], set[str]]]],
+        cut_at_ns: Callable[[], int] = lambda: 0,
+        wake: asyncio.Event | None = None,
         metrics: ReconcileMetrics,
         interval_seconds: float = 60.0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._clients = clients
+        self._series = series
+        self._ends = ProvenEnds(series) if series is not None else None
         self._known = known
         self._accept = accept
         self._senders = senders
+        self._cut_at_ns = cut_at_ns
+        self._wake = wake or asyncio.Event()
         self._metrics = metrics
         self._interval = interval_seconds
         self._now = now
-        self._absent: dict[tuple[str, int], int] = {}
+        self._absent: dict[Sought, int] = {}
         self._seen_there: set[str] = set()
         self._task = Background("reconcile")
         self._log = get_logger("reconcile")
@@ -187,7 +99,7 @@ class Reconciler:
 
     def start(self) -> None:
         """Begin to ask, where there is anybody to ask."""
-        if self._clients and self._interval > 0:
+        if (self._clients or self._series is not None) and self._interval > 0:
             self._task.start(self._run())
 
     async def stop(self) -> None:
@@ -199,75 +111,125 @@ class Reconciler:
             for client in self._clients:
                 await stack.enter_async_context(client)
             while True:
-                try:
-                    await self.look()
-                except (PullError, StoreError) as error:
-                    if self.last_error is None:
-                        self._log.warning("not reconciled, will try again", err=str(error))
-                    self.last_error = str(error)
-                    self._metrics.looks.labels("error").inc()
-                except Exception as error:
-                    # The loop's edge: what an odd answer does here must not end the asking.
-                    self.last_error = repr(error)
-                    self._metrics.looks.labels("error").inc()
-                    self._log.exception("reconciling broke off")
-                else:
-                    self.last_error = None
-                    self._metrics.looks.labels("ok").inc()
-                    self._metrics.last.set(self._now())
-                await asyncio.sleep(self._interval)
+                began = time.monotonic()
+                await self._look_once()
+                took = time.monotonic() - began
+                await asyncio.sleep(min(max(PAUSE_SECONDS, took / LOOKING_SHARE), self._interval))
+                await woken(self._wake, max(self._interval - (time.monotonic() - began), 0.0))
+
+    async def _look_once(self) -> None:
+        try:
+            await self.look()
+        except (PullError, StoreError) as error:
+            if self.last_error is None:
+                self._log.warning("not reconciled, will try again", err=str(error))
+            self.last_error = str(error)
+            self._metrics.looks.labels("error").inc()
+        except Exception as error:
+            # The loop's edge: what an odd answer does here must not end the asking.
+            self.last_error = repr(error)
+            self._metrics.looks.labels("error").inc()
+            self._log.exception("reconciling broke off")
+        else:
+            self.last_error = None
+            self._metrics.looks.labels("ok").inc()
+            self._metrics.last.set(self._now())
 
     async def look(self) -> Differences:
         """Compare once, and have the differences stored.
 
-        Raises: StoreError where they are not; PullError where no Alertmanager answered.
+        Raises: StoreError where they are not; PullError where nobody answered.
         """
-        held: list[Held] = []
-        answered = 0
-        up_since_ns: int | None = 0
-        trouble: PullError | None = None
+        lists = await self._ask_alertmanagers()
+        try:
+            evaluated = await self._series.look() if self._series is not None else None
+        except PullError as error:
+            lists.trouble, evaluated = error, None
+        if lists.trouble is not None and not lists.n_answered and evaluated is None:
+            raise lists.trouble
+        known = self._known()
+        now_ns = int(self._now() * 1e9)
+        verdict = Verdict()
+        if evaluated is not None:
+            # With a hundred thousand alerts that is half a second, which requests must not wait for.
+            verdict = await asyncio.to_thread(judge, evaluated, list(known.values()), now_ns=now_ns)
+        found = await self._compare(lists, verdict, known, now_ns)
+        if evaluated is not None:
+            await self._add_proofs(found, verdict, evaluated, lists)
+        await self._tell(found)
+        return found
+
+    async def _ask_alertmanagers(self) -> _Lists:
+        lists = _Lists()
         for client in self._clients:
             try:
-                held += read(await client.alerts())
+                lists.held += read(await client.alerts())
                 began = parse_time(str((await client.status()).get("uptime", "")))
             except PullError as error:
-                trouble, up_since_ns = error, None
+                lists.trouble, lists.up_since_ns = error, None
                 continue
             except ValueError:
                 began = None
-            answered += 1
-            up_since_ns = None if began is None or up_since_ns is None else max(up_since_ns, began)
-        if trouble is not None and not answered:
-            raise trouble
+            lists.n_answered += 1
+            known = began is not None and lists.up_since_ns is not None
+            lists.up_since_ns = max(lists.up_since_ns or 0, began or 0) if known else None
+        return lists
+
+    async def _compare(
+        self, lists: _Lists, verdict: Verdict, known: Mapping[str, Episode], now_ns: int
+    ) -> Differences:
+        """What the Alertmanagers' lists say, less what Prometheus knows better."""
+        if not lists.n_answered:
+            return Differences()
         # What others than these have sent is not theirs to end.
         receivers, urls = await self._senders()
         only_these = len(urls) <= len(self._clients)
-        known = self._known()
-        self._seen_there |= {one.event.fingerprint for one in held}
-        self._seen_there &= known.keys() | {one.event.fingerprint for one in held}
+        held = {one.event.fingerprint for one in lists.held}
+        self._seen_there = (self._seen_there | held) & (known.keys() | held)
         found = compare(
-            held,
+            lists.held,
             known,
-            now_ns=int(self._now() * 1e9),
+            now_ns=now_ns,
             ours=frozenset(receivers),
-            up_since_ns=up_since_ns,
+            up_since_ns=lists.up_since_ns,
             absent_before=self._absent,
-            seen_there=set(known) if only_these else self._seen_there,
+            seen_there=known.keys() if only_these else self._seen_there,
+            still_firing=verdict.still_firing,
+            cut=now_ns - self._cut_at_ns() < LEARN_AFTER_NS,
         )
         self._absent = found.absent
-        events = [*found.learned, *found.settled, *found.ended]
-        if events:
-            at_ns = int(self._now() * 1e9)
-            await self._accept(inner_delivery(events, receiver=RECEIVER, received_at_ns=at_ns))
-            for change in ("learned", "settled", "ended"):
-                self._metrics.changes.labels(change).inc(len(getattr(found, change)))
-            self._log.info(
-                "reconciled with alertmanager",
-                n_learned=len(found.learned),
-                n_settled=len(found.settled),
-                n_ended=len(found.ended),
-            )
         return found
+
+    async def _add_proofs(
+        self, found: Differences, verdict: Verdict, evaluated: Evaluated, lists: _Lists
+    ) -> None:
+        assert self._ends is not None
+        found.refused += verdict.refused
+        settled = {event.fingerprint for event in found.settled}
+        found.settled += [event for event in verdict.settled if event.fingerprint not in settled]
+        # What Alertmanager holds or has just ended, it tells of itself.
+        told = {one.event.fingerprint for one in lists.held} | {event.fingerprint for event in found.ended}
+        gone = {series: one for series, one in verdict.gone.items() if one.fingerprint not in told}
+        try:
+            found.ended += await self._ends.among(gone, evaluated)
+        except PullError as error:
+            self._log.debug("ends not proven", err=str(error))
+
+    async def _tell(self, found: Differences) -> None:
+        at_ns = int(self._now() * 1e9)
+        for events, proven in (
+            ([*found.learned, *found.settled, *found.ended], False),
+            (found.refused, True),
+        ):
+            if events:
+                await self._accept(
+                    inner_delivery(events, receiver=RECEIVER, received_at_ns=at_ns, proven=proven)
+                )
+        numbers = {change: len(getattr(found, change)) for change in CHANGES}
+        for change, n in numbers.items():
+            self._metrics.changes.labels(change).inc(n)
+        if any(numbers.values()):
+            self._log.info("reconciled", **{f"n_{change}": n for change, n in numbers.items()})
 
 
 class ReconcileMetrics:
@@ -276,22 +238,23 @@ class ReconcileMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.looks = Counter(
             "pronoia_reconcile_looks_total",
-            "Comparisons with Alertmanager, by outcome.",
+            "Comparisons with Alertmanager and Prometheus, by outcome.",
             ["result"],
             registry=registry,
         )
         self.changes = Counter(
             "pronoia_reconciled_alerts_total",
-            "Alerts corrected by comparing: learned (missed), settled (was unknown), ended (end never told).",
+            "Alerts corrected by comparing: learned (missed), settled (was unknown), refused (said to have "
+            "ended, fires on), ended (end never told).",
             ["change"],
             registry=registry,
         )
         self.last = Gauge(
             "pronoia_reconcile_last_success_timestamp_seconds",
-            "Time of the last comparison with Alertmanager.",
+            "Time of the last comparison with Alertmanager and Prometheus.",
             registry=registry,
         )
         for result in ("ok", "error"):
             self.looks.labels(result)
-        for change in ("learned", "settled", "ended"):
+        for change in CHANGES:
             self.changes.labels(change)

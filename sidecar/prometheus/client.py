@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -271,12 +271,23 @@ class PrometheusClient:
         self._metrics.dropped.labels("histogram").inc(decoded.n_histograms)
         return SeriesBatch(name, decoded.labels, times, decoded.values, decoded.warnings)
 
-    async def _terms_for(self, matchers: Sequence[tuple[str, str, str]], times: TimeArray) -> RawTerms | None:
-        """The terms of remote read; None where its answer could differ from a range query's."""
+    async def external_labels(self) -> Mapping[str, str]:
+        """The labels that the server adds to what it sends elsewhere; none where it does not tell.
+
+        Raises: PullError.
+        """
+        terms = await self._known_terms()
+        return terms.external if terms is not None else {}
+
+    async def _known_terms(self) -> RawTerms | None:
         if self._monotonic() >= self._terms_until:
             self._terms = await self._ask_terms()
             self._terms_until = self._monotonic() + TERMS_SECONDS
-        terms = self._terms
+        return self._terms
+
+    async def _terms_for(self, matchers: Sequence[tuple[str, str, str]], times: TimeArray) -> RawTerms | None:
+        """The terms of remote read; None where its answer could differ from a range query's."""
+        terms = await self._known_terms()
         if terms is None or not terms.allow(matchers):
             return None
         # A series which has such a label of its own comes out like one to which it was added.
