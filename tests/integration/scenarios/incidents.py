@@ -23,6 +23,7 @@ SECOND_INCIDENT = 2 * DAY
 
 NOISE = 0.05
 KINDS = ("flat", "daily")
+USUAL_ERRORS = 0.02
 Change = Callable[[FloatArray], None]
 
 
@@ -35,6 +36,15 @@ class Expected:
     stays_share: float = 0.0
     until_minutes: int | None = None
     """A shift that stays: silent from then on, until the next incident."""
+
+
+@dataclass(frozen=True)
+class Maintenance:
+    """A pause of the configuration, in minutes from the onset; `learn`: what happens in it teaches."""
+
+    begin: int
+    end: int
+    learn: bool
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ class Incident:
     """At the onset one pod takes the place of another, or joins it; a change is the new pod's."""
     spike_hours: int | None = None
     """So long before the onset is a spike, whose own minutes are no false ones."""
+    maintenance: Maintenance | None = None
+    failing: Callable[[FloatArray], FloatArray] | None = None
+    """The series is requests a minute, of which the share that fails is watched: errors from the onset on."""
     phases: tuple[int, ...] = (0,)
     """Hours of the day at the onset, relative to the cycle's mean while it rises."""
 
@@ -63,6 +76,8 @@ class Scenario:
     kind: str
     phase: int
     pods: dict[str, FloatArray] = field(repr=False)
+    errors: FloatArray | None = field(default=None, repr=False)
+    """Of the requests a minute, (N_STEPS,), where their share is watched; None: the load is."""
 
     @property
     def name(self) -> str:
@@ -127,6 +142,16 @@ def has_a_daily_job(values: FloatArray) -> None:
         values[at : at + 10] *= 3
 
 
+def hardly_used(values: FloatArray) -> None:
+    """Three requests in five minutes."""
+    values[ONSET : ONSET + 60] = np.resize([1.0, 0.0, 1.0, 0.0, 1.0], 60)
+
+
+def every_third(served: FloatArray) -> FloatArray:
+    """Of every three requests one fails."""
+    return np.asarray(np.diff(np.cumsum(served) // 3, prepend=0.0))
+
+
 def nothing(values: FloatArray) -> None:
     """A clean series."""
 
@@ -167,6 +192,29 @@ INCIDENTS = (
     Incident(
         "a new pod is three times as busy as the old one", times(3, 60), 60, Expected(6), deploy="joins"
     ),
+    Incident(
+        "maintenance: down to a tenth for 3 h",
+        times(0.1, 180, begin=-180),
+        0,
+        Expected(),
+        maintenance=Maintenance(-180, 0, learn=False),
+    ),
+    Incident(
+        "maintenance, nothing learnt, and twice the load since",
+        times(2, 240, begin=-180),
+        60,
+        SEEN,
+        maintenance=Maintenance(-180, 0, learn=False),
+    ),
+    Incident(
+        "maintenance, learnt, and twice the load since",
+        times(2, N_STEPS, begin=-180),
+        0,
+        Expected(),
+        maintenance=Maintenance(-180, 0, learn=True),
+    ),
+    Incident("one of 3 requests fails", hardly_used, 0, Expected(), failing=every_third),
+    Incident("one of 3 of 500 requests fails", nothing, 60, SEEN, failing=every_third),
 )
 
 
@@ -180,8 +228,11 @@ def scenarios(*, all_phases: bool) -> Iterator[Scenario]:
                 seed += 1
                 values = clean(kind, seed, phase)
                 old = values.copy()
+                if incident.failing is not None:
+                    values = np.round(values)
                 incident.change(values)
-                yield Scenario(incident, kind, phase, _pods(incident.deploy, old, values))
+                pods = _pods(incident.deploy, old, values)
+                yield Scenario(incident, kind, phase, pods, _errors(incident, values, seed))
 
 
 def _pods(deploy: str, old: FloatArray, new: FloatArray) -> dict[str, FloatArray]:
@@ -193,3 +244,14 @@ def _pods(deploy: str, old: FloatArray, new: FloatArray) -> dict[str, FloatArray
         "old": np.where(before, old, np.nan) if deploy == "replaces" else old,
         "new": np.where(before, np.nan, new),
     }
+
+
+def _errors(incident: Incident, served: FloatArray, seed: int) -> FloatArray | None:
+    """Errors a minute: by chance, and as the incident wants it while it lasts."""
+    if incident.failing is None:
+        return None
+    rng = np.random.default_rng(seed)
+    errors = rng.binomial(served.astype(np.int64), USUAL_ERRORS).astype(np.float64)
+    during = slice(ONSET, ONSET + 60)
+    errors[during] = incident.failing(served[during])
+    return errors

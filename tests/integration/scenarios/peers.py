@@ -18,6 +18,7 @@ from tests.integration.scenarios.replay import (
     EXPR,
     FIRST,
     FLAGS,
+    SHARE_EXPR,
     Firing,
     firing,
     restarted,
@@ -41,7 +42,7 @@ Stage = tuple[int, Mapping[str, str]]
 
 STAGES: tuple[Stage, ...] = (
     # Values of zero and below are not selected by either strategy.
-    (ALERTS_FROM - WEEK_SECONDS - 2 * HOUR, {"peer:level": f"({EXPR}) > 0"}),
+    (ALERTS_FROM - WEEK_SECONDS - 2 * HOUR, {"peer:level": f"({EXPR} or {SHARE_EXPR}) > 0"}),
     (
         ALERTS_FROM - 26 * HOUR,
         {

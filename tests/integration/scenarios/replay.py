@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,8 +19,10 @@ from prometheus_client import CollectorRegistry
 
 from rules.document import render
 from rules.learn import learn
+from sidecar.config.business import PauseConfig, TrafficConfig
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig
 from sidecar.engine.model import QueryModel
+from sidecar.engine.surroundings import Surroundings
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import BoolArray, Evaluation, FloatArray, LabelSet, SeriesBatch
@@ -33,7 +37,22 @@ from tests.integration.scenarios.incidents import (
 from tests.integration.servers import Prometheus, binary, get_json
 
 EXPR = "sum by (scenario, pod) (scenario_load or rate(scenario_requests_total[5m]))"
+SHARE_EXPR = (
+    "sum by (scenario, pod) (rate(scenario_errors_total[5m])) "
+    "/ sum by (scenario, pod) (rate(scenario_served_total[5m]))"
+)
+SERVED_EXPR = "sum by (scenario, pod) (increase(scenario_served_total[5m]))"
 QUERY = QueryConfig(name="scenario", expr=EXPR, step=STEP_SECONDS, rule_for=300, forecast_horizons=())
+SHARE_QUERY = QueryConfig(
+    name="scenario_errors",
+    expr=SHARE_EXPR,
+    step=STEP_SECONDS,
+    rule_for=300,
+    forecast_horizons=(),
+    direction="above",
+    lower_bound=0,
+    traffic=TrafficConfig(expr=SERVED_EXPR, min_events=20),
+)
 RULES = RulesConfig(directory=Path("/nowhere"), evaluation_interval=STEP_SECONDS, max_series_per_rule=500)
 FOR_STEPS = 5
 
@@ -78,18 +97,22 @@ def _lines(name: str, series: Iterable[Samples]) -> Iterator[str]:
     yield f"# TYPE {name.removesuffix('_total')} {'counter' if counter else 'gauge'}\n"
     for labels, seconds, values in series:
         head = LabelSet({"__name__": name, **labels}).selector()
-        for at in np.flatnonzero(np.isfinite(values)).tolist():
-            yield f"{head} {float(values[at])!r} {float(seconds[at])!r}\n"
+        for at in np.flatnonzero(~np.isnan(values)).tolist():
+            yield f"{head} {float(values[at])!r} {float(seconds[at])!r}\n"  # promtool reads `inf` too.
 
 
 def exposed(scenarios: Sequence[Scenario]) -> dict[str, list[Samples]]:
     """What the platform exposes in these scenarios: gauges, and counters from zero at each pod's start."""
     seconds = START_SECONDS + STEP_SECONDS * np.arange(N_STEPS, dtype=np.float64)
-    found: dict[str, list[Samples]] = {"scenario_load": [], "scenario_requests_total": []}
+    counters = ("scenario_requests_total", "scenario_served_total", "scenario_errors_total")
+    found: dict[str, list[Samples]] = {name: [] for name in ("scenario_load", *counters)}
     for scenario in scenarios:
         for pod, values in scenario.pods.items():
             labels = {"scenario": scenario.name, "pod": pod}
-            if scenario.incident.counter:
+            if scenario.errors is not None:
+                found["scenario_served_total"].append((labels, seconds, np.cumsum(values)))
+                found["scenario_errors_total"].append((labels, seconds, np.cumsum(scenario.errors)))
+            elif scenario.incident.counter:
                 alive = np.isfinite(values)
                 total = np.where(alive, np.cumsum(np.nan_to_num(values)) * STEP_SECONDS, np.nan)
                 found["scenario_requests_total"].append((labels, seconds, total))
@@ -98,18 +121,33 @@ def exposed(scenarios: Sequence[Scenario]) -> dict[str, list[Samples]]:
     return found
 
 
-def pull(prometheus: Prometheus) -> SeriesBatch:
-    """The whole history of the query, as the sidecar reads it."""
+def pauses(scenarios: Sequence[Scenario]) -> list[PauseConfig]:
+    """What the configuration says of the scenarios' maintenance."""
+
+    def at(minutes: int) -> datetime:
+        return datetime.fromtimestamp(START_SECONDS + STEP_SECONDS * (ONSET + minutes), UTC)
+
+    return [
+        PauseConfig(
+            match={"scenario": re.escape(one.name)}, start=at(it.begin), end=at(it.end), learn=it.learn
+        )
+        for one in scenarios
+        if (it := one.incident.maintenance) is not None
+    ]
+
+
+def pull(prometheus: Prometheus, expr: str) -> SeriesBatch:
+    """The whole history of an expression, as the sidecar reads it."""
 
     async def ask() -> SeriesBatch:
         source = SourceConfig(url=prometheus.url)
         async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
             return await client.range(
-                EXPR,
+                expr,
                 start_ms=START_SECONDS * 1000,
                 end_ms=(START_SECONDS + STEP_SECONDS * (N_STEPS - 1)) * 1000,
                 step_ms=STEP_SECONDS * 1000,
-                name=QUERY.name,
+                name="scenario",
                 max_series=1000,
             )
 
@@ -120,22 +158,32 @@ def pull(prometheus: Prometheus) -> SeriesBatch:
 class Replay:
     """A model that learnt until `FIRST` and judged each minute since; the rule that it gave at `FIRST`."""
 
+    query: QueryConfig
     rules: list[dict[str, Any]]
     evaluations: list[Evaluation]
 
     @classmethod
-    def of(cls, history: SeriesBatch) -> Replay:
+    def of(
+        cls,
+        query: QueryConfig,
+        history: SeriesBatch,
+        traffic: SeriesBatch | None,
+        pauses: Sequence[PauseConfig],
+    ) -> Replay:
         """Learn and judge, as the sidecar would have live."""
-        model = QueryModel(QUERY)
+        model = QueryModel(query)
+        model.surroundings = Surroundings(query, pauses=pauses)
         model.fit(_columns(history, 0, FIRST))
         band = model.learned_band()
-        document = yaml.safe_load(render(learn(band, QUERY, RULES), RULES).text)
+        document = yaml.safe_load(render(learn(band, query, RULES), RULES).text)
         found = []
         for at in range(FIRST, history.n_steps):
+            if traffic is not None:
+                model.surroundings.observe_traffic(_columns(traffic, at, at + 1))
             evaluation = model.update(_columns(history, at, at + 1))
             if evaluation is not None:
                 found.append(evaluation)
-        return cls(document["groups"][0]["rules"], found)
+        return cls(query, document["groups"][0]["rules"], found)
 
     def accepted(self, scenario: Scenario) -> list[int]:
         """Minutes from `FIRST` on at which a shift of this scenario's series was accepted."""
@@ -165,7 +213,7 @@ class Replay:
         seconds = np.array([one.timestamp_ms / 1000 + SCRAPED_AFTER_SECONDS for one in self.evaluations])
         return {
             f"pronoia_{name}": [
-                ({**labels, "query": QUERY.name}, seconds, row)
+                ({**labels, "query": self.query.name}, seconds, row)
                 for labels, row in zip(everyone, values, strict=True)
             ]
             for name, values in shown.items()
@@ -223,11 +271,16 @@ def restarted(prometheus: Prometheus) -> Prometheus:
     return prometheus
 
 
-def replay(prometheus: Prometheus, scenarios: Sequence[Scenario]) -> tuple[Firing, Replay]:
-    """Scenarios through pronoia and its generated rule, on a Prometheus that has not been started."""
+def replay(prometheus: Prometheus, scenarios: Sequence[Scenario]) -> tuple[Firing, list[Replay]]:
+    """Scenarios through pronoia and its generated rules, on a Prometheus that has not been started."""
     write_blocks(prometheus.data, exposed(scenarios))
     prometheus.start()
-    done = Replay.of(pull(prometheus))
-    write_blocks(prometheus.data, done.exported())
+    done = []
+    for query in (QUERY, SHARE_QUERY):
+        traffic = pull(prometheus, query.traffic.expr) if query.traffic is not None else None
+        done.append(Replay.of(query, pull(prometheus, query.expr), traffic, pauses(scenarios)))
+    pages = [one.exported() for one in done]
+    write_blocks(prometheus.data, {name: [one for page in pages for one in page[name]] for name in pages[0]})
     restarted(prometheus)
-    return firing(prometheus, [rule["expr"] for rule in done.rules if "alert" in rule]), done
+    alerts = [rule["expr"] for one in done for rule in one.rules if "alert" in rule]
+    return firing(prometheus, alerts), done
