@@ -1,51 +1,18 @@
-"""With a real Alertmanager: the end of a silenced alert, and what fired while pronoia was down."""
+"""With a real Alertmanager: ends of silenced alerts, groups shown in part, what fired while we were down."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.servers import Alertmanager, Pronoia, free_port, get_json, http, wait_until
+from tests.integration.alerting import fired, metric, silence, states
+from tests.integration.servers import Alertmanager, Pronoia, free_port, wait_until
 
 pytestmark = pytest.mark.integration
-
-
-def fired(name: str, *, ended: bool = False) -> dict[str, Any]:
-    began = datetime.now(UTC) - timedelta(minutes=20)
-    alert = {"labels": {"alertname": name, "service": "shop"}, "startsAt": began.isoformat()}
-    return {**alert, "endsAt": datetime.now(UTC).isoformat()} if ended else alert
-
-
-def states(pronoia: Pronoia) -> dict[str, str]:
-    """State of each rule's newest episode."""
-    found: dict[str, str] = {}
-    for incident in get_json(pronoia.url + "/api/v1/incidents")["data"]:
-        detail = get_json(f"{pronoia.url}/api/v1/incidents/{incident['incident_id']}")["data"]
-        for episode in detail["episodes"]:
-            found[episode["labels"]["alertname"]] = episode["state"]
-    return found
-
-
-def silence(alertmanager: Alertmanager, name: str) -> None:
-    now = datetime.now(UTC)
-    document = {
-        "matchers": [{"name": "alertname", "value": name, "isRegex": False, "isEqual": True}],
-        "startsAt": now.isoformat(),
-        "endsAt": (now + timedelta(hours=1)).isoformat(),
-        "createdBy": "test",
-        "comment": "test",
-    }
-    status, body = http(
-        alertmanager.url + "/api/v2/silences",
-        data=json.dumps(document).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    assert status == 200, body
 
 
 def test_ends_never_told_and_alerts_missed(tmp_path: Path, keep: Callable[..., Any]) -> None:
@@ -81,3 +48,39 @@ def test_ends_never_told_and_alerts_missed(tmp_path: Path, keep: Callable[..., A
         lambda: states(pronoia).get("Missed") == "firing", timeout=60, what="what was missed is learned"
     )
     assert states(pronoia)["Lasting"] == "firing"
+
+
+def test_what_a_group_does_not_show(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    """One that seems resolved while a muted member fires, and one of which only a part is sent."""
+    port = free_port()
+    alertmanager: Alertmanager = keep(
+        Alertmanager(
+            tmp_path / "am", webhook=f"http://127.0.0.1:{port}/webhooks/alertmanager", group_by=("service",)
+        )
+    )
+    settings = json.loads((tmp_path / "am" / "alertmanager.yml").read_text())
+    settings["receivers"][0]["webhook_configs"][0]["max_alerts"] = 2
+    (tmp_path / "am" / "alertmanager.yml").write_text(json.dumps(settings))
+    alertmanager.start()
+    config = {
+        "prometheus": {"url": "http://127.0.0.1:1"},
+        "alertmanagers": [{"url": alertmanager.url}],
+        "webhook": {"reconcile_interval": "1s", "incident_hold": "0s"},
+        "store": {"directory": str(tmp_path / "data")},
+    }
+    file = tmp_path / "pronoia.yaml"
+    file.write_text(json.dumps(config))
+    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(file), port=port))
+    pronoia.start()
+    cut = [fired(f"Cut{i}", minutes_ago=0, service="cart") for i in range(5)]
+    alertmanager.post([fired("Muted"), fired("Over"), *cut])
+    everything = {"Muted": "firing", "Over": "firing", **{f"Cut{i}": "firing" for i in range(5)}}
+    wait_until(lambda: states(pronoia) == everything, what="what was cut off is learned at once")
+    assert metric(pronoia, "pronoia_webhook_truncated_alerts_total") >= 3
+    silence(alertmanager, "Muted")
+    alertmanager.post([fired("Over", ended=True)])
+    wait_until(lambda: states(pronoia)["Over"] == "resolved", what="the end of the other is told")
+    looks = 'pronoia_reconcile_looks_total{result="ok"}'
+    before = metric(pronoia, looks)
+    wait_until(lambda: metric(pronoia, looks) >= before + 3, what="and looked at again")
+    assert states(pronoia) == {**everything, "Over": "resolved"}
