@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sidecar.engine.forecast.interval import winkler
-from sidecar.engine.forecast.library import run
+from sidecar.engine.forecast.library import GLOBAL, OfflineModel, run
 from sidecar.engine.forecast.past import Past
+from sidecar.engine.forecast.pool import PoolForecast
+from sidecar.engine.forecast.together import TogetherModel, train
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray
 
 NEWEST_SHARE = 0.25
+TRAINING_SHARE = 0.1
+"""Part of the whole time that training one model of all series may take, at each moment."""
 YARDSTICK = "seasonal_naive"
 ALWAYS = ("pool", YARDSTICK)
 """Never dropped: the default, and what all are measured by."""
@@ -89,14 +93,22 @@ def compare(
     rounds = max((len(origins) for _, origins in plans), default=0)
     for number in range(rounds):
         left = [s for s in standings.values() if s.dropped_after is None]
-        for case, origins in plans:
-            if number >= len(origins):
-                continue
-            at = (case, origins[number], horizon_of(case.step_seconds), level, clock)
-            if clock() >= until or not _try(naive, *at):
+        here = [
+            _Moment(case, origins[number], horizon_of(case.step_seconds), level)
+            for case, origins in plans
+            if number < len(origins)
+        ]
+        of_all = (
+            _Together(here, clock, TRAINING_SHARE * budget_seconds)
+            if any(standing.name == GLOBAL for standing in left)
+            else None
+        )
+        for moment in here:
+            if clock() >= until or not _try(naive, moment, clock):
                 continue
             for standing in left:
-                if clock() < until and _try(standing, *at):
+                together = of_all if standing.name == GLOBAL else None
+                if clock() < until and _try(standing, moment, clock, together):
                     standing.ratio.append((standing.mase[-1] + 1e-5) / (naive.mase[-1] + 1e-5))
         yield sorted(standings.values(), key=lambda s: s.rank)
         if clock() >= until:
@@ -108,10 +120,42 @@ def compare(
                 standing.dropped_after = number + 1
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """One series at one past moment."""
+
+    case: Case
+    origin: int
+    horizon: int
+    level: float
+
+    @property
+    def history(self) -> FloatArray:
+        return self.case.grid[: self.origin]
+
+
+class _Together:
+    """The model of all series at one moment, trained when it is first asked for a series of that step."""
+
+    def __init__(self, moments: Sequence[_Moment], clock: Callable[[], float], budget_seconds: float) -> None:
+        self._moments = moments
+        self._clock = clock
+        self._budget_seconds = budget_seconds
+        self._models: dict[float, TogetherModel] = {}
+
+    def __call__(self, grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
+        if step_seconds not in self._models:
+            alike = [one for one in self._moments if one.case.step_seconds == step_seconds]
+            histories = [one.history for one in alike]
+            self._models[step_seconds] = train(histories, step_seconds, horizon, level, clock=self._clock)
+        return self._models[step_seconds].forecast(grid, step_seconds, horizon)
+
+
 def _try(
-    standing: Standing, case: Case, origin: int, horizon: int, level: float, clock: Callable[[], float]
+    standing: Standing, moment: _Moment, clock: Callable[[], float], model: OfflineModel | None = None
 ) -> bool:
-    history, actual = case.grid[:origin], case.grid[origin : origin + horizon]
+    case, history = moment.case, moment.history
+    actual = case.grid[moment.origin : moment.origin + moment.horizon]
     known = np.isfinite(actual)
     if not known.any():
         return False
@@ -121,7 +165,7 @@ def _try(
     scale = max(scale, 1e-4 * float(np.ptp(past.y)), 1e-300)
     began = clock()
     try:
-        found = run(standing.name, history, case.step_seconds, horizon, level)
+        found = run(standing.name, history, case.step_seconds, moment.horizon, moment.level, model)
     except ModelError as error:
         reason = str(error)
         standing.failures[reason] = standing.failures.get(reason, 0) + 1
@@ -129,6 +173,6 @@ def _try(
     standing.seconds.append(clock() - began)
     y, yhat, lower, upper = (a[known] for a in (actual, found.yhat, found.lower, found.upper))
     standing.mase.append(float(np.abs(y - yhat).mean()) / scale)
-    standing.msis.append(float(winkler(y, lower, upper, level).mean()) / scale)
+    standing.msis.append(float(winkler(y, lower, upper, moment.level).mean()) / scale)
     standing.covered.append(float(((y >= lower) & (y <= upper)).mean()))
     return True

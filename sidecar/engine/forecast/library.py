@@ -20,15 +20,19 @@ from sidecar.engine.forecast.past import Past
 from sidecar.engine.forecast.pool import PoolForecast, pool_forecast
 from sidecar.engine.forecast.ridge import Features
 from sidecar.engine.forecast.rules import View
+from sidecar.engine.forecast.together import train
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray
 
 OfflineModel = Callable[[FloatArray, float, int, float], PoolForecast]
 """(grid, step in seconds, horizon in steps, level) to a forecast of the steps after the grid."""
 
+GLOBAL = "global"
+"""The one model that learns from other series than that which it forecasts."""
 FIT_DAYS = 14
 MAX_SEASON = 288
 MAX_FIT_POINTS = 4096
+DAY_WAVES, WEEK_WAVES = 8, 4
 TREE_ORIGINS = 400
 TREE_LEADS = 24
 
@@ -150,6 +154,27 @@ def mstl(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> P
     return _around(np.asarray(fitted.forecast(horizon)) + again, spread, level)
 
 
+def fourier(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
+    """Linear: a slope, waves of the day and of the week, and the newest error, which fades (scikit-learn)."""
+    ridge = _load("sklearn.linear_model", "Ridge")
+
+    y, period = _prepared(grid, step_seconds)
+    n = len(y)
+    at = np.arange(n + horizon)
+    waves = [at / n - 0.5]
+    for length, harmonics in ((period, DAY_WAVES), (7 * period, WEEK_WAVES)):
+        if period > 2 and n >= 2 * length:
+            angles = [2 * np.pi * k * at / length for k in range(1, min(harmonics, length // 2) + 1)]
+            waves += [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    x = np.stack(waves, axis=1)
+    said = ridge(alpha=1.0).fit(x[:n], y).predict(x)
+    off = y - said[:n]
+    # Errors of neighbours are alike: by their correlation today's is carried on.
+    alike = float(np.clip(np.corrcoef(off[1:], off[:-1])[0, 1], 0.0, 0.999)) if off.std() > 0 else 0.0
+    fading = alike ** np.arange(1, horizon + 1)
+    return _around(said[n:] + off[-1] * fading, off.std() * np.sqrt(1.0 - fading**2), level)
+
+
 def _trees(make: Callable[[float], Any], quantiles: bool) -> OfflineModel:
     def model(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
         past = Past(grid, step_seconds)
@@ -226,6 +251,11 @@ def pool(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> P
     return pool_forecast(grid, step_seconds, horizon, level)[0]
 
 
+def global_trees(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
+    """The model of all series, of one alone; `compare` trains it on all."""
+    return train([grid], step_seconds, horizon, level).forecast(grid, step_seconds, horizon)
+
+
 LIBRARY: Mapping[str, OfflineModel] = {
     "pool": pool,
     "seasonal_naive": seasonal_naive,
@@ -234,8 +264,10 @@ LIBRARY: Mapping[str, OfflineModel] = {
     "theta": theta,
     "arima": arima,
     "mstl": mstl,
+    "fourier": fourier,
     "boosting": _trees(_booster, quantiles=True),
     "forest": _trees(_forest, quantiles=False),
+    GLOBAL: global_trees,
     "sf_auto_ets": _statsforecast("AutoETS"),
     "sf_auto_theta": _statsforecast("AutoTheta"),
 }
@@ -247,8 +279,15 @@ def available() -> dict[str, OfflineModel]:
     return {name: model for name, model in LIBRARY.items() if has_statsforecast or not name.startswith("sf_")}
 
 
-def run(name: str, grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
-    """The forecast of a model by name.
+def run(
+    name: str,
+    grid: FloatArray,
+    step_seconds: float,
+    horizon: int,
+    level: float,
+    model: OfflineModel | None = None,
+) -> PoolForecast:
+    """The forecast of a model by name; `model`: what stands for that name instead, trained on more.
 
     Raises: ModelError where there is none of that name, or it fails on this series.
     """
@@ -257,7 +296,7 @@ def run(name: str, grid: FloatArray, step_seconds: float, horizon: int, level: f
     # Optimisers complain of what the error table shows anyway; statsmodels insists, so they are collected.
     with warnings.catch_warnings(record=True):
         try:
-            found = LIBRARY[name](grid, step_seconds, horizon, level)
+            found = (model or LIBRARY[name])(grid, step_seconds, horizon, level)
         except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
             raise ModelError(f"{name}: {error}") from error
     if not all(np.isfinite(a).all() for a in (found.yhat, found.lower, found.upper)):
