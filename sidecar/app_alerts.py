@@ -15,6 +15,7 @@ from webhooks.alerts_series import AlertsSeries
 from webhooks.deadman import DeadMan, DeadManMetrics
 from webhooks.evidence_feed import EvidenceFeed
 from webhooks.flap_report import FlapReport
+from webhooks.outage import OutageReport
 from webhooks.reconcile import ReconcileMetrics, Reconciler
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class AlertsWorkings:
         self, config: Config, sidecar: Sidecar, client: PrometheusClient, clock: SourceClock
     ) -> None:
         self._stack = AsyncExitStack()
+        self._client = client
+        self._responding = sidecar.responding
         self._clients = {
             one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
         }
@@ -56,6 +59,9 @@ class AlertsWorkings:
             metrics=sidecar.alerts_metrics.reconcile,
             interval_seconds=config.webhook.reconcile_interval,
             now=sidecar.wall,
+        )
+        self.outage = OutageReport(
+            client, sidecar.store, config.webhook, metrics=sidecar.alerts_metrics.reconcile, now=clock.now
         )
         self.dead_man = DeadMan(
             sidecar.alerts.heartbeats,
@@ -86,7 +92,9 @@ class AlertsWorkings:
         """Open the clients, start the parts."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
+        self._responding.enricher.ask(self._client)
         self.reconciler.start()
+        self.outage.start()
         self.dead_man.start()
         self.flap_report.start()
         self.evidence.start()
@@ -96,7 +104,9 @@ class AlertsWorkings:
         await self.evidence.stop()
         await self.flap_report.stop()
         await self.dead_man.stop()
+        await self.outage.stop()
         await self.reconciler.stop()
+        self._responding.enricher.ask(None)
         await self._stack.aclose()
 
 

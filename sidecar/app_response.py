@@ -21,6 +21,7 @@ from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.auto_silences import AutoSilences
 from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.hours import on_call
@@ -60,6 +61,12 @@ class Responding:
             now=sidecar.wall,
         )
         self.history = History(store, store.response_store, now=sidecar.wall)
+        self.enricher = Enricher(
+            config.enrichment,
+            episodes=self._episodes,
+            metrics=EnrichMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
         audience = self._audience(config)
         self.notifier = Notifier(
             store,
@@ -134,12 +141,14 @@ class Responding:
             config,
             self.desk,
             secret=self._secret,
+            enricher=self.enricher,
             before=lambda incident: in_words(self.history.similar(incident)),
             now=self._sidecar.wall,
         )
 
     def reconfigure(self, config: Config) -> None:
-        """Take people, shifts, teams, maintenance and dependencies anew; the rest waits for a restart."""
+        """Take people, shifts, teams, maintenance, dependencies and enrichment anew; the rest waits."""
+        self.enricher.configure(config.enrichment)
         if config.notify != self._config.notify:
             # New teams may name new targets, which are not there yet.
             self._log.warning("teams stay as they are until the next start, since notify has changed")

@@ -22,6 +22,7 @@ from sidecar.config.business import (
 )
 from sidecar.config.channels import NotifyConfig
 from sidecar.config.detectors import DetectorName
+from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.config.export import ExportConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds, http_url
 from sidecar.config.forecast import ForecastConfig
@@ -269,6 +270,7 @@ class Config(Section):
     schedules: tuple[Schedule, ...] = ()
     teams: tuple[Team, ...] = ()
     response: ResponseConfig = ResponseConfig()
+    enrichment: EnrichmentConfig = EnrichmentConfig()
     rules: RulesConfig = RulesConfig()
     slo: tuple[SloConfig, ...] = Field((), description="objectives; their alerts are kept live")
     store: StoreConfig = StoreConfig()

@@ -99,13 +99,23 @@ def test_200_instances_are_one_incident_and_one_message(
             "alert": "ThingDown",
             "expr": "thing_up == 0",
             "labels": {"severity": "critical"},
-            "annotations": {"summary": "{{ $labels.instance }} is down"},
+            "annotations": {
+                "summary": "{{ $labels.instance }} is down",
+                "runbook_url": "https://r.example/down",
+            },
         }
         (prometheus.rules / "own.yaml").write_text(json.dumps({"groups": [{"name": "own", "rules": [rule]}]}))
         prometheus.start()
         slack, pager, mail = keep(SlackServer()), keep(PagerDutyServer()), keep(MailServer())
         config = {
-            "prometheus": {"url": "http://127.0.0.1:1"},
+            "prometheus": {"url": prometheus.url},
+            "queries": [{"name": "broken", "expr": "sum(thing_up == 0)"}],
+            "enrichment": {
+                "queries": [
+                    {"name": "down", "expr": 'count(thing_up{service="{{ service }}"} == 0)'},
+                ],
+                "links": [{"name": "Dashboard", "url": "https://g.example/d?service={{ service }}"}],
+            },
             "alertmanagers": [{"url": peer.url} for peer in peers],
             "webhook": {"incident_hold": "3s", "reconcile_interval": "2s"},
             "notify": {
@@ -145,6 +155,12 @@ def test_200_instances_are_one_incident_and_one_message(
         instances.broken = 0
         wait_until(lambda: [i["state"] for i in incidents()] == ["resolved"], timeout=60, what="it is over")
         wait_until(lambda: len(instances.told) > 2, timeout=30, what="its end is told")
+        first = instances.told[0]
+        assert 0 < float(first["incident"]["values"]["down"]) <= N
+        assert (first["links"]["Runbook"], first["links"]["Dashboard"]) == (
+            "https://r.example/down",
+            "https://g.example/d?service=shop",
+        )
         kinds = [message["kind"] for message in instances.told]
         assert kinds == ["opened", "acknowledged", "resolved"]
         assert len({message["idempotency_key"] for message in instances.told}) == 3

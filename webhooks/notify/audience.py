@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from sidecar.records import Incident
@@ -23,8 +23,14 @@ class Audience(Protocol):
         """open, acknowledged, mitigated, reopened, resolved or merged."""
         ...
 
+    async def prepare(self, incidents: Sequence[Incident]) -> None:
+        """Find out about incidents that are told of next, in a bounded time."""
+        ...
+
     def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
-        """More for the message: `team`, `assignee`, `links` (address by what stands on it)."""
+        """More for the message: `team`, `assignee`, `links` (address by what stands on it), and what
+        was found out, by name: `facts` and `values`.
+        """
         ...
 
 
@@ -45,6 +51,9 @@ class Everybody:
     def status(self, incident: Incident) -> str:
         """As correlation sees it."""
         return incident.state
+
+    async def prepare(self, incidents: Sequence[Incident]) -> None:
+        """Nothing."""
 
     def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
         """None."""

@@ -17,6 +17,7 @@ WORDS = {
     "resolved": "resolved: ",
     "merged": "merged: ",
 }
+MAX_FACTS = 10
 SEVERITIES = {"P0": "critical", "P1": "critical", "P2": "warning", "P3": "info", "P4": "none"}
 
 
@@ -47,6 +48,8 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
     lines.append(
         f"{incident.n_firing} of {incident.n_episodes} alerts fire; {incident.category or 'no category'}"
     )
+    for found in (facts.get("values"), facts.get("facts")):
+        lines += [f"{name}: {value}" for name, value in list((found or {}).items())[:MAX_FACTS]]
     if facts.get("before"):
         lines.append(f"Seen before: {facts['before']}")
     if facts.get("team"):
@@ -93,6 +96,8 @@ def document(
                 for cause in incident.causes[:5]
             ],
             "merged_into": incident.merged_into,
+            "facts": dict(facts.get("facts") or {}),
+            "values": dict(facts.get("values") or {}),
         },
     }
 

@@ -116,8 +116,14 @@ class Notifier:
 
     async def _decide(self) -> None:
         incidents = list(self._waiting.values())
-        made = [one for incident in incidents for one in self._messages(incident)]
-        if made:
+        wanted = [(incident, told) for incident in incidents if (told := self._wanted(incident))]
+        if wanted:
+            await self.audience.prepare([incident for incident, _ in wanted])
+            made = [
+                self._message(target, incident, kind, status)
+                for incident, told in wanted
+                for target, kind, status in told
+            ]
             await self._store.put_messages(made)
             for one in made:
                 self._note(one)
@@ -128,8 +134,8 @@ class Notifier:
                 del self._waiting[incident.incident_id]
                 self._first_seen_ns.pop(incident.incident_id, None)
 
-    def _messages(self, incident: Incident) -> list[OutboxMessage]:
-        """What is to be told of an incident now."""
+    def _wanted(self, incident: Incident) -> list[tuple[NotifyTarget, str, str]]:
+        """Who is to be told of an incident now: the target, the kind of message, the incident's status."""
         now = self._now()
         settled_ns = self._first_seen_ns.get(incident.incident_id, 0) + self._hold_ns
         told = self._told.get(incident.incident_id, {})
@@ -138,7 +144,7 @@ class Notifier:
             since = self._first_told.get(incident.incident_id)
             names |= dict.fromkeys(self.audience.listeners(incident, now=now, since=since))
         status = self.audience.status(incident)
-        made = []
+        wanted = []
         for name in names:
             target = self._targets.get(name)
             if target is None:
@@ -153,8 +159,8 @@ class Notifier:
                 status=status,
             )
             if kind is not None:
-                made.append(self._message(target, incident, kind, status))
-        return made
+                wanted.append((target, kind, status))
+        return wanted
 
     def _message(self, target: NotifyTarget, incident: Incident, kind: str, status: str) -> OutboxMessage:
         before = self._told.get(incident.incident_id, {}).get(target.name)

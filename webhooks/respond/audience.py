@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sidecar.config.model import Config
 from sidecar.config.teams import Team
 from sidecar.records import Incident
 from webhooks.respond.desk import Desk
+from webhooks.respond.enrich import Enricher
 from webhooks.respond.lifecycle import PAUSED, expire, waited_seconds
 from webhooks.respond.links import VALID_SECONDS, Link, sign
 from webhooks.respond.routing import explained, maintained, quiet, team_of, told_now
@@ -30,6 +31,7 @@ class TeamAudience:
         desk: Desk,
         *,
         secret: bytes,
+        enricher: Enricher,
         before: Callable[[Incident], str] = lambda _: "",
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -40,6 +42,7 @@ class TeamAudience:
         self._desk = desk
         self._secret = secret
         self._before = before
+        self._enricher = enricher
         self._now = now
         bound = {name for person in config.people for name in person.targets}
         bound |= {name for team in config.teams for step in team.steps for name in step.targets}
@@ -49,7 +52,7 @@ class TeamAudience:
 
     def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
         """Targets that are bound to nobody, and those of the team's steps that are reached."""
-        team = team_of(incident, self._teams)
+        team = self._team(incident)
         if team is None:
             return self._for_all
         response = self._desk.response(incident.incident_id)
@@ -67,7 +70,7 @@ class TeamAudience:
 
     def held_back(self, incident: Incident, *, now: float) -> str:
         """Maintenance, quiet hours, or another incident that explains this one."""
-        team = team_of(incident, self._teams)
+        team = self._team(incident)
         why = (
             maintained(incident, self._response.maintenance, now)
             or (quiet(team, incident, now) if team is not None else "")
@@ -84,17 +87,30 @@ class TeamAudience:
         """As people have left it."""
         return self._desk.status(incident)
 
+    async def prepare(self, incidents: Sequence[Incident]) -> None:
+        """Ask tables and Prometheus."""
+        await self._enricher.prepare(incidents)
+
     def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
-        """Team, people, links, and what helped before."""
-        team = team_of(incident, self._teams)
+        """Team, people, links, what was found out, and what helped before."""
+        team = self._team(incident)
+        found = self._enricher.of(incident)
         response = self._desk.response(incident.incident_id)
         return {
             "team": team.name if team is not None else "",
             "assignee": response.assignee if response is not None else "",
             "acknowledged_by": response.acknowledged_by if response is not None else "",
             "before": self._before(incident),
-            "links": self._links(incident, target),
+            "links": self._links(incident, target, found.links),
+            "facts": found.facts,
+            "values": found.values,
         }
+
+    def _team(self, incident: Incident) -> Team | None:
+        """The team that a table names as the owner, else the first whose matchers fit."""
+        owner = self._enricher.owner(incident)
+        named = next((team for team in self._teams if team.name == owner), None)
+        return named or team_of(incident, self._teams)
 
     def _stale(self, team: Team, incident: Incident, now: float) -> bool:
         """Whether the incident was acknowledged and then left alone for too long."""
@@ -103,12 +119,12 @@ class TeamAudience:
             return False
         return now - (response.acknowledged_at_ns or 0) / 1e9 > team.acknowledgement
 
-    def _links(self, incident: Incident, target: str) -> dict[str, str]:
+    def _links(self, incident: Incident, target: str, found: Mapping[str, str]) -> dict[str, str]:
         base = (self._response.external_url or "").rstrip("/")
         if not base:
-            return {}
+            return dict(found)
         expires_at = int(self._now()) + VALID_SECONDS
-        links = {"incident": f"{base}/api/v1/incidents/{incident.incident_id}"}
+        links = {"incident": f"{base}/api/v1/incidents/{incident.incident_id}", **found}
         for verdict, words in FEEDBACK_WORDS.items():
             link = Link(incident.incident_id, verdict, target)
             links[words] = f"{base}/feedback/{sign(link, secret=self._secret, expires_at=expires_at)}"

@@ -60,6 +60,10 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
     of: str = ""
 
 
+FEEDBACK_ROUTE = "/feedback/{token}"
+ACTOR = "actor"
+"""Under this key of a request lies the name of a user who has shown credentials; it wins over the body's."""
+
 Special = Callable[[str, str, str], Awaitable[Any]]
 """An action on an incident's alerts, not on its response: id, who, text; its answer."""
 
@@ -96,8 +100,8 @@ class ResponseEndpoints:
         router.add_post("/api/v1/incidents/{id}/{action}", self.act)
         router.add_post("/api/v1/feedback", self.say)
         router.add_get("/api/v1/on-call", self.on_call)
-        router.add_get("/feedback/{token}", self.ask)
-        router.add_post("/feedback/{token}", self.confirm)
+        router.add_get(FEEDBACK_ROUTE, self.ask)
+        router.add_post(FEEDBACK_ROUTE, self.confirm)
         router.add_post(INTERACTIONS_PATH, self._slack.handle)
 
     async def show(self, request: web.Request) -> web.Response:
@@ -115,14 +119,15 @@ class ResponseEndpoints:
         """One action of a person or a tool."""
         body = await _body(request, Request)
         incident_id, action = request.match_info["id"], request.match_info["action"]
+        actor = request.get(ACTOR, body.by)
         try:
             special = self._specials.get(action)
             if special is not None:
-                return _success(await special(incident_id, body.by, body.text))
+                return _success(await special(incident_id, actor, body.text))
             if action not in ACTIONS:
                 known = ", ".join(sorted([*ACTIONS, *self._specials]))
                 raise web.HTTPNotFound(reason=f"no action {action!r}; known: {known}")
-            return _success(await self._actions.do(incident_id, action, actor=body.by, text=body.text))
+            return _success(await self._actions.do(incident_id, action, actor=actor, text=body.text))
         except KeyError:
             raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None
         except ActionError as error:
@@ -133,7 +138,7 @@ class ResponseEndpoints:
         body = await _body(request, Said)
         try:
             n_rules = await self._actions.say(
-                body.incident_id, body.verdict, actor=body.by or "somebody", of=body.of
+                body.incident_id, body.verdict, actor=request.get(ACTOR, body.by) or "somebody", of=body.of
             )
         except KeyError:
             raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None

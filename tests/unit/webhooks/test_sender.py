@@ -340,6 +340,9 @@ class OnlyFirst:
     def status(self, _: object) -> str:
         return "open"
 
+    async def prepare(self, _: object) -> None:
+        pass
+
     def facts(self, *_: object, **__: object) -> dict[str, object]:
         return {}
 

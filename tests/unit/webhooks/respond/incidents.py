@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.errors import PullError, PullReason
 from sidecar.records import Cause, Episode, Incident
+from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.silences import _seconds
 
 NOW = 1_750_000_000.0
@@ -25,6 +30,20 @@ def incident(name: str = "i1", **fields: Any) -> Incident:
         **fields,
     }
     return Incident(incident_id=name, tenant="default", **given)
+
+
+def plain_enricher(config: EnrichmentConfig | None = None, episodes: Sequence[Episode] = ()) -> Enricher:
+    """One that knows these alerts of every incident."""
+
+    async def members(_: str) -> list[Episode]:
+        return list(episodes)
+
+    return Enricher(
+        config or EnrichmentConfig(),
+        episodes=members,
+        metrics=EnrichMetrics(CollectorRegistry()),
+        now=lambda: NOW,
+    )
 
 
 class Clock:

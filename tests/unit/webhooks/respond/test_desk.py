@@ -18,7 +18,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.events import EventBus
 from sidecar.records import Cause, Episode, Feedback, Incident, Response
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import NOW, Clock, incident
+from tests.unit.webhooks.respond.incidents import NOW, Clock, incident, plain_enricher
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.feedback import verdicts_on
@@ -244,7 +244,7 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     await store.put_incidents([incident()], [])
     await one.open([])
     one.observe([incident()])
-    audience = TeamAudience(config, one, secret=SECRET, now=clock)
+    audience = TeamAudience(config, one, secret=SECRET, enricher=plain_enricher(), now=clock)
     assert audience.listeners(incident(), now=NOW + 300, since=NOW) == ["all", "chat"]
     assert audience.listeners(incident(), now=NOW + 600, since=NOW) == ["all", "chat", "boss"]
     clock.now += 300
@@ -258,7 +258,7 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     one, store = await desk()
     await one.open([incident()])
     assert one.status(incident()) == "acknowledged"
-    audience = TeamAudience(config, one, secret=SECRET, now=clock)
+    audience = TeamAudience(config, one, secret=SECRET, enricher=plain_enricher(), now=clock)
     clock.now += 3601
     assert audience.listeners(incident(), now=clock.now, since=NOW) == ["all", "chat"]
     assert one.status(incident()) == "open", "an acknowledgement that nothing followed has expired"
