@@ -27,6 +27,7 @@ class SignalRecorder:
         self._etas = etas
         self._reader = EntityReader()
         self._waiting: dict[tuple[int, str], float] = {}
+        self._told_changes: set[tuple[str, float]] = set()
         self._near: set[tuple[str, str]] = set()
 
     async def listen(self, bus: EventBus) -> None:
@@ -43,10 +44,12 @@ class SignalRecorder:
             self._waiting[key] = max(self._waiting.get(key, 0.0), float(facts["score"] or 1.0))
 
     def take(self, now: float) -> list[Signal]:
-        """Everything since the last time; changes are told again while they are known."""
+        """Everything since the last time."""
         anomalies = [Signal(at, "anomaly", who, score) for (at, who), score in self._waiting.items()]
         self._waiting.clear()
-        changes = [Signal(int(at * 1e9), "change", who) for who, at, _, _ in self._changes()]
+        known = {(who, at) for who, at, _, _ in self._changes()}
+        changes = [Signal(int(at * 1e9), "change", who) for who, at in sorted(known - self._told_changes)]
+        self._told_changes = known
         return [*anomalies, *changes, *self._coming_near(now)]
 
     def _coming_near(self, now: float) -> list[Signal]:

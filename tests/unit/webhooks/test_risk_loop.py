@@ -85,6 +85,15 @@ def test_a_threshold_that_comes_near_is_told_once(
     assert found == told
 
 
+def test_a_change_is_told_once_while_it_is_known() -> None:
+    world = World()
+    recorder = world.recorder()
+    world.changes = [("cart", NOW - 60, "deploy", "v2")]
+    assert recorder.take(NOW) == [Signal(int((NOW - 60) * 1e9), "change", "cart")]
+    world.changes.append(("web", NOW - 30, "flag", ""))
+    assert [one.service for one in recorder.take(NOW + 1)] == ["web"]
+
+
 @asynccontextmanager
 async def loop_on(
     directory: Path, world: World
