@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aiohttp import web
 from prometheus_client import Counter, Gauge, Info
@@ -24,6 +25,7 @@ from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_explain import Explaining
+from sidecar.app_feedback import Tasting
 from sidecar.app_forecast import SidecarOutlook, risk_loop, threshold_loop
 from sidecar.app_models import trial_of
 from sidecar.app_response import Responding
@@ -89,6 +91,7 @@ class Workings:
                 business=config.business,
                 pauses=config.pauses,
                 trial=trial_of(query, config, sidecar),
+                tastes=partial(sidecar.tasting.of, query.name),
                 now=sidecar.wall,
             )
 
@@ -189,6 +192,7 @@ class Sidecar:
             formats=make_formats(config.export.formats, config.export.extra_labels),
         )
         self.explaining = Explaining(self)
+        self.tasting = Tasting(self)
         self.store: SqliteStore
         self.responding: Responding
         self.alerts: AlertsLoop
@@ -262,6 +266,7 @@ class Sidecar:
         self.workings = Workings(self.config, self)
         await self.workings.start()
         self.explaining.start()
+        self.tasting.start()
         self._note_reload(ok=True)
         self._listen_to_signals()
         self._log.info(
@@ -281,6 +286,7 @@ class Sidecar:
         await self.alerts.stop()
         await self.workings.stop()
         await self.explaining.stop()
+        await self.tasting.stop()
         await self.store.close()
         self.offload.close()
         return 0
@@ -345,6 +351,7 @@ class Sidecar:
         ).add_routes(app.router)
         self.responding.add_routes(app.router)
         self.explaining.add_routes(app.router)
+        self.tasting.add_routes(app.router)
         OutlookEndpoints(SidecarOutlook(self)).add_routes(app.router)
         ChangesEndpoint(
             lambda: self.alerts.placing.analyst, self.config.webhook.auth, self.store, self.wall

@@ -69,12 +69,17 @@ class Explaining:
     async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Every open anomaly, the worst first; see `api.explain.Explainer`."""
         runbooks = self._sidecar.config.runbooks
-        return await self._sidecar.offload.run(explain_open, self.journal, query, limit, runbooks)
+        explained = await self._sidecar.offload.run(explain_open, self.journal, query, limit, runbooks)
+        found = [dict(one) for one in explained]
+        for one in found:
+            self._add_feedback(one)
+        return found
 
     async def one(self, query: str, fingerprint: str, *, contributions: bool) -> Mapping[str, Any]:
         """One series; see `api.explain.Explainer`."""
         runbooks = self._sidecar.config.runbooks
         found = dict(await self._sidecar.offload.run(explain, self.journal, query, fingerprint, runbooks))
+        self._add_feedback(found)
         if not contributions:
             return found
         workings = self._sidecar.workings
@@ -89,6 +94,11 @@ class Explaining:
         )
         found["text"] = " ".join(filter(None, (found["text"], parts.in_words(found["contributions"]))))
         return found
+
+    def _add_feedback(self, found: dict[str, Any]) -> None:
+        """Say what people said of the series, and what became of it."""
+        found["feedback"] = self._sidecar.tasting.words(found["query"], LabelSet(found["labels"]))
+        found["text"] = " ".join(filter(None, (found["text"], found["feedback"])))
 
     async def _save_for_ever(self) -> None:
         while True:

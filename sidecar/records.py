@@ -189,6 +189,22 @@ class TimelineEntry(msgspec.Struct, frozen=True):
     text: str
 
 
+class SeriesVerdict(msgspec.Struct, frozen=True):
+    """One verdict of a person on one anomaly of a watched series."""
+
+    query: str
+    labels: dict[str, str]
+    event_ms: int
+    """When the anomaly began."""
+    kind: str  # value | course: what was unusual
+    verdict: str  # useful | noise
+    actor: str
+    at_ns: int
+    tenant: str = DEFAULT_TENANT
+    id: int | None = None
+    """None until it is stored."""
+
+
 class Feedback(msgspec.Struct, frozen=True):
     """One verdict of a person on one rule of an incident, or on a pair of rules that it put together."""
 

@@ -31,6 +31,10 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"name": "contributions", "in": "query", "schema": {"type": "boolean", "default": False}},
         ],
     ),
+    "/api/v1/series-feedback": (
+        "What was said of series' anomalies, the newest first, and what comes of all that was said of each",
+        [],
+    ),
     "/api/v1/incidents": (
         "Incidents, newest first",
         [{"name": "state", "in": "query", "schema": {"enum": ["open", "resolved"]}}, _LIMIT],
@@ -96,6 +100,21 @@ _POSTS: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
             "verdict": {"enum": ["useful", "noise", "duplicate", "wrong_merge"]},
             "by": _BY,
         },
+    ),
+    "/api/v1/series-feedback": (
+        "Say what the open, or else the newest, anomaly of a series was worth",
+        [],
+        {
+            "query": {"type": "string"},
+            "fingerprint": {"type": "string"},
+            "verdict": {"enum": ["useful", "noise"]},
+            "by": _BY,
+        },
+    ),
+    "/api/v1/series-feedback/{id}/undo": (
+        "Take a verdict on a series back",
+        [{"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}],
+        {},
     ),
 }
 

@@ -84,7 +84,6 @@ class QueryModel:
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.first_timestamp_ms: int | None = None
-        self.first_timestamp_ms: int | None = None
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
         self._ceiling = query.upper_bound
@@ -117,8 +116,6 @@ class QueryModel:
         """
         batch = self._newer(batch)
         aligned = self.index.align(batch)
-        if self.first_timestamp_ms is None and aligned.n_steps:
-            self.first_timestamp_ms = int(aligned.timestamps[0])
         if self.first_timestamp_ms is None and aligned.n_steps:
             self.first_timestamp_ms = int(aligned.timestamps[0])
         self._resize(self.index.n_rows)
@@ -173,7 +170,8 @@ class QueryModel:
                 part.values, judged, lower[:, where], upper[:, where]
             )
             if moment is not None:
-                score[:, where] = moment.score(score[:, where])
+                inside = ~((part.values < lower[:, where]) | (part.values > upper[:, where]))
+                score[:, where] = moment.score(score[:, where], inside & (shape[:, where] != 0))
                 shape[:, where][~(score[:, where] > 1.0)] = 0
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)

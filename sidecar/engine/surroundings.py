@@ -7,7 +7,7 @@ and the score go on saying the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,7 +29,8 @@ class Moment:
     `factor`: of the band's half-widths, (T,) or (N, T). `paused`: not flagged, (N, T).
     `unlearnt`: paused and not learnt either, (N, T). `settled`: series for which a pause that teaches
     has its last sample in the first of these columns, (N,). `events`: how many events a
-    ratio is made of, (N, T), below `min_events` too few.
+    ratio is made of, (N, T), below `min_events` too few. `course`: what a score has to exceed where
+    only the course of a series is unusual, (N, 1).
     """
 
     factor: FloatArray | None = None
@@ -39,6 +40,7 @@ class Moment:
     events: FloatArray | None = None
     min_events: int = 0
     ceiling: float = 1.0
+    course: FloatArray | None = None
 
     def learnable(self, part: SeriesBatch) -> SeriesBatch:
         """The columns less what must not teach."""
@@ -63,8 +65,13 @@ class Moment:
             lower, upper = _opened(self.paused, lower, upper)
         return lower, upper
 
-    def score(self, score: FloatArray) -> FloatArray:
-        """The score: 0 in a pause, at most 1 where events are too few, whatever the course."""
+    def score(self, score: FloatArray, by_course: BoolArray) -> FloatArray:
+        """The score: 0 in a pause, at most 1 where events are too few, whatever the course.
+
+        `by_course`: flagged although the value lies inside the band, (N, T).
+        """
+        if self.course is not None:
+            score = np.where(by_course & (score <= self.course), np.minimum(score, 1.0), score)
         if self.events is not None:
             score = np.where(self.events < self.min_events, np.minimum(score, 1.0), score)
         if self.paused is not None:
@@ -119,6 +126,9 @@ class Surroundings:
         self._traffic_rows: RowArray = np.zeros(0, dtype=np.int64)
         self._deployed_ms: dict[LabelSet, TimeArray] = {}
         self._concerned: dict[LabelSet, BoolArray] = {}
+        self._tastes: Callable[[tuple[LabelSet, ...]], tuple[FloatArray, FloatArray] | None] | None = None
+        self._tasted_labels: tuple[LabelSet, ...] | None = None
+        self._of_taste: tuple[FloatArray, FloatArray] | None = None
 
     def observe_traffic(self, traffic: SeriesBatch) -> None:
         """How many events there were at the times that are judged next."""
@@ -172,11 +182,28 @@ class Surroundings:
         factor = self._factor(part)
         paused, unlearnt = self._paused(part)
         events = self._events(part)
-        if factor is None and paused is None and events is None:
+        band, course = self._tasted(part)
+        if band is not None:
+            factor = band if factor is None else band * factor
+        if factor is None and paused is None and events is None and course is None:
             return None
         min_events = self._traffic_config.min_events if self._traffic_config else 0
         settled = self._settled(part) if paused is not None else None
-        return Moment(factor, paused, unlearnt, settled, events, min_events, self._ceiling)
+        return Moment(factor, paused, unlearnt, settled, events, min_events, self._ceiling, course)
+
+    def heed(self, tasted: Callable[[tuple[LabelSet, ...]], tuple[FloatArray, FloatArray] | None]) -> None:
+        """Heed what people said: by the rows' labels, factors of the band and what a course has to exceed.
+
+        Both (N, 1); None where nothing was said of these series.
+        """
+        self._tastes, self._tasted_labels = tasted, None
+
+    def _tasted(self, part: SeriesBatch) -> tuple[FloatArray | None, FloatArray | None]:
+        if self._tastes is None:
+            return None, None
+        if part.labels is not self._tasted_labels:
+            self._tasted_labels, self._of_taste = part.labels, self._tastes(part.labels)
+        return self._of_taste or (None, None)
 
     def _factor(self, part: SeriesBatch) -> FloatArray | None:
         """Of the band's half-widths, (T,) or (N, T); None where they are as they are."""

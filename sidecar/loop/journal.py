@@ -16,6 +16,7 @@ import numpy as np
 
 from sidecar.durable import replace_file
 from sidecar.loop.severity import QUIET_STEPS
+from sidecar.loop.taste import COURSE, VALUE
 from sidecar.series import Evaluation, LabelSet
 from sidecar.telemetry import get_logger
 
@@ -42,6 +43,8 @@ class AnomalyEvent(msgspec.Struct):
     shape: list[float] = []
     ended_ms: int | None = None
     outcome: str = "open"  # open | came back | accepted as the new normal | the series went away
+    kind: str = VALUE
+    """`course` while only the course of the series was unusual, no value of it."""
 
 
 @dataclass
@@ -187,6 +190,8 @@ class Journal:
         for row, event in list(page.open.items()):
             page.quiet[row] = 0 if flagged[row] else page.quiet[row] + 1
             event.peak = max(event.peak, float(score[row]))
+            if flagged[row] and _kind(evaluation, row) == VALUE:
+                event.kind = VALUE
             self._draw(page, row)
             if evaluation.accepted is not None and evaluation.accepted[row]:
                 self._end(page, row, "accepted as the new normal")
@@ -206,6 +211,7 @@ class Journal:
                     evaluation.timestamp_ms,
                     float(score[row]),
                     direction,
+                    kind=_kind(evaluation, row),
                 )
                 page.begun_at[row], page.quiet[row] = step, 0
                 self._draw(page, row)
@@ -225,6 +231,35 @@ class Journal:
             event.outcome, event.ended_ms = outcome, page.evaluation.timestamp_ms
             page.past.append(event)
             del page.quiet[row], page.begun_at[row]
+
+
+def _kind(evaluation: Evaluation, row: int) -> str:
+    """What is unusual of a flagged row: its value, or its course alone."""
+    if evaluation.shape is None or not evaluation.shape[row]:
+        return VALUE
+    outside = evaluation.actual[row] < evaluation.lower[row] or evaluation.actual[row] > evaluation.upper[row]
+    return VALUE if outside else COURSE
+
+
+def last_event(journal: Journal, query: str, fingerprint: str) -> tuple[LabelSet, int, str]:
+    """Labels, beginning (ms) and kind of the open or else the newest anomaly of a series.
+
+    Raises: KeyError where there is no such query or series, or it had none.
+    """
+    found: list[tuple[LabelSet, int, str]] = []
+
+    def look(pages: dict[str, Page]) -> None:
+        page = pages[query]
+        row = page.row_of(fingerprint)
+        labels = page.evaluation.labels[row]
+        past = [one for one in page.past if one.labels == dict(labels.pairs)]
+        event = page.open.get(row) or (past[-1] if past else None)
+        if event is None:
+            raise KeyError(fingerprint)
+        found.append((labels, event.started_ms, event.kind))
+
+    journal.read(look)
+    return found[0]
 
 
 def _renewed(page: Page, evaluation: Evaluation) -> Page:

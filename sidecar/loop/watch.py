@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.resets import ResetStorms, resets_expr
 from sidecar.loop.severity import Course, importance
+from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
@@ -69,6 +71,7 @@ class Watch:
         business: BusinessConfig | None = None,
         pauses: Sequence[PauseConfig] = (),
         trial: Trial | None = None,
+        tastes: Callable[[], Sequence[Taste]] = tuple,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -87,7 +90,7 @@ class Watch:
         self._now = now
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
-        self._trial = trial
+        self._trial, self._tastes = trial, tastes
         self._begin_following()
         self._achieved = AchievedRate(query.step)
         self._cardinality = Cardinality(query.step)
@@ -197,6 +200,13 @@ class Watch:
 
         model.known.announce(self._events, self._calendar)
         model.surroundings = Surroundings(self.query, self._business, self._pauses)
+        model.surroundings.heed(partial(factors, self._tastes()))
+
+    async def heed(self) -> None:
+        """Judge from now on as people have said by now."""
+        if self._model is not None:
+            async with self._model_lock:
+                self._model.surroundings.heed(partial(factors, self._tastes()))
 
     async def step(self) -> bool:
         """Judge every step since the last one. True when something new was judged.

@@ -146,6 +146,24 @@ def _by_start(db: sqlite_utils.Database) -> None:
     db.execute("create index episodes_incident on episodes (incident_id) where incident_id is not null")
 
 
+def _series_verdicts(db: sqlite_utils.Database) -> None:
+    db.table("series_verdicts").create(
+        {
+            "id": int,
+            "tenant": str,
+            "query": str,
+            "labels": str,
+            "event_ms": int,
+            "kind": str,
+            "verdict": str,
+            "actor": str,
+            "at_ns": int,
+        },
+        pk="id",
+    )
+    db.table("series_verdicts").create_index(["at_ns"])
+
+
 MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
     _first,
     _bonds,
@@ -155,6 +173,7 @@ MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (
     _believed,
     _signals,
     _by_start,
+    _series_verdicts,
 )
 """Step i brings a database of version i to i + 1. Steps are only ever added."""
 

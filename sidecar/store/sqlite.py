@@ -20,6 +20,7 @@ from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
 from sidecar.store.responses import ResponseStore
 from sidecar.store.signals import SignalStore
+from sidecar.store.verdicts import VerdictStore
 from sidecar.store.writer import StoreMetrics, Writer
 
 PRUNE_ROWS = 5000
@@ -62,6 +63,7 @@ class SqliteStore:
         self._writer = Writer(connection, metrics)
         self.response_store = ResponseStore(self._writer, self._read)
         self.signal_store = SignalStore(self._writer, self._read)
+        self.verdict_store = VerdictStore(self._writer, self._read)
 
     @classmethod
     async def open(cls, config: StoreConfig, *, registry: CollectorRegistry) -> SqliteStore:
@@ -286,6 +288,7 @@ class SqliteStore:
             "responses": ("changed_at_ns < ?", config.retention_episodes),
             "timeline": ("at_ns < ?", config.retention_episodes),
             "feedback": ("at_ns < ?", config.retention_episodes),
+            "series_verdicts": ("at_ns < ?", config.retention_episodes),
             "signals": ("at_ns < ?", config.retention_episodes),
             "revisions": ("state != 'live' and created_at_ns < ?", config.retention_revisions),
         }

@@ -67,8 +67,32 @@ def test_an_anomaly_is_explained(tmp_path: Path, keep: Callable[..., Any]) -> No
     assert 'carried by pod="p2"' in one["text"]
     assert "scale out" in one["text"]
 
+    def feedback(*arguments: str) -> tuple[int, str]:
+        made = CliRunner().invoke(main, ["feedback", *arguments, "--at", pronoia.url])
+        return made.exit_code, made.output
+
+    def half_width() -> float:
+        (series,) = get_json(f"{pronoia.url}/api/v1/series?query=jobs")["data"]
+        return float(series["upper"]) - float(series["expected"])
+
+    assert feedback("series", "jobs", "0", "noise")[0] == 1, "no such series"
+    for who in ("ann", "bob", "eve", "joe"):
+        assert feedback("series", "jobs", found["fingerprint"], "noise", "--by", who)[0] == 0
+    told = get_json(f"{explanations}/jobs/{found['fingerprint']}")["data"]
+    assert "noise: the band is 1.75 times as wide" in told["text"]
+    said = get_json(f"{pronoia.url}/api/v1/series-feedback")["data"]
+    assert [one["by"] for one in said] == ["joe", "eve", "bob", "ann"]
+    assert feedback("list")[1].count("1.75") == 4
+
     pronoia.stop()
     pronoia.start()
     wait_until(lambda: get_json(explanations)["data"], timeout=60, what="the anomaly after a restart")
     (again,) = get_json(explanations)["data"]
     assert again["watched_seconds"] >= one["watched_seconds"] > 0, "what was known before is known still"
+    again = get_json(f"{explanations}/jobs/{found['fingerprint']}")["data"]
+    assert "1.75 times as wide" in again["text"], "people are heeded over a restart"
+    wide = wait_until(half_width, what="the wider band")
+    for one in said:
+        assert feedback("undo", str(one["id"]))[0] == 0
+    assert feedback("undo", str(said[0]["id"]))[0] == 1, "once"
+    wait_until(lambda: half_width() < 0.75 * wide, what="the usual band")

@@ -268,3 +268,33 @@ def test_a_deployment_widens_the_band_of_those_it_concerns_for_as_long_as_it_cou
         np.testing.assert_allclose(ratio[row, at : at + 11], 1.5 if is_widened else 1.0)
         np.testing.assert_allclose(ratio[row, 2 * DAY - 40 :], 1.0)
         np.testing.assert_allclose(ratio[row, at - 20 : at], 1.0)
+
+
+def test_what_people_said_moves_the_band_of_that_series_alone() -> None:
+    rng = np.random.default_rng(5)
+    times = (np.arange(3 * DAY) * STEP * 1000 + int(START.timestamp() * 1000)).astype(np.int64)
+    batch = SeriesBatch("q", (API, DB), times, rng.normal(100, 2, (2, len(times))))
+    usual = model(query())
+    _, plain, _ = usual.score(batch)
+    heeded = model(query())
+    heeded.surroundings.heed(lambda _: (np.array([[1.5], [1.0]]), np.ones((2, 1))))
+    _, band, _ = heeded.score(batch)
+    known = slice(DAY, None)
+    np.testing.assert_allclose(
+        (band.upper - band.yhat)[0, known], 1.5 * (plain.upper - plain.yhat)[0, known], rtol=1e-9
+    )
+    np.testing.assert_array_equal(band.upper[1], plain.upper[1])
+
+
+def test_a_course_that_people_called_noise_has_to_be_more_unusual() -> None:
+    def flags(course: float) -> int:
+        rng = np.random.default_rng(6)
+        times = (np.arange(2 * DAY) * STEP * 1000 + int(START.timestamp() * 1000)).astype(np.int64)
+        values = rng.normal(100, 2, (1, len(times)))
+        values[:, -30:] = values[:, -31:-30]  # It stands still: every value is inside the band.
+        judge = model(query())
+        judge.surroundings.heed(lambda _: (np.ones((1, 1)), np.array([[course]])))
+        _, _, score = judge.score(SeriesBatch("q", (API,), times, values))
+        return int((score.anomaly_score[0, -30:] > 1).sum())
+
+    assert flags(1.0) > flags(2.0) > 0
