@@ -48,9 +48,11 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
-from webhooks.evidence_feed import ChangesEndpoint
+from webhooks.evidence_feed import CHANGES_PATH, ChangesEndpoint
 from webhooks.pipeline import AlertsLoop
-from webhooks.receiver import Receiver
+from webhooks.receiver import ROUTES, Receiver
+from webhooks.respond.http import FEEDBACK_ROUTE
+from webhooks.respond.slack_actions import INTERACTIONS_PATH
 from webhooks.risk import RiskMetrics
 
 STOP_SECONDS = 2.0
@@ -59,6 +61,9 @@ STOP_SECONDS = 2.0
 PRUNE_SECONDS = 3600.0
 COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
+
+OWN_PROOF = ROUTES | {CHANGES_PATH, FEEDBACK_ROUTE, INTERACTIONS_PATH}
+"""Routes that check their senders by themselves: the webhook's credentials, signed links and requests."""
 
 NEED_RESTART = ("server", "store", "webhook", "notify", "export", "log")
 RESPONSE_NEEDS_RESTART = ("link_secret", "silences", "synthetic", "hooks", "kubernetes")
@@ -276,6 +281,8 @@ class Sidecar:
             prometheus=self.config.prometheus.url,
             config_hash=config_hash(self.config),
         )
+        if self.config.server.open_to_all:
+            self._log.warning("whoever reaches the port may act on incidents; name users in server.access")
         warming = asyncio.create_task(self.offload.run(_warm, self.page), name="warm")
         pruning = asyncio.create_task(self._prune_for_ever(), name="prune")
         await self._stop.wait()
@@ -340,6 +347,8 @@ class Sidecar:
             reload=self.reload,
             quit_process=self.stop,
             max_body_bytes=self.config.webhook.max_body_bytes,
+            access=self.config.server.access,
+            own_proof=OWN_PROOF,
         )
         ScrapeEndpoints(self.page, self.registry).add_routes(app.router)
         Receiver(

@@ -24,6 +24,7 @@ from webhooks.recorder import parse_events
 
 PATH = "/webhooks/alertmanager"
 EVENTS_PATH = "/webhooks/alertmanager-events"
+ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/{receiver}"))
 Answer = Callable[[str, bytes], Awaitable[web.Response]]
 """What becomes of a tenant's body that may be taken."""
 

@@ -13,13 +13,17 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from sidecar.api.authentication import authentication
 from sidecar.api.openapi import document
 from sidecar.api.stream import EventStream
 from sidecar.api.views import Reload, Views
+from sidecar.config.access import AccessConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import EventBus
 
 MAX_LIMIT = 10_000
+KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
+"""`errorType` of an answer, by its status; of every other it is bad_data."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -29,10 +33,21 @@ SECURITY_HEADERS = {
 
 
 def build_app(
-    *, views: Views, bus: EventBus, reload: Reload, quit_process: Callable[[], None], max_body_bytes: int
+    *,
+    views: Views,
+    bus: EventBus,
+    reload: Reload,
+    quit_process: Callable[[], None],
+    max_body_bytes: int,
+    access: AccessConfig | None = None,
+    own_proof: frozenset[str] = frozenset(),
 ) -> web.Application:
-    """The application without the scrape and webhook endpoints, which the wiring adds to its router."""
-    app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors])
+    """The application without the scrape and webhook endpoints, which the wiring adds to its router.
+
+    `access`: None lets everybody in; `own_proof`: the routes that check their senders by themselves.
+    """
+    guard = authentication(access or AccessConfig(), own_proof=own_proof)
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors, guard])
     app.on_response_prepare.append(_secure)
     Lifecycle(views, reload, quit_process).add_routes(app.router)
     JsonApi(views).add_routes(app.router)
@@ -220,7 +235,10 @@ async def _json_errors(request: web.Request, handler: Callable[[web.Request], An
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return error_answer(error.status, "not_found" if error.status == 404 else "bad_data", error.reason)
+        answer = error_answer(error.status, KINDS.get(error.status, "bad_data"), error.reason)
+        if challenge := error.headers.get("WWW-Authenticate"):
+            answer.headers["WWW-Authenticate"] = challenge
+        return answer
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
-from urllib.request import urlopen
 
 import click
 
 from sidecar.cli.options import format_option
-
-TIMEOUT_SECONDS = 10.0
+from sidecar.cli.own_api import ask, words_of
 
 
 @click.command()
@@ -45,7 +43,7 @@ def explain(
             if contributions:
                 found = [_ask(url, f"/{quote(one['query'])}/{one['fingerprint']}", True) for one in found]
     except (OSError, ValueError) as error:
-        words = _words(error) if isinstance(error, HTTPError) else f"{url} does not answer: {error}"
+        words = words_of(error) if isinstance(error, HTTPError) else f"{url} does not answer: {error}"
         click.echo(f"pronoia: {words}", err=True)
         raise SystemExit(1) from error
     if output == "json":
@@ -61,16 +59,4 @@ def explain(
 
 def _ask(url: str, rest: str, contributions: bool) -> Any:
     address = f"{url.rstrip('/')}/api/v1/explanations{rest}"
-    if contributions:
-        address += "?contributions=true"
-    if not address.startswith(("http://", "https://")):
-        raise URLError("write http://host:9469")
-    with urlopen(address, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-        return json.loads(response.read())["data"]
-
-
-def _words(error: HTTPError) -> str:
-    try:
-        return str(json.loads(error.read())["error"])
-    except (ValueError, KeyError):
-        return f"status {error.code}"
+    return ask(f"{address}?contributions=true" if contributions else address)

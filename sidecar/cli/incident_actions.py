@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import getpass
 import json
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import quote
 
 import click
 
-from sidecar.cli.options import config_option, format_option, read_config
+from sidecar.cli.options import config_option, format_option
+from sidecar.cli.own_api import ask, own_url, words_of
 
-TIMEOUT_SECONDS = 30.0
 ACTIONS: dict[str, tuple[str, str, str]] = {
     # command: action of the API, what its text is, help
     "ack": ("acknowledge", "", "Take an incident on; the escalation stops."),
@@ -48,7 +47,7 @@ def _command(name: str, action: str, takes: str, words: str) -> click.Command:
         text: str = "",
     ) -> None:
         body = {"by": by or _user(), "text": text}
-        answer = _post(url or _own_url(config_path), incident_id, action, body)
+        answer = _post(url or own_url(config_path), incident_id, action, body)
         click.echo(json.dumps(answer) if output == "json" else _words(answer, action))
 
     parameters: list[click.Parameter] = [
@@ -72,11 +71,6 @@ def _command(name: str, action: str, takes: str, words: str) -> click.Command:
     return config_option(format_option(command))
 
 
-def _own_url(config_path: Path | None) -> str:
-    host, _, port = read_config(config_path).server.listen.rpartition(":")
-    return f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -85,27 +79,14 @@ def _user() -> str:
 
 
 def _post(url: str, incident_id: str, action: str, body: dict[str, str]) -> Any:
-    request = urllib.request.Request(  # noqa: S310
-        f"{url.rstrip('/')}/api/v1/incidents/{quote(incident_id, safe='')}/{action}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            return json.loads(response.read())["data"]
-    except urllib.error.HTTPError as error:
+        return ask(f"{url.rstrip('/')}/api/v1/incidents/{quote(incident_id, safe='')}/{action}", body)
+    except HTTPError as error:
         with error:
-            click.echo(f"pronoia: {_reason(error)}", err=True)
+            click.echo(f"pronoia: {words_of(error)}", err=True)
     except (OSError, ValueError) as error:
         click.echo(f"pronoia: {url} not reached ({error}); is it running? name it with --url", err=True)
     raise SystemExit(1)
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.loads(error.read())["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"answered {error.code}"
 
 
 def _words(answer: Any, action: str) -> str:

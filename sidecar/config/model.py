@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sidecar.config.access import ServerConfig
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.business import (
     BusinessConfig,
@@ -21,12 +22,12 @@ from sidecar.config.business import (
     check_factors,
 )
 from sidecar.config.channels import NotifyConfig
-from sidecar.config.detectors import DetectorName
+from sidecar.config.detectors import USUAL_MEMBERS, DetectorName, Member
 from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.config.export import ExportConfig
 from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds, http_url
 from sidecar.config.forecast import ForecastConfig
-from sidecar.config.http import HttpConfig, ServerTlsConfig
+from sidecar.config.http import HttpConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.models import ModelsConfig
 from sidecar.config.response import ResponseConfig
@@ -88,8 +89,11 @@ class QueryConfig(Section):
     )
     group_by: tuple[str, ...] = Field(
         (),
-        description="of detector multivariate: series with the same values of these labels are judged together; "
-        "empty: all of the query",
+        description="of detector multivariate: series with the same values of these labels are judged "
+        "together; empty: all of the query",
+    )
+    council: tuple[Member, ...] = Field(
+        USUAL_MEMBERS, min_length=1, description="of detector council: who gives a second opinion"
     )
     direction: Literal["both", "above", "below"] = "both"
     lower_bound: float | None = None
@@ -200,7 +204,8 @@ class RulesConfig(Section):
         None, description="how long Prometheus may take to show a new rule; 30s for files, 5m for objects"
     )
     canary: Seconds = Field(
-        0.0, description="how long a generated group is a shadow first, labelled pronoia_canary; 0: not at all"
+        0.0,
+        description="how long a generated group is a shadow first, labelled pronoia_canary; 0: not at all",
     )
     packs: tuple[PackName, ...] = Field((), description="ready sets of rules that are kept live")
     adapt: AdaptConfig = AdaptConfig()
@@ -237,11 +242,6 @@ class StoreConfig(Section):
     retention_dead_letters: PositiveSeconds = 30 * 86400.0
     retention_revisions: PositiveSeconds = 400 * 86400.0
     snapshot_interval: PositiveSeconds = 60.0
-
-
-class ServerConfig(Section):
-    tls: ServerTlsConfig | None = Field(None, description="serve HTTPS instead of HTTP")
-    listen: str = Field("0.0.0.0:9469", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$")
 
 
 class LogConfig(Section):

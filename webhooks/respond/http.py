@@ -61,7 +61,7 @@ class Said(msgspec.Struct, forbid_unknown_fields=True):
 
 
 FEEDBACK_ROUTE = "/feedback/{token}"
-ACTOR = "actor"
+ACTOR = web.RequestKey("actor", str)
 """Under this key of a request lies the name of a user who has shown credentials; it wins over the body's."""
 
 Special = Callable[[str, str, str], Awaitable[Any]]

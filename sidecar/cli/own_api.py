@@ -1,0 +1,49 @@
+"""Asking the sidecar that runs: its address, the caller's credentials, and its answers in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from sidecar.cli.options import read_config
+
+TIMEOUT_SECONDS = 30.0
+TOKEN_VARIABLE = "PRONOIA_TOKEN"  # noqa: S105 - the variable's name, not a token
+
+
+def own_url(config_path: Path | None) -> str:
+    """Where the sidecar of that configuration listens, seen from this machine."""
+    server = read_config(config_path).server
+    host, _, port = server.listen.rpartition(":")
+    scheme = "http" if server.tls is None else "https"
+    return f"{scheme}://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
+
+
+def ask(address: str, body: dict[str, str] | None = None) -> Any:
+    """The data of an answer: of GET, or of POST with a body, with the token of `PRONOIA_TOKEN` if it is set.
+
+    Raises: HTTPError, URLError, OSError, ValueError (no JSON).
+    """
+    if not address.startswith(("http://", "https://")):
+        raise URLError("write http://host:9469")
+    headers = {"Content-Type": "application/json"}
+    if token := os.environ.get(TOKEN_VARIABLE):
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address, data=data, headers=headers)  # noqa: S310
+    with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+        return json.loads(response.read())["data"]
+
+
+def words_of(error: HTTPError) -> str:
+    """Why the sidecar refused."""
+    if error.code == 401:
+        return f"the sidecar asks for credentials; set {TOKEN_VARIABLE} to a token of server.access.users"
+    try:
+        return str(json.loads(error.read())["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"answered {error.code}"
