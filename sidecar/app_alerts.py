@@ -15,6 +15,7 @@ from webhooks.alerts_series import AlertsSeries
 from webhooks.deadman import DeadMan, DeadManMetrics
 from webhooks.evidence_feed import EvidenceFeed
 from webhooks.flap_report import FlapReport
+from webhooks.outage import OutageReport
 from webhooks.reconcile import ReconcileMetrics, Reconciler
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class AlertsWorkings:
             interval_seconds=config.webhook.reconcile_interval,
             now=sidecar.wall,
         )
+        self.outage = OutageReport(
+            client, sidecar.store, config.webhook, metrics=sidecar.alerts_metrics.reconcile, now=clock.now
+        )
         self.dead_man = DeadMan(
             sidecar.alerts.heartbeats,
             accept=sidecar.alerts.intake.accept,
@@ -90,6 +94,7 @@ class AlertsWorkings:
             await self._stack.enter_async_context(client)
         self._responding.enricher.ask(self._client)
         self.reconciler.start()
+        self.outage.start()
         self.dead_man.start()
         self.flap_report.start()
         self.evidence.start()
@@ -99,6 +104,7 @@ class AlertsWorkings:
         await self.evidence.stop()
         await self.flap_report.stop()
         await self.dead_man.stop()
+        await self.outage.stop()
         await self.reconciler.stop()
         self._responding.enricher.ask(None)
         await self._stack.aclose()

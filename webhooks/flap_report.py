@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from sidecar.background import Background
 from sidecar.errors import PullError, StoreError
 from sidecar.events import Event, EventBus
-from sidecar.series import SeriesBatch
+from sidecar.series import LabelSet, SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.flapping import FlapWatch, Proposal
 from webhooks.notes import NoteStore
@@ -32,6 +32,10 @@ class Source(Protocol):
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
         """The value of each series at one instant."""
+        ...
+
+    async def external_labels(self) -> Mapping[str, str]:
+        """Labels that it adds to what it sends elsewhere."""
         ...
 
 
@@ -101,9 +105,11 @@ class FlapReport:
             batch = await self._source.instant(
                 HISTORY, at_ms=int(now * 1000), name="flapping", max_series=MAX_SERIES
             )
+            external = await self._source.external_labels()
         except PullError as error:
             self._log.debug("no history of alerts", err=str(error))
             return
         for row, labels in enumerate(batch.labels):
             n_starts = int(batch.values[row, -1]) + 1
-            self._flaps.observe(labels, labels.fingerprint(), n_starts, now=now)
+            delivered = LabelSet({**external, **labels.without("__name__")})
+            self._flaps.observe(delivered, delivered.fingerprint(), n_starts, now=now)

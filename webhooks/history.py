@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -21,15 +21,18 @@ GAP_STEPS = 2
 """One absent sample is a late scrape; two are an end."""
 
 
-def from_series(batch: SeriesBatch, *, tenant: str = DEFAULT_TENANT) -> list[Episode]:
+def from_series(
+    batch: SeriesBatch, *, tenant: str = DEFAULT_TENANT, external: Mapping[str, str] | None = None
+) -> list[Episode]:
     """Episodes that `FIRING` over a range shows, each to a step's accuracy, oldest first.
 
-    What fires at the last step is left out: it is for Alertmanager to tell of.
+    What fires at the last step is left out: it is for Alertmanager to tell of. `external`: labels
+    that Prometheus adds to what it sends to Alertmanager.
     """
     found: list[Episode] = []
     times = batch.timestamps
     for row, labels in enumerate(batch.labels):
-        own = LabelSet({k: v for k, v in labels.items() if k not in ("__name__", "alertstate")})
+        own = LabelSet({**(external or {}), **labels.without("__name__", "alertstate")})
         at = np.flatnonzero(np.isfinite(batch.values[row]))
         for run in np.split(at, np.flatnonzero(np.diff(at) > GAP_STEPS) + 1):
             if not len(run) or run[-1] > len(times) - 1 - GAP_STEPS:

@@ -245,7 +245,7 @@ class ReconcileMetrics:
         self.changes = Counter(
             "pronoia_reconciled_alerts_total",
             "Alerts corrected by comparing: learned (missed), settled (was unknown), refused (said to have "
-            "ended, fires on), ended (end never told).",
+            "ended, fires on), ended (end never told), past (came and went while pronoia was down).",
             ["change"],
             registry=registry,
         )
@@ -256,5 +256,5 @@ class ReconcileMetrics:
         )
         for result in ("ok", "error"):
             self.looks.labels(result)
-        for change in CHANGES:
+        for change in (*CHANGES, "past"):
             self.changes.labels(change)

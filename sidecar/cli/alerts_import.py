@@ -11,12 +11,9 @@ from sidecar.cli.options import config_option, data_option, read_config
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Config
-    from sidecar.records import Episode, Incident
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.records import Episode
 
 MAX_SERIES = 100_000
-CHUNK = 5_000
 
 
 @click.command("import")
@@ -45,6 +42,7 @@ def import_alerts(
     Exit codes: 0 fine, 1 something could not be read or stored, 2 wrong use.
     """
     from sidecar.cli.stored import with_store
+    from webhooks.past import store_past
 
     config = read_config(config_path, {"store": {"directory": data_directory}} if data_directory else {})
     complaints: list[str] = []
@@ -53,7 +51,9 @@ def import_alerts(
     except (SidecarError, OSError) as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
-    n_new, n_incidents = with_store(config, lambda store: _store(store, config, episodes), make=True)
+    n_new, n_incidents = with_store(
+        config, lambda store: store_past(store, config.webhook, episodes), make=True
+    )
     for complaint in complaints[:20]:
         click.echo(f"pronoia: {complaint}", err=True)
     click.echo(f"{n_new} alerts stored in {n_incidents} incidents, {len(episodes) - n_new} known already")
@@ -63,47 +63,12 @@ def import_alerts(
 def _read(
     source: Path | None, config_path: Path | None, options: dict[str, Any], complaints: list[str]
 ) -> list[Episode]:
-    from sidecar.cli.query_history import QueryHistory, read_query
+    from sidecar.cli.query_history import QueryHistory, read_query, with_prometheus
     from webhooks.history import FIRING, from_lines, from_series
 
     if source is not None:
         return from_lines(source.read_bytes().splitlines(), warn=complaints.append)
     history = QueryHistory.of({"expr": FIRING, "max_series": MAX_SERIES, **options})
     assert history is not None
-    return from_series(read_query(history, config_path))
-
-
-async def _store(store: SqliteStore, config: Config, episodes: list[Episode]) -> tuple[int, int]:
-    from webhooks.history import unknown
-
-    if not episodes:
-        return 0, 0
-    since_ns = min(episode.starts_at_ns for episode in episodes)
-    stored = await store.episodes("where last_seen_ns >= ?", (since_ns,))
-    new = unknown(episodes, stored)
-    incidents = _grouped(config, new)
-    for first in range(0, len(new), CHUNK):
-        await store.commit_deliveries([], new[first : first + CHUNK])
-    await store.put_incidents(incidents, [])
-    return len(new), len(incidents)
-
-
-def _grouped(config: Config, episodes: list[Episode]) -> list[Incident]:
-    """The incidents of these, each episode bound to its own."""
-    from webhooks.incident import bind, describe
-    from webhooks.replay import regroup, ways_of
-
-    analyst = regroup(episodes, **ways_of(config.webhook))
-    groups = analyst.correlator.groups
-    for group in groups.values():
-        analyst.learn(group)
-    usual = analyst.usual()
-    for episode in episodes:
-        home = groups[analyst.correlator.home[episode.key]]
-        bind(episode, home.incident_id, home.links.get(episode.key))
-    return [
-        describe(
-            group, analyst.consider(group, now=group.last_end, usual=usual), now_ns=int(group.last_end * 1e9)
-        )
-        for group in groups.values()
-    ]
+    external = with_prometheus(history.prometheus_url, config_path, lambda client: client.external_labels())
+    return from_series(read_query(history, config_path), external=external)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
@@ -16,7 +16,11 @@ from sidecar.cli.options import read_config
 from sidecar.config.fields import parse_duration
 from sidecar.series import SeriesBatch
 
+if TYPE_CHECKING:
+    from sidecar.prometheus.client import PrometheusClient
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 DEFAULT_HISTORY = "14d"
 DEFAULT_STEP = "5m"
@@ -106,23 +110,36 @@ def read_query(history: QueryHistory, config_path: Path | None) -> SeriesBatch:
 
     Raises: PullError, TooManySeries.
     """
+    return with_prometheus(
+        history.prometheus_url,
+        config_path,
+        lambda client: client.range(
+            history.expr,
+            start_ms=history.start_ms,
+            end_ms=history.end_ms,
+            step_ms=round(history.step_seconds * 1000),
+            name="command line",
+            max_series=history.max_series,
+        ),
+    )
+
+
+def with_prometheus(
+    url: str | None, config_path: Path | None, ask: Callable[[PrometheusClient], Awaitable[T]]
+) -> T:
+    """What `ask` gets from the Prometheus at that URL, or of the configuration.
+
+    Raises: PullError.
+    """
     from prometheus_client import CollectorRegistry
 
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.prometheus.session import PullMetrics
 
-    overrides = {"prometheus": {"url": history.prometheus_url}} if history.prometheus_url else {}
-    config = read_config(config_path, overrides)
+    config = read_config(config_path, {"prometheus": {"url": url}} if url else {})
 
-    async def ask() -> SeriesBatch:
+    async def work() -> T:
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
-            return await client.range(
-                history.expr,
-                start_ms=history.start_ms,
-                end_ms=history.end_ms,
-                step_ms=round(history.step_seconds * 1000),
-                name="command line",
-                max_series=history.max_series,
-            )
+            return await ask(client)
 
-    return asyncio.run(ask())
+    return asyncio.run(work())

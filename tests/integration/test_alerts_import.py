@@ -13,12 +13,18 @@ from click.testing import CliRunner
 
 from sidecar.cli.alerts import alerts
 from sidecar.cli.incidents import incidents
-from tests.integration.servers import Prometheus
+from sidecar.store import maintenance
+from sidecar.store.connection import FILE, connect
+from tests.integration.conftest import wave_config
+from tests.integration.servers import Prometheus, Pronoia, get_json, wait_until
+from webhooks.outage import NOTE
 
 pytestmark = pytest.mark.integration
 
 
-def test_alerts_of_prometheus_are_imported(tmp_path: Path, keep: Callable[..., Any]) -> None:
+@pytest.fixture
+def remembering(tmp_path: Path, keep: Callable[..., Any]) -> Prometheus:
+    """A Prometheus that remembers three alerts of the last two hours, two of which began together."""
     prometheus: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
     now = int(time.time()) // 60 * 60
     series = 'ALERTS{{alertname="Down",alertstate="{state}",service="{service}"}} 1 {at}'
@@ -34,8 +40,12 @@ def test_alerts_of_prometheus_are_imported(tmp_path: Path, keep: Callable[..., A
     ]
     prometheus.backfill("# TYPE ALERTS gauge\n" + "\n".join(sorted(rows)) + "\n# EOF\n")
     prometheus.start()
+    return prometheus
+
+
+def test_alerts_of_prometheus_are_imported(tmp_path: Path, remembering: Prometheus) -> None:
     data = ["--data", str(tmp_path / "data")]
-    arguments = ["import", *data, "--prometheus", prometheus.url, "--start", "3h"]
+    arguments = ["import", *data, "--prometheus", remembering.url, "--start", "3h"]
     result = CliRunner().invoke(alerts, arguments)
     assert result.exit_code == 0, result.output
     assert "3 alerts stored in 2 incidents" in result.output
@@ -45,3 +55,19 @@ def test_alerts_of_prometheus_are_imported(tmp_path: Path, keep: Callable[..., A
     # Prometheus shows a sample for five minutes where nothing says that it ended.
     assert 600 <= lasted[0] <= 960
     assert 1200 <= lasted[1] <= 1560
+
+
+def test_alerts_of_an_outage_are_found_at_the_next_start(
+    tmp_path: Path, remembering: Prometheus, make_pronoia: Callable[..., Pronoia]
+) -> None:
+    data = tmp_path / "data"
+    maintenance.migrate(data / FILE)
+    connection = connect(data / FILE)
+    last_heard = json.dumps(time.time() - 4800).encode()
+    connection.execute("insert into notes (name, body) values (?, ?)", (NOTE, last_heard))
+    connection.close()
+    pronoia = make_pronoia(wave_config(remembering.url, tmp_path))
+    pronoia.start()
+    (incident,) = wait_until(lambda: get_json(pronoia.url + "/api/v1/incidents")["data"], what="the past")
+    assert (incident["state"], incident["n_episodes"]) == ("resolved", 1), "what came before it stays out"
+    assert "Down" in incident["title"]

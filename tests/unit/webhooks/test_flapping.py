@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -99,6 +100,9 @@ class Source:
         labels = (LabelSet({"alertname": "Hidden", "service": "shop"}),)
         return SeriesBatch("x", labels, np.array([0], dtype=np.int64), np.array([[self.n_changes]]))
 
+    async def external_labels(self) -> Mapping[str, str]:
+        return {"cluster": "eu"}
+
 
 class Notes(dict[str, bytes]):
     """A store of notes."""
@@ -117,7 +121,9 @@ async def test_proposals_are_handed_over_once_and_without_prometheus_too() -> No
     report = FlapReport(watch, source=Source(20.0), store=notes, bus=bus, now=lambda: 800.0)
     flapping_at(watch, [100.0 * i for i in range(8)])
     assert [one.alertname for one in await report.look()] == ["Jittery"], "of Hidden no times are known"
-    assert watch.flapping >= {("default", LabelSet({"alertname": "Hidden", "service": "shop"}).fingerprint())}
+    assert watch.flapping >= {
+        ("default", LabelSet({"alertname": "Hidden", "cluster": "eu", "service": "shop"}).fingerprint())
+    }
     (stored,) = msgspec.json.decode(notes[NOTE], type=list[Proposal])
     assert [event.kind for event in told] == ["rule.change_proposed"]
     assert told[0].facts["field"] == stored.field
