@@ -50,6 +50,12 @@ THRESHOLD_ETA = Family(
     ("rule", "threshold", "probability"),
     unit="seconds",
 )
+RULE_THRESHOLD = Family(
+    "pronoia_rule_threshold",
+    "Threshold of an alert rule that is joined with it and holds its own number while this is gone.",
+    ("rule", "key"),
+    unit="the rule's",
+)
 INCIDENT_RISK = Family(
     "pronoia_incident_risk_probability",
     "Probability that an incident starts on the service within the horizon; none while too little is known.",
@@ -69,6 +75,7 @@ FAMILIES = (
     FORECAST_LOWER,
     FORECAST_UPPER,
     THRESHOLD_ETA,
+    RULE_THRESHOLD,
     INCIDENT_RISK,
 )
 """What the page shows, in its order."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from rules.adapt.joined import without_series
 from sidecar.config.fields import parse_duration
 from sidecar.errors import RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
@@ -90,7 +91,7 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
         return "it carries the label pronoia: ignore"
     if rule.labels.get("generator") == "pronoia" or "pronoia_canary" in rule.labels:
         return "pronoia itself wrote it"
-    found = parse_comparison(rule.expr)
+    found = parse_comparison(without_series(rule.expr) or rule.expr)
     if isinstance(found, NoComparison):
         return WHY[found]
     if not found.ordered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -11,6 +12,10 @@ from rules.read import WrittenRule
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 from sidecar.promql.syntax import Syntax
+
+_SELECTOR = re.compile(r"\{((?:[^{}\0]|\0[^\0]*\0)*)\}")
+_MATCHER = re.compile(r"[\w.:]+\s*(?:=~|!~|!=|=)\s*\0[^\0]*\0")
+"""Strings stand between zero bytes there, which no expression holds."""
 
 
 class LoadedRules(Protocol):
@@ -80,6 +85,17 @@ def is_revision(rules: Sequence[Rule], revision: str) -> bool:
 
 def meaning(rule: WrittenRule) -> tuple[object, ...]:
     """What names a rule as it is meant: Prometheus prints expressions in its own way, and means the same."""
-    syntax = Syntax.parse(rule.expr)
-    strings = tuple(text[1:-1] for text in syntax.strings)
-    return rule.key, rule.for_seconds, rule.keep_firing_seconds, str(syntax.tree), strings
+    return rule.key, rule.for_seconds, rule.keep_firing_seconds, _canonical(rule.expr)
+
+
+def _canonical(expr: str) -> str:
+    """An expression with its matchers sorted, as Prometheus prints them, and one kind of quotes.
+
+    >>> _canonical("up{job='a', code=~`5..`}") == _canonical('up{code=~"5..",job="a"}')
+    True
+    """
+    syntax = Syntax.parse(expr)
+    text = str(syntax.tree)
+    for n, literal in enumerate(syntax.strings):
+        text = text.replace(f'"literal-{n}-"', f"\0{literal[1:-1]}\0")
+    return _SELECTOR.sub(lambda found: "{" + ",".join(sorted(_MATCHER.findall(found[1]))) + "}", text)

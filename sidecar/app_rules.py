@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exporters.rule_thresholds import RuleThresholdPage
 from rules.adapt.unattended import UnattendedMetrics
 from rules.adapt.watch import RewriteMetrics
 from sidecar.config.model import Config
@@ -39,6 +40,8 @@ class Rewriting:
     def __init__(self, config: Config, sidecar: Sidecar, client: PrometheusClient) -> None:
         from rules.adapt.adapted import AdaptedRules
         from rules.adapt.places import place_finder
+        from rules.adapt.threshold_export import ThresholdExport
+        from rules.adapt.threshold_series import ThresholdSeries
         from rules.adapt.unattended import Unattended
         from rules.adapt.watch import RewriteWatch
 
@@ -52,8 +55,11 @@ class Rewriting:
             now=sidecar.wall,
         )
 
+        series = ThresholdSeries(sidecar.store, now=sidecar.wall)
+        self._export = ThresholdExport(series, RuleThresholdPage(sidecar.page))
         self._watch = RewriteWatch(
             rules,
+            series,
             client,
             config.rules.adapt,
             bus=sidecar.bus,
@@ -75,11 +81,13 @@ class Rewriting:
         )
 
     def start(self) -> None:
-        """Start both, on the running event loop."""
+        """Start them, on the running event loop."""
+        self._export.start()
         self._watch.start()
         self._unattended.start()
 
     async def stop(self) -> None:
-        """End both."""
+        """End them."""
+        await self._export.stop()
         await self._unattended.stop()
         await self._watch.stop()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from rules.adapt.canary import canary_text, rewrites_of, shadows
-from rules.adapt.place import Place, is_adapted
+from rules.adapt.place import Place, is_place
 from rules.adapt.text import Rewrite, rewrite_text
 from rules.publish import POLL_SECONDS
 from rules.read import WrittenRule, of_server
@@ -168,7 +168,7 @@ class AdaptedRules:
     async def of_state(self, state: str) -> list[RuleRevision]:
         """All revisions of people's own places that are live, shadows (canary) or wait (proposed)."""
         found = await self._store.revisions(state=state, limit=10_000)
-        return [revision for revision in found if is_adapted(revision.group)]
+        return [revision for revision in found if is_place(revision.group)]
 
     async def watched(self) -> list[RuleRevision]:
         """Revisions that Prometheus evaluates now: live, or as a shadow."""

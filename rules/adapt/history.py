@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence
 from rules.adapt.limits import held_back, within_limits
 from rules.adapt.solve import Objective, Proposal, Unchanged, solve
@@ -22,11 +23,15 @@ KEEP_FIRING_SINCE = (2, 42)
 
 @dataclass(frozen=True)
 class Adapted:
-    """One rule and what became of it; `written`: the rule from now on, the old one where unchanged."""
+    """One rule and what became of it; `written`: the rule from now on, the old one where unchanged.
+
+    `joined`: its threshold is a series, so that nothing is written but that series' value.
+    """
 
     rule: WrittenRule
     outcome: Proposal | Unchanged
     written: WrittenRule
+    joined: bool = False
 
     @property
     def changed(self) -> bool:
@@ -58,19 +63,25 @@ class Adapter:
         window: Window,
         incidents: Sequence[KnownIncident],
         *,
+        thresholds: Mapping[str, float] | None = None,
         on_done: Callable[[Adapted], object] = lambda _: None,
     ) -> list[Adapted]:
-        """What becomes of every alerting rule, in order."""
+        """What becomes of every alerting rule, in order.
+
+        `thresholds`: by rule's key, the values of those that are series now.
+        """
         alerts = [rule for rule in rules if rule.alerting]
         evidence: dict[str, Evidence] = {}
 
         async def one(rule: WrittenRule) -> Adapted:
-            read = await self._read(rule, window, incidents)
+            plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
+            asked = rule if plain is None else replace(rule, expr=plain)
+            read = await self._read(asked, window, incidents)
             if isinstance(read, Unchanged):
-                adapted = Adapted(rule, read, rule)
+                adapted = Adapted(rule, read, rule, joined=plain is not None)
             else:
                 evidence[rule.key] = read
-                adapted = await self._solved(read, self._budget(rule))
+                adapted = await self._solved(read, rule, self._budget(rule))
             on_done(adapted)
             return adapted
 
@@ -92,8 +103,15 @@ class Adapter:
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
         return Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside)
 
-    async def _solved(self, evidence: Evidence, max_false_per_month: float) -> Adapted:
-        objective = Objective(max_false_per_month, self._config.min_history / 86_400, self._knows_keep_firing)
+    async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
+        """`rule`: as it is written; the evidence has it with its threshold as a number."""
+        joined = rule.expr != evidence.rule.expr
+        objective = Objective(
+            max_false_per_month,
+            self._config.min_history / 86_400,
+            self._knows_keep_firing,
+            only_threshold=joined,
+        )
         outcome = await asyncio.to_thread(solve, evidence, objective)
         if isinstance(outcome, Proposal):
             refused = held_back(evidence, outcome, self._config)
@@ -102,7 +120,7 @@ class Adapter:
                 if refused
                 else within_limits(evidence, outcome, self._config)
             )
-        return Adapted(evidence.rule, outcome, rewritten(evidence.rule, outcome))
+        return Adapted(rule, outcome, rewritten(evidence.rule, outcome), joined=joined)
 
     def _budget(self, rule: WrittenRule) -> float:
         return self._config.false_alarms(rule.severity)
@@ -124,7 +142,7 @@ class Adapter:
                 return found
             key = loudest.rule.key
             budgets[key] = min(budgets[key], _pages_per_week(loudest) * 30 / 7) / 2
-            again = await self._solved(evidence[key], budgets[key])
+            again = await self._solved(evidence[key], loudest.rule, budgets[key])
             if _pages_per_week(again) >= _pages_per_week(loudest) or budgets[key] < 0.1:
                 evidence.pop(key)  # It gives no more.
             else:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Protocol, Self
 
 FILE, OBJECT, RULER = "file:", "object:", "ruler:"
-PREFIXES = (FILE, OBJECT, RULER)
+PLACES = (FILE, OBJECT, RULER)
+THRESHOLD = "threshold:"
+"""Before a rule's key: the series that is its threshold."""
 
 
 class Place(Protocol):
@@ -57,5 +59,10 @@ def group_of(path: Path) -> str:
 
 
 def is_adapted(group: str) -> bool:
-    """True for a place of people's own, False for a group that pronoia generates."""
-    return group.startswith(PREFIXES)
+    """True for what belongs to rules of people's own, False for a group that pronoia generates."""
+    return group.startswith((*PLACES, THRESHOLD))
+
+
+def is_place(group: str) -> bool:
+    """True for a file, object or namespace of people's own."""
+    return group.startswith(PLACES)

@@ -80,7 +80,7 @@ async def plan_places(adapted: Sequence[Adapted], place_of: Callable[[str], Plac
     by_place: dict[str, list[Adapted]] = {}
     for one in adapted:
         group = place_name(one.rule)
-        if one.changed and group is not None:
+        if one.changed and not one.joined and group is not None:
             by_place.setdefault(group, []).append(one)
     return [await plan_place(place_of(group), members) for group, members in sorted(by_place.items())]
 
@@ -119,7 +119,7 @@ def evidence_of(adapted: Adapted) -> dict[str, object]:
         "rule": adapted.rule.key,
         "name": adapted.rule.name,
         "before": adapted.rule.expr,
-        "after": adapted.written.expr,
+        "after": adapted.rule.expr if adapted.joined else adapted.written.expr,
         "changes": list(found.changes),
         "unit": _unit(adapted.rule),
         "form": found.candidate.bound.form,
@@ -189,13 +189,16 @@ def edited_since(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> str:
 
 
 def last_change(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> float | None:
-    """When pronoia last rewrote the rule (seconds), as far as that is still live; None if it did not."""
+    """When pronoia last moved the rule's threshold (seconds), as far as that is still live; else None.
+
+    Its join with a series moved nothing.
+    """
     moments = [
         revision.live_from_ns / 1e9
         for revision in revisions
         if revision.live_from_ns is not None
         and revision.state in ("live", "superseded")
-        and any(told["rule"] == rule.key for told in rules_told(revision))
+        and any(told["rule"] == rule.key and told.get("form") != "series" for told in rules_told(revision))
     ]
     return max(moments, default=None)
 

@@ -34,11 +34,15 @@ MIN_NORMAL = 500
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught."""
+    """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught.
+
+    `only_threshold`: durations stay as they are written.
+    """
 
     max_false_per_month: float
     min_days: float = 7.0
     knows_keep_firing: bool = True
+    only_threshold: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,9 @@ def _shapes(evidence: Evidence, objective: Objective) -> Iterator[Candidate]:
     nowhere = Static(np.nan)
     quiet = evidence.values[:, evidence.normal]
     rest = float(np.nanmedian(quiet))
+    if objective.only_threshold:
+        yield Candidate(nowhere, rule.for_seconds, rule.keep_firing_seconds)
+        return
     fors = sorted({rule.for_seconds, *(one for one in FORS if one > rule.for_seconds)})
     for held in fors:
         yield Candidate(nowhere, held, rule.keep_firing_seconds)

@@ -14,9 +14,10 @@ from rules.adapt.history import Adapted, Adapter, knows_keep_firing
 from rules.adapt.limits import frozen
 from rules.adapt.place import Place
 from rules.adapt.places import own_rules
-from rules.adapt.plan import Plan, plan_places
+from rules.adapt.plan import Plan, argument, evidence_of, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.rewriter import Rewriter
+from rules.adapt.threshold_series import ThresholdSeries
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
 from rules.verify import RuleServer
@@ -97,6 +98,7 @@ class Unattended:
         self._metrics = metrics
         self._now = now
         self._rewriter = Rewriter(rules, server, config)
+        self._series = ThresholdSeries(store, now=now)
         self._log = get_logger("rules-adapt")
         self._task = Background("rules-adapt")
 
@@ -130,12 +132,13 @@ class Unattended:
         busy = {revision.group for revision in await self._rules.of_state("canary")}
         done: list[RuleRevision] = []
         failed = 0
-        for members, way in ((alone, self._rewritten), (waiting, self._rewriter.propose)):
+        for members, approver in ((alone, APPROVER), (waiting, None)):
+            done += await self._series_of(members, window, approver)
             for plan in await plan_places(members, self._place_of):
-                if plan.group in busy:
+                if approver is not None and plan.group in busy:
                     continue
                 try:
-                    revision = await way(plan, window)
+                    revision = await self._placed(plan, window, approver)
                 except RuleError as error:
                     failed += 1
                     self._log.warning("rules not rewritten", place=plan.place, err=str(error))
@@ -143,16 +146,37 @@ class Unattended:
                 if revision is not None:
                     done.append(revision)
                     self._tell(revision, plan.message())
-        self._metrics.waiting.set(len(await self._rules.of_state("proposed")))
+        waits = [*await self._rules.of_state("proposed"), *await self._series.of_state("proposed")]
+        self._metrics.waiting.set(len(waits))
         self._metrics.runs.labels("failed" if failed else "ok").inc()
         if not failed:
             self._metrics.last_success.set(self._now())
         return done
 
-    async def _rewritten(self, plan: Plan, window: Window) -> RuleRevision:
-        revision = await self._rewriter.put(plan, window, approver=APPROVER)
+    async def _placed(self, plan: Plan, window: Window, approver: str | None) -> RuleRevision | None:
+        if approver is None:
+            return await self._rewriter.propose(plan, window)
+        revision = await self._rewriter.put(plan, window, approver=approver)
         self._metrics.rewritten.inc(len(plan.adapted))
         return revision
+
+    async def _series_of(
+        self, members: Sequence[Adapted], window: Window, approver: str | None
+    ) -> list[RuleRevision]:
+        """Thresholds that are series: moved or proposed, without any rule being touched."""
+        found = []
+        for one in members:
+            if not one.joined:
+                continue
+            evidence: dict[str, object] = {"days": window.days, "rules": [evidence_of(one)]}
+            if approver is None:
+                revision = await self._series.propose(one, evidence)
+            else:
+                revision = await self._series.put(one, evidence, approver=approver)
+            if revision is not None:
+                found.append(revision)
+                self._tell(revision, argument(one))
+        return found
 
     def _tell(self, revision: RuleRevision, words: str) -> None:
         kind = "rules.waiting" if revision.state == "proposed" else "rules.rewritten"
@@ -174,7 +198,9 @@ class Unattended:
             knows_keep_firing=knows_keep_firing(version),
         )
         rules = await own_rules(self._config, self._server)
-        return await adapter.all(rules, window, await self._incidents())
+        return await adapter.all(
+            rules, window, await self._incidents(), thresholds=await self._series.current()
+        )
 
     async def _run(self) -> None:
         pause = FIRST_WAIT_SECONDS

@@ -11,7 +11,9 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import GROUP, LABEL
+from rules.adapt.place import is_place
 from rules.adapt.plan import rules_told
+from rules.adapt.threshold_series import ThresholdSeries
 from rules.incidents import KnownIncident
 from rules.live import no_incidents
 from rules.prove import SLOW_SHARE
@@ -57,6 +59,7 @@ class RewriteWatch:
     def __init__(
         self,
         rules: AdaptedRules,
+        series: ThresholdSeries,
         server: WatchedServer,
         config: AdaptConfig,
         *,
@@ -67,6 +70,7 @@ class RewriteWatch:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
+        self._series = series
         self._server = server
         self._config = config
         self._bus = bus
@@ -90,7 +94,7 @@ class RewriteWatch:
 
         Raises: PullError where Prometheus does not answer, which proves nothing about a rule.
         """
-        watched = await self._rules.watched()
+        watched = [*await self._rules.watched(), *await self._series.live()]
         if not watched:
             return
         loaded = await self._server.rules()
@@ -136,7 +140,10 @@ class RewriteWatch:
                 await self._rules.promote(revision)
                 self._tell("rules.promoted", revision, "the shadow did as its back-test said")
         elif why:
-            await self._rules.take_back(revision.group, why)
+            if is_place(revision.group):
+                await self._rules.take_back(revision.group, why)
+            else:
+                await self._series.take_back(revision.group, why)
             self._rule_metrics.rolled_back.inc()
             self._tell("rules.rolled_back", revision, why)
 
@@ -146,6 +153,8 @@ class RewriteWatch:
         shadow = LABEL[1] if revision.state == "canary" else ""
         incidents = await self._incidents()
         for told in rules_told(revision):
+            if "firings_per_day" not in told:
+                continue
             alert = str(told["name"])
             n = await n_firings(
                 self._server,

@@ -8,6 +8,7 @@ from sidecar.cli.rules_approve import approve, reject
 from sidecar.cli.rules_audit import audit
 from sidecar.cli.rules_backtest import backtest
 from sidecar.cli.rules_generate import generate
+from sidecar.cli.rules_join import join
 from sidecar.cli.rules_plan import apply, plan
 from sidecar.cli.rules_replay import replay
 from sidecar.cli.rules_revisions import diff, drift, log, rollback, show
@@ -19,7 +20,7 @@ def rules() -> None:
 
 
 for command in (
-    *(audit, backtest, plan, apply, approve, reject, replay, generate),
+    *(audit, backtest, plan, apply, approve, reject, join, replay, generate),
     *(log, show, diff, drift, rollback),
 ):
     rules.add_command(command)

@@ -101,8 +101,10 @@ def apply(
         plans = await _planned(opened, adapted)
         for one in plans:
             click.echo(one.diff())
+        if target == "place":
+            await _to_series(opened, store, adapted, approver)
         if not plans:
-            click.echo("nothing to change")
+            click.echo("no text to change")
         elif target == "git":
             await asyncio.to_thread(_to_git, plans)
         elif target == "place" and (yes or click.confirm(f"rewrite rules in {len(plans)} places?")):
@@ -130,12 +132,19 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
     from rules.adapt.limits import frozen
     from rules.adapt.places import own_rules
     from rules.adapt.policy import allowed
+    from rules.adapt.threshold_series import ThresholdSeries
 
     config = opened.config.rules.adapt
     adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing)
     rules = opened.rules if opened.named else await own_rules(opened.config.rules, opened.client)
     with progress("adapting", sum(rule.alerting for rule in rules)) as advance:
-        adapted = await adapter.all(rules, opened.window, opened.incidents, on_done=advance)
+        adapted = await adapter.all(
+            rules,
+            opened.window,
+            opened.incidents,
+            thresholds=await ThresholdSeries(store).current(),
+            on_done=advance,
+        )
     why_none = frozen(config, time.time())
     if why_none:
         raise RuleError(RuleReason.NOT_APPLICABLE, why_none)
@@ -147,6 +156,18 @@ async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> list[Plan]:
     from rules.adapt.plan import plan_places
 
     return await plan_places(adapted, place_finder(opened.config.rules))
+
+
+async def _to_series(opened: OpenedSource, store: SqliteStore, adapted: list[Adapted], approver: str) -> None:
+    """Thresholds that are series: nothing is reloaded, the running sidecar exports them."""
+    from rules.adapt.plan import evidence_of
+    from rules.adapt.threshold_series import ThresholdSeries
+
+    for one in adapted:
+        if one.changed and one.joined:
+            evidence: dict[str, object] = {"days": opened.window.days, "rules": [evidence_of(one)]}
+            if await ThresholdSeries(store).put(one, evidence, approver=approver) is not None:
+                click.echo(f"{one.rule.name}: {'; '.join(one.changes)}, exported as a series")
 
 
 async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan], approver: str) -> int:

@@ -158,7 +158,7 @@ def drift(
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
     async def work(store: SqliteStore) -> list[Any]:
-        from rules.adapt.place import is_adapted
+        from rules.adapt.place import THRESHOLD, is_adapted
         from rules.adapt.places import place_finder
         from rules.drift import drift_of, drift_of_place
         from rules.read import of_server
@@ -174,6 +174,7 @@ def drift(
             elif repair is not None:
                 await _repair(repair, revisions, _needed(loop))
             loaded = await client.rules()
+            revisions = [one for one in revisions if not one.group.startswith(THRESHOLD)]
             return [
                 await drift_of_place(one, place_of(one.group), of_server(loaded))
                 if is_adapted(one.group)
@@ -204,11 +205,12 @@ def rollback(
     rules_directory: Path | None,
     group: str,
 ) -> None:
-    """Take back the live revision of GROUP (or file:PATH); what was there before is loaded instead.
+    """Take back the live revision of GROUP (file:PATH, threshold:RULE); what was before holds again.
 
     The revision that was taken back is not published again.
     """
-    from rules.adapt.place import is_adapted
+    from rules.adapt.place import THRESHOLD, is_adapted
+    from rules.adapt.threshold_series import ThresholdSeries
 
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
     if not config.rules.enabled and not is_adapted(group):
@@ -220,6 +222,9 @@ def rollback(
 
     async def work(store: SqliteStore) -> str:
         async with _servers(config, store) as (loop, adapted, _):
+            if group.startswith(THRESHOLD):
+                back = await ThresholdSeries(store).take_back(group, "rolled back by hand")
+                return f"{back.content} holds again" if back else "the rule's own number holds"
             if is_adapted(group):
                 await adapted.take_back(group, "rolled back by hand")
                 return "the rules are as they were"

@@ -19,6 +19,7 @@ from rules.adapt.canary import canary_path
 from rules.adapt.place import group_of
 from rules.adapt.place_file import FilePlace
 from rules.adapt.text import rewrite_text
+from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.watch import RewriteMetrics, RewriteWatch
 from rules.read import read_text
 from rules.revise import RuleMetrics
@@ -138,6 +139,7 @@ async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(o
         registry = CollectorRegistry()
         watch = RewriteWatch(
             files,
+            ThresholdSeries(store),
             client,
             AdaptConfig(max_firing_ratio=1),
             bus=EventBus(),
@@ -168,6 +170,7 @@ async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(o
         # What fires more often than was said is taken back.
         rewatch = RewriteWatch(
             files,
+            ThresholdSeries(store),
             Loud(client),
             AdaptConfig(),
             bus=EventBus(),

@@ -1,0 +1,60 @@
+"""A threshold that is a series: joined once with the number as fallback, and never rewritten again.
+
+The join gives every series of the left side the one value on the right: that of the
+exported series while there is one, else the number. Source: prometheus.io, "Operators"
+(many-to-one matching), and Prometheus' marking of series as stale when a scrape fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from rules.rewrite import plain_number, with_bound
+from sidecar.promql.threshold import Comparison, parse_comparison
+
+SERIES = "pronoia_rule_threshold"
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_JOIN = re.compile(
+    r"on\s*\(\s*\)\s*group_left\s*\(\s*\)\s*\(\s*max\s*\(\s*"
+    + SERIES
+    + rf"\s*\{{(?:[^\"}}]|{_QUOTED})*\}}\s*\)\s*or\s+vector\s*\(\s*(?P<number>[-+.\w]+)\s*\)\s*\)"
+)
+
+
+def series_key(rule_key: str) -> str:
+    """What tells the series of one rule from those of its namesakes; by group, name and labels."""
+    return hashlib.sha256(rule_key.encode()).hexdigest()[:8]
+
+
+def with_series(expr: str, name: str, rule_key: str) -> str:
+    """The expression with the rule's series in the threshold's place, and the number behind it.
+
+    Raises: ValueError where the expression has no number of its own right of its comparison.
+
+    >>> with_series("load > 5", "LoadHigh", "own/LoadHigh")
+    'load > on () group_left () (max(pronoia_rule_threshold{rule="LoadHigh",key="87dec3d7"}) or vector(5))'
+    """
+    comparison = parse_comparison(expr)
+    if not isinstance(comparison, Comparison):
+        raise ValueError(f"{expr!r} compares no series with a number")
+    quoted = name.replace("\\", r"\\").replace('"', r"\"")
+    series = f'{SERIES}{{rule="{quoted}",key="{series_key(rule_key)}"}}'
+    number = plain_number(comparison.threshold)
+    joined = with_bound(expr, f"on () group_left () (max({series}) or vector({number}))")
+    if without_series(joined) is None:
+        raise ValueError(f"{expr!r} cannot be joined with a series")
+    return joined
+
+
+def without_series(expr: str, value: float | None = None) -> str | None:
+    """The expression with a number in place of the join: the fallback's, or `value`; None without a join.
+
+    >>> without_series('load > on () group_left () (max(pronoia_rule_threshold{key="a"}) or vector(5))')
+    'load > 5'
+    """
+    found = _JOIN.search(expr)
+    if found is None:
+        return None
+    number = found["number"] if value is None else plain_number(value)
+    return expr[: found.start()] + number + expr[found.end() :]
