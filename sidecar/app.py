@@ -333,7 +333,7 @@ class Sidecar:
                 if config.queries and watch.query.name not in kept:
                     watch.retire()
             self.config = config
-            self.responding.reconfigure(config)
+            await self.responding.reconfigure(config)
             self.workings = Workings(config, self)
             await self.workings.start()
             self._note_reload(ok=True)

@@ -24,10 +24,10 @@ from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
 from webhooks.respond.hooks import HookMetrics, Hooks
-from webhooks.respond.hours import on_call
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.silences import SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words, similarity
 from webhooks.respond.slack_actions import SlackActions
@@ -67,6 +67,8 @@ class Responding:
             metrics=EnrichMetrics(sidecar.registry),
             now=sidecar.wall,
         )
+        self._rota_metrics = RotaMetrics(sidecar.registry)
+        self._rotas = self._rotas_of(config)
         audience = self._audience(config)
         self.notifier = Notifier(
             store,
@@ -136,23 +138,32 @@ class Responding:
             await sidecar.store.put_note(KEY_NOTE, secret)
         return cls(sidecar, secret=secret)
 
+    def _rotas_of(self, config: Config) -> Rotas:
+        return Rotas(config.schedules, config.people, metrics=self._rota_metrics, now=self._sidecar.wall)
+
     def _audience(self, config: Config) -> TeamAudience:
+        names = [person.name for person in config.people]
         return TeamAudience(
             config,
             self.desk,
             secret=self._secret,
             enricher=self.enricher,
+            on_call=self._rotas.on_call,
+            experts=lambda incident: self.history.experts(incident, names),
             before=lambda incident: in_words(self.history.similar(incident)),
             now=self._sidecar.wall,
         )
 
-    def reconfigure(self, config: Config) -> None:
+    async def reconfigure(self, config: Config) -> None:
         """Take people, shifts, teams, maintenance, dependencies and enrichment anew; the rest waits."""
         self.enricher.configure(config.enrichment)
         if config.notify != self._config.notify:
             # New teams may name new targets, which are not there yet.
             self._log.warning("teams stay as they are until the next start, since notify has changed")
             return
+        await self._rotas.stop()
+        self._rotas = self._rotas_of(config)
+        self._rotas.start()
         self.notifier.audience = self._audience(config)
 
     async def open(self, incidents: Iterable[Incident]) -> None:
@@ -161,6 +172,7 @@ class Responding:
         Raises: StoreError.
         """
         incidents = list(incidents)
+        self._rotas.start()
         await self.desk.open(incidents)
         await self.history.open()
         await self.notifier.open(incidents)
@@ -198,6 +210,7 @@ class Responding:
 
     async def stop(self) -> None:
         """Write what is decided, end."""
+        await self._rotas.stop()
         await self._hooks.stop()
         await self._steps.close()
         await self._synthetic.stop()
@@ -303,4 +316,4 @@ class Responding:
 
     def _on_call(self) -> Mapping[str, str | None]:
         now = self._sidecar.wall()
-        return {schedule.name: on_call(schedule, now) for schedule in self._sidecar.config.schedules}
+        return {name: self._rotas.on_call(name, now) for name in self._rotas.names()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, NaiveDatetime, model_validator
+from pydantic import AfterValidator, Field, NaiveDatetime, SecretStr, model_validator
 
 from sidecar.config.channels import NAME, Priority
 from sidecar.config.fields import PositiveSeconds, Seconds
@@ -31,6 +32,7 @@ class Person(Section):
 
     name: str = Field(pattern=NAME)
     targets: tuple[str, ...] = Field(min_length=1)
+    known_as: tuple[str, ...] = Field((), description="names and addresses by which other tools call them")
 
 
 class Rotation(Section):
@@ -57,13 +59,42 @@ class Override(Section):
         return self
 
 
+class RotaSource(Section):
+    """Where another tool says who is on call: an iCal feed or file, or JSON by HTTP."""
+
+    ical: str | None = Field(None, min_length=1, description="http(s) address or file of a calendar")
+    url: str | None = Field(None, pattern=r"^https?://", description="answers JSON")
+    field: str = Field("", description="place in the JSON, such as oncalls.0.user.summary")
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    token_kind: str = Field(
+        "Bearer", pattern=r"^[A-Za-z]+( token=)?$", description="PagerDuty: `Token token=`"
+    )
+    refresh: PositiveSeconds = Field(300.0, ge=10.0)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.ical is None) == (self.url is None):
+            raise ValueError("needs exactly one of ical and url")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file exclude each other; keep one")
+        return self
+
+
 class Schedule(Section):
     """Who is on call when: the first rotation that covers the moment, unless an override does."""
 
     name: str = Field(pattern=NAME)
     timezone: Zone = "UTC"
-    rotations: tuple[Rotation, ...] = Field(min_length=1)
+    rotations: tuple[Rotation, ...] = ()
+    source: RotaSource | None = Field(None, description="another tool, in place of rotations")
     overrides: tuple[Override, ...] = ()
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if bool(self.rotations) == (self.source is not None):
+            raise ValueError("needs either rotations or source")
+        return self
 
 
 class Step(Section):
@@ -71,12 +102,13 @@ class Step(Section):
 
     targets: tuple[str, ...] = ()
     on_call: str | None = Field(None, description="a schedule's name")
+    experts: int = Field(0, ge=0, le=10, description="so many who took on similar incidents before")
     after: Seconds = Field(0.0, description="time since the first message without acknowledgement")
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
-        if not self.targets and self.on_call is None:
-            raise ValueError("tells nobody; give targets or on_call")
+        if not self.targets and self.on_call is None and not self.experts:
+            raise ValueError("tells nobody; give targets, on_call or experts")
         return self
 
 

@@ -52,6 +52,8 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
         lines += [f"{name}: {value}" for name, value in list((found or {}).items())[:MAX_FACTS]]
     if facts.get("before"):
         lines.append(f"Seen before: {facts['before']}")
+    if facts.get("experts"):
+        lines.append(f"Took on such before: {facts['experts']}")
     if facts.get("team"):
         lines.append(f"Team {facts['team']}" + (f", {facts['assignee']}" if facts.get("assignee") else ""))
     lines.append(f"Since {stamp(incident.started_at_ns)}; incident {incident.incident_id}")

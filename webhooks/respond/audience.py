@@ -14,6 +14,8 @@ from webhooks.respond.lifecycle import PAUSED, expire, waited_seconds
 from webhooks.respond.links import VALID_SECONDS, Link, sign
 from webhooks.respond.routing import explained, maintained, quiet, team_of, told_now
 
+MAX_EXPERTS = 3
+"""So many are named in a message."""
 FEEDBACK_WORDS = {
     "useful": "Useful",
     "noise": "Noise",
@@ -32,11 +34,14 @@ class TeamAudience:
         *,
         secret: bytes,
         enricher: Enricher,
+        on_call: Callable[[str, float], str | None],
+        experts: Callable[[Incident], Sequence[str]] = lambda _: (),
         before: Callable[[Incident], str] = lambda _: "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._teams = config.teams
-        self._schedules = {schedule.name: schedule for schedule in config.schedules}
+        self._on_call = on_call
+        self._experts = experts
         self._people = {person.name: person for person in config.people}
         self._response = config.response
         self._desk = desk
@@ -64,7 +69,12 @@ class TeamAudience:
             self._desk.change(response, "team", team.name)
         waited = 0.0 if since is None else waited_seconds(response, since=since, now=now)
         reached = told_now(
-            team, elapsed_seconds=waited, now=now, schedules=self._schedules, people=self._people
+            team,
+            elapsed_seconds=waited,
+            now=now,
+            on_call=self._on_call,
+            people=self._people,
+            experts=self._experts(incident) if any(step.experts for step in team.steps) else (),
         )
         return [*self._for_all, *reached]
 
@@ -101,6 +111,7 @@ class TeamAudience:
             "assignee": response.assignee if response is not None else "",
             "acknowledged_by": response.acknowledged_by if response is not None else "",
             "before": self._before(incident),
+            "experts": ", ".join(list(self._experts(incident))[:MAX_EXPERTS]),
             "links": self._links(incident, target, found.links),
             "facts": found.facts,
             "values": found.values,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from sidecar.records import Incident, Response
+from webhooks.respond.experts import experts
 from webhooks.respond.similar import Similar, similar
 
 MAX_PAST = 1000
@@ -66,6 +67,10 @@ class History:
         """Take in what people wrote; the rest of a response tells nothing for later."""
         if response.fix or response.cause or response.assignee:
             self._responses[response.incident_id] = response
+
+    def experts(self, incident: Incident, people: Iterable[str]) -> list[str]:
+        """Who of these people took on what was like it, the most experienced first."""
+        return experts(incident, self._past.values(), self._responses, people=people, now=self._now())
 
     def similar(self, incident: Incident) -> list[Similar]:
         """Past incidents like this one, the most alike first."""

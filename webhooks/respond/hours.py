@@ -36,16 +36,25 @@ def within(hours: Hours, now: float) -> bool:
     return covers(hours.days, hours.span, local(now, hours.timezone))
 
 
+def overriding(schedule: Schedule, now: float) -> str | None:
+    """Who stands in at that moment; None where nobody does."""
+    moment = local(now, schedule.timezone)
+    for override in schedule.overrides:
+        if override.start <= moment < override.end:
+            return override.person
+    return None
+
+
 def on_call(schedule: Schedule, now: float) -> str | None:
     """Who is on call at that moment; None in a gap.
 
     Turns are counted on the wall clock, so a turn over a change to or from daylight saving is an
     hour shorter or longer, and hands over at the usual time of day.
     """
+    stands_in = overriding(schedule, now)
+    if stands_in is not None:
+        return stands_in
     moment = local(now, schedule.timezone)
-    for override in schedule.overrides:
-        if override.start <= moment < override.end:
-            return override.person
     for rotation in schedule.rotations:
         if moment >= rotation.start and covers(rotation.days, rotation.span, moment):
             turn = (moment - rotation.start) // timedelta(seconds=rotation.every)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.config.response import Dependency, Maintenance
-from sidecar.config.teams import Person, Schedule, Team
+from sidecar.config.teams import Person, Team
 from sidecar.records import Incident
-from webhooks.respond.hours import on_call, within
+from webhooks.respond.hours import within
 
 PARENT_AT_LEAST = "P2"
 """What is less urgent than that explains no other incident away."""
@@ -43,13 +43,15 @@ def told_now(
     *,
     elapsed_seconds: float,
     now: float,
-    schedules: Mapping[str, Schedule],
+    on_call: Callable[[str, float], str | None],
     people: Mapping[str, Person],
+    experts: Sequence[str] = (),
 ) -> list[str]:
     """The targets of all steps that are reached.
 
-    `elapsed_seconds`: time without acknowledgement since the first message. A step at which nobody
-    is on call counts for nothing, so the next is taken at once.
+    `elapsed_seconds`: time without acknowledgement since the first message. `on_call`: asked for a
+    schedule and a moment. `experts`: who knows such incidents, the most experienced first. A step
+    that reaches nobody counts for nothing, so the next is taken at once.
     """
     targets: list[str] = []
     empty = False
@@ -58,8 +60,10 @@ def told_now(
             break
         found = list(step.targets)
         if step.on_call is not None:
-            person = on_call(schedules[step.on_call], now)
+            person = on_call(step.on_call, now)
             found += people[person].targets if person is not None else ()
+        for expert in experts[: step.experts]:
+            found += people[expert].targets
         targets += found
         empty = not found
     return list(dict.fromkeys(targets))

@@ -24,6 +24,7 @@ from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.feedback import verdicts_on
 from webhooks.respond.lifecycle import ActionError, act, reopen, status_of, waited_seconds
 from webhooks.respond.links import Link, LinkError, sign, verify
+from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.similar import in_words, similar
 from webhooks.respond.slack_actions import SlackActions
 
@@ -244,7 +245,14 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     await store.put_incidents([incident()], [])
     await one.open([])
     one.observe([incident()])
-    audience = TeamAudience(config, one, secret=SECRET, enricher=plain_enricher(), now=clock)
+    audience = TeamAudience(
+        config,
+        one,
+        secret=SECRET,
+        enricher=plain_enricher(),
+        on_call=Rotas(config.schedules, config.people, metrics=RotaMetrics(CollectorRegistry())).on_call,
+        now=clock,
+    )
     assert audience.listeners(incident(), now=NOW + 300, since=NOW) == ["all", "chat"]
     assert audience.listeners(incident(), now=NOW + 600, since=NOW) == ["all", "chat", "boss"]
     clock.now += 300
@@ -258,7 +266,14 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     one, store = await desk()
     await one.open([incident()])
     assert one.status(incident()) == "acknowledged"
-    audience = TeamAudience(config, one, secret=SECRET, enricher=plain_enricher(), now=clock)
+    audience = TeamAudience(
+        config,
+        one,
+        secret=SECRET,
+        enricher=plain_enricher(),
+        on_call=Rotas(config.schedules, config.people, metrics=RotaMetrics(CollectorRegistry())).on_call,
+        now=clock,
+    )
     clock.now += 3601
     assert audience.listeners(incident(), now=clock.now, since=NOW) == ["all", "chat"]
     assert one.status(incident()) == "open", "an acknowledgement that nothing followed has expired"

@@ -200,5 +200,5 @@ def test_a_table_routes_to_the_team_that_owns(tmp_path: Path) -> None:
         }
     )
     enricher = plain_enricher(EnrichmentConfig(tables=(table(tmp_path),)))
-    audience = TeamAudience(settings, Nobody(), secret=b"", enricher=enricher)  # type: ignore[arg-type]
+    audience = TeamAudience(settings, Nobody(), secret=b"", enricher=enricher, on_call=lambda _, __: None)  # type: ignore[arg-type]
     assert audience.listeners(incident(), now=0.0, since=None) == ["dba"]

@@ -144,9 +144,9 @@ async def test_what_goes_wrong_is_a_failure_and_on_the_timeline(
     api: JobsApi, tmp_path: Path, fault: Callable[[JobsApi], None], words: str, n_jobs: int
 ) -> None:
     fault(api)
-    slow = hook(timeout=0.5)
-    bench = Bench(api, tmp_path, slow)
-    assert await bench.act(slow) == "failed"
+    given = hook(timeout=1.5 if fault is _lasts else 30)
+    bench = Bench(api, tmp_path, given)
+    assert await bench.act(given) == "failed"
     assert words in bench.told[0]
     assert len(api.jobs) == n_jobs
 

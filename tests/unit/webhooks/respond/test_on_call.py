@@ -143,8 +143,30 @@ PEOPLE = {person.name: person for person in CONFIG.people}
     ],
 )
 def test_escalation(elapsed: float, now: str, targets: list[str]) -> None:
-    schedules = {"primary": BERLIN}
-    assert told_now(TEAM, elapsed_seconds=elapsed, now=at(now), schedules=schedules, people=PEOPLE) == targets
+    found = told_now(
+        TEAM,
+        elapsed_seconds=elapsed,
+        now=at(now),
+        on_call=lambda _, moment: on_call(BERLIN, moment),
+        people=PEOPLE,
+    )
+    assert found == targets
+
+
+@pytest.mark.parametrize(
+    ("experts", "targets"),
+    [
+        pytest.param(["bob", "ann"], ["bob", "chat"], id="the most experienced"),
+        pytest.param([], ["boss"], id="nobody knows such: the next step at once"),
+    ],
+)
+def test_experts_are_a_step(experts: list[str], targets: list[str]) -> None:
+    steps = [{"experts": 1}, {"targets": ["boss"], "after": "20m"}]
+    team = Team.model_validate({"name": "shop", "steps": steps})
+    found = told_now(
+        team, elapsed_seconds=0, now=0.0, on_call=lambda _, __: None, people=PEOPLE, experts=experts
+    )
+    assert found == targets
 
 
 REST = Team.model_validate({"name": "rest", "steps": [{"targets": ["chat"]}]})
@@ -226,6 +248,8 @@ def test_a_label_that_is_absent_is_empty() -> None:
         ("schedules: [{name: s, rotations: [{people: [x], start: 2026-01-01T00:00:00}]}]", "no person 'x'"),
         ("teams: [{name: t, steps: [{on_call: s}]}]", "no schedule 's'"),
         ("teams: [{name: t, steps: [{}]}]", "tells nobody"),
+        ("schedules: [{name: s}]", "either rotations or source"),
+        ("schedules: [{name: s, source: {}}]", "exactly one of ical and url"),
         ("schedules: [{name: s, timezone: Mars/Olympus, rotations: []}]", "is no time zone"),
         ("response: {maintenance: [{match: {a: b}}]}", "needs either start and end, or hours"),
         ("response: {maintenance: [{match: {a: '('}, hours: {}}]}", "is no regular expression"),
