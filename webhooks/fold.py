@@ -171,7 +171,9 @@ class Memory:
             return
         ends_ns = event.ends_at_ns if event.ends_at_ns is not None else seen_ns
         if event.starts_at_ns < known.starts_at_ns and ends_ns <= known.starts_at_ns:
-            changes.n_stale += 1  # The end of an earlier episode, told late.
+            # The end of an earlier episode, told late: it is stored, and what is known stays.
+            changes.n_stale += 1
+            changes.closed.append(_new_episode(event, delivery, None))
             return
         if known.state == "resolved":
             current.deliveries += 1

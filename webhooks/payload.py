@@ -37,10 +37,10 @@ class _Alert(msgspec.Struct):
 class _Payload(msgspec.Struct):
     version: str | int
     alerts: list[msgspec.Raw]
-    receiver: str = ""
-    groupKey: str = ""
-    truncatedAlerts: int = 0
-    externalURL: str = ""
+    receiver: object = ""
+    groupKey: object = ""
+    truncatedAlerts: object = 0
+    externalURL: object = ""
 
 
 class _GoodPayload(msgspec.Struct):
@@ -51,6 +51,9 @@ class _GoodPayload(msgspec.Struct):
     truncatedAlerts: int = 0
     externalURL: str = ""
 
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that are no JSON of the kind, or nested without end."""
 
 _decode_good = msgspec.json.Decoder(_GoodPayload).decode
 _decode_any = msgspec.json.Decoder(_Payload).decode
@@ -72,19 +75,19 @@ def parse(body: bytes, *, received_at_ns: int, tenant: str = DEFAULT_TENANT) -> 
         payload = good = _decode_good(body)
         for alert in good.alerts:
             _take(alert, b"", events, dead)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         events, dead = [], []
         payload = _one_by_one(body, events, dead)
     if str(payload.version) != "4":
         raise PayloadError(f"version is {str(payload.version)[:20]!r}, this receiver reads version 4")
     return Delivery(
         tenant=tenant,
-        receiver=_unquoted(payload.receiver),
-        group_key=payload.groupKey,
-        external_url=payload.externalURL,
+        receiver=_unquoted(_text(payload.receiver)),
+        group_key=_text(payload.groupKey),
+        external_url=_text(payload.externalURL),
         received_at_ns=received_at_ns,
         body_hash=hashlib.blake2b(body, digest_size=16).digest(),
-        truncated_alerts=min(max(payload.truncatedAlerts, 0), MAX_COUNT),
+        truncated_alerts=_count(payload.truncatedAlerts),
         alerts=events,
         dead_letters=dead,
     )
@@ -93,13 +96,13 @@ def parse(body: bytes, *, received_at_ns: int, tenant: str = DEFAULT_TENANT) -> 
 def _one_by_one(body: bytes, events: list[AlertEvent], dead: list[DeadLetter]) -> _Payload:
     try:
         payload = _decode_any(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         words = " ".join(str(error).split())[:120]
         raise PayloadError(f"not an Alertmanager webhook payload (version 4): {words}") from error
     for raw in payload.alerts:
         try:
             alert = _decode_alert(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             dead.append(DeadLetter(" ".join(str(error).split())[:200], bytes(raw)[:MAX_DEAD_BYTES]))
         else:
             _take(alert, bytes(raw), events, dead)
@@ -184,6 +187,15 @@ def parse_time(text: str) -> int | None:
         # Let through, it would fail the commit of everybody's alerts, again at every retry.
         raise ValueError(f"{text[:40]!r} is outside the years 1678 to 2262")
     return time_ns
+
+
+def _text(found: object) -> str:
+    """What should be a text; alerts are worth more than a field about them that cannot be read."""
+    return found if isinstance(found, str) else ""
+
+
+def _count(found: object) -> int:
+    return min(max(found, 0), MAX_COUNT) if isinstance(found, int) else 0
 
 
 def _unquoted(receiver: str) -> str:

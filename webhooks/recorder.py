@@ -16,7 +16,7 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import AlertEvent
-from webhooks.payload import parse_time
+from webhooks.payload import UNREADABLE, parse_time
 
 KINDS = {
     "alertCreated": "alert_created",
@@ -49,7 +49,7 @@ def parse_events(body: bytes) -> Recorded:
     """
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         words = " ".join(str(error).split())[:120]
         raise PayloadError(f"not from an Alertmanager's event recorder: {words}") from error
     events = document if isinstance(document, list) else [document]

@@ -136,5 +136,11 @@ def test_one_bad_alert_is_a_dead_letter_with_its_reason() -> None:
     assert "labels" in parsed.dead_letters[1].reason
 
 
+@pytest.mark.parametrize("field", ["receiver", "groupKey", "truncatedAlerts", "externalURL", "status"])
+@pytest.mark.parametrize("value", [None, "x", 1.5, [], {}], ids=str)
+def test_an_odd_field_about_the_group_loses_no_alert(field: str, value: Any) -> None:
+    assert len(delivery(alert(), **{field: value}).alerts) == 1
+
+
 def test_version_may_be_a_number() -> None:
     assert len(delivery(alert(starts=T0), version=4).alerts) == 1
