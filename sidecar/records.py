@@ -103,6 +103,8 @@ class Incident(msgspec.Struct):
     """Probability that the whole incident is a false positive, 0..1."""
     noise_reasons: list[str] = []
     merged_into: str | None = None
+    split_from: str | None = None
+    split_reason: str = ""
     storm: dict[str, object] = {}
     """Of a storm: its first movers, representatives, and counts by label; empty for others."""
 

@@ -56,6 +56,11 @@ class Weights:
     habit: float = 0.75
     company_seconds: float = 130.0
 
+    @property
+    def settling_seconds(self) -> float:
+        """How long a new incident looks for what it belongs to."""
+        return self.hold_seconds + self.tries * self.again_seconds
+
 
 MAX_COMPANY = 48
 """So many entities are looked at for company; with that many there is some."""
@@ -88,8 +93,15 @@ class Bonds:
     def company(self, seen: Sighting, group: Group) -> float:
         """How many other entities of the incident, that are there for a reason, began when it did.
 
-        Another rule on the same entity counts for somewhat less than another entity.
+        Another rule on the same entity counts for somewhat less than another entity. Where its
+        incident came out of another, those of before count as well.
         """
+        own = self._company_in(group, seen)
+        if group.origin is not None and seen.key in group.origin.members:
+            return max(own, self.company(seen, group.origin))
+        return own
+
+    def _company_in(self, group: Group, seen: Sighting) -> float:
         near = self.weights.company_seconds + self.grid.step_seconds
         total = 0.0
         for entity, party in islice(group.parties.items(), MAX_COMPANY):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 
 from webhooks.group import Group
-from webhooks.incident import bind
 from webhooks.placing import Placing
 from webhooks.respond.lifecycle import ActionError
 
@@ -52,23 +50,10 @@ class ByHand:
         if not moved or len(moved) == len(group.members):
             raise ActionError("name some of its alerts, by fingerprint or rule, and not all of them")
         taken = {seen.key for seen in moved}
-        kept = [seen for seen in group.members.values() if seen.key not in taken]
-        new_id = f"inc-{uuid.uuid4().hex[:12]}"
-        now = self._now()
-        correlator = self._placing.analyst.correlator
-        links = dict(group.links)
-        correlator.forget(incident_id)
-        for known, sightings in ((incident_id, kept), (new_id, moved)):
-            correlator.recall(known, sightings, now=now)
-            apart = correlator.groups[known]
-            # What people took apart is not put together again by itself.
-            apart.tries, apart.deadline = correlator.weights.tries, 0.0
-            for seen in sightings:
-                bind(seen.episode, known, links.get(seen.key) if known == incident_id else None)
-                self._placing.unsaved.members[seen.key] = seen.episode
-            self._placing.unsaved.incidents.add(known)
+        split = self._placing.analyst.correlator.split(group, taken, "taken out by hand")
+        self._placing.take_split(split)
         self._wake()
-        return new_id
+        return split.new
 
     def _group(self, incident_id: str) -> Group:
         group = self._placing.analyst.correlator.groups.get(incident_id)

@@ -6,6 +6,7 @@ It keeps summaries beside the members, so that nothing scans a storm's incident.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from webhooks.sighting import Key, Sighting
@@ -27,6 +28,16 @@ class Merge:
     gone: str
     into: str
     moved: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of an incident that turned out to be another one, with the episodes that moved, and why."""
+
+    out_of: str
+    new: str
+    moved: tuple[Key, ...]
+    reason: str
 
 
 @dataclass(slots=True)
@@ -65,6 +76,14 @@ class Group:
     apart: str = ""
     flapping: set[tuple[str, str]] = field(default_factory=set)
     """Tenant and fingerprint of members that flap: it is not over in their pauses."""
+    bound: list[frozenset[str]] = field(default_factory=list)
+    """Entities that ended together, and so never part."""
+    parted: set[str] = field(default_factory=set)
+    """Incidents that it was one with until they turned out to be others: they never merge again."""
+    split: Split | None = None
+    """How it came out of another one."""
+    origin: Group | None = None
+    """What that was before: who began with an alert is its company, whatever came of it."""
 
     def add(self, seen: Sighting, link: Link | None = None) -> None:
         """Take a sighting in."""
@@ -115,6 +134,16 @@ class Group:
         else:
             self.firing.discard(seen.key)
             self.last_end = max(self.last_end, ended)
+
+    def part(self, incident_id: str, members: Iterable[Sighting]) -> Group:
+        """A part of this incident as one of its own, which remembers what it was part of."""
+        part = Group(incident_id, self.tenant, self.cluster, 0.0, apart=self.apart, origin=self)
+        for at, seen in enumerate(sorted(members, key=lambda seen: (seen.onset, seen.key))):
+            part.add(seen, self.links.get(seen.key) if at or self.incident_id == incident_id else None)
+        part.flapping = self.flapping & {key[:2] for key in part.members}
+        part.bound = [left for bound in self.bound if (left := bound & part.parties.keys())]
+        part.parted = {*self.parted, self.incident_id} - {incident_id}
+        return part
 
     def ended(self) -> float | None:
         """When its last alert resolved; None while one fires, or only pauses."""

@@ -46,6 +46,8 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
         category=urgency.category,
         noise=round(verdict.noise, 3),
         noise_reasons=list(doubtful[-1].reasons) if doubtful else [],
+        split_from=group.split.out_of if group.split is not None else None,
+        split_reason=group.split.reason if group.split is not None else "",
     )
 
 

@@ -18,6 +18,11 @@ class LoopMetrics:
         self.merges = Counter(
             "pronoia_incident_merges_total", "Incidents that went into another.", registry=registry
         )
+        self.splits = Counter(
+            "pronoia_incident_splits_total",
+            "Incidents that came out of another, as their alerts ended apart.",
+            registry=registry,
+        )
         self.by_priority = Counter(
             "pronoia_incidents_total", "Incidents opened, by first priority.", ["priority"], registry=registry
         )

@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import Episode, Feedback
-from webhooks.analyst import Analyst, UsualSoFar
+from webhooks.analyst import Analyst, UsualSoFar, Verdict
 from webhooks.bonds import Weights
 from webhooks.cause import CauseWeights
 from webhooks.correlate import Correlator
@@ -44,7 +44,8 @@ def correlate(
     """Incidents of recorded deliveries, in the order in which they began.
 
     Deliveries are taken one by one, and grouping never looks ahead; what an incident is judged
-    to be is what is known at the end of the record.
+    to be is what is known at the end of the record. What is one incident by then and may still
+    turn out to be several is written apart, each part with the ids of those it is with so far.
     """
     ids = count(1)
     correlator = Correlator(topology, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
@@ -79,7 +80,10 @@ def correlate(
     rows = []
     for group in groups:
         usual.add(group.parties.keys())
-        rows.append(_row(group, analyst, now, usual))
+        shares = usual.shares(_named(group, analyst))
+        lasting = correlator.lasting(group)
+        together = [part.incident_id for part in lasting]
+        rows += [_row(part, analyst.consider(part, now=now, usual=shares), together) for part in lasting]
     return rows
 
 
@@ -98,17 +102,22 @@ def _fresh(changes: Changes, memory: Memory, shown: dict[Key, Episode]) -> list[
     return fresh
 
 
-def _row(group: Group, analyst: Analyst, now: float, usual: UsualSoFar) -> dict[str, Any]:
+def _named(group: Group, analyst: Analyst) -> set[str]:
+    """Whatever may be called a cause of the incident."""
     names = {*group.parties, *group.mentioned, *group.nodes}
     for entity in group.parties:
         names |= analyst.reader.topology.callees.get(entity, {}).keys()
-    verdict = analyst.consider(group, now=now, usual=usual.shares(names))
+    return names
+
+
+def _row(group: Group, verdict: Verdict, together: list[str]) -> dict[str, Any]:
     real = {key[1] for key in group.members if not verdict.is_noise(key)}
     everything = {key[1] for key in group.members}
     first = verdict.causes[0]
     ended = group.ended()
     return {
         "incident_id": group.incident_id,
+        "so_far_with": [other for other in together if other != group.incident_id],
         "alerts": sorted(everything),
         "episodes": [
             {"fingerprint": seen.episode.fingerprint, "startsAt": iso(seen.episode.starts_at_ns)}

@@ -26,7 +26,7 @@ from webhooks.bonds import Weights
 from webhooks.by_hand import ByHand
 from webhooks.flapping import FlapWatch
 from webhooks.fold import Memory
-from webhooks.group import Group
+from webhooks.group import Group, Merge
 from webhooks.heartbeat import Heartbeats
 from webhooks.holding import Holding
 from webhooks.incident import describe
@@ -245,7 +245,10 @@ class AlertsLoop:
         """Place what waits, store what changed, tell of it."""
         began = time.perf_counter()
         now = self._now()
-        self._metrics.merges.inc(len(self.placing.place(now)))
+        changes = self.placing.place(now)
+        n_merged = sum(isinstance(change, Merge) for change in changes)
+        self._metrics.merges.inc(n_merged)
+        self._metrics.splits.inc(len(changes) - n_merged)
         self._tell_what_waited(now)
         storms = self.placing.storms.due(now, every_seconds=0.0 if final else BIG_SECONDS)
         changed = self.placing.unsaved
@@ -305,6 +308,8 @@ class AlertsLoop:
         self.placing.known[incident.incident_id] = incident
         if before is None:
             self._metrics.by_priority.labels(incident.priority).inc()
+        if before is None and incident.split_from is not None:
+            self._tell("incident.split", incident)
         if before is None or before != incident:
             self._tell("incident.opened" if before is None else "incident.updated", incident)
         if incident.state == "resolved" and (before is None or before.state == "open"):
@@ -324,6 +329,8 @@ class AlertsLoop:
             "category": incident.category,
             "noise": incident.noise,
             "merged_into": incident.merged_into,
+            "split_from": incident.split_from,
+            "split_reason": incident.split_reason,
         }
         log = self._log.debug if kind == "incident.updated" else self._log.info
         log(kind.replace(".", " "), **facts)

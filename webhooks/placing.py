@@ -9,7 +9,7 @@ from itertools import islice
 from sidecar.records import Episode, Incident
 from webhooks.analyst import Analyst
 from webhooks.flapping import FlapWatch
-from webhooks.group import Merge
+from webhooks.group import Merge, Split
 from webhooks.incident import bind, merged
 from webhooks.own import is_own
 from webhooks.sighting import Key
@@ -54,8 +54,8 @@ class Placing:
         self.unsaved.members.update((episode.key, episode) for episode in taken.joined)
         self.pending.update((episode.key, episode) for episode in taken.rest)
 
-    def place(self, now: float) -> list[Merge]:
-        """Give some of what waits its incidents, and merge what belongs together; the merges."""
+    def place(self, now: float) -> list[Merge | Split]:
+        """Give some of what waits its incidents, merge what belongs together, split what does not; both."""
         # Taken in the order of their commits; all that wait are never sorted, a burst leaves too many.
         some = list(islice(self.pending.values(), EPISODES_PER_PASS))
         for episode in sorted(some, key=lambda e: (e.first_seen_ns, e.starts_at_ns)):
@@ -63,11 +63,14 @@ class Placing:
             self._place_one(episode, now)
         for key in self.flaps.calmed(now):
             self._calm(key)
-        merges = self.analyst.correlator.advance(now)
-        for merge in merges:
-            self.take_merge(merge, now)
+        changes = self.analyst.correlator.advance(now)
+        for change in changes:
+            if isinstance(change, Merge):
+                self.take_merge(change, now)
+            else:
+                self.take_split(change)
         self.storms.tick(now)
-        return merges
+        return changes
 
     def _place_one(self, episode: Episode, now: float) -> None:
         correlator = self.analyst.correlator
@@ -124,6 +127,14 @@ class Placing:
         if before is not None:
             self.unsaved.merged[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
 
+    def take_split(self, split: Split) -> None:
+        """Let the records of those that moved, and of both incidents, follow a split."""
+        new = self.analyst.correlator.groups[split.new]
+        for key, seen in new.members.items():
+            bind(seen.episode, split.new, new.links.get(key))
+            self.unsaved.members[key] = seen.episode
+        self.unsaved.incidents |= {split.out_of, split.new}
+
     def stored(self, written: Unsaved, storms: Sequence[Storm], put_off: set[str], now: float) -> None:
         """Take in that this is durable; what came meanwhile stays unsaved."""
         self.unsaved.incidents = put_off | (self.unsaved.incidents - written.incidents)
@@ -152,6 +163,11 @@ class Placing:
         correlator = self.analyst.correlator
         for incident_id, members in by_incident.items():
             correlator.recall(incident_id, [self.analyst.sight(episode) for episode in members], now=now)
+        for incident in self.known.values():
+            group = correlator.groups.get(incident.incident_id)
+            if group is not None and incident.split_from is not None:
+                group.split = Split(incident.split_from, incident.incident_id, (), incident.split_reason)
+                group.parted.add(incident.split_from)
         self.flaps.calmed(now)
         flapping = self.flaps.flapping
         for group in correlator.groups.values():

@@ -111,7 +111,10 @@ def regroup(
             correlator.refresh(begun)
         else:
             correlator.add(analyst.sight(begun), now=at_ns / 1e9)
-    correlator.advance(1e18)
+    if events:
+        # As long as what is young may still merge; what fires then is not said to fire for ever.
+        now = max(at_ns for at_ns, *_ in events) / 1e9
+        correlator.advance(now + correlator.weights.settling_seconds)
     return analyst
 
 

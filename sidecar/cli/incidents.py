@@ -75,6 +75,8 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, inc
     ended = _moment(incident.ended_at_ns) if incident.ended_at_ns else "open"
     click.echo(f"{incident.incident_id}  {incident.title}")
     click.echo(f"{incident.state}, {_moment(incident.started_at_ns)} to {ended}")
+    if incident.split_from:
+        click.echo(f"came out of {incident.split_from}: {incident.split_reason}")
     click.echo(f"priority {incident.priority} ({incident.category}): {'; '.join(incident.priority_reasons)}")
     click.echo(f"noise {incident.noise:.0%}: {'; '.join(incident.noise_reasons)}")
     for at, cause in enumerate(incident.causes[:5], 1):

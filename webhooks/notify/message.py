@@ -38,6 +38,8 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
         return f"This is part of incident {incident.merged_into}; follow that one."
     if facts.get("acknowledged_by") and kind in ("acknowledged", "mitigated"):
         lines.append(f"{kind.capitalize()} by {facts['acknowledged_by']}")
+    if incident.split_from:
+        lines.append(f"Came out of incident {incident.split_from}: {incident.split_reason}")
     if incident.causes:
         cause = incident.causes[0]
         lines.append(f"Probable cause: {cause.service} ({'; '.join(cause.reasons[:3])})")
@@ -98,6 +100,7 @@ def document(
                 for cause in incident.causes[:5]
             ],
             "merged_into": incident.merged_into,
+            "split_from": incident.split_from,
             "facts": dict(facts.get("facts") or {}),
             "values": dict(facts.get("values") or {}),
         },

@@ -216,15 +216,24 @@ def test_recorded_deliveries_become_incidents() -> None:
         b"{not json",
         line(1, alert("cart"), alert("web")),
         line(200, alert("cart", ends="2026-01-01T00:03:00Z")),
+        line(260, alert("web", ends="2026-01-01T00:04:00Z")),
         b"",
     ]
     (incident,) = correlate(lines, topology=GRAPH, warn=complaints.append)
     assert len(incident["alerts"]) == 2
     assert incident["root_cause"]["service"] == "cart"
     assert incident["priority"] == "P0"
-    assert incident["ended_at"] is None
+    assert incident["ended_at"] == "2026-01-01T00:04:00Z"
+    assert incident["so_far_with"] == []
     assert len(complaints) == 1
     assert complaints[0].startswith("line 2: ")
+
+
+def test_what_may_still_part_at_the_end_of_a_record_is_written_apart() -> None:
+    lines = [line(1, alert("cart"), alert("web")), line(200, alert("cart", ends="2026-01-01T00:03:00Z"))]
+    one, other = correlate(lines, topology=GRAPH)
+    assert one["so_far_with"] == [other["incident_id"]]
+    assert other["so_far_with"] == [one["incident_id"]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Incidents by entity, onset, graph and mention; they only ever merge."""
+"""Incidents by entity, onset, graph and mention; they merge, and part where they end apart."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.bonds import Weights
 from webhooks.correlate import Correlator
 from webhooks.entity import EntityReader
+from webhooks.group import Split
+from webhooks.parting import UNRELATED_SECONDS
 from webhooks.sighting import Sighting, sight
 from webhooks.topology import Topology
 
@@ -56,6 +59,12 @@ class Stream:
             now = one.first_seen_ns / SECOND
             self.correlator.advance(now)
             self.correlator.add(sight(one, self.reader), now=now)
+
+    def end(self, one: Episode, *, at: float) -> None:
+        """Let an alert resolve, heard of at once."""
+        self.correlator.advance(START + at)
+        one.state, one.ends_at_ns = "resolved", EPOCH + int(at * SECOND)
+        self.correlator.refresh(one)
 
     def settle(self, seconds: float = 3600.0) -> list[set[str]]:
         """The incidents once time has passed, as sets of entity/rule."""
@@ -153,31 +162,115 @@ def test_a_recalled_incident_goes_on() -> None:
     assert len(after.correlator.groups[group.incident_id].members) == 2
 
 
+HALF_HOUR = 1800.0
+
+
+@pytest.mark.parametrize(
+    ("other", "ended_at", "n_incidents"),
+    [
+        pytest.param(episode("Slow", at=5, service="mailer"), 60 + HALF_HOUR, 2, id="only time binds"),
+        pytest.param(episode("Slow", at=5, service="mailer"), 600, 1, id="it ends soon after"),
+        pytest.param(episode("Slow", at=5, service="cart"), 60 + 1200, 1, id="the graph has patience"),
+        pytest.param(episode("Slow", at=5, service="cart"), 60 + 4000, 2, id="and no more than that"),
+        pytest.param(episode("Errors", at=5, service="mailer"), 60 + 1200, 1, id="the rule has patience"),
+        pytest.param(
+            episode("Slow", at=5, service="mailer", text="waits for cart-db"), 60 + 9000, 1, id="it names it"
+        ),
+        pytest.param(
+            episode("Down", at=5, service="node-2", node="node-2"), 60 + 9000, 1, id="one runs on the other"
+        ),
+    ],
+)
+def test_what_ends_apart_parts(other: Episode, ended_at: float, n_incidents: int) -> None:
+    other = msgspec.structs.replace(other)
+    first = episode("Errors", at=0, service="cart-db")
+    stream = Stream(GRAPH)
+    stream.hear(first, other)
+    assert len(stream.settle(200)) == 1, "they began together"
+    stream.end(first, at=60)
+    stream.end(other, at=ended_at)
+    stream.correlator.advance(START + ended_at + 1)
+    assert len(stream.correlator.groups) == n_incidents
+
+
+def test_a_part_that_still_fires_parts_by_time_and_says_why() -> None:
+    ends, fires = episode("Errors", at=0, service="search"), episode("Slow", at=5, service="mailer")
+    stream = Stream(GRAPH)
+    stream.hear(ends, fires)
+    stream.settle(200)
+    (before,) = stream.correlator.groups
+    stream.end(ends, at=300)
+    assert stream.correlator.advance(START + 301) == []
+    due = stream.correlator.next_due()
+    assert due == START + 300 + UNRELATED_SECONDS
+    (split,) = stream.correlator.advance(due + 1)
+    assert isinstance(split, Split)
+    assert (split.out_of, split.moved) == (before, (fires.key,))
+    assert "fired on 15 min after the others ended" in split.reason
+    seen = stream.correlator.groups[split.new].members[fires.key]
+    habits = stream.correlator.bonds.company(seen, stream.correlator.groups[split.new])
+    assert habits > 0, "who began with it stays its company"
+
+
+def test_what_parted_never_merges_again() -> None:
+    ends, fires = episode("Errors", at=0, service="search"), episode("Slow", at=5, service="mailer")
+    stream = Stream(GRAPH)
+    stream.hear(ends, fires)
+    stream.settle(200)
+    stream.end(ends, at=300)
+    stream.correlator.advance(START + 1300)
+    one, other = stream.correlator.groups.values()
+    assert stream.correlator._best(one, 0.0) == (None, None)
+    assert stream.correlator._best(other, 0.0) == (None, None)
+
+
+def test_a_rule_that_fired_on_many_at_once_stays_one_however_late_some_recover() -> None:
+    many = [episode("HostDown", at=i, instance=f"10.0.0.{i}:9100") for i in range(8)]
+    stream = Stream()
+    stream.hear(*many)
+    stream.settle(200)
+    for i, one in enumerate(many):
+        stream.end(one, at=600 + 3600.0 * i)
+    stream.correlator.advance(START + 100_000)
+    assert len(stream.correlator.groups) == 1
+
+
 _onsets = st.integers(0, 1800)
 _stories = st.lists(
-    st.tuples(_onsets, st.sampled_from(["web", "cart", "cart-db", "search", "mailer"])),
+    st.tuples(
+        _onsets, st.sampled_from(["web", "cart", "cart-db", "search", "mailer"]), st.integers(30, 4000)
+    ),
     min_size=1,
     max_size=25,
 )
 
 
 @settings(max_examples=40, deadline=None)
-@given(_stories, st.integers(0, 1800))
-def test_what_was_put_together_stays_together(story: list[tuple[int, str]], cut: int) -> None:
-    """Online: the first part of a story groups as it does when more follows."""
-    episodes = [
-        episode("Errors", at=at, service=name, nr=str(i)) for i, (at, name) in enumerate(sorted(story))
-    ]
-    head, whole = Stream(GRAPH), Stream(GRAPH)
-    for one in episodes:
-        if one.first_seen_ns <= EPOCH + cut * SECOND:
-            head.hear(one)
-        whole.hear(one)
+@given(_stories, st.integers(0, 5000))
+def test_what_lasts_stays_together(story: list[tuple[int, str, int]], cut: int) -> None:
+    """Online: what the first part of a story shows to last is together when more follows, ends and all."""
+
+    def tell(until: float) -> Stream:
+        stream, events = Stream(GRAPH), []
+        for i, (at, name, lasts) in enumerate(story):
+            one = episode("Errors" if lasts % 2 else "Slow", at=at, service=name, nr=str(i))
+            events += [(at + 1.0, i, one, None), (at + lasts + 1.0, i, one, at + lasts)]
+        for at, _, one, end in sorted(events, key=lambda event: event[:2]):
+            if at > until:
+                break
+            if end is None:
+                stream.hear(one)
+            else:
+                stream.end(one, at=end)
+        stream.correlator.advance(START + min(until, max(event[0] for event in events)))
+        return stream
+
+    head, whole = tell(cut), tell(1e9)
     for group in head.correlator.groups.values():
-        homes = {whole.correlator.home[key] for key in group.members}
-        assert len(homes) == 1
+        for part in head.correlator.lasting(group):
+            assert len({whole.correlator.home[key] for key in part.members}) == 1
     keys = [key for group in whole.correlator.groups.values() for key in group.members]
-    assert sorted(keys) == sorted(one.key for one in episodes), "each episode is in one incident"
+    assert len(keys) == len(set(keys)) == len(story), "each episode is in one incident"
 
 
 def test_a_storm_costs_each_alert_what_the_first_did() -> None:

@@ -285,6 +285,30 @@ async def test_alerts_become_one_incident_that_ends(tmp_path: Path) -> None:
         assert {episode.incident_id for episode in found[1]} == {incident.incident_id}
 
 
+async def test_an_incident_that_turns_out_to_be_two_is_split_and_stays_so(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        told: list[Event] = []
+        s.loop._bus.publish = told.append  # type: ignore[method-assign]
+        await s.post(body(alert("DiskSlow", service="billing"), alert("Buffering", service="player")))
+        await _until(lambda: any(event.facts.get("n_episodes") == 2 for event in told))
+        # The one ended long ago, the other fires until now.
+        await s.post(body(alert("DiskSlow", service="billing", ends=T1)))
+        await _until(lambda: any(event.kind == "incident.split" for event in told))
+        stored = {one.incident_id: one for one in await s.store.incidents()}
+        (new,) = (one for one in stored.values() if one.split_from)
+        assert {one.state for one in stored.values()} == {"open", "resolved"}
+        assert "after the others ended" in new.split_reason or "before the others" in new.split_reason
+        found = await s.store.incident(new.incident_id)
+        assert found is not None
+        assert [episode.incident_id for episode in found[1]] == [new.incident_id]
+        assert s.count("pronoia_incident_splits_total") == 1.0
+    async with served(tmp_path) as s:
+        again = {one.incident_id: one.split_from for one in await s.store.incidents()}
+        assert again[new.incident_id] == new.split_from
+        group = s.loop.placing.analyst.correlator.groups.get(new.incident_id)
+        assert group is None or new.split_from in group.parted
+
+
 async def test_a_restart_goes_on_with_the_open_incident(tmp_path: Path) -> None:
     async with served(tmp_path) as s:
         await s.post(body(alert("EdgeDown", service="cdn")))
