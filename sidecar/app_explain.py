@@ -40,7 +40,7 @@ class Explaining:
         return self.journal, self._quality
 
     def drifting(self, query: str) -> float:
-        """Part of a query's series whose expectations are off now, 0..1."""
+        """Part of a query's series whose expectations are off now, or whose input has changed, 0..1."""
         return self._quality.drifting(query)
 
     def _most_series(self, query: str) -> int:

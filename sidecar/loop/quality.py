@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from sidecar.series import Evaluation, LabelSet
 
 if TYPE_CHECKING:
+    from sidecar.engine.adwin import InputDrift
     from sidecar.engine.drift import PageHinkley
     from sidecar.engine.quality import DataQuality, Quality
 
@@ -47,13 +48,14 @@ class QualityMetrics:
             registry=registry,
         )
 
-    def show(self, query: str, found: Quality, drifting: int) -> None:
-        """Renew what is told of one query."""
+    def show(self, query: str, found: Quality, drifting: int, changed: int) -> None:
+        """Renew what is told of one query; the last two count series."""
         self.score.labels(query).set(found.score)
         self.gaps.labels(query).set(found.gap_ratio)
         for trait in ("flat", "quantised", "counter", "stale", "young", "interval"):
             self.series.labels(query, trait).set(getattr(found, f"{trait}_series"))
         self.series.labels(query, "drifting").set(drifting)
+        self.series.labels(query, "changed").set(changed)
         if found.series_ratio is not None:
             self.limit.labels(query).set(found.series_ratio)
 
@@ -68,6 +70,7 @@ class _Counted:
     labels: tuple[LabelSet, ...]
     quality: DataQuality
     drift: PageHinkley
+    inputs: InputDrift
     at_ms: int
     step_ms: int = 0
     n_steps: int = 0
@@ -89,6 +92,7 @@ class QualitySink:
 
     def publish(self, evaluation: Evaluation) -> None:
         """Count one column."""
+        from sidecar.engine.adwin import InputDrift
         from sidecar.engine.drift import PageHinkley
         from sidecar.engine.explain import deviations
         from sidecar.engine.quality import DataQuality
@@ -97,13 +101,17 @@ class QualitySink:
             counted = self._queries.get(evaluation.query)
             if counted is None or len(evaluation.labels) < len(counted.labels):
                 counted = _Counted(
-                    evaluation.labels, DataQuality(60.0), PageHinkley(), evaluation.timestamp_ms
+                    evaluation.labels,
+                    DataQuality(60.0),
+                    PageHinkley(),
+                    InputDrift(),
+                    evaluation.timestamp_ms,
                 )
                 self._queries[evaluation.query] = counted
             if counted.labels is not evaluation.labels:
                 pairs = zip(counted.labels, evaluation.labels, strict=False)
                 changed = [row for row, (old, new) in enumerate(pairs) if old != new]
-                for part in (counted.quality, counted.drift):
+                for part in (counted.quality, counted.drift, counted.inputs):
                     part.reset(np.array(changed, dtype=np.int64))
                 counted.labels = evaluation.labels
             elapsed = evaluation.timestamp_ms - counted.at_ms
@@ -118,11 +126,17 @@ class QualitySink:
             counted.drift.observe(
                 deviations(evaluation.actual, evaluation.expected, evaluation.lower, evaluation.upper)
             )
+            counted.inputs.resize(len(evaluation.labels))
+            counted.inputs.observe(evaluation.timestamp_ms, evaluation.actual)
             counted.n_steps += 1
             if counted.n_steps % ASSESS_STEPS == 1:
-                drifting = int(counted.drift.drifting().sum())
                 found = counted.quality.assess(max_series=self._limit_of(evaluation.query))
-                self._metrics.show(evaluation.query, found, drifting)
+                self._metrics.show(
+                    evaluation.query,
+                    found,
+                    int(counted.drift.drifting().sum()),
+                    int(counted.inputs.changed().sum()),
+                )
 
     def retire(self, query: str) -> None:
         """Forget a query that is no longer watched."""
@@ -131,10 +145,12 @@ class QualitySink:
                 self._metrics.forget(query)
 
     def drifting(self, query: str) -> float:
-        """Part of a query's series whose expectations are off now, 0..1."""
+        """Part of a query's series whose expectations are off now, or whose input has changed, 0..1."""
         with self._lock:
             counted = self._queries.get(query)
-            return float(counted.drift.drifting().mean()) if counted and counted.drift.n_rows else 0.0
+            if counted is None or not counted.drift.n_rows:
+                return 0.0
+            return float((counted.drift.drifting() | counted.inputs.changed()).mean())
 
     def report(self) -> Sequence[Mapping[str, Any]]:
         """Every query's quality, the worst first."""
@@ -144,11 +160,12 @@ class QualitySink:
                     name,
                     counted.quality.assess(max_series=self._limit_of(name)),
                     int(counted.drift.drifting().sum()),
+                    int(counted.inputs.changed().sum()),
                 )
                 for name, counted in self._queries.items()
             ]
         found.sort(key=lambda one: one[1].score)
         return [
-            {"query": name, **asdict(quality), "drifting_series": drifting}
-            for name, quality, drifting in found
+            {"query": name, **asdict(quality), "drifting_series": drifting, "changed_series": changed}
+            for name, quality, drifting, changed in found
         ]

@@ -64,6 +64,7 @@ def test_expectations_that_stay_off_are_counted() -> None:
                 np.zeros(4), np.zeros(4, dtype=np.int8), np.ones(4),
             )
         )  # fmt: skip
-    assert sink.report()[0]["drifting_series"] == 2
+    assert (sink.report()[0]["drifting_series"], sink.report()[0]["changed_series"]) == (2, 0)
+    assert sink.drifting("load") == 0.5
     labels = {"query": "load", "trait": "drifting"}
     assert registry.get_sample_value("pronoia_query_doubtful_series", labels) == 2
