@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from sidecar.config.capacity import CAPACITIES, CapacityConfig
 from sidecar.config.fields import PositiveSeconds
 from sidecar.config.section import Section
 
@@ -23,6 +24,13 @@ class ThresholdsConfig(Section):
     max_rules: int = Field(50, ge=1, description="expressions that are read; those of further rules are not")
     max_series_per_rule: int = Field(
         50, ge=1, description="a rule whose expression answers with more series is left out"
+    )
+
+    capacities: tuple[CapacityConfig, ...] = Field(
+        CAPACITIES, description="what can be used up, with or without an alert rule; by default the usual"
+    )
+    max_series_per_capacity: int = Field(
+        500, ge=1, description="a capacity whose expression answers with more series is left out"
     )
 
     @field_validator("probabilities")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sidecar.config.capacity import CapacityConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.engine.forecast.crossing import Threshold
@@ -33,6 +34,8 @@ class Measured:
     expr: str
     thresholds: tuple[RuleThreshold, ...]
     metrics: tuple[str, ...] = ()
+    capacity: bool = False
+    """Not, or not only, an alert rule's: it is something that can be used up."""
 
 
 def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measured], Counter[str]]:
@@ -67,6 +70,21 @@ def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measu
             outcome["watched"] += 1
     measured = [Measured(expr, tuple(of), metrics[expr]) for expr, of in found.items()]
     return measured, outcome
+
+
+def with_capacities(measured: Sequence[Measured], capacities: Iterable[CapacityConfig]) -> list[Measured]:
+    """What is to be forecast, and beside it what can be used up."""
+    found = {one.expr: one for one in measured}
+    for capacity in capacities:
+        own = (RuleThreshold(capacity.name, Threshold(capacity.above, above=True)),)
+        of_rules = found.get(capacity.expr)
+        found[capacity.expr] = Measured(
+            capacity.expr,
+            (*(of_rules.thresholds if of_rules else ()), *own),
+            tuple(sorted(_metrics_of(capacity.expr))),
+            capacity=True,
+        )
+    return list(found.values())
 
 
 def known_of(

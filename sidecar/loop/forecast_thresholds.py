@@ -17,7 +17,7 @@ from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.errors import ModelError, PullError, SidecarError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
-from sidecar.loop.forecast_rules import Measured, taken_apart
+from sidecar.loop.forecast_rules import Measured, taken_apart, with_capacities
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource
 from sidecar.prometheus.answers import Rule
@@ -156,7 +156,8 @@ class ThresholdLoop:
 
         Raises: PullError where the rules cannot be read.
         """
-        self._measured, outcome = taken_apart(await self._source.rules(), self._config.max_rules)
+        of_rules, outcome = taken_apart(await self._source.rules(), self._config.max_rules)
+        self._measured = with_capacities(of_rules, self._config.capacities)
         for expr in set(self._watched) - {one.expr for one in self._measured}:
             del self._watched[expr]
         refused = 0
@@ -164,7 +165,7 @@ class ThresholdLoop:
             try:
                 await self._renew(one)
             except PullError as error:
-                refused += len(one.thresholds)
+                refused += len(one.thresholds) - one.capacity
                 self._log.info("rule's expression not read", expr=one.expr, err=str(error))
         outcome["watched"] -= refused
         outcome["not_read"] += refused
@@ -191,7 +192,9 @@ class ThresholdLoop:
                 end_ms=end_ms,
                 step_ms=step_ms,
                 name="threshold",
-                max_series=self._config.max_series_per_rule,
+                max_series=(
+                    self._config.max_series_per_capacity if one.capacity else self._config.max_series_per_rule
+                ),
             )
             await self._offload.run(watched.take, batch)
         watched.announce(*self._known_of(one))
@@ -256,6 +259,8 @@ class ThresholdLoop:
         self._directory.mkdir(parents=True, exist_ok=True)
         kept = set()
         for expr, watched in self._watched.items():
+            if not watched.n_series:
+                continue
             path = history_path(self._directory, expr, self._config.interval)
             save(watched, path)
             kept.add(path)

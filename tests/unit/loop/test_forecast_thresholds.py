@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from sidecar.config.capacity import CAPACITIES, CapacityConfig
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.errors import TooManySeries
 from sidecar.loop.clock import SourceClock
-from sidecar.loop.forecast_rules import known_of, taken_apart
+from sidecar.loop.forecast_rules import known_of, taken_apart, with_capacities
 from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.offload import Offload
 from sidecar.prometheus.answers import Rule
@@ -124,10 +125,12 @@ class Sink:
         self.shown = etas
 
 
-def make(source: Source, directory: Path, wall: Wall) -> tuple[ThresholdLoop, Sink, CollectorRegistry]:
+def make(
+    source: Source, directory: Path, wall: Wall, *capacities: CapacityConfig
+) -> tuple[ThresholdLoop, Sink, CollectorRegistry]:
     sink, registry = Sink(), CollectorRegistry()
     loop = ThresholdLoop(
-        ThresholdsConfig(),
+        ThresholdsConfig(capacities=capacities),
         source=source,  # type: ignore[arg-type]
         sink=sink,
         offload=Offload(1),
@@ -159,6 +162,29 @@ async def test_a_threshold_is_announced_and_history_is_read_once(tmp_path: Path)
     await again.cycle()
     assert [n for _, n in source.asked] == [14 * 288 + 1, 1, 1]
     assert again.etas
+
+
+async def test_what_can_be_used_up_is_announced_without_a_rule_and_beside_one(tmp_path: Path) -> None:
+    disk, other = (
+        CapacityConfig(name="DiskSpace", expr="disk", above=90),
+        CapacityConfig(name="x", expr="many"),
+    )
+    source = Source([rule("disk > 80", "DiskWarning")])
+    loop, sink, registry = make(source, tmp_path, Wall(), disk, other)
+    await loop.cycle()
+    found = {eta.rule: eta.seconds for eta in sink.shown if eta.probability == 0.5}
+    assert found["DiskSpace"] == pytest.approx(4.5 * 3600, rel=0.25)
+    assert found["DiskWarning"] < found["DiskSpace"]
+    assert [expr for expr, _ in source.asked] == ["disk"]
+    # Capacities are no rules, and one that cannot be read is none that failed.
+    assert registry.get_sample_value("pronoia_threshold_rules", {"result": "watched"}) == 1
+    assert registry.get_sample_value("pronoia_threshold_rules", {"result": "not_read"}) == 0
+
+
+def test_every_usual_capacity_is_promql_with_metrics_of_its_own() -> None:
+    found = with_capacities([], CAPACITIES)
+    assert len({one.expr for one in found}) == len(CAPACITIES)
+    assert all(one.metrics for one in found)
 
 
 async def test_a_rule_that_is_gone_is_no_longer_shown(tmp_path: Path) -> None:
