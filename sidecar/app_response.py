@@ -161,9 +161,10 @@ class Responding:
             # New teams may name new targets, which are not there yet.
             self._log.warning("teams stay as they are until the next start, since notify has changed")
             return
+        rotas = self._rotas_of(config)
+        await rotas.start(before=self._rotas)
         await self._rotas.stop()
-        self._rotas = self._rotas_of(config)
-        self._rotas.start()
+        self._rotas = rotas
         self.notifier.audience = self._audience(config)
 
     async def open(self, incidents: Iterable[Incident]) -> None:
@@ -172,7 +173,7 @@ class Responding:
         Raises: StoreError.
         """
         incidents = list(incidents)
-        self._rotas.start()
+        await self._rotas.start()
         await self.desk.open(incidents)
         await self.history.open()
         await self.notifier.open(incidents)

@@ -176,7 +176,10 @@ def test_an_alert_that_repeats_another_is_silenced_until_that_one_ends(
     assert {one["name"] for one in silence["matchers"]} == {"alertname", "instance", "service", "replica"}
     (incident,) = bench.incidents()
     url = f"{bench.pronoia.url}/api/v1/incidents/{incident['incident_id']}/response"
-    assert any("it repeats" in entry["text"] for entry in get_json(url)["data"]["timeline"])
+    wait_until(
+        lambda: any("it repeats" in entry["text"] for entry in get_json(url)["data"]["timeline"]),
+        what="it is on the timeline",
+    )
     bench.fire(1, replica="a", ago=90.0, ended=True)
     wait_until(lambda: states() == {"b": "active"}, what="it speaks again where the first one is over")
 

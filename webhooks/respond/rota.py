@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 15.0
 MAX_BYTES = 8 << 20
+FIRST_SECONDS = 5.0
+"""So long a start waits for the first answers: without them steps would be passed over."""
 STALE_SECONDS = 3600.0
 """An answer by HTTP that old is none."""
 
@@ -67,13 +69,34 @@ class Rotas:
         self._tasks: list[Background] = []
         self._log = get_logger("on-call")
 
-    def start(self) -> None:
-        """Begin to read what other tools say."""
+    async def start(self, before: Rotas | None = None) -> None:
+        """Begin to read what other tools say; return when each was tried once, or after some seconds.
+
+        `before`: whose place these take; what it has read is good until it is read again.
+        """
+        tried = []
         for schedule in self._schedules.values():
             if schedule.source is not None:
+                if before is not None:
+                    self._inherit(schedule, before)
+                first = asyncio.Event()
                 task = Background(f"on-call-{schedule.name}")
-                task.start(self._run(schedule, schedule.source))
+                task.start(self._run(schedule, schedule.source, first))
                 self._tasks.append(task)
+                tried.append(asyncio.ensure_future(first.wait()))
+        if tried:
+            _, late = await asyncio.wait(tried, timeout=FIRST_SECONDS)
+            for waiting in late:
+                waiting.cancel()
+
+    def _inherit(self, schedule: Schedule, before: Rotas) -> None:
+        name, old = schedule.name, before._schedules.get(schedule.name)
+        if old is None or old.source != schedule.source:
+            return
+        if name in before._calendars:
+            self._calendars[name] = before._calendars[name]
+        if name in before._answers:
+            self._answers[name] = before._answers[name]
 
     async def stop(self) -> None:
         """End."""
@@ -105,7 +128,7 @@ class Rotas:
             self._at_minute[name] = (int(now // 60), person)
         return person
 
-    async def _run(self, schedule: Schedule, source: RotaSource) -> None:
+    async def _run(self, schedule: Schedule, source: RotaSource, tried: asyncio.Event) -> None:
         while True:
             try:
                 await self.read(schedule.name, source)
@@ -119,6 +142,7 @@ class Rotas:
                 # The loop's edge: an odd calendar must not end the reading of later ones.
                 self._metrics.up.labels(schedule.name).set(0.0)
                 self._log.exception("reading a schedule broke off", schedule=schedule.name)
+            tried.set()
             await asyncio.sleep(source.refresh)
 
     async def read(self, name: str, source: RotaSource) -> None:

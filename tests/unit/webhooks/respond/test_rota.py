@@ -133,6 +133,20 @@ async def test_a_calendar_outlives_its_server_and_overrides_win(tool: tuple[dict
     assert found.on_call("s", berlin("2026-03-02T11:00")) == "ann"
 
 
+async def test_a_reload_knows_what_was_read_before(tool: tuple[dict[str, Any], str]) -> None:
+    says, url = tool
+    source = {"url": url, "field": "oncalls.0.user.summary"}
+    first, second, other = rotas(source), rotas(source), rotas({**source, "field": "elsewhere"})
+    await first.start()
+    assert first.on_call("s", NOW) == "bob", "a start waits for the first answer"
+    says["status"] = 500
+    await second.start(before=first)
+    await other.start(before=first)
+    assert (second.on_call("s", NOW), other.on_call("s", NOW)) == ("bob", None)
+    for one in (first, second, other):
+        await one.stop()
+
+
 async def test_what_is_no_calendar(tmp_path: Path) -> None:
     (tmp_path / "rota.ics").write_text("<html>please log in</html>")
     with pytest.raises(NotifyError, match="no calendar"):
