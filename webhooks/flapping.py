@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sidecar.records import DEFAULT_TENANT, AlertEvent, Episode
@@ -27,6 +27,7 @@ HISTORY_WEIGHT = (1.0 - 0.5 ** (HISTORY_SECONDS / HALF_LIFE_SECONDS)) / (
 MAX_KNOWN = 50_000
 REMEMBERED = 16
 MOST = 0.9
+LEAST_TIMES = 3
 MAX_CHANGE_SECONDS = 3600.0
 
 Key = tuple[str, str]
@@ -107,6 +108,15 @@ class FlapWatch:
         record.fade(now)
         self._note(DEFAULT_TENANT, fingerprint, record)
 
+    def take_times(self, fingerprint: str, lasted: Iterable[float], pauses: Iterable[float]) -> None:
+        """Take how long an alert fired and paused by the history, where too little was heard of it."""
+        record = self._records.get((DEFAULT_TENANT, fingerprint))
+        if record is not None and len(record.lasted) < LEAST_TIMES:
+            record.lasted.clear()
+            record.lasted.extend(lasted)
+            record.pauses.clear()
+            record.pauses.extend(pauses)
+
     def calmed(self, now: float) -> set[Key]:
         """Let time pass: alerts that flapped until now."""
         calm = set()
@@ -170,7 +180,7 @@ def _propose(tenant: str, alertname: str, records: list[_Record]) -> Proposal | 
 
 
 def _most(values: list[float]) -> float | None:
-    return values[min(int(MOST * len(values)), len(values) - 1)] if len(values) >= 3 else None
+    return values[min(int(MOST * len(values)), len(values) - 1)] if len(values) >= LEAST_TIMES else None
 
 
 def _up(seconds: float) -> float:

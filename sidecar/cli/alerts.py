@@ -1,4 +1,4 @@
-"""`pronoia alerts`: what the receiver could not use, given to it again."""
+"""`pronoia alerts`: those of before, those that flap, and dead letters, given to the receiver again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import click
 
+from sidecar.cli.alerts_flapping import flapping
 from sidecar.cli.alerts_import import import_alerts
 from sidecar.cli.options import config_option, data_option, read_config
 
@@ -27,6 +28,7 @@ def alerts() -> None:
 
 
 alerts.add_command(import_alerts)
+alerts.add_command(flapping)
 
 
 @alerts.command()

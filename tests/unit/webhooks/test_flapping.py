@@ -100,6 +100,13 @@ class Source:
         labels = (LabelSet({"alertname": "Hidden", "service": "shop"}),)
         return SeriesBatch("x", labels, np.array([0], dtype=np.int64), np.array([[self.n_changes]]))
 
+    async def range(self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, **_: Any) -> SeriesBatch:
+        """Fires for the first of each ten minutes."""
+        assert expr == '{__name__="ALERTS",alertstate="firing",alertname="Hidden"}'
+        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        labels = (LabelSet({"alertname": "Hidden", "alertstate": "firing", "service": "shop"}),)
+        return SeriesBatch("x", labels, times, np.where(times % 600_000 < 60_000, 1.0, np.nan)[None])
+
     async def external_labels(self) -> Mapping[str, str]:
         return {"cluster": "eu"}
 
@@ -120,17 +127,21 @@ async def test_proposals_are_handed_over_once_and_without_prometheus_too() -> No
     bus.publish = told.append  # type: ignore[method-assign]
     report = FlapReport(watch, source=Source(20.0), store=notes, bus=bus, now=lambda: 800.0)
     flapping_at(watch, [100.0 * i for i in range(8)])
-    assert [one.alertname for one in await report.look()] == ["Jittery"], "of Hidden no times are known"
+    hidden, jittery = await report.look()
+    assert (hidden.alertname, hidden.field, hidden.seconds) == ("Hidden", "for", 90.0), (
+        "no webhook told of it"
+    )
+    assert jittery.alertname == "Jittery"
     assert watch.flapping >= {
         ("default", LabelSet({"alertname": "Hidden", "cluster": "eu", "service": "shop"}).fingerprint())
     }
-    (stored,) = msgspec.json.decode(notes[NOTE], type=list[Proposal])
-    assert [event.kind for event in told] == ["rule.change_proposed"]
-    assert told[0].facts["field"] == stored.field
+    assert msgspec.json.decode(notes[NOTE], type=list[Proposal]) == [hidden, jittery]
+    assert [event.kind for event in told] == ["rule.change_proposed"] * 2
+    assert told[1].facts["field"] == jittery.field
     silent = FlapReport(watch, source=Source(None), store=notes, bus=bus, now=lambda: 800.0)
     await silent.look()
     await silent.look()
-    assert len(told) == 2, "once by each"
+    assert len(told) == 4, "once by each"
 
 
 def placing(longest_wait: float = 300.0) -> Placing:
