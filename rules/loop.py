@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rules.document import RuleFile, render
 from rules.incidents import KnownIncident
@@ -40,6 +40,19 @@ class Outcome:
     words: str = ""
 
 
+class LateFiles(Protocol):
+    """Files that are worked out while the process runs."""
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """What it may write; none of these is removed before it knows."""
+        ...
+
+    def files(self) -> Sequence[RuleFile] | None:
+        """What is wanted now; None while that is not known yet."""
+        ...
+
+
 class RulesLoop:
     """Keeps the adaptive rules of every query in Prometheus, and nothing that Prometheus does not like."""
 
@@ -57,6 +70,7 @@ class RulesLoop:
         source: Source | None = None,
         incidents: Callable[[], Awaitable[Sequence[KnownIncident]]] = no_incidents,
         fixed: Sequence[RuleFile] = (),
+        late: LateFiles | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
@@ -64,6 +78,7 @@ class RulesLoop:
         self._bands = bands
         self._metrics = metrics
         self._fixed = fixed
+        self._late = late
         self._now = now
         self._log = get_logger("rules-loop")
         self._task = Background("rules-loop")
@@ -101,13 +116,16 @@ class RulesLoop:
         """Learn and publish every query's rules; one query's failure does not touch the others."""
         async with self._lock:
             queries = {query.name: query for query in self._queries() if query.rule}
-            if self._queries() or self._fixed:
-                await self._retire_all_but(queries)
+            late = self._late.files() if self._late is not None else ()
+            fixed = [*self._fixed, *(late or ())]
+            if self._queries() or fixed:
+                kept = self._late.groups if self._late is not None and late is None else frozenset()
+                await self._retire_all_but({f"pronoia-{name}" for name in queries} | kept, fixed)
             slots = asyncio.Semaphore(self.publisher.at_once)
             wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
             done = await asyncio.gather(
                 *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),
-                *(self._attempt(file.group, self._fixed_one(file), slots) for file in self._fixed),
+                *(self._attempt(file.group, self._fixed_one(file), slots) for file in fixed),
                 return_exceptions=True,
             )
             outcomes = [each for each in done if isinstance(each, Outcome)]
@@ -246,9 +264,9 @@ class RulesLoop:
             self.reviser.tell("rules.failed", query=query, reason=error.reason, error=str(error))
         return Outcome(query, error.reason, str(error))
 
-    async def _retire_all_but(self, queries: dict[str, QueryConfig]) -> None:
+    async def _retire_all_but(self, kept: Set[str], fixed: Sequence[RuleFile]) -> None:
         """Remove the files of what is no longer configured, or wants no rule any more."""
-        wanted = {f"pronoia-{name}" for name in queries} | {file.group for file in self._fixed}
+        wanted = kept | {file.group for file in fixed}
         for group, live in (await self.reviser.live()).items():
             if group not in wanted:
                 try:

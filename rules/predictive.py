@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rules.document import RuleFile, as_yaml
+from rules.document import RuleFile
+from rules.generate.groups import rule_file
 from sidecar.config.fields import format_duration
 
 GROUP = "pronoia-ahead"
@@ -64,13 +63,8 @@ def render_ahead(
         }
         for one in warnings
     ]
-    document: dict[str, Any] = {
-        "groups": [{"name": GROUP, "interval": format_duration(interval_seconds), "rules": rules}]
-    }
-    text = as_yaml(document)
-    revision = hashlib.sha256(text.encode()).hexdigest()[:12]
-    header = f"# Written by pronoia thresholds; edits are overwritten.\n# revision: {revision}\n"
-    return RuleFile(GROUP, f"{GROUP}.rules.yaml", revision, header + text)
+    group = {"name": GROUP, "interval": format_duration(interval_seconds), "rules": rules}
+    return rule_file(GROUP.removeprefix("pronoia-"), [group], "thresholds that were tried on the past")
 
 
 def _plain(text: str) -> str:

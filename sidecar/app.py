@@ -23,6 +23,7 @@ from sidecar import __version__
 from sidecar.api.outlook import OutlookEndpoints
 from sidecar.api.server import build_app
 from sidecar.api.tls import server_context
+from sidecar.app_ahead import AheadFiles
 from sidecar.app_alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app_explain import Explaining
 from sidecar.app_feedback import Tasting
@@ -35,7 +36,9 @@ from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import Event, EventBus
+from sidecar.fitting import FitProcess
 from sidecar.loop.alertmanagers import Alertmanagers, ReachMetrics
+from sidecar.loop.beside import Beside, BesideMetrics
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_thresholds import ThresholdMetrics
 from sidecar.loop.metrics import LoopMetrics
@@ -96,6 +99,7 @@ class Workings:
                 business=config.business,
                 pauses=config.pauses,
                 trial=trial_of(query, config, sidecar),
+                beside=Beside(query.name, sidecar.fitting, sidecar.beside_metrics),
                 tastes=partial(sidecar.tasting.of, query.name),
                 now=sidecar.wall,
             )
@@ -125,6 +129,7 @@ class Workings:
         )
         self.risk = risk_loop(config, sidecar, self.thresholds)
         self.alerts_workings = AlertsWorkings(config, sidecar, self.client, self.clock)
+        self.ahead = AheadFiles(config, self.client, sidecar.offload, now=self.clock.now)
         self.rules_loop: RulesLoop | None = None
         if config.rules.enabled:
             self.rules_loop = RulesLoop(
@@ -138,6 +143,7 @@ class Workings:
                 source=self.client,
                 incidents=sidecar.known_incidents,
                 fixed=fixed_files(config),
+                late=self.ahead,
                 now=sidecar.wall,
             )
         self.rewrites = Rewriting(config, sidecar, self.client)
@@ -151,6 +157,7 @@ class Workings:
         self.alertmanagers.start()
         await self.alerts_workings.start()
         if self.rules_loop is not None:
+            self.ahead.start()
             self.rules_loop.start()
         self.rewrites.start()
 
@@ -159,6 +166,7 @@ class Workings:
         await self.rewrites.stop()
         if self.rules_loop is not None:
             await self.rules_loop.stop()
+            await self.ahead.stop()
         await self.alerts_workings.stop()
         await self.alertmanagers.stop()
         await self.risk.stop()
@@ -181,9 +189,11 @@ class Sidecar:
         self.wall = wall
         self.bus = EventBus()
         self.offload = Offload()
+        self.fitting = FitProcess()
         self.registry = new_registry()
         self.loop_metrics = LoopMetrics(self.registry)
         self.trial_metrics = TrialMetrics(self.registry)
+        self.beside_metrics = BesideMetrics(self.registry)
         self.threshold_metrics = ThresholdMetrics(self.registry)
         self.risk_metrics = RiskMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
@@ -295,6 +305,7 @@ class Sidecar:
         await self.explaining.stop()
         await self.tasting.stop()
         await self.store.close()
+        self.fitting.shutdown(wait=False, cancel_futures=True)
         self.offload.close()
         return 0
 

@@ -5,66 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from sidecar.cli.forecast import Duration
 from sidecar.cli.options import config_option, format_option, read_config
 from sidecar.config.fields import format_duration
-from sidecar.errors import PullError, SidecarError
-from sidecar.series import SeriesBatch
+from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
-    from sidecar.engine.forecast.crossing import Threshold
-    from sidecar.engine.forecast.replay import Warnings
+    from sidecar.loop.forecast_trials import Terms, Trial
     from sidecar.prometheus.client import PrometheusClient
 
 KEEP_FIRING_SECONDS = 1800.0
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How a warning is tried: durations in seconds, `probability` in 0..1, `max_series` of each rule."""
-
-    step: float
-    history: float
-    warn: float
-    probability: float
-    held: float
-    max_series: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One rule's threshold and what a warning of it would have been worth."""
-
-    rule: str
-    measured: str
-    bound: Threshold
-    n_series: int
-    worth: Warnings
-
-    @property
-    def words(self) -> str:
-        """The back-test in a sentence's half."""
-        worth = self.worth
-        if not worth.n_warnings and not worth.n_crossings:
-            return "the threshold was neither crossed nor expected to be"
-        lead = worth.median_lead_seconds
-        told = f", {format_duration(round(lead / 60) * 60)} ahead in the median" if lead is not None else ""
-        return (
-            f"{worth.n_true} of {worth.n_warnings} warnings came true, "
-            f"{len(worth.leads_seconds)} of {worth.n_crossings} crossings had one{told}"
-        )
-
-    def may_be_published(self, min_precision: float) -> bool:
-        """Whether its past does not speak against it."""
-        precision = self.worth.precision
-        return precision is None or precision >= min_precision
 
 
 @click.group()
@@ -134,6 +89,8 @@ def backtest(
     overrides = {"prometheus": {"url": prometheus_url}} if prometheus_url else {}
     config = read_config(config_path, overrides)
     step = config.forecast.thresholds.interval
+    from sidecar.loop.forecast_trials import Terms
+
     terms = Terms(step, history, warn, probability / 100, held, max_series)
     if history < 2 * 86400:
         raise click.UsageError("--history must be two days or more: the earlier half is what is learnt from")
@@ -160,61 +117,17 @@ def backtest(
 
 
 async def _trials(client: PrometheusClient, only: tuple[str, ...], terms: Terms) -> list[Trial]:
-    from sidecar.loop.forecast_rules import taken_apart
+    from sidecar.loop.forecast_trials import trials
 
     rules = [rule for rule in await client.rules() if not only or rule.name in only]
-    measured, _ = taken_apart(rules, len(rules))
-    step_ms = round(terms.step * 1000)
-    end_ms = round(time.time() * 1000) // step_ms * step_ms
-    trials = []
-    for one in measured:
-        try:
-            batch = await client.history(
-                one.expr,
-                start_ms=end_ms - round(terms.history * 1000),
-                end_ms=end_ms,
-                step_ms=step_ms,
-                name="threshold",
-                max_series=1000,
-            )
-        except PullError as error:
-            click.echo(f"pronoia: {one.thresholds[0].rule}: {error}", err=True)
-            continue
-        for threshold in one.thresholds:
-            chosen = _nearest(batch, threshold.bound, terms.max_series)
-            worth = _replayed(batch, chosen, threshold.bound, terms)
-            trials.append(Trial(threshold.rule, one.expr, threshold.bound, len(chosen), worth))
-    return trials
-
-
-def _nearest(batch: SeriesBatch, bound: Threshold, max_series: int) -> list[int]:
-    """Rows that came nearest to the threshold, relative to their range."""
-    seen = np.flatnonzero(np.isfinite(batch.values).sum(axis=1) > 1)
-    values = batch.values[seen]
-    extreme = np.nanmax(values, axis=1) if bound.above else np.nanmin(values, axis=1)
-    distance = (bound.value - extreme) * (1 if bound.above else -1)
-    span = np.nanmax(values, axis=1) - np.nanmin(values, axis=1)
-    order = np.argsort(distance / np.maximum(span, 1e-12 + 1e-6 * abs(bound.value)), kind="stable")
-    return [int(row) for row in seen[order][:max_series]]
-
-
-def _replayed(batch: SeriesBatch, rows: list[int], bound: Threshold, terms: Terms) -> Warnings:
-    from sidecar.engine.forecast.replay import NOTHING, replay
-
-    found = NOTHING
-    for row in rows:
-        values = batch.values[row]
-        begin = int(np.flatnonzero(np.isfinite(values))[0])
-        found += replay(
-            values[begin:],
-            terms.step,
-            bound,
-            warn_seconds=terms.warn,
-            probability=terms.probability,
-            for_seconds=terms.held,
-            first=(len(values) - begin) // 2,
-        )
-    return found
+    return await trials(
+        client,
+        rules,
+        terms,
+        end_seconds=time.time(),
+        run=asyncio.to_thread,
+        on_error=lambda rule, error: click.echo(f"pronoia: {rule}: {error}", err=True),
+    )
 
 
 def _show(trials: list[Trial], output: str) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from sidecar.config.access import ServerConfig
 from sidecar.config.adapt import AdaptConfig
+from sidecar.config.ahead import AheadConfig
 from sidecar.config.business import (
     BusinessConfig,
     Calendar,
@@ -208,6 +209,7 @@ class RulesConfig(Section):
         description="how long a generated group is a shadow first, labelled pronoia_canary; 0: not at all",
     )
     packs: tuple[PackName, ...] = Field((), description="ready sets of rules that are kept live")
+    ahead: AheadConfig = AheadConfig()
     adapt: AdaptConfig = AdaptConfig()
 
     @property

@@ -23,6 +23,7 @@ from rules.generate.packs import load_pack
 from rules.generate.slo import slo_file
 from rules.live import LiveWatch
 from rules.loop import RulesLoop
+from rules.predictive import Ahead, render_ahead
 from rules.revise import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
 from sidecar.config.slo import SloConfig
@@ -73,6 +74,7 @@ async def bench(
     fixed: Sequence[RuleFile] = (),
     *,
     proved: bool = False,
+    late: Late | None = None,
     **settings: Any,
 ) -> AsyncIterator[Bench]:
     store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
@@ -102,6 +104,7 @@ async def bench(
             metrics=RuleMetrics(CollectorRegistry()),
             source=client if proved else None,
             fixed=fixed,
+            late=late,
         )
         holder.append(Bench(loop, store, client, rules or server.rules))
         try:
@@ -268,6 +271,42 @@ async def test_one_that_takes_half_its_interval_is_taken_back(loaded: Prometheus
         (revision,) = await b.store.revisions()
         assert revision.state == "rolled_back"
         assert "takes 0.6 s" in revision.reason
+
+
+class Late:
+    """Warnings ahead that are not tried yet, or were."""
+
+    groups = frozenset({"pronoia-ahead"})
+
+    def __init__(self) -> None:
+        self.known: list[RuleFile] | None = None
+
+    def files(self) -> list[RuleFile] | None:
+        return self.known
+
+
+async def test_warnings_ahead_are_live_once_they_were_tried_and_stay_until_they_are_again(
+    loaded: Prometheus, tmp_path: Path
+) -> None:
+    late = Late()
+    terms = {"warn_seconds": 3600.0, "probability": 0.5, "for_seconds": 600.0, "keep_firing_seconds": 600.0}
+    warning = Ahead("LoadHigh", "load", ">", 9.0, "2 of 2 warnings came true")
+
+    async def live(b: Bench) -> list[str]:
+        return sorted(one.group for one in await b.store.revisions(state="live"))
+
+    async with bench(loaded, tmp_path, late=late) as b:
+        late.known = [render_ahead([warning], severity="warning", **terms)]
+        outcomes = await b.loop.run_once()
+        assert {outcome.result for outcome in outcomes} == {"ok"}, outcomes
+        assert await live(b) == ["pronoia-ahead", "pronoia-load"]
+    late.known = None
+    async with bench(loaded, tmp_path, late=late) as b:
+        await b.loop.run_once()
+        assert await live(b) == ["pronoia-ahead", "pronoia-load"], "a start removes what it knows not"
+        late.known = []
+        await b.loop.run_once()
+        assert await live(b) == ["pronoia-load"]
 
 
 class Flapping:

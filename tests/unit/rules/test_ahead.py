@@ -1,0 +1,61 @@
+"""Warnings ahead as the sidecar makes them: tried on the past of the rules that are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from rules.read import read_text
+from sidecar.app_ahead import AheadFiles
+from sidecar.config.model import Config
+from sidecar.prometheus.answers import Rule
+from sidecar.series import LabelSet, SeriesBatch
+
+NOW = 1_700_000_000.0
+
+
+class Disks:
+    """A server with a disk that fills twice in four days and is tidied up, and a rule about it."""
+
+    async def rules(self) -> list[Rule]:
+        facts = {"kind": "alerting", "group": "g", "file": "f", "health": "ok", "last_error": "", "state": ""}
+        about: dict[str, Any] = {"duration_seconds": 0, "labels": {}, "annotations": {}, "active_alerts": []}
+        names = {"DiskFull": "used_percent > 90", "Gone": "absent(used_percent)"}
+        return [Rule(name=name, expr=expr, **facts, **about) for name, expr in names.items()]
+
+    async def history(self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, **_: Any) -> SeriesBatch:
+        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        hours = (times - start_ms) / 3_600_000 % 48
+        noise = np.random.default_rng(3).normal(0, 0.1, times.size)
+        values = 40 + np.clip(hours - 30, 0, 12) * 5 + noise
+        return SeriesBatch("disk", (LabelSet({"path": "/"}),), times, values[None, :])
+
+
+class Threads:
+    """What computes, here at once."""
+
+    async def run(self, work: Any, *arguments: Any) -> Any:
+        return await asyncio.to_thread(work, *arguments)
+
+
+def ahead(**settings: Any) -> AheadFiles:
+    told = {"enabled": True, "history": 4 * 86_400, **settings}
+    config = Config.model_validate({"rules": {"ahead": told}})
+    return AheadFiles(config, Disks(), Threads(), now=lambda: NOW)  # type: ignore[arg-type]
+
+
+async def test_what_came_true_is_rendered_with_its_evidence() -> None:
+    files = ahead()
+    assert files.files() is None, "not tried yet"
+    await files.try_once()
+    (file,) = files.files() or ()
+    (alert,) = read_text(file.text)
+    assert (alert.name, alert.labels["threshold"], alert.for_seconds) == ("DiskFullAhead", "> 90", 600)
+    assert "warnings came true" in alert.annotations["description"]
+    assert alert.annotations["pronoia_revision"] == file.revision
+
+
+async def test_switched_off_there_is_none() -> None:
+    assert ahead(enabled=False).files() == ()
