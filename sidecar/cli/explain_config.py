@@ -32,7 +32,9 @@ class Explained:
     n_series: int = 0
     model_bytes: int = 0
     query_seconds: float = 0.0
-    """Of one evaluation, as seen from here."""
+    """Of one evaluation, as Prometheus says; where it does not, as seen from here."""
+    query_samples: int | None = None
+    """Samples that an evaluation reads; None where the server does not say."""
     query_share: float = 0.0
     """Of the time between two evaluations."""
     history_seconds: float = 0.0
@@ -54,7 +56,7 @@ def explain_config(config_path: Path | None, output: str) -> None:
     """Say what each query of a configuration will be, before anything runs.
 
     \b
-    Asked of Prometheus are, for each query, its newest values once, and whether
+    Asked of Prometheus are, for each query, its newest values twice, and whether
     there were any at up to six moments of its past. Told are: series, memory,
     time that an evaluation takes, series that are exported, when warm-up ends,
     and which rules would be written.
@@ -108,14 +110,17 @@ async def _explain(query: QueryConfig, config: Config, client: PrometheusClient,
         name=query.name,
         max_series=query.max_series or config.prometheus.max_series_per_query,
     )
-    seconds = time.monotonic() - began
+    elapsed = time.monotonic() - began
+    cost = await client.cost(query.expr, at_ms=end_ms)
+    seconds = elapsed if cost.seconds is None else cost.seconds
     reach = await _reach(query, client, end_ms)
     a_series = _columns(query, config)
     return Explained(
         query=query.name,
         n_series=now.n_series,
         model_bytes=now.n_series * bytes_a_series(query),
-        query_seconds=round(seconds, 4),
+        query_seconds=round(seconds, 6),
+        query_samples=cost.samples,
         query_share=round(seconds / query.step, 6),
         history_seconds=reach,
         history_points=round(now.n_series * reach / query.step),
@@ -138,12 +143,17 @@ async def _reach(query: QueryConfig, client: PrometheusClient, end_ms: int) -> f
 
 
 def bytes_a_series(query: QueryConfig) -> int:
-    """Memory of the model's arrays for one more series."""
+    """Memory of one more series: the model's arrays, and what explains it and counts its data's quality."""
+    from sidecar.engine.adwin import InputDrift
+    from sidecar.engine.drift import PageHinkley
+    from sidecar.engine.explain import Chronicle
     from sidecar.engine.model import QueryModel
+    from sidecar.engine.quality import DataQuality
 
     model = QueryModel(query)
+    beside = (Chronicle(), DataQuality(query.step), PageHinkley(), InputDrift())
     total = 0
-    for part in (model.detector, model.calibrator, model.forecaster, model.known):
+    for part in (model.detector, model.calibrator, model.forecaster, model.known, *beside):
         part.resize(SAMPLE_ROWS)
         total += sum(array.nbytes for array in part.state().values())
     return total // SAMPLE_ROWS
@@ -187,8 +197,8 @@ def _words(one: Explained) -> str:
         (
             one.query,
             f"  series    {one.n_series}",
-            f"  memory    {one.model_bytes / 1e6:.1f} MB",
-            f"  cost      {one.query_seconds:.3f} s an evaluation, {one.query_share:.2%} of its step; once "
+            f"  memory    {_size(one.model_bytes)}",
+            f"  cost      {_cost(one)}; once "
             f"{one.history_points} points of history over {format_duration(round(one.history_seconds))}",
             f"  exported  {shown} series at most",
             f"  scored    {warm}; with full confidence {trusted}",
@@ -197,10 +207,19 @@ def _words(one: Explained) -> str:
     )
 
 
+def _cost(one: Explained) -> str:
+    samples = "" if one.query_samples is None else f", {one.query_samples:,} samples"
+    return f"{one.query_seconds:.2g} s{samples} an evaluation, {one.query_share:.2%} of its step"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.0f} KB"
+
+
 def _total(explained: list[Explained]) -> str:
     return (
         f"in all: {sum(one.n_series for one in explained)} series, "
-        f"{sum(one.model_bytes for one in explained) / 1e6:.1f} MB of models, "
+        f"{_size(sum(one.model_bytes for one in explained))} of memory, "
         f"{sum(one.query_share for one in explained):.2%} of one query slot of Prometheus, "
         f"{sum(one.output_series for one in explained)} exported series"
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.arrays import RowArrays
+from sidecar.engine.protocols import State
 from sidecar.series import BoolArray, FloatArray
 
 CONFIDENCE = 0.002
@@ -135,6 +136,10 @@ class InputDrift(RowArrays):
         """Forget what was learnt of these rows."""
         super().reset(rows)
         self._window.reset(rows)
+
+    def state(self) -> State:
+        """The arrays themselves, those of the window included."""
+        return super().state() | self._window.state()
 
     def observe(self, timestamp_ms: int, values: FloatArray) -> None:
         """Take the newest column, (n_rows,); an hour is looked at when it is over."""

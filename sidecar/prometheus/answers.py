@@ -49,6 +49,13 @@ class Rule(msgspec.Struct, frozen=True):
     evaluation_seconds: float = 0.0
 
 
+class QueryCost(msgspec.Struct, frozen=True):
+    """What evaluating an expression took, as the server says; None where it does not say."""
+
+    seconds: float | None = None
+    samples: int | None = None
+
+
 class BuildInfo(msgspec.Struct, frozen=True):
     """Which server it is (`/api/v1/status/buildinfo`)."""
 
@@ -161,3 +168,19 @@ def config_of(data: bytes) -> str:
 def flags_of(data: bytes) -> dict[str, str]:
     """The `data` of an answer of `/api/v1/status/flags`."""
     return msgspec.json.decode(data, type=dict[str, str])
+
+
+class _Stats(msgspec.Struct):
+    timings: dict[str, float] = {}
+    samples: dict[str, Any] = {}
+
+
+class _WithStats(msgspec.Struct):
+    stats: _Stats | None = None
+
+
+def query_cost_of(data: bytes) -> QueryCost:
+    """Time and samples of an answer that was asked for with `stats=all`."""
+    stats = msgspec.json.decode(data, type=_WithStats).stats or _Stats()
+    seconds, samples = stats.timings.get("execTotalTime"), stats.samples.get("totalQueryableSamples")
+    return QueryCost(seconds, int(samples) if samples is not None else None)

@@ -190,6 +190,11 @@ class PrometheusClient:
         active = [("state", "active")]
         return await self._get("/api/v1/targets", answers.targets_of, api="targets", params=active)
 
+    async def cost(self, expr: str, *, at_ms: int) -> answers.QueryCost:
+        """What one evaluation of an expression takes the server. Raises: PullError."""
+        form = [("query", expr), ("time", _seconds(at_ms)), ("stats", "all")]
+        return self._parsed(await self._query("/api/v1/query", form, api="query"), answers.query_cost_of)
+
     async def build_info(self) -> answers.BuildInfo:
         """Version of the server."""
         return await self._get("/api/v1/status/buildinfo", answers.build_info_of, api="buildinfo")

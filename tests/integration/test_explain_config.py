@@ -57,6 +57,8 @@ def test_a_configuration_is_explained_before_it_runs(tmp_path: Path, prometheus:
     assert load["rules"] == "group pronoia-load, 2 series, 2 sides, in 1d"
     assert one["rules"] == "none: rule is false"
     assert load["model_bytes"] > 1000
+    assert load["query_samples"] == 2, "as Prometheus counts them"
+    assert 0 < load["query_seconds"] < 60 * load["query_share"] + 1e-3
     words = CliRunner().invoke(main, ["explain-config", "--config", str(file)]).output
     assert "in all: 3 series" in words
 
