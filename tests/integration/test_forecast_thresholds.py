@@ -113,6 +113,8 @@ def test_warnings_are_tried_on_the_past_and_written_as_rules_that_fire(disks: Pr
     arguments = [
         "--prometheus",
         disks.url,
+        "--history",
+        "4d",
         "--warn",
         "6h",
         "--rule",
