@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,46 @@ def test_what_both_of_a_pair_tell_at_once_is_counted_once() -> None:
     assert storm.n_episodes == before + 30
     tell(20, 50)
     assert storm.n_episodes == before + 30
+
+
+@pytest.mark.parametrize("ending", [False, True], ids=["none ends", "each ends"])
+async def test_memory_does_not_grow_in_an_endless_storm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: bool
+) -> None:
+    """The whole loop, with a real store, and bounds that are reached within a second."""
+    for name, bound in (
+        ("webhooks.fold.MAX_EPISODES", 300),
+        ("webhooks.storm.MAX_FIRING", 300),
+        ("webhooks.storm.MAX_VALUES", 100),
+        ("webhooks.flapping.MAX_KNOWN", 300),
+    ):
+        monkeypatch.setattr(name, bound)
+    registry = CollectorRegistry()
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
+    config = WebhookConfig(incident_hold=0.0, storm=StormConfig(alerts_per_minute=50))
+    loop = AlertsLoop(store, bus=EventBus(), config=config, registry=registry, now=lambda: EPOCH / 1e9)
+    await loop.open()
+
+    async def rage(first: int, last: int) -> int:
+        """Bytes held after so many batches of a hundred alerts."""
+        for batch in range(first, last):
+            fired = [alert("Rule", service=f"s{i % 7}", instance=f"i-{batch}-{i}") for i in range(100)]
+            await loop.intake.accept(delivery(*fired))
+            if ending:
+                over = [{**one, "status": "resolved", "endsAt": T1} for one in fired]
+                await loop.intake.accept(delivery(*over))
+        await loop._work(final=True)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    await rage(0, 6)
+    tracemalloc.start()
+    try:
+        before = await rage(6, 8)
+        after = await rage(8, 28)
+    finally:
+        tracemalloc.stop()
+        await loop.stop()
+        await store.close()
+    # Two thousand alerts that stayed would be 2 MB and more.
+    assert after - before < 300_000
