@@ -31,15 +31,17 @@ def place(seconds: float, n_bins: int, bins_per_hour: float) -> tuple[int, int, 
 def read(bins, mass, row: int, seconds: float, n_bins: int) -> tuple[float, float]:
     """Interpolated value and the mass behind it, of bins of an hour; mass 0 where nothing is known."""
     first, second, share = place(seconds, n_bins, 1.0)
-    m1 = mass[row, first]
-    m2 = mass[row, second]
-    if m1 <= 0.0 and m2 <= 0.0:
-        return 0.0, 0.0
-    if m1 <= 0.0:
-        return bins[row, second], m2 * share
-    if m2 <= 0.0:
-        return bins[row, first], m1 * (1.0 - share)
-    return (1.0 - share) * bins[row, first] + share * bins[row, second], (1.0 - share) * m1 + share * m2
+    return read_at(bins, mass, row, first, second, share)
+
+
+@njit(cache=True, inline="always")
+def read_at(bins, mass, row: int, first: int, second: int, share: float) -> tuple[float, float]:
+    """As `read`, where the time's place is known: it is the same for all rows."""
+    m1, m2 = mass[row, first], mass[row, second]
+    # Selects, not branches with a return each: those cost four times as much.
+    of_second = 1.0 if m1 <= 0.0 else (0.0 if m2 <= 0.0 else share)
+    value = (1.0 - of_second) * bins[row, first] + of_second * bins[row, second]
+    return value, (1.0 - share) * m1 + share * m2
 
 
 @njit(cache=True, inline="always")

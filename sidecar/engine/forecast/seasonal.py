@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sidecar.engine.arrays import RowArrays
-from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, read
+from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, VISITS_REMEMBERED, place, read_at, teach
 from sidecar.series import Forecast, SeriesBatch
 
 PENDING = 12  # Forecasts that wait at once, per horizon.
@@ -30,10 +30,21 @@ RECENT, LEVEL_ERROR, SAMPLES, LAST_SECONDS, SPREAD = range(5)
 ERR_SEASONAL, ERR_RECENT, Q_LOW, Q_HIGH, N_ERRORS = range(5)
 
 
+@njit(cache=True)
+def _places(seconds):
+    """Where times fall in a day and a week, (T, 4) bins and (T, 2) shares: the same for all rows."""
+    bins = np.empty((len(seconds), 4), dtype=np.int64)
+    shares = np.empty((len(seconds), 2))
+    for t in range(len(seconds)):
+        bins[t, 0], bins[t, 1], shares[t, 0] = place(seconds[t], HOURS_OF_DAY, 1.0)
+        bins[t, 2], bins[t, 3], shares[t, 1] = place(seconds[t], HOURS_OF_WEEK, 1.0)
+    return bins, shares
+
+
 @njit(cache=True, inline="always")
-def _candidates(s, day, day_mass, week, week_mass, row, target, lead):
-    w, w_mass = read(week, week_mass, row, target, HOURS_OF_WEEK)
-    d, d_mass = read(day, day_mass, row, target, HOURS_OF_DAY)
+def _candidates(s, day, day_mass, week, week_mass, row, bins, shares, at, fades):
+    w, w_mass = read_at(week, week_mass, row, bins[at, 2], bins[at, 3], shares[at, 1])
+    d, d_mass = read_at(day, day_mass, row, bins[at, 0], bins[at, 1], shares[at, 0])
     recent = s[row, RECENT]
     if w_mass > 0.25:
         trust = w_mass / (w_mass + 1.0)
@@ -42,15 +53,16 @@ def _candidates(s, day, day_mass, week, week_mass, row, target, lead):
         profile = d
     else:
         return recent, recent
-    return profile + s[row, LEVEL_ERROR] * np.exp(-lead / FADE_SECONDS), recent
+    return profile + s[row, LEVEL_ERROR] * fades, recent
 
 
 @njit(cache=True, inline="always")
 def _mix(errors, row, h, seasonal, recent, spread):
     floor = 1e-12 + 1e-3 * spread
-    a = 1.0 / (errors[row, h, ERR_SEASONAL] + floor)
-    b = 1.0 / (errors[row, h, ERR_RECENT] + floor)
-    a, b = a * a * a * a, b * b * b * b
+    # Each by the inverse fourth power of its error, in one division.
+    a, b = errors[row, h, ERR_RECENT] + floor, errors[row, h, ERR_SEASONAL] + floor
+    a, b = a * a, b * b
+    a, b = a * a, b * b
     return (a * seasonal + b * recent) / (a + b)
 
 
@@ -58,6 +70,19 @@ def _mix(errors, row, h, seasonal, recent, spread):
 def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads, every, seconds, x):
     n_rows, n_steps = x.shape
     n_leads = len(leads)
+    bins, shares = _places(seconds)
+    fades = np.exp(-leads / FADE_SECONDS)
+    turn = np.empty((n_steps, n_leads), dtype=np.int64)
+    late = np.empty((n_steps, n_leads))
+    for t in range(n_steps):
+        for h in range(n_leads):
+            turn[t, h] = int(np.floor(seconds[t] / every[h]))
+            late[t, h] = seconds[t] - turn[t, h] * every[h]
+    # One column of many rows is the usual case: where its forecasts aim at is found once.
+    aims = np.empty((n_leads, n_steps, 4), dtype=np.int64)
+    aim_shares = np.empty((n_leads, n_steps, 2))
+    for h in range(n_leads):
+        aims[h], aim_shares[h] = _places(seconds + leads[h])
     for row in range(n_rows):
         for t in range(n_steps):
             now = seconds[t]
@@ -111,24 +136,25 @@ def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads,
                 s[row, SPREAD] += max(1.0 / (n + 1.0), dt / (ERROR_SECONDS + dt)) * (
                     abs(y - s[row, RECENT]) - s[row, SPREAD]
                 )
-                d, d_mass = read(day, day_mass, row, now, HOURS_OF_DAY)
-                w, w_mass = read(week, week_mass, row, now, HOURS_OF_WEEK)
+                d, d_mass = read_at(day, day_mass, row, bins[t, 0], bins[t, 1], shares[t, 0])
+                w, w_mass = read_at(week, week_mass, row, bins[t, 2], bins[t, 3], shares[t, 1])
                 if w_mass > 0.25:
                     trust = w_mass / (w_mass + 1.0)
                     profile = trust * w + (1.0 - trust) * d if d_mass > 0.25 else w
                     s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - profile - s[row, LEVEL_ERROR])
                 elif d_mass > 0.25:
                     s[row, LEVEL_ERROR] += dt / (LEVEL_SECONDS + dt) * (y - d - s[row, LEVEL_ERROR])
-            learn(day, day_mass, row, now, HOURS_OF_DAY, y, dt / 3600.0)
-            learn(week, week_mass, row, now, HOURS_OF_WEEK, y, dt / 3600.0)
+            hours = dt / 3600.0
+            teach(day, day_mass, row, bins[t, 0], bins[t, 1], shares[t, 0], y, hours, VISITS_REMEMBERED)
+            teach(week, week_mass, row, bins[t, 2], bins[t, 3], shares[t, 1], y, hours, VISITS_REMEMBERED)
             s[row, SAMPLES] = n + 1.0
             s[row, LAST_SECONDS] = now
             # New forecasts are made on a grid of the clock, so that batching does not matter.
             for h in range(n_leads):
-                if now - np.floor(now / every[h]) * every[h] < dt and n > 0.0:
-                    k = int(np.floor(now / every[h])) % PENDING
+                if late[t, h] < dt and n > 0.0:
+                    k = turn[t, h] % PENDING
                     seasonal, recent = _candidates(
-                        s, day, day_mass, week, week_mass, row, now + leads[h], leads[h]
+                        s, day, day_mass, week, week_mass, row, aims[h], aim_shares[h], t, fades[h]
                     )
                     pending[row, h, k, 0] = seasonal
                     pending[row, h, k, 1] = recent
@@ -137,12 +163,20 @@ def _run(s, day, day_mass, week, week_mass, errors, pending, pending_due, leads,
 
 @njit(cache=True, nogil=True)
 def _predict(s, day, day_mass, week, week_mass, errors, leads, yhat, lower, upper):
+    fades = np.exp(-leads / FADE_SECONDS)
+    newest = other = 0.0
+    for row in range(len(s)):
+        newest = max(newest, s[row, LAST_SECONDS])
+    of_newest = of_other = _places(newest + leads)
     for row in range(len(s)):
         if s[row, SAMPLES] < 2.0:
             continue
+        last = s[row, LAST_SECONDS]
+        if last != newest and last != other:  # Series that are absent now were last seen together, mostly.
+            other, of_other = last, _places(last + leads)
+        bins, shares = of_newest if last == newest else of_other
         for h in range(len(leads)):
-            target = s[row, LAST_SECONDS] + leads[h]
-            seasonal, recent = _candidates(s, day, day_mass, week, week_mass, row, target, leads[h])
+            seasonal, recent = _candidates(s, day, day_mass, week, week_mass, row, bins, shares, h, fades[h])
             y = _mix(errors, row, h, seasonal, recent, s[row, SPREAD])
             yhat[h, row] = y
             if errors[row, h, N_ERRORS] >= 4.0:
