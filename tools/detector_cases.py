@@ -165,6 +165,7 @@ CASES: Mapping[str, Callable[[Rng], Pair]] = {
             _plus(15),
         ),
     ),
+    "council": lambda rng: CASES["ensemble"](rng),
     "point": lambda rng: (
         _changed("two points half as high again", FOUND, _course(rng), _at(13, 12), 2, _times(1.5)),
         _changed("two hours of 8 % more", MISSED, _flat(rng), _at(13, 12), 2 * HOUR, _times(1.08)),

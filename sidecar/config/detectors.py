@@ -19,6 +19,7 @@ DetectorName = Literal[
     "bocpd",
     "spectral_residual",
     "siblings",
+    "council",
     "multivariate",
     "autoencoder",
     "matrix_profile",
@@ -28,3 +29,26 @@ DetectorName = Literal[
     "gaussian_mixture",
     "spectral_clusters",
 ]
+
+Member = Literal[
+    "matrix_profile",
+    "isolation_forest",
+    "kmeans",
+    "gaussian_mixture",
+    "dbscan",
+    "spectral_clusters",
+    "autoencoder",
+    "multivariate",
+    "siblings",
+    "spectral_residual",
+]
+"""Who may sit in a council beside the core: what sees something else than the core does."""
+
+USUAL_MEMBERS: tuple[Member, ...] = (
+    "matrix_profile",
+    "isolation_forest",
+    "kmeans",
+    "gaussian_mixture",
+    "dbscan",
+    "spectral_clusters",
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
@@ -139,6 +140,22 @@ class Settler(Protocol):
 
     def settle(self, rows: RowArray) -> None:
         """Where the next sample of `rows`, which there is, is unusual still, it is the new normal."""
+        ...
+
+
+@runtime_checkable
+class WorksBeside(Protocol):
+    """A detector part of whose work need not be done before a step is out."""
+
+    def put_aside(self, trainer: Executor) -> None:
+        """From now on do what is slow in `work`, and fit in `trainer`, which may be another process."""
+        ...
+
+    def work(self, seconds: float) -> int:
+        """Do for about so long what was put aside; how many columns were served.
+
+        Called between evaluations, never while another call runs; 0: nothing is left to do now.
+        """
         ...
 
 

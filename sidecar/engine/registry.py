@@ -8,6 +8,7 @@ from math import inf
 from sidecar.config.model import QueryConfig
 from sidecar.engine.detect.bocpd import BocpdDetector
 from sidecar.engine.detect.clusters import DensityModel, KMeansModel, MixtureModel, SpectralModel
+from sidecar.engine.detect.council import CouncilDetector
 from sidecar.engine.detect.cusum import CusumDetector
 from sidecar.engine.detect.deep import AutoencoderModel
 from sidecar.engine.detect.discord import DiscordDetector
@@ -22,12 +23,31 @@ from sidecar.engine.detect.seasonal import SeasonalDetector
 from sidecar.engine.detect.siblings import SiblingsDetector
 from sidecar.engine.detect.smoothing import SmoothingDetector
 from sidecar.engine.detect.spectral import SpectralDetector
-from sidecar.engine.detect.trained import TrainedDetector
+from sidecar.engine.detect.trained import TrainedDetector, WindowModel
 from sidecar.engine.detect.windows import Samples
 from sidecar.engine.forecast.seasonal import SeasonalForecaster
 from sidecar.engine.forecast.spans import SpanForecaster
 from sidecar.engine.protocols import Detector, Forecaster
 from sidecar.errors import ModelError
+
+TRAINED: Mapping[str, Callable[[], WindowModel]] = {
+    "isolation_forest": ForestModel,
+    "kmeans": KMeansModel,
+    "gaussian_mixture": MixtureModel,
+    "dbscan": DensityModel,
+    "spectral_clusters": SpectralModel,
+}
+"""Models of a window's features, each a detector."""
+
+
+def _trained(name: str) -> Callable[[QueryConfig], Detector]:
+    return lambda query: TrainedDetector(TRAINED[name](), query.false_alarms, query.step)
+
+
+def _council(query: QueryConfig) -> Detector:
+    members: dict[str, Detector] = {name: make_detector(name, query) for name in query.council}
+    return CouncilDetector(members, query.false_alarms, query.step)
+
 
 DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
     "ensemble": lambda query: EnsembleDetector(query.false_alarms, query.step),
@@ -53,11 +73,8 @@ DETECTORS: Mapping[str, Callable[[QueryConfig], Detector]] = {
         AutoencoderModel(), query.false_alarms, query.step, windows=Samples()
     ),
     "matrix_profile": lambda query: DiscordDetector(query.false_alarms, query.step),
-    "isolation_forest": lambda query: TrainedDetector(ForestModel(), query.false_alarms, query.step),
-    "kmeans": lambda query: TrainedDetector(KMeansModel(), query.false_alarms, query.step),
-    "gaussian_mixture": lambda query: TrainedDetector(MixtureModel(), query.false_alarms, query.step),
-    "dbscan": lambda query: TrainedDetector(DensityModel(), query.false_alarms, query.step),
-    "spectral_clusters": lambda query: TrainedDetector(SpectralModel(), query.false_alarms, query.step),
+    **{name: _trained(name) for name in TRAINED},
+    "council": _council,
 }
 
 FORECASTERS: Mapping[str, Callable[[QueryConfig], Forecaster]] = {

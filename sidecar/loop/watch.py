@@ -20,6 +20,7 @@ from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
 from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.anomalies import AnomalyTracker
+from sidecar.loop.beside import Beside
 from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
@@ -71,6 +72,7 @@ class Watch:
         business: BusinessConfig | None = None,
         pauses: Sequence[PauseConfig] = (),
         trial: Trial | None = None,
+        beside: Beside | None = None,
         tastes: Callable[[], Sequence[Taste]] = tuple,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -91,6 +93,7 @@ class Watch:
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
         self._trial, self._tastes = trial, tastes
+        self._beside = beside
         self._begin_following()
         self._achieved = AchievedRate(query.step)
         self._cardinality = Cardinality(query.step)
@@ -201,6 +204,8 @@ class Watch:
         model.known.announce(self._events, self._calendar)
         model.surroundings = Surroundings(self.query, self._business, self._pauses)
         model.surroundings.heed(partial(factors, self._tastes()))
+        if self._beside is not None:
+            self._beside.put_aside(model)
 
     async def heed(self) -> None:
         """Judge from now on as people have said by now."""
@@ -283,10 +288,12 @@ class Watch:
         self._bus.publish(Event("counters.reset", self._now(), facts))
 
     async def _improve(self, model: QueryModel) -> None:
-        """After the step is out: give the forecaster its share of the time until the next one."""
+        """After the step is out: give forecaster and detector their shares of the time until the next one."""
         seconds = min(WORK_SHARE * self.query.step, MAX_WORK_SECONDS)
         async with self._model_lock:
             await self._offload.run(model.forecaster.work, seconds)
+            if self._beside is not None:
+                await self._offload.run(self._beside.work, model, seconds)
         for horizon, ratio in model.forecaster.coverage().items():
             if np.isfinite(ratio):
                 self._metrics.forecast_coverage.labels(self.query.name, format_duration(horizon)).set(ratio)
@@ -393,3 +400,5 @@ class Watch:
         for sink in self._sinks:
             sink.retire(self.query.name)
         self._metrics.forget(self.query.name)
+        if self._beside is not None:
+            self._beside.forget()

@@ -17,6 +17,7 @@ SAMPLE = 512
 """So many windows are enough to judge a clustering by, and to make the slow ones from."""
 
 NEIGHBOURS = 5
+MEASURES: tuple[str, ...] = ("silhouette", "davies_bouldin", "groups")
 
 
 def sample_of(windows: FloatArray, seed: int, size: int = SAMPLE) -> FloatArray:
@@ -97,6 +98,7 @@ class KMeansModel:
     """
 
     trainable = True
+    measures = MEASURES
 
     def fit(self, windows: FloatArray, seed: int) -> Fitted:
         """Find centres; see `WindowModel.fit`."""
@@ -132,6 +134,7 @@ class MixtureModel:
     """
 
     trainable = True
+    measures = MEASURES
 
     def fit(self, windows: FloatArray, seed: int) -> Fitted:
         """Fit the mixture; see `WindowModel.fit`."""
@@ -172,6 +175,7 @@ class DensityModel:
     """
 
     trainable = True
+    measures = MEASURES
 
     def fit(self, windows: FloatArray, seed: int) -> Fitted:
         """Find the dense parts; see `WindowModel.fit`."""
@@ -201,6 +205,7 @@ class SpectralModel:
     """
 
     trainable = True
+    measures = MEASURES
 
     def fit(self, windows: FloatArray, seed: int) -> Fitted:
         """Find the groups; see `WindowModel.fit`."""

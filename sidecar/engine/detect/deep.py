@@ -26,6 +26,8 @@ HELD_OUT = 0.2
 class AutoencoderModel:
     """The model of the detector `autoencoder`."""
 
+    measures = ("error_held_out", "error_learnt")
+
     @property
     def trainable(self) -> bool:
         """Whether torch is here to fit with."""

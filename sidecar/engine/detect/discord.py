@@ -58,7 +58,7 @@ def _run(now, recent, seconds, x, value, yhat, down, up):
                 for k in range(WINDOW):
                     window[k] = recent[row, (n - WINDOW + k) % KEPT]
                     mean += window[k] / WINDOW
-                nearest = _nearest(
+                nearest = nearest_window(
                     recent[row], n, window, mean, FLAT * deviation + 1e-12 + 1e-6 * abs(s[MEAN])
                 )
                 compared = n - LEAST
@@ -83,7 +83,7 @@ def _run(now, recent, seconds, x, value, yhat, down, up):
 
 
 @njit(cache=True, inline="always")
-def _nearest(ring, n, window, mean, flat):
+def nearest_window(ring, n, window, mean, flat):
     """Distance of the newest window from the most similar kept one, 0 (the same) to 2 (the opposite)."""
     size = 0.0
     for k in range(WINDOW):

@@ -38,6 +38,7 @@ class ForestModel:
     """The model of the detector `isolation_forest`."""
 
     trainable = True
+    measures = ()
 
     def fit(self, windows: FloatArray, seed: int) -> Fitted:
         """Grow the trees; see `WindowModel.fit`."""

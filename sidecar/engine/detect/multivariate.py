@@ -265,11 +265,20 @@ class MultivariateDetector(RowArrays):
     def _take_fit(self) -> None:
         if self._coming is not None and self._coming.done():
             coming, self._coming = self._coming, None
-            self._take(*coming.result())
+            if not coming.cancelled() and coming.exception() is None:
+                self._take(*coming.result())
 
     def _take(self, loadings: FloatArray, noise: FloatArray) -> None:
         self.arrays["loadings"][: len(loadings)] = loadings
         self.arrays["noise"][: len(noise)] = noise
+
+    def put_aside(self, trainer: Executor) -> None:
+        """Fit in `trainer` from now on."""
+        self.trainer = trainer
+
+    def work(self, seconds: float) -> int:
+        """Nothing is put aside but fits."""
+        return 0
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Nothing is expected of other times: it depends on what the others do then."""

@@ -26,7 +26,7 @@ Fitted = dict[str, NDArray[Any]]
 """What a fit gave: arrays by name; `quality` tells how good it is, by the model's own measures."""
 
 FIRST_FIT = 64
-"""Columns before the first fit; each later one comes after four times as many, until they are a day's apart."""
+"""Columns before the first fit; the next come after four times as many each, then once a day."""
 
 LEAST_PERIOD = 2048
 BANK = 2048
@@ -54,6 +54,11 @@ POINTS, USUAL, SPREAD = range(3)
 
 class WindowModel(Protocol):
     """A model of windows: what is learnt is in the arrays that `fit` gives."""
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `quality` holds."""
+        ...
 
     @property
     def trainable(self) -> bool:
@@ -148,9 +153,10 @@ class TrainedDetector(RowArrays):
         self._fitted_at = 0
 
     @property
-    def quality(self) -> FloatArray:
-        """What the model says of its last fit; empty before the first."""
-        return self._fit.arrays.get("quality", np.zeros(0)) if self._fit else np.zeros(0)
+    def quality(self) -> dict[str, float]:
+        """What the model says of its last fit, by measure; empty before the first."""
+        found = self._fit.arrays.get("quality", ()) if self._fit else ()
+        return dict(zip(self.model.measures, map(float, found), strict=False))
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows."""
@@ -183,6 +189,14 @@ class TrainedDetector(RowArrays):
             shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0))
         known = np.where(np.isfinite(score), 0.0, np.nan)
         return Judged(score, level, known - np.inf, known + np.inf, shape)
+
+    def put_aside(self, trainer: Executor) -> None:
+        """Fit in `trainer` from now on."""
+        self.trainer = trainer
+
+    def work(self, seconds: float) -> int:
+        """Nothing is put aside but fits."""
+        return 0
 
     def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Nothing is expected of other times: windows have a shape, not a level."""
@@ -238,6 +252,8 @@ class TrainedDetector(RowArrays):
     def _take_fit(self) -> None:
         if self._coming is not None and self._coming.done():
             coming, self._coming = self._coming, None
+            if coming.cancelled() or coming.exception() is not None:
+                return  # What was fitted before serves until the next is due.
             self._fit = coming.result()
             self.n_fits += 1
 

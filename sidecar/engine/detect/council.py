@@ -1,0 +1,278 @@
+"""The default detector with a council of slow ones beside it: a doubtful alarm waits for a second opinion.
+
+The core decides at once on what is clear. Where it barely crosses its threshold, the threshold is
+higher until a member of the council has found the series unusual in its last steps. A member's
+word counts by how many of the clear alarms on this series it confirmed; one that is often
+unusual without one has no say. Members judge after the core has spoken, so what they say counts
+from the next step on, and where a step is longer than ten minutes nothing waits for them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sidecar.engine.arrays import RowArrays
+from sidecar.engine.calibrate import segments
+from sidecar.engine.detect.ensemble import EnsembleDetector
+from sidecar.engine.index import GONE
+from sidecar.engine.protocols import Detector, Judged, WorksBeside
+from sidecar.errors import ModelError
+from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
+
+RAISED = 0.5
+"""The score from which on a member finds a series unusual: half of what it takes for an alarm of its own."""
+
+HEARD_STEPS = 6.0
+"""So many steps what a member said is heard."""
+
+DOUBT = 1.6
+"""In thresholds of the core: beyond, an alarm is clear enough to need no one."""
+
+ENOUGH = 0.5
+"""The sum of the weights of those who agree that confirms an alarm; a member starts with so much."""
+
+CLEAR = 2.0
+"""Alarms so far beyond the threshold tell who of the members sees what matters."""
+
+OFTEN = 0.1
+"""A member that finds more than this share of the steps unusual says nothing about one of them."""
+
+RATE_MEMORY = 2000.0  # Steps.
+LONGEST_STEP_SECONDS = 600.0
+PIECE_POINTS = 20_000
+"""So many points members judge without looking at the clock."""
+
+PENDING_POINTS = 2_000_000
+"""At most so many points wait for the members; beyond, the oldest are forgotten."""
+
+N_CLEAR, SINCE, IN_ALARM, SPOKE = range(4)
+
+
+@njit(cache=True, nogil=True)
+def _hear(said, hits, rate, confirmed, course, seconds, step, score, opinions, factor):
+    """The factor on the core's threshold at each point, learning whom to believe."""
+    n_members = said.shape[1]
+    span = HEARD_STEPS * step + 0.5
+    for row in range(score.shape[0]):
+        c = course[row]
+        for t in range(score.shape[1]):
+            now = seconds[t]
+            support = 0.0
+            for m in range(n_members):
+                unusual = said[row, m] > 0.0 and now - said[row, m] <= span
+                if unusual and c[SINCE] > 0.0:
+                    confirmed[row, m] = 1.0
+                if unusual and rate[row, m] < OFTEN:
+                    support += (hits[row, m] + 1.0) / (c[N_CLEAR] + 2.0)
+                rate[row, m] += ((1.0 if unusual else 0.0) - rate[row, m]) / RATE_MEMORY
+            waits = now - c[SPOKE] <= span and c[IN_ALARM] == 0.0 and step <= LONGEST_STEP_SECONDS
+            factor[row, t] = DOUBT if waits and support < ENOUGH else 1.0
+            s = score[row, t]
+            if np.isfinite(s):
+                c[IN_ALARM] = 1.0 if s > factor[row, t] else 0.0
+                if c[SINCE] > 0.0 and now - c[SINCE] >= span:
+                    c[N_CLEAR] += 1.0
+                    for m in range(n_members):
+                        hits[row, m] += confirmed[row, m]
+                    c[SINCE] = 0.0
+                if s > CLEAR and c[SINCE] == 0.0:
+                    c[SINCE] = now
+                    confirmed[row] = 0.0
+            for m in range(n_members):
+                opinion = opinions[m, row, t]
+                if np.isfinite(opinion):
+                    c[SPOKE] = now
+                    if opinion > RAISED:
+                        said[row, m] = now
+
+
+class CouncilDetector(RowArrays):
+    """The detector `council`; see the module's docstring.
+
+    `members`: detectors by name. Until `put_aside` they judge with the core, so that the same columns
+    give the same answers; from then on only in `work`. State 152 bytes a series beside theirs.
+    """
+
+    def __init__(self, members: Mapping[str, Detector], budget_per_month: float, step_seconds: float) -> None:
+        n = len(members)
+        super().__init__(
+            {
+                "said": ((n,), np.float64),
+                "hits": ((n,), np.float32),
+                "rate": ((n,), np.float32),
+                "confirmed": ((n,), np.float32),
+                "course": ((4,), np.float64),
+            }
+        )
+        self.core = EnsembleDetector(budget_per_month, step_seconds)
+        self.calibrator = self.core.calibrator
+        self.members = dict(members)
+        self.forgotten_points = 0
+        self._step_seconds = step_seconds
+        self._aside = False
+        self._pending: deque[SeriesBatch] = deque()
+        self._last_ms = np.zeros(1, dtype=np.int64)
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows, with all members."""
+        super().resize(n_rows)
+        self.core.resize(n_rows)
+        for member in self.members.values():
+            member.resize(n_rows)
+            member.calibrator.resize(n_rows)
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what anyone learnt of these rows."""
+        super().reset(rows)
+        self.core.reset(rows)
+        for member in self.members.values():
+            member.reset(rows)
+            member.calibrator.reset(rows)
+        self._pending.clear()  # They may speak of the series that are gone.
+
+    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
+        """Let the core and all members adopt; see `Detector.adopt`."""
+        self.copy_rows(rows, donors)
+        self.core.adopt(rows, donors, now_ms)
+        for member in self.members.values():
+            member.adopt(rows, donors, now_ms)
+
+    def judge(self, batch: SeriesBatch) -> Judged:
+        """Judge and learn the columns in order of time; see `Detector.judge`."""
+        found = self.core.judge(batch)
+        opinions = np.full((len(self.members), *batch.values.shape), np.nan)
+        if self._aside:
+            self._put_off(batch)
+        else:
+            for first, end, part in self._hours(batch):
+                for at, member in enumerate(self.members.values()):
+                    opinions[at, :, first:end] = member.judge(part).score
+        factor = self._hear(batch.timestamps, found.score, opinions)
+        shape = None if found.shape is None else np.where(found.score > factor, found.shape, np.int8(0))
+        return replace(
+            found,
+            score=found.score / factor,
+            lower=found.yhat - (found.yhat - found.lower) * factor,
+            upper=found.yhat + (found.upper - found.yhat) * factor,
+            shape=shape,
+        )
+
+    def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What the core expects of other times; see `Detector.expect`."""
+        return self.core.expect(timestamps)
+
+    def settle(self, rows: RowArray) -> None:
+        """Let the core settle; see `Settler`."""
+        self.core.settle(rows)
+
+    def put_aside(self, trainer: Executor) -> None:
+        """From now on members judge in `work` only, and fit in `trainer`."""
+        self._aside = True
+        for member in self.members.values():
+            if isinstance(member, WorksBeside):
+                member.put_aside(trainer)
+
+    def work(self, seconds: float) -> int:
+        """Let members judge what waits, for about so long; how many columns they did."""
+        until = time.monotonic() + seconds
+        done = 0
+        while self._pending and time.monotonic() < until:
+            batch = self._pending.popleft()
+            n = max(PIECE_POINTS // max(batch.n_series, 1), 1)
+            if batch.n_steps > n:
+                self._pending.appendleft(
+                    replace(batch, timestamps=batch.timestamps[n:], values=batch.values[:, n:])
+                )
+                batch = replace(batch, timestamps=batch.timestamps[:n], values=batch.values[:, :n])
+            self._ask(batch)
+            done += batch.n_steps
+        return done
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The council's arrays, the core's and the members'."""
+        state = super().state() | {"last_ms": self._last_ms}
+        state |= {f"core.{name}": array for name, array in self.core.state().items()}
+        for who, member in self.members.items():
+            for part, of in (("detector", member), ("calibrator", member.calibrator)):
+                state |= {f"{who}.{part}.{name}": array for name, array in of.state().items()}
+        return state
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> Self:
+        """Take what `state` once gave. Raises: ModelError."""
+        parts: dict[str, dict[str, NDArray[Any]]] = {}
+        own: dict[str, NDArray[Any]] = {}
+        for name, array in state.items():
+            who, dot, rest = name.partition(".")
+            if dot:
+                parts.setdefault(who, {})[rest] = array
+            else:
+                own[name] = array
+        if set(parts) != {"core", *self.members}:
+            raise ModelError(f"state is of {sorted(parts)}, the council is {sorted(self.members)}")
+        self.core.restore(parts["core"])
+        for who, member in self.members.items():
+            for part, of in (("detector", member), ("calibrator", member.calibrator)):
+                prefix = f"{part}."
+                of.restore({n.removeprefix(prefix): a for n, a in parts[who].items() if n.startswith(prefix)})
+        last_ms = own.pop("last_ms", np.empty(0))
+        if last_ms.shape != (1,):
+            raise ModelError("state lacks the time of the council's last step")
+        self._last_ms = np.array(last_ms)
+        super().restore(own)
+        rows = {self.core.n_rows, *(m.n_rows for m in self.members.values())}
+        rows |= {m.calibrator.n_rows for m in self.members.values()}
+        if rows != {self.n_rows}:
+            raise ModelError(f"members differ in rows: {sorted(rows)}")
+        return self
+
+    def _hear(self, timestamps: TimeArray, score: FloatArray, opinions: FloatArray) -> FloatArray:
+        factor = np.ones(score.shape)
+        _hear(*self._arrays(), timestamps / 1000.0, self._step_seconds, score, opinions, factor)
+        return factor
+
+    def _put_off(self, batch: SeriesBatch) -> None:
+        self._pending.append(replace(batch, values=batch.values.copy()))
+        waiting = sum(one.values.size for one in self._pending)
+        while waiting > PENDING_POINTS and self._pending:
+            oldest = self._pending.popleft()
+            waiting -= oldest.values.size
+            self.forgotten_points += oldest.values.size
+
+    def _ask(self, batch: SeriesBatch) -> None:
+        """Let every member judge some columns, and note who found what unusual, and when."""
+        said, spoke = self.arrays["said"], self.arrays["course"][:, SPOKE]
+        for _, _, part in self._hours(self._of_now(batch)):
+            seconds = part.timestamps / 1000.0
+            for at, member in enumerate(self.members.values()):
+                score = member.judge(part).score
+                with np.errstate(invalid="ignore"):
+                    unusual = np.where(score > RAISED, seconds, 0.0).max(axis=1)
+                said[:, at] = np.maximum(said[:, at], unusual)
+                np.maximum(spoke, np.where(np.isfinite(score), seconds, 0.0).max(axis=1), out=spoke)
+
+    def _hours(self, batch: SeriesBatch) -> Iterator[tuple[int, int, SeriesBatch]]:
+        """The columns in parts that hold no two hours; the members' pools are renewed between."""
+        for first, end, new_hour in segments(batch.timestamps, int(self._last_ms[0]) or None):
+            if new_hour:
+                for member in self.members.values():
+                    member.calibrator.renew_pool()
+            part = replace(batch, timestamps=batch.timestamps[first:end], values=batch.values[:, first:end])
+            yield first, end, part
+            self._last_ms[0] = batch.timestamps[end - 1]
+
+    def _of_now(self, batch: SeriesBatch) -> SeriesBatch:
+        """The columns with a row for each series that came since."""
+        missing = self.n_rows - batch.n_series
+        if not missing:
+            return batch
+        values = np.concatenate([batch.values, np.full((missing, batch.n_steps), np.nan)])
+        return replace(batch, values=values, labels=batch.labels + (GONE,) * missing)

@@ -1,0 +1,57 @@
+"""Models are fitted in a process of their own, so that scoring never waits for them or their memory.
+
+scikit-learn and torch hold Python's lock for long stretches, which a thread would take from every
+step. The process begins with the first fit, yields to all others, and ends after some fits, so
+that what these libraries keep is given back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FITS_A_PROCESS = 20
+NICENESS = 10
+
+
+class FitProcess(Executor):
+    """An executor of one process that is not there until it is needed, and comes again if it died."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run it there; functions and arguments are pickled."""
+        try:
+            return self._running().submit(fn, *args, **kwargs)
+        except BrokenProcessPool:
+            self._pool = None
+            return self._running().submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End it; a fit under way is waited for where `wait` says so."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def _running(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, mp_context=get_context("spawn"), initializer=_yield, max_tasks_per_child=FITS_A_PROCESS
+            )
+        return self._pool
+
+
+def _yield() -> None:
+    """Let every other process go first, and use one core at most."""
+    os.nice(NICENESS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the sidecar's, which ends this process too.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
