@@ -23,7 +23,7 @@ EVERY_SECONDS = 0.5 * HOUR
 LEARNT_SHARE = 0.7
 MIN_LEARNT, MIN_TRIED = 30, 10
 """So many incidents must lie in the part that is learnt from, and in the later part that is tried on."""
-MAX_MOMENTS = 150_000
+MAX_MOMENTS = 100_000
 MUST_GAIN = 0.02
 BINS = 5
 WARN_PRECISION = 0.5

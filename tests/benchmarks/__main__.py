@@ -16,6 +16,7 @@ TOPICS = (
     "start",
     "forecast",
     "thresholds",
+    "risk",
     "rules",
     "explain",
 )
