@@ -92,7 +92,7 @@ class AlertsWorkings:
         """Open the clients, start the parts."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
-        self._responding.enricher.ask(self._client)
+        self._responding.ask(self._client)
         self.reconciler.start()
         self.outage.start()
         self.dead_man.start()
@@ -106,7 +106,7 @@ class AlertsWorkings:
         await self.dead_man.stop()
         await self.outage.stop()
         await self.reconciler.stop()
-        self._responding.enricher.ask(None)
+        self._responding.ask(None)
         await self._stack.aclose()
 
 

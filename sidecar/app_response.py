@@ -27,6 +27,7 @@ from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.silences import SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words, similarity
@@ -37,6 +38,7 @@ from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 if TYPE_CHECKING:
     from sidecar.app import Sidecar
     from sidecar.config.model import Config
+    from sidecar.prometheus.client import PrometheusClient
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
@@ -67,6 +69,15 @@ class Responding:
             metrics=EnrichMetrics(sidecar.registry),
             now=sidecar.wall,
         )
+        self.pictures = Pictures(
+            enabled=config.enrichment.pictures
+            and any(target.slack or target.email for target in config.notify.targets),
+            timeout_seconds=config.enrichment.timeout,
+            episodes=self._episodes,
+            draw=lambda subject, batch, row: sidecar.offload.run(png, subject, batch, row),
+            metrics=PictureMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
         self._rota_metrics = RotaMetrics(sidecar.registry)
         self._rotas = self._rotas_of(config)
         audience = self._audience(config)
@@ -76,6 +87,7 @@ class Responding:
             hold_seconds=config.webhook.incident_hold,
             metrics=NotifyMetrics(sidecar.registry),
             audience=audience,
+            picture=self.pictures.of,
             now=sidecar.wall,
         )
         self.desk.on_action(self._acted)
@@ -148,11 +160,17 @@ class Responding:
             self.desk,
             secret=self._secret,
             enricher=self.enricher,
+            draw=self.pictures.prepare,
             on_call=self._rotas.on_call,
             experts=lambda incident: self.history.experts(incident, names),
             before=lambda incident: in_words(self.history.similar(incident)),
             now=self._sidecar.wall,
         )
+
+    def ask(self, client: PrometheusClient | None) -> None:
+        """Whom messages' queries and pictures are asked of from now on."""
+        self.enricher.ask(client)
+        self.pictures.ask(client)
 
     async def reconfigure(self, config: Config) -> None:
         """Take people, shifts, teams, maintenance, dependencies and enrichment anew; the rest waits."""

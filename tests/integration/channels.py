@@ -13,7 +13,7 @@ from email import message_from_bytes
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -24,6 +24,15 @@ SIGNING_SECRET = "hush-signing"
 
 Fault = Callable[[str], "tuple[int, dict[str, str], Any] | None"]
 """Asked before each request with its path; its answer (status, headers, JSON) takes the usual one's place."""
+
+
+def decoded(raw: bytes, kind: str) -> Any:
+    """A request's body as its content type has it."""
+    if kind == "application/octet-stream":
+        return raw
+    if kind == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(raw.decode()))
+    return json.loads(raw or b"{}")
 
 
 class LocalServer:
@@ -40,12 +49,13 @@ class LocalServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 parts = urlsplit(self.path)
                 found = outer.fault(parts.path)
                 if found is None:
+                    body = decoded(raw, self.headers.get("Content-Type", ""))
                     with outer.lock:
-                        found = outer.answer(parts.path, parts.query, json.loads(body or b"{}"), self.headers)
+                        found = outer.answer(parts.path, parts.query, body, self.headers)
                     outer.after(parts.path)
                 status, headers, document = found
                 outer.requests.append(f"{parts.path} {status} {document}")
@@ -81,11 +91,14 @@ class LocalServer:
 
 
 class SlackServer(LocalServer):
-    """chat.postMessage, chat.update, conversations.history and conversations.replies of one channel."""
+    """The methods of chat, conversations and files that pronoia calls, of one channel."""
 
     def __init__(self, token: str = "xoxb-test", channel: str = "C0TEST") -> None:
         self.token, self.channel = token, channel
         self.messages: list[dict[str, Any]] = []
+        self.pictures: list[tuple[str, bytes]] = []
+        """Shown in a thread: its time stamp, and the file."""
+        self._uploads: dict[str, bytes] = {}
         self._serial = itertools.count(1)
         super().__init__()
 
@@ -111,12 +124,24 @@ class SlackServer(LocalServer):
         def refuse(word: str) -> tuple[int, dict[str, str], Any]:
             return 200, {}, {"ok": False, "error": word}
 
+        if path.startswith("/upload/"):
+            self._uploads[path.rpartition("/")[2]] = body
+            return 200, {}, {}
         if headers.get("Authorization") != f"Bearer {self.token}":
             return refuse("invalid_auth")
+        method = path.rpartition("/")[2]
+        if method == "files.getUploadURLExternal":
+            name = f"F{next(self._serial)}"
+            self._uploads[name] = b"?" * int(body["length"])
+            return 200, {}, {"ok": True, "upload_url": f"{self.url}/upload/{name}", "file_id": name}
+        if method == "files.completeUploadExternal":
+            if body["channel_id"] != self.channel:
+                return refuse("channel_not_found")
+            self.pictures += [(body["thread_ts"], self._uploads[one["id"]]) for one in body["files"]]
+            return 200, {}, {"ok": True, "files": body["files"]}
         arguments = {**{name: values[0] for name, values in parse_qs(query).items()}, **body}
         if arguments.get("channel") != self.channel:
             return refuse("channel_not_found")
-        method = path.rpartition("/")[2]
         if method == "chat.postMessage":
             ts = f"{int(time.time())}.{next(self._serial):06d}"
             self.messages.append({**body, "ts": ts})

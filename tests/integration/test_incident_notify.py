@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +33,17 @@ class Instances:
             f'thing_up{{instance="shop-{i}:80",service="shop"}} {int(i >= self.broken)}' for i in range(N)
         ]
         return ("# TYPE thing_up gauge\n" + "\n".join(lines) + "\n").encode()
+
+
+def past_hour() -> str:
+    """The instances while they were well, as OpenMetrics: without a past there is no picture."""
+    now = int(time.time()) // 60 * 60
+    lines = [
+        f'thing_up{{instance="shop-{i}:80",job="things",service="shop"}} 1 {now - 60 * minute}'
+        for i in range(N)
+        for minute in range(62, 1, -1)
+    ]
+    return "# TYPE thing_up gauge\n" + "\n".join(lines) + "\n# EOF\n"
 
 
 @contextmanager
@@ -91,6 +103,8 @@ def test_200_instances_are_one_incident_and_one_message(
                 ],
             )
         )
+        if not middle:
+            prometheus.backfill(past_hour())
         settings = json.loads(prometheus.config.read_text())
         targets = [peer.url.removeprefix("http://") for peer in peers]
         settings["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": targets}]}]}
@@ -173,3 +187,8 @@ def test_200_instances_are_one_incident_and_one_message(
         assert (len(slack.roots), len(slack.replies), pager.pages) == (1, 2, 1)
         assert [event["event_action"] for event in pager.events] == ["trigger", "acknowledge", "resolve"]
         assert "resolved: " in slack.roots[0]["text"]
+        if not middle:
+            ((thread, shown),) = slack.pictures
+            assert (thread, shown[:4]) == (slack.roots[0]["ts"], b"\x89PNG")
+            attached = [[part.get_content_type() for part in m.walk()] for m in mail.mails.values()]
+            assert ["image/png" in parts for parts in attached] == [True, False, False]

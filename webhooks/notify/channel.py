@@ -28,6 +28,7 @@ class Outgoing:
     `thread`: the receipt of the incident's first message here, empty where there is none.
     `uncertain`: an earlier try may have arrived; a channel that can find out looks before it sends.
     `made_at`: when it was decided, seconds since the epoch; the same at each try.
+    `picture`: a PNG for channels that take pictures.
     `doubt`: for channels that cannot find out. Awaited with True before the moment from which a crash
     leaves open whether the message arrives, with False where it surely has not.
     """
@@ -36,6 +37,7 @@ class Outgoing:
     thread: Mapping[str, str] = field(default_factory=dict)
     uncertain: bool = False
     made_at: float = 0.0
+    picture: bytes | None = None
     doubt: Callable[[bool], Awaitable[None]] = _unheard
 
 

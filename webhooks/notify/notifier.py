@@ -41,6 +41,7 @@ class Notifier:
         metrics: NotifyMetrics,
         audience: Audience | None = None,
         make_channel: Callable[[NotifyTarget], Channel] = channel_of,
+        picture: Callable[[str], bytes | None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -58,6 +59,7 @@ class Notifier:
             metrics=metrics,
             make_channel=make_channel,
             stand_in=self._for_the_fallback,
+            picture=picture,
             now=now,
         )
         self._told: dict[str, dict[str, Told]] = {}

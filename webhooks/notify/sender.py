@@ -44,6 +44,7 @@ class Sender:
         metrics: NotifyMetrics,
         make_channel: Callable[[NotifyTarget], Channel],
         stand_in: StandIn,
+        picture: Callable[[str], bytes | None] = lambda _: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -51,6 +52,7 @@ class Sender:
         self._give_up = give_up_after_seconds
         self._metrics = metrics
         self._stand_in = stand_in
+        self._picture = picture
         self._now = now
         self._channels = {name: make_channel(target) for name, target in targets.items()}
         self._limits = {name: Limiter(target.limit_per_minute, now=now) for name, target in targets.items()}
@@ -153,6 +155,7 @@ class Sender:
             thread=self._threads.get((name, message.incident_id), {}),
             uncertain=message.attempts > 0 or message.created_at_ns < self._opened_at_ns,
             made_at=message.created_at_ns / 1e9,
+            picture=self._picture(message.incident_id) if message.number == 1 else None,
             # What an earlier try has left in doubt, no later one resolves.
             doubt=lambda in_doubt: self._keep_doubt(message, in_doubt or repeated),
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from sidecar.config.model import Config
 from sidecar.config.teams import Team
@@ -24,6 +25,10 @@ FEEDBACK_WORDS = {
 }
 
 
+async def _undrawn(_: Sequence[Incident]) -> None:
+    """Where there are no pictures."""
+
+
 class TeamAudience:
     """Answers of one configuration."""
 
@@ -34,6 +39,7 @@ class TeamAudience:
         *,
         secret: bytes,
         enricher: Enricher,
+        draw: Callable[[Sequence[Incident]], Awaitable[None]] = _undrawn,
         on_call: Callable[[str, float], str | None],
         experts: Callable[[Incident], Sequence[str]] = lambda _: (),
         before: Callable[[Incident], str] = lambda _: "",
@@ -48,6 +54,7 @@ class TeamAudience:
         self._secret = secret
         self._before = before
         self._enricher = enricher
+        self._draw = draw
         self._now = now
         bound = {name for person in config.people for name in person.targets}
         bound |= {name for team in config.teams for step in team.steps for name in step.targets}
@@ -98,8 +105,8 @@ class TeamAudience:
         return self._desk.status(incident)
 
     async def prepare(self, incidents: Sequence[Incident]) -> None:
-        """Ask tables and Prometheus."""
-        await self._enricher.prepare(incidents)
+        """Ask tables and Prometheus, draw."""
+        await asyncio.gather(self._enricher.prepare(incidents), self._draw(incidents))
 
     def facts(self, incident: Incident, *, target: str) -> Mapping[str, object]:
         """Team, people, links, what was found out, and what helped before."""

@@ -38,7 +38,13 @@ class Email:
         host, _, port = config.server.partition(":")
         try:
             password = read_secret(config.password, config.password_file)
-            mail = mail_of(outgoing.document, sender=config.sender, to=config.to, made_at=outgoing.made_at)
+            mail = mail_of(
+                outgoing.document,
+                sender=config.sender,
+                to=config.to,
+                made_at=outgoing.made_at,
+                picture=outgoing.picture,
+            )
             async with aiosmtplib.SMTP(
                 hostname=host,
                 port=int(port) if port else DEFAULT_PORT,
@@ -69,7 +75,14 @@ class Email:
         """Nothing is held: a connection a mail."""
 
 
-def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...], made_at: float) -> EmailMessage:
+def mail_of(
+    document: Mapping[str, Any],
+    *,
+    sender: str,
+    to: tuple[str, ...],
+    made_at: float,
+    picture: bytes | None = None,
+) -> EmailMessage:
     """The mail of a message; later ones of an incident refer to its first."""
     domain = sender.rpartition("@")[2]
     incident_id = str(document["incident"]["incident_id"])
@@ -83,4 +96,8 @@ def mail_of(document: Mapping[str, Any], *, sender: str, to: tuple[str, ...], ma
     mail["Auto-Submitted"] = "auto-generated"
     links = [f"{text}: {href}" for text, href in document.get("links", {}).items() if href]
     mail.set_content("\n".join([str(document["text"]), *([""] if links else []), *links]) + "\n")
+    if picture is not None:
+        mail.add_attachment(
+            picture, maintype="image", subtype="png", filename="series.png", disposition="inline"
+        )
     return mail

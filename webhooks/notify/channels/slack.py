@@ -11,6 +11,7 @@ import msgspec
 from sidecar.config.channels import SlackConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import NotifyError
+from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Outgoing, Poster
 
 # What Slack may yet accept; every other word is a fault that waiting does not mend.
@@ -22,6 +23,7 @@ GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_close
 BLIND = frozenset({"missing_scope", "no_permission", "not_in_channel", "not_allowed_token_type"})
 EVENT = "pronoia_message"
 MAX_SECTION, MAX_HEADER, MAX_TEXT = 3000, 150, 4000
+PICTURE = "series.png"
 LOOK_BACK = 200
 """So many of the channel's newest messages are searched for one that may have arrived already."""
 
@@ -40,6 +42,7 @@ class Slack:
     def __init__(self, config: SlackConfig, timeout_seconds: float) -> None:
         self._config = config
         self._poster = Poster(timeout_seconds)
+        self._log = get_logger("slack")
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message; `ts` and `channel` are what later ones update.
@@ -63,7 +66,10 @@ class Slack:
             if found is not None:
                 return {"channel": self._config.channel, "ts": found}
         answer = await self._call("chat.postMessage", {"channel": self._config.channel, **message})
-        return {"channel": str(answer.get("channel", self._config.channel)), "ts": str(answer["ts"])}
+        thread = {"channel": str(answer.get("channel", self._config.channel)), "ts": str(answer["ts"])}
+        if outgoing.picture is not None:
+            await self._show(thread, outgoing.picture)
+        return thread
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -96,6 +102,26 @@ class Slack:
             },
         )
 
+    async def _show(self, thread: Mapping[str, str], picture: bytes) -> None:
+        """Put a picture into the thread. Without it the message is whole: what fails here is let be.
+
+        Source: https://docs.slack.dev/messaging/working-with-files, uploading in three steps.
+        """
+        try:
+            place = await self._call(
+                "files.getUploadURLExternal", {"filename": PICTURE, "length": len(picture)}, form=True
+            )
+            await self._poster.post(
+                str(place["upload_url"]), body=picture, headers={"Content-Type": "application/octet-stream"}
+            )
+            files = [{"id": str(place["file_id"]), "title": PICTURE}]
+            await self._call(
+                "files.completeUploadExternal",
+                {"files": files, "channel_id": thread["channel"], "thread_ts": thread["ts"]},
+            )
+        except (NotifyError, KeyError) as error:
+            self._log.warning("picture not shown", err=str(error))
+
     async def _find(self, method: str, arguments: Mapping[str, str], mark: str) -> str | None:
         """The time stamp of the message that bears our mark, or None."""
         query = {"channel": self._config.channel, "limit": str(LOOK_BACK), "include_all_metadata": "true"}
@@ -110,15 +136,16 @@ class Slack:
                 return str(message["ts"])
         return None
 
-    async def _call(self, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def _call(self, method: str, arguments: Mapping[str, Any], *, form: bool = False) -> dict[str, Any]:
         try:
             token = read_secret(self._config.token, self._config.token_file) or ""
         except OSError as error:
             raise NotifyError(f"slack: the token cannot be read: {error}", retryable=True) from error
+        kind = "application/x-www-form-urlencoded" if form else "application/json; charset=utf-8"
         _, body = await self._poster.post(
             f"{self._config.api_url.rstrip('/')}/{method}",
-            body=msgspec.json.encode(arguments),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json; charset=utf-8"},
+            body=urlencode(arguments).encode() if form else msgspec.json.encode(arguments),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": kind},
         )
         try:
             answer = msgspec.json.decode(body, type=dict[str, Any])
