@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence
 from rules.adapt.limits import held_back, within_limits
@@ -111,16 +112,26 @@ class Adapter:
             self._config.min_history / 86_400,
             self._knows_keep_firing,
             only_threshold=joined,
+            miss_cost=self._config.miss_cost.get(rule.severity),
         )
-        outcome = await asyncio.to_thread(solve, evidence, objective)
-        if isinstance(outcome, Proposal):
-            refused = held_back(evidence, outcome, self._config)
-            outcome = (
-                Unchanged(refused, outcome.before)
-                if refused
-                else within_limits(evidence, outcome, self._config)
-            )
+        outcome = await asyncio.to_thread(self._outcome, evidence, objective)
         return Adapted(rule, outcome, rewritten(evidence.rule, outcome), joined=joined)
+
+    def _outcome(self, evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
+        may_group = self._config.grouping and not objective.only_threshold
+        grouping = grouping_of(evidence) if may_group else None
+        if grouping is None:
+            return self._limited(evidence, solve(evidence, objective))
+        solved = self._limited(grouping.evidence, solve(grouping.evidence, objective))
+        return with_grouping(evidence, grouping, solved)
+
+    def _limited(self, evidence: Evidence, outcome: Proposal | Unchanged) -> Proposal | Unchanged:
+        if isinstance(outcome, Unchanged):
+            return outcome
+        refused = held_back(evidence, outcome, self._config)
+        if refused:
+            return Unchanged(refused, outcome.before)
+        return within_limits(evidence, outcome, self._config)
 
     def _budget(self, rule: WrittenRule) -> float:
         return self._config.false_alarms(rule.severity)

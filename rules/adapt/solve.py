@@ -8,8 +8,9 @@ alone and held against what came after, part by part, in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -28,6 +29,9 @@ INWARD = 0.3
 BEYOND = 0.25
 """The same where no incident bounds it: this share of the way from the median beyond the tightest."""
 
+MAX_GIVEN_UP = 2
+"""A rule that would have to miss more than this is for people to judge."""
+
 MIN_NORMAL = 500
 """So few normal samples tell nothing of the rare ones that raise alarms."""
 
@@ -36,13 +40,15 @@ MIN_NORMAL = 500
 class Objective:
     """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught.
 
-    `only_threshold`: durations stay as they are written.
+    `only_threshold`: durations stay as they are written. `miss_cost`: so many false alarms are as bad
+    as an incident missed; None: nothing is worth one.
     """
 
     max_false_per_month: float
     min_days: float = 7.0
     knows_keep_firing: bool = True
     only_threshold: bool = False
+    miss_cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,14 +91,18 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     if before.false_per_month <= objective.max_false_per_month and not missed:
         return Unchanged("its false alarms are within the budget", before)
     best = _best(evidence, objective, forms, wanted, missed)
+    if best is None and objective.miss_cost is not None:
+        best, wanted = _traded(evidence, objective, forms, wanted, missed, objective.miss_cost)
     if best is None:
         return Unchanged(
             f"no threshold keeps to {objective.max_false_per_month:g} false alarms in 30 days "
             f"and still catches what it caught ({', '.join(wanted) or 'nothing'})",
             before,
         )
-    unseen_before, unseen_after, unseen_days = _on_unseen(evidence, objective, best, old)
+    unseen_before, unseen_after, unseen_days, lost = _on_unseen(evidence, objective, best, old, wanted)
     after = judge(best, evidence)
+    if lost:
+        return Unchanged(f"chosen without knowing of it, it would have missed {', '.join(lost)}", before)
     if unseen_after >= unseen_before and len(after.delays) <= len(before.delays):
         return Unchanged("what fits the past is no better on weeks that it was not chosen on", before)
     try:
@@ -191,6 +201,34 @@ def _best(
     return None if best is None else best[1]
 
 
+def _traded(
+    evidence: Evidence,
+    objective: Objective,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+    miss_cost: float,
+) -> tuple[Candidate | None, dict[str, float]]:
+    """The best candidate that gives up incidents which cost more false alarms than they are worth.
+
+    With it the incidents that are still caught. None where giving up none is the lesser evil.
+    """
+    old = judge(as_it_is(evidence), evidence)
+    best: tuple[float, Candidate, dict[str, float]] | None = None
+    for n in range(1, min(len(wanted), MAX_GIVEN_UP) + 1):
+        for given_up in combinations(wanted, n):
+            kept = {name: delay for name, delay in wanted.items() if name not in given_up}
+            found = _best(evidence, objective, forms, kept, missed)
+            if found is None:
+                continue
+            price = judge(found, evidence).n_false + n * miss_cost
+            if price < old.n_false and (best is None or price < best[0]):
+                best = price, found, kept
+        if best is not None:
+            break
+    return (None, wanted) if best is None else (best[1], best[2])
+
+
 def _shapes(evidence: Evidence, objective: Objective) -> Iterator[Candidate]:
     """The ways to hold a threshold, without the threshold."""
     rule = evidence.rule
@@ -283,11 +321,15 @@ def _blinded(bound: Bound, evidence: Evidence) -> float:
 
 
 def _on_unseen(
-    evidence: Evidence, objective: Objective, chosen: Candidate, old: Candidate
-) -> tuple[int, int, float]:
-    """False alarms of the old and of the new rule on parts not learned from, and their days together."""
+    evidence: Evidence, objective: Objective, chosen: Candidate, old: Candidate, kept: Collection[str]
+) -> tuple[int, int, float, list[str]]:
+    """False alarms of the old and of the new rule on parts not learned from, and their days together.
+
+    Last, those of the incidents in `kept` that only the old rule caught there.
+    """
     edges = np.linspace(evidence.times[0], evidence.times[-1] + 1, FOLDS + 1).astype(np.int64)
     n_old, n_new, days = 0, 0, 0.0
+    lost: list[str] = []
     for fold in range(1, FOLDS):
         known = evidence.between(int(edges[0]), int(edges[fold]))
         later = evidence.between(int(edges[fold]), int(edges[fold + 1]))
@@ -297,10 +339,12 @@ def _on_unseen(
             continue  # So short a past does not show yet that a table or a line is needed.
         wanted = _must_catch(known, judge(old, known), forms)
         refit = _placed(same, chosen, known, objective, wanted, ()) or old
-        n_old += judge(old, later).n_false
-        n_new += judge(refit, later).n_false
+        as_it_was, as_it_would = judge(old, later), judge(refit, later)
+        n_old += as_it_was.n_false
+        n_new += as_it_would.n_false
         days += later.days
-    return n_old, n_new, days
+        lost += sorted((as_it_was.delays.keys() - as_it_would.delays.keys()) & set(kept))
+    return n_old, n_new, days, lost
 
 
 def _written(candidate: Candidate, evidence: Evidence) -> str:

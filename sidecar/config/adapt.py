@@ -57,11 +57,18 @@ class AdaptConfig(Section):
         default_factory=lambda: {"critical": 1.0, "page": 1.0},
         description="the same for rules of a severity, where it differs",
     )
+    miss_cost: dict[str, float] = Field(
+        default_factory=dict,
+        description="by severity: so many false alarms are as bad as a missed incident; not named: none is",
+    )
     pages_per_week: dict[str, float] = Field(
         default_factory=dict,
         description="by team: so many firings of its rules a week, solved for across them",
     )
     team_label: str = Field("team", description="label of a rule that names its team")
+    grouping: bool = Field(
+        False, description="series of a rule that fire together may become one alert by the labels they share"
+    )
     max_step: float = Field(4.0, gt=0, description="one rewrite moves a threshold by so many times its size")
     limits: dict[str, RuleLimits] = Field(default_factory=dict, description="by name of the alert")
     cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")

@@ -17,7 +17,7 @@ NOW = 1_700_000_000.0
 
 
 class Disks:
-    """A server with a disk that fills twice in four days and is tidied up, and a rule about it."""
+    """A server with a disk that fills each evening and is tidied up, and a rule about it."""
 
     async def rules(self) -> list[Rule]:
         facts = {"kind": "alerting", "group": "g", "file": "f", "health": "ok", "last_error": "", "state": ""}
@@ -27,9 +27,9 @@ class Disks:
 
     async def history(self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, **_: Any) -> SeriesBatch:
         times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
-        hours = (times - start_ms) / 3_600_000 % 48
+        hours = (times - start_ms) / 3_600_000 % 24
         noise = np.random.default_rng(3).normal(0, 0.1, times.size)
-        values = 40 + np.clip(hours - 30, 0, 12) * 5 + noise
+        values = 40 + np.clip(hours - 14, 0, 8) * 7 + noise
         return SeriesBatch("disk", (LabelSet({"path": "/"}),), times, values[None, :])
 
 
@@ -41,7 +41,7 @@ class Threads:
 
 
 def ahead(**settings: Any) -> AheadFiles:
-    told = {"enabled": True, "history": 4 * 86_400, **settings}
+    told = {"enabled": True, "history": 2 * 86_400, **settings}
     config = Config.model_validate({"rules": {"ahead": told}})
     return AheadFiles(config, Disks(), Threads(), now=lambda: NOW)  # type: ignore[arg-type]
 
