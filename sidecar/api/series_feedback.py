@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
+from webhooks.respond.http import ACTOR
 
 MAX_BODY = 16 * 1024
 
@@ -70,7 +71,7 @@ class SeriesFeedback:
             return error_answer(400, "bad_data", " ".join(str(error).split()))
         try:
             found = await self._listener.say(
-                body.query, body.fingerprint, body.verdict, body.by or "somebody"
+                body.query, body.fingerprint, body.verdict, request.get(ACTOR, body.by) or "somebody"
             )
         except KeyError:
             return error_answer(
