@@ -133,6 +133,14 @@ class OutboxMessage(msgspec.Struct):
     """A try has begun of which nobody can find out whether it arrived."""
 
 
+class EpisodeStart(msgspec.Struct, frozen=True, gc=False):
+    """Of an episode, what is needed of very many: when it began, of what (JSON), in which incident."""
+
+    starts_at_ns: int
+    labels: str
+    incident_id: str | None
+
+
 class Signal(msgspec.Struct, frozen=True, gc=False):
     """Something that may herald an incident of a service, kept for as long as incidents are."""
 

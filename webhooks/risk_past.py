@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
-from sidecar.records import Episode, Incident, Signal
+from sidecar.records import EpisodeStart, Incident, Signal
 from webhooks.entity import EntityReader
 
 if TYPE_CHECKING:  # The engine is imported where it is used: in a worker, or by a command.
     from sidecar.engine.risk_features import ServicePast
 
 MAX_INCIDENTS = 20_000
+MAX_ALERTS = 200_000
 COUNTED = ("P0", "P1", "P2")
 
 
@@ -28,6 +31,10 @@ class SignalReader(Protocol):
 
     async def since(self) -> int | None:
         """Since when signals are recorded, ns; None: they never were."""
+        ...
+
+    async def alert_starts(self, *, since_ns: int = 0, limit: int) -> list[EpisodeStart]:
+        """Episodes that began since then, or are of incidents that did; the newest ones, in order of time."""
         ...
 
 
@@ -43,24 +50,20 @@ class RiskStore(Protocol):
         """Newest first."""
         ...
 
-    async def episodes(self, where: str, parameters: tuple[int, ...] = ()) -> list[Episode]:
-        """Episodes that match an SQL tail."""
-        ...
-
 
 @dataclass(frozen=True)
 class RiskPast:
     """Rows as they are stored; `signals_since_ns`: since when signals are recorded, None: never."""
 
     incidents: list[Incident]
-    episodes: list[Episode]
+    alerts: list[EpisodeStart]
     signals: list[Signal]
     signals_since_ns: int | None
 
     @property
     def begin_seconds(self) -> float | None:
         """When the first alert started; None where there was none."""
-        return min((episode.starts_at_ns / 1e9 for episode in self.episodes), default=None)
+        return self.alerts[0].starts_at_ns / 1e9 if self.alerts else None
 
     @property
     def signals_begin_seconds(self) -> float | None:
@@ -69,26 +72,22 @@ class RiskPast:
 
     def services(self) -> list[ServicePast]:
         """The past of each service that ever had an alert, by name."""
-        return pasts_of(self.incidents, self.episodes, self.signals)
+        return pasts_of(self.incidents, self.alerts, self.signals)
 
 
 async def read_past(store: RiskStore, since_ns: int = 0) -> RiskPast:
-    """What started since then, and all alerts of incidents that did.
+    """What started since then, and all alerts of incidents that did; of very many the newest.
 
     Raises: StoreError.
     """
-    episodes = await store.episodes(
-        "where starts_at_ns >= ? or incident_id in "
-        "(select incident_id from incidents where started_at_ns >= ?) order by starts_at_ns",
-        (since_ns, since_ns),
-    )
-    incidents = [one for one in await store.incidents(limit=MAX_INCIDENTS) if one.started_at_ns >= since_ns]
     signals = store.signal_store
-    return RiskPast(incidents, episodes, await signals.get(since_ns=since_ns), await signals.since())
+    alerts = await signals.alert_starts(since_ns=since_ns, limit=MAX_ALERTS)
+    incidents = [one for one in await store.incidents(limit=MAX_INCIDENTS) if one.started_at_ns >= since_ns]
+    return RiskPast(incidents, alerts, await signals.get(since_ns=since_ns), await signals.since())
 
 
 def pasts_of(
-    incidents: Iterable[Incident], episodes: Iterable[Episode], signals: Iterable[Signal] = ()
+    incidents: Iterable[Incident], alerts: Iterable[EpisodeStart], signals: Iterable[Signal] = ()
 ) -> list[ServicePast]:
     """When alerts, incidents and signals of each service started; an incident is of every service in it.
 
@@ -102,18 +101,20 @@ def pasts_of(
         if one.priority in COUNTED and one.noise < 0.5
     }
     reader = EntityReader()
-    alerts: defaultdict[str, list[float]] = defaultdict(list)
+    # The same labels come again and again: what they are about is read once.
+    about = lru_cache(maxsize=None)(lambda labels: reader.read(msgspec.json.decode(labels), {}).entity)
+    times_of: defaultdict[str, list[float]] = defaultdict(list)
     started: defaultdict[str, set[float]] = defaultdict(set)
-    for episode in episodes:
-        service = reader.read(episode.labels, episode.annotations).entity
-        alerts[service].append(episode.starts_at_ns / 1e9)
-        if episode.incident_id in began:
-            started[service].add(began[episode.incident_id])
+    for alert in alerts:
+        service = about(alert.labels)
+        times_of[service].append(alert.starts_at_ns / 1e9)
+        if alert.incident_id in began:
+            started[service].add(began[alert.incident_id])
     told: defaultdict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     for one in signals:
         told[one.kind, one.service].append((one.at_ns / 1e9, one.strength))
     pasts = []
-    for service, times in sorted(alerts.items()):
+    for service, times in sorted(times_of.items()):
         anomalies, changes, ahead = (
             np.array(sorted(told[kind, service]), dtype=np.float64).reshape(-1, 2)
             for kind in ("anomaly", "change", "ahead")

@@ -1,10 +1,10 @@
-"""What may have heralded incidents: anomalies, changes, thresholds ahead. Part of the embedded store."""
+"""What may have heralded incidents: anomalies, changes, thresholds ahead, alerts; in the embedded store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.records import Signal
+from sidecar.records import EpisodeStart, Signal
 from sidecar.store.responses import Read
 from sidecar.store.writer import Writer
 
@@ -13,7 +13,7 @@ SINCE = "signals-since"
 
 
 class SignalStore:
-    """Rows of the table `signals`. Every call may raise StoreError."""
+    """Rows of the table `signals`, and when alerts began. Every call may raise StoreError."""
 
     def __init__(self, writer: Writer, read: Read) -> None:
         self._writer = writer
@@ -48,3 +48,13 @@ class SignalStore:
             "select at_ns, kind, service, strength from signals where at_ns >= ? order by at_ns", (since_ns,)
         )
         return [Signal(*row) for row in rows]
+
+    async def alert_starts(self, *, since_ns: int = 0, limit: int) -> list[EpisodeStart]:
+        """Episodes that began since then, or are of incidents that did; the newest ones, in order of time."""
+        rows = await self._read(
+            "select starts_at_ns, labels, incident_id from episodes where starts_at_ns >= ? "
+            "or incident_id in (select incident_id from incidents where started_at_ns >= ?) "
+            "order by starts_at_ns desc limit ?",
+            (since_ns, since_ns, limit),
+        )
+        return [EpisodeStart(*row) for row in reversed(rows)]

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.cli.main import main
 from sidecar.config.model import StoreConfig
-from sidecar.records import Episode, Incident
+from sidecar.records import Episode, EpisodeStart, Incident
 from sidecar.store.sqlite import SqliteStore
 from webhooks.risk_past import pasts_of
 
@@ -83,7 +83,8 @@ def test_a_short_past_is_silent_and_says_so(tmp_path: Path) -> None:
     ],
 )
 def test_only_incidents_that_mattered_count(one: Incident, counts: bool) -> None:
-    (cart,) = pasts_of([one], [episode(1000.0, "cart", "i"), episode(1010.0, "cart", "i")])
+    labels = '{"alertname":"X","service":"cart"}'
+    (cart,) = pasts_of([one], [EpisodeStart(int(at * 1e9), labels, "i") for at in (1000.0, 1010.0)])
     assert cart.service == "cart"
     assert cart.incidents.tolist() == ([1000.0] if counts else [])
     assert cart.alerts.tolist() == [1000.0, 1010.0]

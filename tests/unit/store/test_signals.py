@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sidecar.records import Signal
-from tests.unit.store.test_sqlite import SECOND, opened
+from sidecar.records import Incident, Signal
+from tests.unit.store.test_sqlite import SECOND, episode, opened
 
 SIGNALS = [
     Signal(30, "change", "cart"),
@@ -37,3 +37,19 @@ async def test_old_signals_are_pruned(tmp_path: Path) -> None:
         deleted = await store.prune(now_ns=(kept_seconds + 1) * SECOND)
         assert deleted["signals"] == 1
         assert len(await store.signal_store.get()) == 1
+
+
+async def test_starts_of_episodes_are_the_newest_and_those_of_their_incidents(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, _):
+        members = [episode(n, starts_at_ns=10 * n, incident_id="late") for n in range(1, 4)]
+        alone = [episode(n, starts_at_ns=10 * n) for n in range(4, 7)]
+        await store.commit_deliveries([], [*members, *alone])
+        body = Incident("late", "default", "x", started_at_ns=35, last_change_ns=35)
+        await store.put_incidents([body], members)
+        found = await store.signal_store.alert_starts(since_ns=50, limit=10)
+        assert [one.starts_at_ns for one in found] == [50, 60]
+        found = await store.signal_store.alert_starts(since_ns=35, limit=10)
+        assert [one.starts_at_ns for one in found] == [10, 20, 30, 40, 50, 60]
+        assert {one.incident_id for one in found[:3]} == {"late"}
+        newest = await store.signal_store.alert_starts(limit=2)
+        assert [one.starts_at_ns for one in newest] == [50, 60]
