@@ -79,6 +79,7 @@ class Intake:
         self._on_delivered = on_delivered
         self._metrics = IntakeMetrics(registry)
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
+        self._metrics.queue.set_function(lambda: float(len(self._waiting)))
         self._waiting_alerts = 0
         self._wake = asyncio.Event()
         self._closing = False
@@ -118,7 +119,6 @@ class Intake:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, future))
         self._waiting_alerts += n_alerts
-        self._metrics.queue.set(len(self._waiting))
         self._wake.set()
         await future
 
@@ -134,7 +134,6 @@ class Intake:
                     # The loop's edge: whatever one batch does, the next must be taken.
                     self._log.exception("a batch of deliveries broke off")
                     _fail(batch, StoreError(f"internal: {type(error).__name__}"))
-                self._metrics.queue.set(len(self._waiting))
             if self._closing:
                 return
 

@@ -51,8 +51,7 @@ class Receiver:
         self._requests = Counter(
             "pronoia_webhook_requests_total", "Webhook requests, by answer.", ["code"], registry=registry
         )
-        for code in ("200", "400", "401", "404", "413", "503"):
-            self._requests.labels(code)
+        self._answered = {code: self._requests.labels(str(code)) for code in (200, 400, 401, 404, 413, 503)}
         self._duration = Histogram(
             "pronoia_webhook_duration_seconds",
             "Webhook requests, until durable.",
@@ -84,7 +83,7 @@ class Receiver:
     async def _measured(self, request: web.Request, take: Answer) -> web.Response:
         began = time.perf_counter()
         response = await self._answer(request, take)
-        self._requests.labels(str(response.status)).inc()
+        self._answered[response.status].inc()
         self._duration.observe(time.perf_counter() - began)
         return response
 

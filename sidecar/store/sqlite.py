@@ -89,9 +89,10 @@ class SqliteStore:
         """Deliveries, their dead letters and the changed episodes, in one transaction."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
+            execute_rows(
+                connection,
                 "insert into deliveries (tenant, receiver, group_key, external_url, received_at_ns, "
-                "body_hash, n_alerts, truncated_alerts) values (?, ?, ?, ?, ?, ?, ?, ?)",
+                "body_hash, n_alerts, truncated_alerts)",
                 [
                     (
                         d.tenant,
@@ -106,9 +107,9 @@ class SqliteStore:
                     for d in deliveries
                 ],
             )
-            connection.executemany(
-                "insert into dead_letters (tenant, receiver, received_at_ns, reason, raw) "
-                "values (?, ?, ?, ?, ?)",
+            execute_rows(
+                connection,
+                "insert into dead_letters (tenant, receiver, received_at_ns, reason, raw)",
                 [
                     (d.tenant, d.receiver, d.received_at_ns, letter.reason, letter.raw)
                     for d in deliveries
@@ -140,9 +141,10 @@ class SqliteStore:
         """Incidents as they now are, and the membership of the episodes given, in one transaction."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.executemany(
+            execute_rows(
+                connection,
                 "insert or replace into incidents "
-                "(incident_id, tenant, state, started_at_ns, last_change_ns, body) values (?, ?, ?, ?, ?, ?)",
+                "(incident_id, tenant, state, started_at_ns, last_change_ns, body)",
                 [
                     (i.incident_id, i.tenant, i.state, i.started_at_ns, i.last_change_ns, _encode(i).decode())
                     for i in incidents
