@@ -132,7 +132,8 @@ class Trial:
         """Whether a challenger is to be learnt now, because many series drift for long."""
         share = self._drifting(self._query.name) if self._config.refit_on_drift else 0.0
         now = self._now()
-        if share < DRIFTING_SHARE or self._path.exists():
+        waits = self._path.exists() and self._refused is None
+        if share < DRIFTING_SHARE or waits:
             self._drifting_since = None
             return False
         if self._drifting_since is None:
@@ -175,12 +176,16 @@ class Trial:
         text = json.dumps(notes).encode()
         replace_file(self._notes, lambda file: file.write(text))
 
-    def _close(self) -> None:
-        self._notes.unlink(missing_ok=True)
+    def retire(self) -> None:
+        """Take the trial out of every sink and metric; its files stay."""
         self._model = None
         self._metrics.forget(self._query.name)
         for sink in self._shown:
             sink.retire(self._query.name + CHALLENGER)
+
+    def _close(self) -> None:
+        self._notes.unlink(missing_ok=True)
+        self.retire()
 
     async def _begin(self, now_ms: int, pull: Pull, dress: Callable[[QueryModel], None]) -> bool:
         """Load the challenger that waits and let it see what it missed; False where there is none."""
@@ -218,6 +223,7 @@ class Trial:
             self._refused = (stat.st_mtime_ns, stat.st_size)
             self._log.warning("challenger set aside", path=str(self._path), err=str(error))
             return None
+        self._refused = None
         self._contest, self._since, self._aligned = LiveContest(), self._now(), ((), ())
         self._fitted_ms = model.last_timestamp_ms
         self._recall()
@@ -286,7 +292,7 @@ class Trial:
         self._aligned = ours, theirs
 
     def _decide(self) -> bool:
-        from sidecar.engine.registry_models import verdict
+        from sidecar.engine.registry_models import LEAST_POINTS, verdict
 
         if not self._path.exists():
             self._close()  # Somebody promoted it, or took it away.
@@ -298,7 +304,8 @@ class Trial:
         if better and self._config.promote == "when_better":
             self._tell("promoted", words)
             return True
-        if not better and lasting >= GIVEN_UP * self._config.trial:
+        decided = self._contest.n_points >= LEAST_POINTS
+        if decided and not better and lasting >= GIVEN_UP * self._config.trial:
             self._tell("given up", words)
             self._path.unlink(missing_ok=True)
             self._close()

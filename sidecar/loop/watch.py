@@ -400,5 +400,7 @@ class Watch:
         for sink in self._sinks:
             sink.retire(self.query.name)
         self._metrics.forget(self.query.name)
+        if self._trial is not None:
+            self._trial.retire()
         if self._beside is not None:
             self._beside.forget()

@@ -10,10 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from sidecar.cli.main import main
+from sidecar.config.load import load_file
+from sidecar.engine.model import QueryModel
+from sidecar.engine.registry_models import ModelFiles
+from sidecar.engine.snapshot import save
+from sidecar.series import LabelSet, SeriesBatch
 from tests.integration.servers import Prometheus, Pronoia, get_json, http, wait_until
 
 pytestmark = pytest.mark.integration
@@ -21,7 +27,9 @@ pytestmark = pytest.mark.integration
 STEP = 2
 
 
-def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[..., Any]) -> None:
+@pytest.fixture
+def prometheus(tmp_path: Path, keep: Callable[..., Any]) -> Prometheus:
+    """Sixty pods of noise, twenty minutes of them past."""
     now = int(time.time()) // STEP * STEP
     rng = random.Random(2)
     lines = ["# TYPE load gauge"]
@@ -29,9 +37,58 @@ def test_a_model_is_replaced_and_brought_back(tmp_path: Path, keep: Callable[...
         lines += [
             f'load{{pod="p{pod}"}} {rng.gauss(10, 1)} {at}' for at in range(now - 1200, now + 240, STEP)
         ]
-    prometheus = keep(Prometheus(tmp_path / "prometheus"))
-    prometheus.backfill("\n".join([*lines, "# EOF\n"]))
-    prometheus.start()
+    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    server.backfill("\n".join([*lines, "# EOF\n"]))
+    server.start()
+    return server
+
+
+def test_a_better_challenger_takes_over_by_itself(
+    tmp_path: Path, prometheus: Prometheus, keep: Callable[..., Any]
+) -> None:
+    config = tmp_path / "pronoia.yaml"
+    config.write_text(
+        f"prometheus: {{url: '{prometheus.url}'}}\nstore: {{directory: {tmp_path / 'data'}}}\n"
+        f"queries: [{{name: load, expr: load, step: {STEP}s, history: 15m, forecast_horizons: []}}]\n"
+        "models: {challenger_share: 1, trial: 6s}\n"
+    )
+    spoilt = QueryModel(load_file(config, env={}).queries[0])
+    now = int(time.time()) // STEP * STEP
+    times = np.arange(now - 1000, now, STEP, dtype=np.int64) * 1000
+    labels = tuple(LabelSet({"__name__": "load", "pod": f"p{pod}"}) for pod in range(60))
+    wild = np.random.default_rng(1).normal(100, 60, (60, len(times)))
+    spoilt.fit(SeriesBatch("load", labels, times, wild))
+    files = ModelFiles(tmp_path / "data" / "models")
+    files.directory.mkdir(parents=True)
+    save(spoilt, files.live("load"))
+    pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(config)))
+    pronoia.start()
+    wait_until(lambda: get_json(f"{pronoia.url}/api/v1/series")["data"], timeout=60, what="a judged series")
+    result = CliRunner().invoke(main, ["models", "retrain", "load", "--config", str(config)])
+    assert result.exit_code == 0, result.output
+
+    def told() -> str:
+        return http(f"{pronoia.url}/metrics")[1].decode()
+
+    promoted = 'pronoia_model_changes_total{query="load",what="promoted"} 1.0'
+    wait_until(lambda: promoted in told(), timeout=60, what="the promotion")
+    wait_until(
+        lambda: files.versions("load") == [files.of_role("load", "v1")], what="the champion as a version"
+    )
+    assert not files.of_role("load", "challenger").exists()
+    wait_until(lambda: "pronoia_trial_points{" not in told(), what="the end of the trial")
+
+    def newest() -> int:
+        (one,) = get_json(f"{pronoia.url}/api/v1/queries")["data"]
+        return int(one["timestamp_ms"])
+
+    before = newest()
+    wait_until(lambda: newest() > before + 2000 * STEP, what="judging goes on")
+
+
+def test_a_model_is_replaced_and_brought_back(
+    tmp_path: Path, prometheus: Prometheus, keep: Callable[..., Any]
+) -> None:
     config = tmp_path / "pronoia.yaml"
     config.write_text(
         f"prometheus: {{url: '{prometheus.url}'}}\n"

@@ -136,6 +136,8 @@ async def test_one_that_is_no_better_is_given_up_after_three_trials(tmp_path: Pa
     assert bench.changes("given_up") == 0
     bench.now += 2 * 3600
     assert not await bench.follow(live, 4 * DAY + 26, 4 * DAY + 27)
+    assert bench.changes("given_up") == 0, "too few points decide nothing"
+    assert not await bench.follow(live, 4 * DAY + 27, 4 * DAY + 31)
     assert bench.changes("given_up") == 1
     assert not bench.files.of_role("load", "challenger").exists()
     assert bench.shown.published == [], "not asked for"
