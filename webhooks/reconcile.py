@@ -138,6 +138,8 @@ class Reconciler:
     async def look(self) -> Differences:
         """Compare once, and have the differences stored.
 
+        In threads: with a hundred thousand alerts that is a second, which requests must not wait for.
+
         Raises: StoreError where they are not; PullError where nobody answered.
         """
         lists = await self._ask_alertmanagers()
@@ -151,7 +153,6 @@ class Reconciler:
         now_ns = int(self._now() * 1e9)
         verdict = Verdict()
         if evaluated is not None:
-            # With a hundred thousand alerts that is half a second, which requests must not wait for.
             verdict = await asyncio.to_thread(judge, evaluated, list(known.values()), now_ns=now_ns)
         found = await self._compare(lists, verdict, known, now_ns)
         if evaluated is not None:
@@ -163,7 +164,7 @@ class Reconciler:
         lists = _Lists()
         for client in self._clients:
             try:
-                lists.held += read(await client.alerts())
+                lists.held += await asyncio.to_thread(read, await client.alerts())
                 began = parse_time(str((await client.status()).get("uptime", "")))
             except PullError as error:
                 lists.trouble, lists.up_since_ns = error, None
@@ -186,7 +187,8 @@ class Reconciler:
         only_these = len(urls) <= len(self._clients)
         held = {one.event.fingerprint for one in lists.held}
         self._seen_there = (self._seen_there | held) & (known.keys() | held)
-        found = compare(
+        found = await asyncio.to_thread(
+            compare,
             lists.held,
             known,
             now_ns=now_ns,
