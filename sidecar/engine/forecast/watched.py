@@ -15,6 +15,7 @@ from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
 from sidecar.engine.forecast.pool import Selection, select
 from sidecar.engine.index import GONE, SeriesIndex
+from sidecar.engine.known import KnownEvents
 from sidecar.engine.known_history import KnownSeries
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
@@ -62,6 +63,8 @@ class WatchedSeries:
         self._known: dict[int, _Known] = {}
         self._events: Sequence[EventConfig] = ()
         self._calendar: CalendarConfig | None = None
+        self._known_events = KnownEvents("")
+        self._anything_known = False
 
     @property
     def last_ms(self) -> int | None:
@@ -99,6 +102,8 @@ class WatchedSeries:
     def announce(self, events: Sequence[EventConfig], calendar: CalendarConfig | None) -> None:
         """From now on these are known of the series."""
         self._events, self._calendar = events, calendar
+        self._known_events = KnownEvents("")
+        self._known_events.announce(events, calendar)
 
     def work(self, seconds: float) -> int:
         """Renew what is oldest for about so long; how many rows are still not up to date."""
@@ -106,6 +111,9 @@ class WatchedSeries:
         now = self.last_ms
         if now is None:
             return 0
+        future = now + lead_steps(self._step, self._horizon) * round(self._step * 1000)
+        known = self._known_events
+        self._anything_known = known.holds(future) or bool(known.during(self._times).any())
         due = [row for row in self._alive() if self._known.setdefault(row, _Known()).made_at_ms < now]
         due.sort(key=lambda row: self._known[row].made_at_ms)
         for done, row in enumerate(due):
@@ -157,7 +165,7 @@ class WatchedSeries:
 
     def _without_known(self, row: int, grid: FloatArray) -> tuple[FloatArray, Uplift | None]:
         """The row without events, and what is known of the time ahead."""
-        if not self._events and self._calendar is None:
+        if not self._anything_known:
             return grid, None
         step_ms = round(self._step * 1000)
         last_ms = self._last_ms(row)
