@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from sidecar.telemetry import get_logger
+
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
 
@@ -18,8 +20,8 @@ class BesideMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.fits = Counter(
             "pronoia_detector_fits_total",
-            "Fits of a query's trained detectors.",
-            ["query", "detector"],
+            "Fits of a query's trained detectors, by outcome.",
+            ["query", "detector", "result"],
             registry=registry,
         )
         self.quality = Gauge(
@@ -46,7 +48,8 @@ class Beside:
 
     def __init__(self, query: str, trainer: Executor, metrics: BesideMetrics) -> None:
         self._query, self._trainer, self._metrics = query, trainer, metrics
-        self._told: dict[str, int] = {}
+        self._told: dict[tuple[str, str], int] = {}
+        self._log = get_logger("beside").bind(query=query)
         self._forgotten = 0
 
     def put_aside(self, model: QueryModel) -> None:
@@ -74,12 +77,18 @@ class Beside:
             self._forgotten = detector.forgotten_points
         for name, member in members.items():
             if isinstance(member, TrainedDetector):
-                self._tell(name, member.n_fits, member.quality)
+                self._tell(name, "ok", member.n_fits)
+                self._tell(name, "error", member.n_failed_fits)
+                self._rate(name, member.quality)
 
-    def _tell(self, name: str, n_fits: int, quality: dict[str, float]) -> None:
-        known = self._told.get(name, n_fits)  # Those of a restored model were told by who fitted them.
-        self._metrics.fits.labels(self._query, name).inc(n_fits - known)
-        self._told[name] = n_fits
+    def _tell(self, name: str, result: str, n: int) -> None:
+        known = self._told.setdefault((name, result), n)  # Those before a restart were told then.
+        self._metrics.fits.labels(self._query, name, result).inc(n - known)
+        self._told[name, result] = n
+        if result == "error" and n > known:
+            self._log.warning("a fit failed, the one before serves until the next is due", detector=name)
+
+    def _rate(self, name: str, quality: dict[str, float]) -> None:
         for measure, value in quality.items():
             self._metrics.quality.labels(self._query, name, measure).set(value)
 

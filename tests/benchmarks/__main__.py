@@ -10,6 +10,7 @@ from tests.benchmarks.table import show
 TOPICS = (
     "pull",
     "score",
+    "council",
     "export",
     "webhook",
     "incidents",

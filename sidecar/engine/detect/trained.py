@@ -141,7 +141,7 @@ class TrainedDetector(RowArrays):
         self.windows = Windows() if windows is None else windows
         self.calibrator = Calibrator(budget_per_month, step_seconds)
         self.trainer: Executor | None = None
-        self.n_fits = 0
+        self.n_fits = self.n_failed_fits = 0
         self._seed = seed
         self._period = max(round(86400 / step_seconds), LEAST_PERIOD)
         self._fit: Fit | None = None
@@ -253,6 +253,7 @@ class TrainedDetector(RowArrays):
         if self._coming is not None and self._coming.done():
             coming, self._coming = self._coming, None
             if coming.cancelled() or coming.exception() is not None:
+                self.n_failed_fits += 1
                 return  # What was fitted before serves until the next is due.
             self._fit = coming.result()
             self.n_fits += 1

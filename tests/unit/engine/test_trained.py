@@ -127,7 +127,7 @@ class TestFitsElsewhere:
         assert trainer.waiting
         trainer.finish(RuntimeError("the process died"))
         assert np.isfinite(detector.judge(batch(values[:, 300:], 300)).score).all()
-        assert detector.n_fits == 1
+        assert (detector.n_fits, detector.n_failed_fits) == (1, 1)
 
 
 def test_behaviour_that_changed_is_fitted_before_its_time() -> None:
