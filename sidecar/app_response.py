@@ -27,6 +27,7 @@ from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.silences import SilenceMetrics, Silencer
@@ -125,6 +126,7 @@ class Responding:
             settled=self._settled,
             now=sidecar.wall,
         )
+        self._noise_week = NoiseWeek(store, store, bus=sidecar.bus, now=sidecar.wall)
         self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
         self._hooks = Hooks(
             config.response.hooks,
@@ -198,6 +200,7 @@ class Responding:
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
         await self._hooks.open()
+        self._noise_week.start()
         self._synthetic.start()
         if self._sidecar.config.response.silences.acknowledge:
             self._ack_silences.start()
@@ -230,6 +233,7 @@ class Responding:
     async def stop(self) -> None:
         """Write what is decided, end."""
         await self._rotas.stop()
+        await self._noise_week.stop()
         await self._hooks.stop()
         await self._steps.close()
         await self._synthetic.stop()

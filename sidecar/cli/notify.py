@@ -89,6 +89,41 @@ def print_inhibit_rules(config_path: Path | None) -> None:
     click.echo(yaml.safe_dump({"inhibit_rules": inhibit_rules(by)}, sort_keys=False), nl=False)
 
 
+@notify.command("proposals")
+@config_option
+@data_option
+@click.option("--last", default="30d", show_default=True, help="How far back.")
+@click.option("--team", help="Only incidents of this team.  [default: all]")
+@click.option(
+    "--group-by",
+    multiple=True,
+    default=("alertname",),
+    show_default=True,
+    help="Label by which Alertmanager groups now; again for each.",
+)
+def print_proposals(
+    config_path: Path | None,
+    data_directory: Path | None,
+    last: str,
+    team: str | None,
+    group_by: tuple[str, ...],
+) -> None:
+    """Print inhibit_rules, group_by and routes that the past argues for, as parts of Alertmanager's file.
+
+    Each says how many notifications it would have removed, and which incidents that mattered
+    people would have heard of less plainly.
+
+    Exit codes: 0 nothing to propose, 1 something, 2 wrong use.
+    """
+    from sidecar.cli.report_noise import duration_of, past_of
+    from webhooks.respond.routing_proposals import as_yaml, proposals
+
+    past = past_of(config_path, data_directory, team=team, seconds=duration_of(last))
+    found = proposals(past.incidents, past.episodes, past.responses, past.feedback, group_by=group_by)
+    click.echo(as_yaml(found), nl=False)
+    raise SystemExit(1 if found else 0)
+
+
 def _invented() -> Incident:
     from sidecar.records import Cause, Incident
 

@@ -12,10 +12,7 @@ from sidecar.cli.options import config_option, data_option, read_config
 from sidecar.config.fields import format_duration, parse_duration
 
 if TYPE_CHECKING:
-    from sidecar.store.sqlite import SqliteStore
-    from webhooks.respond.document import Report
-
-MAX_INCIDENTS, MAX_EPISODES = 10_000, 200_000
+    from webhooks.respond.past import AlertPast
 
 
 @click.command()
@@ -24,52 +21,77 @@ MAX_INCIDENTS, MAX_EPISODES = 10_000, 200_000
 @click.option("--as", "form", type=click.Choice(["markdown", "html"]), default="markdown", show_default=True)
 @click.option("--team", help="Only incidents of this team.  [default: all]")
 @click.option("--last", default="7d", show_default=True, help="How far back.")
+@click.option(
+    "--rules",
+    "rule_places",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Rule file, or folder of them: print a patch of these that makes the proposed `for` longer.",
+)
 def noise(
-    config_path: Path | None, data_directory: Path | None, form: str, team: str | None, last: str
+    config_path: Path | None,
+    data_directory: Path | None,
+    form: str,
+    team: str | None,
+    last: str,
+    rule_places: tuple[Path, ...],
 ) -> None:
     """Noise report: noisiest rules, repeats, what ended by itself, what belongs together, what would help.
 
     \b
-    Example:
+    Examples:
       pronoia report noise --team shop --last 7d
+      pronoia report noise --last 30d --rules /etc/prometheus/rules | patch -p0
     """
-    from sidecar.cli.stored import with_store
+    from webhooks.respond.noise_report import noise_report
+    from webhooks.respond.routing_proposals import as_yaml, proposals
 
-    try:
-        seconds = parse_duration(last)
-    except ValueError as error:
-        raise click.UsageError(f"--last: {error}") from error
-    overrides = {"store": {"directory": data_directory}} if data_directory else None
-    config = read_config(config_path, overrides)
-    found = with_store(config, lambda store: _report(store, team, seconds))
+    seconds = duration_of(last)
+    past = past_of(config_path, data_directory, team=team, seconds=seconds)
+    if rule_places:
+        click.echo(_patch(past, rule_places), nl=False)
+        return
+    found = noise_report(
+        f"Noise of {team or 'all teams'}, last {format_duration(seconds)}",
+        past.incidents,
+        past.episodes,
+        past.responses,
+        past.feedback,
+        n_messages=past.n_messages,
+        ready=as_yaml(proposals(past.incidents, past.episodes, past.responses, past.feedback)),
+    )
     click.echo(found.page() if form == "html" else found.markdown(), nl=False)
 
 
-async def _report(store: SqliteStore, team: str | None, seconds: float) -> Report:
-    from webhooks.respond.noise_report import noise_report
+def duration_of(last: str) -> float:
+    """Seconds of `--last`; wrong use otherwise."""
+    try:
+        return parse_duration(last)
+    except ValueError as error:
+        raise click.UsageError(f"--last: {error}") from error
 
+
+def past_of(
+    config_path: Path | None, data_directory: Path | None, *, team: str | None, seconds: float
+) -> AlertPast:
+    """What the store holds of the last so many seconds."""
+    from sidecar.cli.stored import with_store
+    from webhooks.respond.past import AlertPast
+
+    overrides = {"store": {"directory": data_directory}} if data_directory else None
+    config = read_config(config_path, overrides)
     since_ns = int((time.time() - seconds) * 1e9)
-    kept = store.response_store
-    responses = {response.incident_id: response for response in await kept.responses()}
+    return with_store(config, lambda store: AlertPast.read(store, since_ns=since_ns, team=team))
 
-    def wanted(incident_id: str | None) -> bool:
-        response = responses.get(incident_id or "")
-        return team is None or (response is not None and response.team == team)
 
-    incidents = [
-        one
-        for one in await store.incidents(limit=MAX_INCIDENTS)
-        if one.started_at_ns >= since_ns and wanted(one.incident_id)
-    ]
-    episodes = await store.episodes(
-        "where starts_at_ns >= ? order by starts_at_ns limit ?", (since_ns, MAX_EPISODES)
-    )
-    messages = [m for m in await store.messages_of_recent_incidents(since_ns) if m.created_at_ns >= since_ns]
-    return noise_report(
-        f"Noise of {team or 'all teams'}, last {format_duration(seconds)}",
-        incidents,
-        [one for one in episodes if wanted(one.incident_id)],
-        responses,
-        [one for one in await kept.feedback(since_ns=since_ns) if wanted(one.incident_id)],
-        n_messages=sum(m.state == "sent" and wanted(m.incident_id) for m in messages),
-    )
+def _patch(past: AlertPast, places: tuple[Path, ...]) -> str:
+    from sidecar.cli.rule_patch import patch_of
+    from sidecar.errors import RuleError
+    from webhooks.respond.noise_report import by_rule
+    from webhooks.respond.noise_week import changes_of
+
+    changes = changes_of(by_rule(past.episodes, past.responses, past.feedback))
+    try:
+        return patch_of(changes, places)
+    except (RuleError, ValueError) as error:
+        raise click.UsageError(f"--rules: {error}") from error

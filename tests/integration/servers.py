@@ -25,6 +25,7 @@ BINARIES = {
     "prometheus": ("prometheus",),
     "promtool": ("promtool",),
     "alertmanager": ("prometheus-alertmanager", "alertmanager"),
+    "amtool": ("amtool",),
     "node_exporter": ("prometheus-node-exporter", "node_exporter"),
 }
 INSTALL = "apt-get install prometheus prometheus-alertmanager prometheus-node-exporter"

@@ -236,6 +236,7 @@ def test_people_correct_comment_and_report(tmp_path: Path, keep: Callable[..., A
         assert f"| {kind} |" in written
     page = pronoia("report", "incident", large, "--as", "html", *data)
     assert "<svg" in page
+    assert pronoia("notify", "proposals", *data) == "", "five alerts argue for nothing"
     noisy = pronoia("report", "noise", *data)
     assert "| ThingDown | 5 |" in noisy
 

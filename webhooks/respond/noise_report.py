@@ -105,8 +105,12 @@ def noise_report(
     feedback: Sequence[Feedback],
     *,
     n_messages: int,
+    ready: str = "",
 ) -> Report:
-    """Top rules, pairs, what was saved, and proposals with what they would have hidden."""
+    """Top rules, pairs, what was saved, and proposals with what they would have hidden.
+
+    `ready`: changes of Alertmanager's configuration, as YAML.
+    """
     rules = by_rule(episodes, responses, feedback)
     taken = sum(
         1 for one in incidents if (r := responses.get(one.incident_id)) and r.first_acknowledged_at_ns
@@ -146,33 +150,12 @@ def noise_report(
                 "Always together",
                 columns=("first", "then", "incidents", "share"),
                 rows=[(lead, follow, n, f"{share:.0%}") for lead, follow, n, share in pairs],
-                code=_inhibit(pairs, episodes),
             ),
             Section(
                 "Nobody ever took on",
                 columns=("rule", "alerts"),
                 rows=never[:TOP],
             ),
+            *([Section("Ready for Alertmanager", code=ready)] if ready else []),
         ],
     )
-
-
-def _inhibit(pairs: Sequence[tuple[str, str, int, float]], episodes: Sequence[Episode]) -> str:
-    """The pairs as Alertmanager's inhibit_rules, equal in the labels that both rules have."""
-    import yaml
-
-    labels: dict[str, set[str]] = {}
-    for one in episodes:
-        names = {name for name, value in one.labels.items() if value}
-        rule = one.labels.get("alertname", "")
-        labels[rule] = labels[rule] & names if rule in labels else names
-    rules = [
-        {
-            "source_matchers": [f'alertname="{lead}"'],
-            "target_matchers": [f'alertname="{follow}"'],
-            "equal": sorted((labels[lead] & labels[follow]) - {"alertname", "severity"}),
-        }
-        for lead, follow, _, _ in pairs
-        if (labels[lead] & labels[follow]) - {"alertname", "severity"}
-    ]
-    return yaml.safe_dump({"inhibit_rules": rules}, sort_keys=False) if rules else ""

@@ -308,8 +308,8 @@ def test_the_noise_report_says_what_would_help() -> None:
     assert (flaps.n_alerts, flaps.n_flaps, flaps.n_self_resolved, flaps.n_taken) == (12, 9, 10, 2)
     assert longer_for(flaps) == (60.0, 10, 1)
     assert together(both) == [("Cause", "Effect", 6, 1.0)]
-    report = noise_report("t", [incident()], [*noisy, *both], {}, [], n_messages=3)
-    assert 'source_matchers:\n  - alertname="Cause"' in report.markdown()
+    report = noise_report("t", [incident()], [*noisy, *both], {}, [], n_messages=3, ready="a: b")
+    assert "```yaml\na: b\n```" in report.markdown()
     assert "16 alerts" not in report.markdown()
     assert "22 alerts became 1 incidents and 3 messages" in report.markdown()
 

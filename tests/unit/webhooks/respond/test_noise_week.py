@@ -1,0 +1,102 @@
+"""What the weekly report hands on: which changes, once a week, and as a patch of the rules' own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sidecar.cli.rule_patch import patch_of
+from sidecar.events import EventBus
+from sidecar.records import Episode, Feedback, Incident, OutboxMessage, Response
+from tests.unit.webhooks.respond.incidents import Clock, episode
+from webhooks.flapping import Proposal
+from webhooks.respond.noise_report import by_rule
+from webhooks.respond.noise_week import NOTE, WEEK_SECONDS, Handed, NoiseWeek, changes_of
+
+FLAPS = [episode("Flaps", n, lasted=50.0, home=f"i{n}", at=-600.0 * n) for n in range(10)]
+
+
+class Store:
+    """A stored past, and notes."""
+
+    def __init__(self, episodes: list[Episode]) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.past = episodes
+        self.response_store = self
+
+    async def note(self, name: str) -> bytes | None:
+        return self.kept.get(name)
+
+    async def put_note(self, name: str, body: bytes) -> None:
+        self.kept[name] = body
+
+    async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
+        return []
+
+    async def episodes(self, where: str, parameters: tuple[Any, ...] = ()) -> list[Episode]:
+        return self.past
+
+    async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
+        return []
+
+    async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
+        return []
+
+    async def feedback(self, *, since_ns: int = 0) -> list[Feedback]:
+        return []
+
+
+async def test_it_is_made_once_a_week_and_says_what_is_new() -> None:
+    store, bus, clock = Store(FLAPS), EventBus(), Clock()
+    week = NoiseWeek(store, store, bus=bus, now=clock)
+    with bus.subscribe() as events:
+        assert await week.look()
+        assert not await week.look()
+        clock.now += WEEK_SECONDS
+        assert await week.look()
+        heard = [(await anext(aiter(events))).kind for _ in range(3)]
+    assert heard == ["report.noise", "rule.change_proposed", "report.noise"]
+    handed = msgspec.json.decode(store.kept[NOTE], type=Handed)
+    (change,) = handed.changes
+    assert (change.alertname, change.field, change.seconds) == ("Flaps", "for", 60.0)
+    assert "10 of 10 that ended by themselves" in change.reason
+
+
+def test_a_change_that_would_have_hidden_what_people_took_on_is_not_handed_on() -> None:
+    taken = [episode("Flaps", 20 + n, lasted=30.0, home=f"t{n}", at=-60.0 * n) for n in range(5)]
+    responses = {f"t{n}": Response(f"t{n}", "default", 0, first_acknowledged_at_ns=1) for n in range(5)}
+    assert changes_of(by_rule([*FLAPS, *taken], responses, [])) == []
+
+
+RULES = """groups:
+  - name: shop
+    rules:
+      # Why it is there.
+      - alert: Flaps
+        expr: up == 0
+        for: 1m
+      - alert: Stays
+        expr: up == 0
+      - alert: Flaps
+        expr: up == 1
+        labels: {pronoia: ignore}
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "line"), [("for", "+        for: 3m"), ("keep_firing_for", "+        keep_firing_for: 2m")]
+)
+def test_changes_are_a_patch_of_the_rules_own_files(tmp_path: Path, field: str, line: str) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(RULES)
+    changes = [
+        Proposal("default", "Flaps", field, 120.0, 1, 1, ""),
+        Proposal("default", "No", "for", 9, 1, 1, ""),
+    ]
+    patch = patch_of(changes, [tmp_path])
+    assert [one for one in patch.splitlines() if one[:1] == "+" and one[:3] != "+++"] == [line]
+    removed = [one for one in patch.splitlines() if one[:1] == "-" and one[:3] != "---"]
+    assert removed == (["-        for: 1m"] if field == "for" else []), "comments and other rules stay"

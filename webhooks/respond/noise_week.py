@@ -1,0 +1,116 @@
+"""Once a week: what rang for nothing, and the changes of rules that would have ended it, handed on.
+
+The changes lie in the store under `NOTE` and go out as events, in the form in which those of
+flapping rules do (webhooks/flap_report.py), for the rules loop to test and publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from sidecar.background import Background
+from sidecar.errors import StoreError
+from sidecar.events import Event, EventBus
+from sidecar.records import DEFAULT_TENANT
+from sidecar.telemetry import get_logger
+from webhooks.flapping import Proposal
+from webhooks.notes import NoteStore
+from webhooks.respond.noise_report import RuleNoise, by_rule, longer_for
+from webhooks.respond.past import AlertPast, PastStore
+
+NOTE = "rule changes proposed by the noise report"
+"""Under this name the store holds `Handed`."""
+WEEK_SECONDS = 7 * 86400.0
+LOOK_SECONDS = 3600.0
+MAX_TAKEN_SHARE = 0.1
+"""A longer `for` that would have hidden more of what people took on is not handed on."""
+
+
+class Handed(msgspec.Struct):
+    """The newest report's changes, and when it was made, seconds since the epoch."""
+
+    at: float = 0.0
+    changes: list[Proposal] = []
+
+
+def changes_of(rules: dict[str, RuleNoise]) -> list[Proposal]:
+    """A longer `for` for each rule whose alerts mostly end by themselves; `seconds` is what to add."""
+    found = []
+    for rule, row in rules.items():
+        longer = longer_for(row)
+        if longer is None:
+            continue
+        seconds, n_hidden, n_taken = longer
+        if n_taken > MAX_TAKEN_SHARE * max(len(row.taken), 1):
+            continue
+        reason = f"{n_hidden} of {len(row.short)} that ended by themselves would not have fired"
+        reason += f", nor {n_taken} of {len(row.taken)} that people took on"
+        found.append(Proposal(DEFAULT_TENANT, rule, "for", seconds, row.n_alerts, row.n_alerts, reason))
+    return found
+
+
+def _changes(past: AlertPast) -> list[Proposal]:
+    return changes_of(by_rule(past.episodes, past.responses, past.feedback))
+
+
+class NoiseWeek:
+    """Looks every hour whether a week has passed."""
+
+    def __init__(
+        self, notes: NoteStore, past: PastStore, *, bus: EventBus, now: Callable[[], float] = time.time
+    ) -> None:
+        self._notes = notes
+        self._past = past
+        self._bus = bus
+        self._now = now
+        self._task = Background("noise-week")
+        self._log = get_logger("noise-week")
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task.start(self._run())
+
+    async def stop(self) -> None:
+        """End."""
+        await self._task.stop()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except StoreError as error:
+                self._log.warning("weekly noise report not made, will try again", err=str(error))
+            except Exception:
+                # The loop's edge: an odd past must not end the looking.
+                self._log.exception("the weekly noise report broke off")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> bool:
+        """Make the report where a week has passed since the last; whether it was made.
+
+        Raises: StoreError.
+        """
+        stored = await self._notes.note(NOTE)
+        before = msgspec.json.decode(stored, type=Handed) if stored else Handed()
+        now = self._now()
+        if now - before.at < WEEK_SECONDS:
+            return False
+        past = await AlertPast.read(self._past, since_ns=int((now - WEEK_SECONDS) * 1e9))
+        changes = await asyncio.to_thread(_changes, past)
+        await self._notes.put_note(NOTE, msgspec.json.encode(Handed(now, changes)))
+        facts = {
+            "n_alerts": len(past.episodes),
+            "n_incidents": len(past.incidents),
+            "n_messages": past.n_messages,
+            "n_changes": len(changes),
+        }
+        self._log.info("weekly noise report", **facts)
+        self._bus.publish(Event("report.noise", now, facts))
+        for one in changes:
+            if one not in before.changes:
+                self._bus.publish(Event("rule.change_proposed", now, msgspec.to_builtins(one)))
+        return True
