@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from sidecar.api import stream as stream_module
 from sidecar.api.explain import Explanations
 from sidecar.api.outlook import OutlookEndpoints
+from sidecar.api.series_feedback import SeriesFeedback
 from sidecar.api.server import build_app
 from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
@@ -211,6 +212,7 @@ async def test_the_description_lists_every_route_and_no_other(client: TestClient
     ChangesEndpoint(nothing, nothing, nothing).add_routes(responding.router)
     Explanations(nothing).add_routes(responding.router)
     OutlookEndpoints(nothing).add_routes(responding.router)
+    SeriesFeedback(nothing).add_routes(responding.router)
     both = (*client.server.app.router.routes(), *responding.router.routes())
     routes = {route.resource.canonical for route in both if route.resource}
     assert set(document["paths"]) == {path for path in routes if path.startswith("/api/")}

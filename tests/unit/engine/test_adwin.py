@@ -8,7 +8,7 @@ import pytest
 from sidecar.engine.adwin import HOUR_MS, AdaptiveWindow, InputDrift
 from sidecar.series import FloatArray
 
-N = 100
+N = 60
 
 
 def delays(shift: float, hours: int = 200) -> tuple[FloatArray, int]:
@@ -36,7 +36,7 @@ def test_a_shift_is_found_the_sooner_the_larger(shift: float, at_most: int) -> N
 
 
 def test_where_nothing_changes_nothing_is_cut() -> None:
-    found, early = delays(0.0, hours=1000)
+    found, early = delays(0.0, hours=600)
     assert (early, int(np.isfinite(found).sum())) == (0, 0)
 
 
@@ -50,7 +50,7 @@ def test_what_was_before_a_change_is_forgotten() -> None:
     assert not window.observe(np.array([np.nan])).any()
 
 
-def inputs(factor: float, weeks: int = 4) -> InputDrift:
+def inputs(factor: float, weeks: int = 3) -> InputDrift:
     """Weeks of ten-minute steps with days and weekends, the last day of them changed."""
     drift, rng = InputDrift(), np.random.default_rng(2)
     drift.resize(N)
@@ -72,7 +72,7 @@ def test_days_and_weekends_are_no_change_but_a_tenth_more_is() -> None:
 
 
 def test_another_series_in_the_row_begins_anew() -> None:
-    drift = inputs(1.3)
+    drift = inputs(1.3, weeks=2)
     drift.reset(np.arange(N))
     assert not drift.changed().any()
     drift.resize(N + 1)
