@@ -17,6 +17,7 @@ from sidecar.cli.options import config_option, data_option, read_config
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
+    from sidecar.config.webhook import WebhookAuth
 
 TIMEOUT_SECONDS = 30.0
 AGAIN = "still not usable"
@@ -46,7 +47,8 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_
     """Give the dead letters to a running pronoia again; those that it can use now leave the table.
 
     A dead letter is an alert of a delivery that could not be used, kept with its reason:
-    after an upgrade, or once its sender is mended, it may be usable.
+    after an upgrade, or once its sender is mended, it may be usable. Each goes to the
+    receiver of its tenant.
 
     Exit codes: 0 none is left, 1 some are left or pronoia did not answer, 2 wrong use.
     """
@@ -59,10 +61,12 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_
         click.echo(f"pronoia: no database at {path}", err=True)
         raise SystemExit(2)
     with sqlite3.connect(path, timeout=10.0) as connection:
-        letters = connection.execute("select id, reason, raw from dead_letters order by id").fetchall()
+        letters = connection.execute(
+            "select id, tenant, reason, raw from dead_letters order by id"
+        ).fetchall()
         n_taken = 0
-        for letter_id, reason, raw in letters:
-            taken, words = (False, "not tried") if dry_run else _give(url, bytes(raw), config)
+        for letter_id, tenant, reason, raw in letters:
+            taken, words = (False, "not tried") if dry_run else _give(url, tenant, bytes(raw), config)
             if taken or words == AGAIN:
                 # What is still not usable has become a dead letter anew, with today's reason.
                 connection.execute("delete from dead_letters where id = ?", (letter_id,))
@@ -75,14 +79,19 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_
     raise SystemExit(0 if n_taken == len(letters) else 1)
 
 
-def _give(url: str, raw: bytes, config: Config) -> tuple[bool, str]:
-    """Whether pronoia takes an alert now, and if not, why."""
+def _give(url: str, tenant: str, raw: bytes, config: Config) -> tuple[bool, str]:
+    """Whether pronoia takes a tenant's alert now, and if not, why."""
+    senders = _senders(config)
+    if tenant not in senders:
+        return False, f"no receiver of webhook.receivers is tenant {tenant}'s"
+    path, auth = senders[tenant]
     try:
         alert = json.loads(raw)
     except ValueError:
         return False, "no JSON"
     body = json.dumps({"version": "4", "receiver": "replay", "groupKey": "", "alerts": [alert]}).encode()
-    request = Request(f"{url.rstrip('/')}/webhooks/alertmanager", data=body, headers=_headers(config, body))  # noqa: S310
+    address = f"{url.rstrip('/')}/webhooks/alertmanager{path}"
+    request = Request(address, data=body, headers=_headers(auth, body))  # noqa: S310
     try:
         with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
             answer = json.loads(response.read())
@@ -93,10 +102,17 @@ def _give(url: str, raw: bytes, config: Config) -> tuple[bool, str]:
     return answer.get("dead_letters") == 0, AGAIN
 
 
-def _headers(config: Config, body: bytes) -> dict[str, str]:
-    """What the receiver asks of a sender."""
+def _senders(config: Config) -> dict[str, tuple[str, WebhookAuth]]:
+    """By tenant: a receiver whose alerts are that tenant's, and what it asks of a sender."""
+    from sidecar.records import DEFAULT_TENANT
+
+    named = {one.tenant: (f"/{one.name}", one.auth) for one in config.webhook.receivers}
+    return named | {DEFAULT_TENANT: ("", config.webhook.auth)}
+
+
+def _headers(auth: WebhookAuth, body: bytes) -> dict[str, str]:
+    """What a receiver asks of a sender."""
     from webhooks.gate import authorization_of, signature_of
 
-    auth = config.webhook.auth
     found = {"Authorization": authorization_of(auth), auth.hmac_header: signature_of(auth, body)}
     return {"Content-Type": "application/json"} | {name: value for name, value in found.items() if value}

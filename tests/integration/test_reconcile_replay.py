@@ -23,25 +23,43 @@ BAD = {"status": "firing", "labels": {"alertname": "Odd"}, "startsAt": "yesterda
 
 def test_what_is_usable_now_is_taken(tmp_path: Path, keep: Callable[..., Any]) -> None:
     data = tmp_path / "data"
-    pronoia: Pronoia = keep(
-        Pronoia(tmp_path / "pronoia", "--prometheus", "http://127.0.0.1:1", "--data", str(data))
-    )
+    settings = {
+        "prometheus": {"url": "http://127.0.0.1:1"},
+        "store": {"directory": str(data)},
+        "webhook": {
+            "receivers": [{"name": "to-blue", "tenant": "blue", "auth": {"bearer_token": "sesame"}}],
+            "reconcile_interval": 0,
+        },
+    }
+    config = tmp_path / "pronoia.yaml"
+    config.write_text(json.dumps(settings))
+    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(config)))
     pronoia.start()
     body = json.dumps({"version": "4", "alerts": [BAD]}).encode()
     assert http(pronoia.url + "/webhooks/alertmanager", data=body)[0] == 200
     connection = sqlite3.connect(data / FILE)
     with connection:
-        connection.execute(
+        connection.executemany(
             "insert into dead_letters (tenant, receiver, received_at_ns, reason, raw) values (?, ?, ?, ?, ?)",
-            ("default", "r", 1, "an older pronoia did not know it", json.dumps(GOOD).encode()),
+            [
+                (tenant, "r", 1, "an older pronoia did not know it", json.dumps(GOOD).encode())
+                for tenant in ("default", "blue", "gone")
+            ],
         )
-    command = ["alerts", "replay", "--data", str(data), "--to", pronoia.url]
+    command = ["alerts", "replay", "--config", str(config), "--to", pronoia.url]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1, result.output
-    assert "1 of 2 dead letters were taken" in result.output
+    assert "2 of 4 dead letters were taken" in result.output
     assert "yesterday" in result.output
-    wait_until(lambda: get_json(pronoia.url + "/api/v1/incidents")["data"], what="it is an incident")
-    left = connection.execute("select raw from dead_letters").fetchall()
+    assert "tenant gone's" in result.output
+    wait_until(
+        lambda: len(get_json(pronoia.url + "/api/v1/incidents")["data"]) == 2, what="each is an incident"
+    )
+    assert connection.execute("select tenant from episodes order by tenant").fetchall() == [
+        ("blue",),
+        ("default",),
+    ]
+    left = connection.execute("select tenant, raw from dead_letters order by tenant").fetchall()
     connection.close()
-    assert len(left) == 1, "what stays is not multiplied"
-    assert b"yesterday" in left[0][0]
+    assert [tenant for tenant, _ in left] == ["default", "gone"], "what stays is not multiplied"
+    assert b"yesterday" in left[0][1]
