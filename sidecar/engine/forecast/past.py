@@ -96,11 +96,16 @@ def same_time_median(x, period, n):
     for i in range(period, len(x)):
         k = 0
         j = i
+        # Sorted as they come: for a handful that is many times faster than np.median.
         while k < n and j >= 0:
-            room[k] = x[j]
+            at = k
+            while at > 0 and room[at - 1] > x[j]:
+                room[at] = room[at - 1]
+                at -= 1
+            room[at] = x[j]
             k += 1
             j -= period
-        out[i] = np.median(room[:k])
+        out[i] = 0.5 * (room[(k - 1) // 2] + room[k // 2])
     return out
 
 
@@ -183,6 +188,11 @@ class Past:
     def steps(self, seconds: float) -> int:
         """So many seconds in whole steps, at least one."""
         return max(round(seconds / self.step_seconds), 1)
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The lowest and the highest of `y`."""
+        return float(self.y.min()), float(self.y.max())
 
     @cached_property
     def sums(self) -> FloatArray:

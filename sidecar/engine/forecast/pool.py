@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,6 +46,12 @@ class Selection:
     linear: dict[str, LinearRule]
     interval: IntervalPlan
 
+    @cached_property
+    def _between(self) -> FloatArray:
+        """What is told at the tested leads, linearly at every one, (L, h)."""
+        leads = np.arange(1, self.horizon + 1)
+        return np.stack([np.interp(leads, self.leads, one) for one in np.eye(len(self.leads))])
+
     @property
     def shares(self) -> dict[str, float]:
         """Mean weight over the leads by rule, heaviest first."""
@@ -57,8 +64,8 @@ class Selection:
         leads = np.arange(1, self.horizon + 1, dtype=np.int64)
         view = View(past, np.array([[past.n]]), leads[None, :])
         rules = _every_rule(past, self.periods)
-        said, weights = [], []
-        for name, weight in zip(self.names, self.weights, strict=True):
+        said, kept = [], []
+        for n, name in enumerate(self.names):
             # History may have been trimmed since: what no longer fits has no say.
             if name in rules:
                 said.append(_possible(past, rules[name](view))[0])
@@ -66,10 +73,11 @@ class Selection:
                 said.append(_possible(past, self.linear[name].predict(past, grid, view))[0])
             else:
                 continue
-            weights.append(np.interp(leads, self.leads, weight))
+            kept.append(n)
         if not said:
-            said, weights = [np.full(self.horizon, past.y[-1])], [np.ones(self.horizon)]
-        share = np.stack(weights)
+            said, share = [np.full(self.horizon, past.y[-1])], np.ones((1, self.horizon))
+        else:
+            share = self.weights[kept] @ self._between
         total = share.sum(axis=0)
         yhat = (share * np.stack(said)).sum(axis=0) / np.where(total > 0, total, 1.0)
         yhat = np.where(total > 0, yhat, past.y[-1])
@@ -90,7 +98,7 @@ def _every_rule(past: Past, periods: list[int]) -> dict[str, Rule]:
 
 def _possible(past: Past, forecasts: FloatArray) -> FloatArray:
     """No rule may leave what was ever seen by more than once its range."""
-    low, high = past.y.min(), past.y.max()
+    low, high = past.limits
     span = high - low
     return np.clip(forecasts, -past.centre if past.non_negative else low - span, high + span)
 

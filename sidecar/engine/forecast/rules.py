@@ -107,8 +107,14 @@ def _profile_rules(
 ) -> dict[str, Rule]:
     rules: dict[str, Rule] = {name: profile.at}
     for level, fade in corrections:
-        rules[f"{name}+level{level / HOUR:g}h/fade{fade / HOUR:g}h"] = _corrected(profile, level, fade)
+        rules[name + _correction(level, fade)] = _corrected(profile, level, fade)
     return rules
+
+
+@cache
+def _correction(level_seconds: float, fade_seconds: float) -> str:
+    """A correction in a rule's name; the same few are asked for at each refresh."""
+    return f"+level{level_seconds / HOUR:g}h/fade{fade_seconds / HOUR:g}h"
 
 
 def _last_mean(width: int) -> Rule:
