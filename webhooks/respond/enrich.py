@@ -24,6 +24,8 @@ from webhooks.respond.routing import labels_of
 
 MAX_SERIES, SHOWN_SERIES = 20, 3
 MAX_KEPT = 5_000
+REST_SECONDS = 30.0
+"""A Prometheus that was too slow for one message is not waited for by those that come next."""
 _PLACE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 RUNBOOK = "runbook_url"
 
@@ -51,7 +53,8 @@ class EnrichMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.queries = Counter(
             "pronoia_enrichment_queries_total",
-            "Queries for messages, by outcome: ok, empty, skipped (a label is absent), error, late.",
+            "Queries for messages, by outcome: ok, empty, skipped (a label is absent, or one was late "
+            "just now), error, late.",
             ["query", "result"],
             registry=registry,
         )
@@ -108,6 +111,7 @@ class Enricher:
         self._metrics = metrics
         self._now = now
         self._source: Source | None = None
+        self._not_before = 0.0
         self._found: dict[str, Enrichment] = {}
         self._log = get_logger("enrichment")
         self.configure(config)
@@ -167,7 +171,7 @@ class Enricher:
 
     async def _asked(self, query: EnrichmentQuery, labels: Mapping[str, str]) -> tuple[str, str]:
         expr = filled(query.expr, labels, in_string)
-        if expr is None or self._source is None:
+        if expr is None or self._source is None or self._now() < self._not_before:
             return "skipped", ""
         try:
             async with asyncio.timeout(self._config.timeout):
@@ -175,6 +179,7 @@ class Enricher:
                     expr, at_ms=int(self._now() * 1000), name=query.name, max_series=MAX_SERIES
                 )
         except TimeoutError:
+            self._not_before = self._now() + REST_SECONDS
             return "late", ""
         except PullError as error:
             self._log.warning("a query for a message failed", query=query.name, err=str(error))

@@ -32,6 +32,8 @@ POINTS = 160
 LEAST_STEP_MS = 15_000
 MAX_SERIES = 300
 MAX_KEPT = 500
+REST_SECONDS = 30.0
+"""A Prometheus that was too slow for one picture is not waited for by those that come next."""
 INK, FAINT, LINE, ALARM = "#212529", "#dee2e6", "#1c7ed6", "#d9480f"
 
 
@@ -98,6 +100,7 @@ class Pictures:
         self._metrics = metrics
         self._now = now
         self._source: Source | None = None
+        self._not_before = 0.0
         self._made: dict[str, bytes] = {}
         self._log = get_logger("pictures")
 
@@ -112,7 +115,7 @@ class Pictures:
     async def prepare(self, incidents: Iterable[Incident]) -> None:
         """Draw incidents that have no picture yet, in the configured time."""
         source = self._source
-        if source is None or not self._enabled:
+        if source is None or not self._enabled or self._now() < self._not_before:
             return
         missing = [one for one in incidents if one.state == "open" and one.incident_id not in self._made]
         await asyncio.gather(*(self._prepare(source, incident) for incident in missing))
@@ -122,6 +125,7 @@ class Pictures:
             async with asyncio.timeout(self._timeout):
                 outcome = await self._made_of(source, incident)
         except TimeoutError:
+            self._not_before = self._now() + REST_SECONDS
             outcome = "late"
         except PullError as error:
             self._log.debug("no picture", incident=incident.incident_id, err=str(error))

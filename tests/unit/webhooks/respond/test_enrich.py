@@ -138,6 +138,15 @@ async def test_what_cannot_be_found_out_is_left_out(
     assert enricher.of(incident()).values == {}
 
 
+async def test_a_prometheus_that_was_late_is_not_waited_for_at_once_again() -> None:
+    enricher = plain_enricher(config())
+    source = Prometheus({"a": 1.0}, seconds=5.0)
+    enricher.ask(source)
+    for name in ("i1", "i2"):
+        await enricher.prepare([incident(name)])
+    assert len(source.asked) == 1
+
+
 async def test_a_query_of_an_absent_label_is_not_asked() -> None:
     enricher = plain_enricher(config())
     source = Prometheus({"a": 1.0})
