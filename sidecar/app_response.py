@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -176,7 +177,7 @@ class Responding:
 
     async def reconfigure(self, config: Config) -> None:
         """Take people, shifts, teams, maintenance, dependencies and enrichment anew; the rest waits."""
-        self.enricher.configure(config.enrichment)
+        await asyncio.to_thread(self.enricher.configure, config.enrichment)
         if config.notify != self._config.notify:
             # New teams may name new targets, which are not there yet.
             self._log.warning("teams stay as they are until the next start, since notify has changed")
