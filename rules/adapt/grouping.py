@@ -6,6 +6,7 @@ it hurts again; aggregated away, one fault is one alert.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,11 +42,11 @@ def grouping_of(evidence: Evidence) -> Grouping | None:
     if len(evidence.labels) < 2 or evidence.comparison.conditions:
         return None
     found = fired(as_it_is(evidence), evidence)
-    clusters = [rows for rows in _clusters(found) if len(rows) > 1]
-    if len(found) < FEW or not clusters:
+    several = [rows for rows in clusters(found) if len(rows) > 1]
+    if len(found) < FEW or not several:
         return None
     names = sorted({name for labels in evidence.labels for name in labels})
-    by = tuple(name for name in names if _is_shared(name, clusters, evidence.labels))
+    by = shared_labels(several, evidence.labels)
     if not by or len(by) == len(names):
         return None  # Nothing shared, so nothing that a person could be told; or nothing to leave out.
     grouped = _grouped(evidence, by)
@@ -82,21 +83,27 @@ def with_grouping(
     )
 
 
-def _clusters(found: list[Firing]) -> list[set[int]]:
+def clusters(found: Iterable[Firing]) -> list[set[int]]:
     """Rows of firings that overlap in time."""
-    clusters: list[set[int]] = []
+    rows: list[set[int]] = []
     until = -1
     for firing in sorted(found, key=lambda one: one.start_ms):
         if firing.start_ms >= until:
-            clusters.append(set())
-        clusters[-1].add(firing.row)
+            rows.append(set())
+        rows[-1].add(firing.row)
         until = max(until, firing.end_ms)
-    return clusters
+    return rows
 
 
-def _is_shared(name: str, clusters: list[set[int]], labels: tuple[LabelSet, ...]) -> bool:
-    same = sum(len({labels[row].get(name, "") for row in rows}) == 1 for rows in clusters)
-    return same >= SAME_SHARE * len(clusters)
+def shared_labels(groups: Collection[set[int]], labels: Sequence[LabelSet]) -> tuple[str, ...]:
+    """Names of the labels that are the same in nearly every one of the groups of rows."""
+    names = sorted({name for one in labels for name in one})
+
+    def is_shared(name: str) -> bool:
+        same = sum(len({labels[row].get(name, "") for row in rows}) == 1 for rows in groups)
+        return same >= SAME_SHARE * len(groups)
+
+    return tuple(filter(is_shared, names))
 
 
 def _grouped(evidence: Evidence, by: tuple[str, ...]) -> Evidence:

@@ -51,6 +51,12 @@ class RewriteMetrics:
             ["team"],
             registry=registry,
         )
+        self.budget = Gauge(
+            "pronoia_rules_pages_budget",
+            "Firings a week that a team's rules are solved for, where it is set.",
+            ["team"],
+            registry=registry,
+        )
 
 
 class RewriteWatch:
@@ -113,6 +119,7 @@ class RewriteWatch:
             matchers = {self._config.team_label: team, LABEL[0]: ""}
             n = await n_firings(self._server, matchers, WEEK_SECONDS, self._now())
             self._metrics.pages.labels(team).set(n)
+            self._metrics.budget.labels(team).set(budget)
             if n > budget:
                 self._log.info("more pages than budgeted", team=team, pages=n, budget=budget)
 

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     DUPLICATE = "duplicate"
     IMPLIED = "implied by another"
     CO_FIRES = "co-fires with another"
+    MANY_AT_ONCE = "many alerts at once"
     UNREACHABLE = "threshold far from anything seen"
     NEVER = "never fires"
     CHANGING_IDENTITY = "labels change with the value"
@@ -27,6 +28,7 @@ class Kind(StrEnum):
     EXPENSIVE = "expensive"
     NO_OWNER = "no owner"
     NO_RUNBOOK = "no runbook"
+    NAMING = "naming"
 
 
 RANK = {kind: n for n, kind in enumerate(Kind)}

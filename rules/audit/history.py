@@ -8,6 +8,7 @@ from itertools import combinations, groupby
 
 import numpy as np
 
+from rules.adapt.grouping import clusters, shared_labels
 from rules.audit.finding import Finding, Kind
 from rules.backtest.past import RulePast
 from rules.read import taken_apart
@@ -23,6 +24,8 @@ FLAP_GAP_SECONDS = 900.0
 FLAP_SHARE = 0.3
 FEW = 5
 BRIEF_SECONDS = 300.0
+SHORT_SECONDS = 120.0
+SOME = 2
 TOGETHER = 0.9
 FAR = 2.0
 """A threshold lies far off where it is this many times as far from the median as anything ever was."""
@@ -62,6 +65,15 @@ def far_off(past: RulePast, values: FloatArray) -> Finding | None:
 def _of_one(past: RulePast) -> Iterator[Finding]:
     rule, days = past.rule, past.window.days
     n = len(past.firings)
+    if rule.for_seconds == 0 and rule.labels.get("generator") != "pronoia":
+        short = sum(firing.seconds <= SHORT_SECONDS for firing in past.firings)
+        yield Finding(
+            rule.key,
+            Kind.NO_FOR,
+            f"one evaluation is enough for it to fire; {short} of {n} firings were over within 2 minutes",
+            "`for: 2m`, or say why not",
+            float(short),
+        )
     if n == 0:
         if days >= MIN_DAYS:
             yield Finding(
@@ -84,6 +96,7 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
             "what is always wrong is no alert: raise the threshold (`pronoia rules plan`) or delete it",
             share,
         )
+    yield from _many_at_once(past)
     yield from _flaps(past)
     seconds = np.array([firing.seconds for firing in past.firings])
     brief = seconds[seconds < BRIEF_SECONDS]
@@ -117,6 +130,23 @@ def _flaps(past: RulePast) -> Iterator[Finding]:
             f"`keep_firing_for: {format_duration(kept)}` would join four of five of those",
             float(soon.size),
         )
+
+
+def _many_at_once(past: RulePast) -> Iterator[Finding]:
+    """Series that fire at the same time, though they share labels by which they could be one alert."""
+    groups = clusters(past.firings)
+    many = [rows for rows in groups if len(rows) >= FEW]
+    if len(many) < max(SOME, TOGETHER / 2 * len(groups)):
+        return
+    by = shared_labels(many, past.labels)
+    how = f"`by ({', '.join(by)})`" if by else "to one series"
+    yield Finding(
+        past.rule.key,
+        Kind.MANY_AT_ONCE,
+        f"{len(past.firings)} firings were {len(groups)} occasions, up to {max(map(len, many))} at a time",
+        f"aggregate {how} (`rules.adapt.grouping`), or group so in Alertmanager",
+        float(len(past.firings)),
+    )
 
 
 def _whole_minutes(seconds: float) -> float:

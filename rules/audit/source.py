@@ -9,10 +9,15 @@ from typing import Protocol
 import promql_parser as promql
 
 from rules.audit.finding import Finding, Kind
+from rules.audit.text import ungated
 from rules.backtest.past import Window
 from rules.read import WrittenRule
+from sidecar.config.fields import format_duration
 from sidecar.promql.syntax import Syntax, children
 from sidecar.series import LabelSet, SeriesBatch
+
+FEW_PER_SECOND = 1.0
+"""With fewer events than this, single ones move a ratio over minutes by percents."""
 
 
 class AuditedServer(Protocol):
@@ -48,7 +53,9 @@ async def audit_source(
             return []  # The audit of the text or of the past tells.
         async with slots:
             # What is not there cannot be joined either; one finding says it.
-            return await look.selectors(rule, syntax) or await look.joins(rule, syntax)
+            return (
+                await look.selectors(rule, syntax) or await look.joins(rule, syntax) or await look.gates(rule)
+            )
 
     found = await asyncio.gather(*(of(rule) for rule in rules))
     return [finding for some in found for finding in some]
@@ -113,6 +120,27 @@ class _Look:
                     )
                 )
         return found
+
+    async def gates(self, rule: WrittenRule) -> list[Finding]:
+        """A ratio of rates whose denominator gets small, and that no condition looks at."""
+        below = ungated(rule)
+        if not below:
+            return []
+        hours = f"[{format_duration(max(self._window.days * 86_400 // 3600 * 3600, 3600))}:1h]"
+        least = (await self._ask(f"min(min_over_time(({below}){hours}))")).values
+        fewest = float(least.min()) if least.size else 0.0
+        if fewest >= FEW_PER_SECOND:
+            return []
+        return [
+            Finding(
+                rule.key,
+                Kind.UNGATED_RATIO,
+                f"there were {fewest:.3g} a second at the fewest, so that one failure is a high share; "
+                f"nothing asks how many there are in {below}",
+                f"append `and {below} > {FEW_PER_SECOND:g}` or what is few for you",
+                1 / max(fewest, 1e-6),
+            )
+        ]
 
     async def _is_there(self, selector: str) -> bool:
         if selector not in self._there:

@@ -9,6 +9,7 @@ from itertools import combinations
 import promql_parser as promql
 
 from rules.audit.finding import Finding, Kind
+from rules.lint import style
 from rules.read import WrittenRule, taken_apart
 from sidecar.promql.syntax import Syntax, bare
 from sidecar.promql.threshold import Comparison
@@ -31,18 +32,8 @@ def _of_one(rule: WrittenRule) -> Iterator[Finding]:
         yield Finding(
             rule.key, Kind.BROKEN, f"Prometheus says: {rule.last_error}", "mend or delete the expression"
         )
-    if not any(name in rule.labels or name in rule.annotations for name in OWNERS):
-        yield Finding(
-            rule.key, Kind.NO_OWNER, f"none of {', '.join(OWNERS)} among its labels", "label it `team: …`"
-        )
-    if not any(name in rule.annotations for name in RUNBOOKS):
-        yield Finding(
-            rule.key, Kind.NO_RUNBOOK, "no runbook_url among its annotations", "write down what to do"
-        )
-    if rule.for_seconds == 0:
-        yield Finding(
-            rule.key, Kind.NO_FOR, "one evaluation is enough for it to fire", "`for: 2m`, or say why not"
-        )
+    if rule.labels.get("generator") != "pronoia":
+        yield from _of_keeping(rule)
     changing = [name for name, text in rule.labels.items() if re.search(r"\{\{.*\$value", text)]
     if changing:
         yield Finding(
@@ -51,17 +42,23 @@ def _of_one(rule: WrittenRule) -> Iterator[Finding]:
             f"label {changing[0]} holds $value: each new value is another alert, and `for` starts anew",
             "put the value into an annotation",
         )
-    denominator = _ungated(rule)
-    if denominator:
+
+
+def _of_keeping(rule: WrittenRule) -> Iterator[Finding]:
+    """What people need to find, route and handle an alert."""
+    if not any(name in rule.labels or name in rule.annotations for name in OWNERS):
         yield Finding(
-            rule.key,
-            Kind.UNGATED_RATIO,
-            f"one failure of one request is 100 %; nothing asks how many there are in {denominator}",
-            f"append `and {denominator} > 1` or what is few for you",
+            rule.key, Kind.NO_OWNER, f"none of {', '.join(OWNERS)} among its labels", "label it `team: …`"
         )
+    if not any(name in rule.annotations for name in RUNBOOKS):
+        yield Finding(
+            rule.key, Kind.NO_RUNBOOK, "no runbook_url among its annotations", "write down what to do"
+        )
+    for words in style(rule):
+        yield Finding(rule.key, Kind.NAMING, words, "name and label it as the rules beside it")
 
 
-def _ungated(rule: WrittenRule) -> str:
+def ungated(rule: WrittenRule) -> str:
     """The denominator of a ratio of rates which no condition looks at; empty where there is none."""
     comparison = taken_apart(rule)
     if not isinstance(comparison, Comparison):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rules.audit.finding import Finding, Kind, ranked
 from rules.audit.history import audit_past, far_off
-from rules.audit.text import audit_text
+from rules.audit.source import audit_source
+from rules.audit.text import audit_text, ungated
 from rules.backtest.firing import Firing
 from rules.backtest.past import RulePast, Window
 from rules.read import WrittenRule
-from sidecar.series import LabelSet
+from sidecar.series import LabelSet, SeriesBatch
 
 GOOD = WrittenRule(
     "Good",
@@ -19,14 +23,14 @@ GOOD = WrittenRule(
     "alerting",
     for_seconds=120,
     labels={"severity": "page", "team": "x"},
-    annotations={"runbook_url": "https://example.com"},
+    annotations={"runbook_url": "https://example.com", "summary": "it is bad"},
 )
+MINUTE = 60_000
+WINDOW = Window(0, 28 * 1440 * MINUTE, MINUTE)
 RATIO = 'sum(rate(bad_total{job="x"}[5m])) / sum(rate(all_total[5m])) > 0.1'
 
 
 def like(name: str, **changes: object) -> WrittenRule:
-    from dataclasses import replace
-
     return replace(GOOD, name=name, **changes)  # type: ignore[arg-type]
 
 
@@ -38,14 +42,12 @@ def kinds(*rules: WrittenRule) -> set[Kind]:
     ("rules", "expected"),
     [
         pytest.param([GOOD], set(), id="in order"),
-        pytest.param([like("A", for_seconds=0.0)], {Kind.NO_FOR}, id="no for"),
-        pytest.param([like("A", labels={})], {Kind.NO_OWNER}, id="no owner"),
-        pytest.param([like("A", annotations={})], {Kind.NO_RUNBOOK}, id="no runbook"),
-        pytest.param([like("A", expr=RATIO)], {Kind.UNGATED_RATIO}, id="ungated ratio"),
-        pytest.param([like("A", expr=RATIO + " and sum(rate(all_total[5m])) > 1")], set(), id="gated ratio"),
-        pytest.param([like("A", expr="free_bytes / size_bytes < 0.1")], set(), id="a ratio of levels"),
+        pytest.param([like("A", labels={"severity": "page"})], {Kind.NO_OWNER}, id="no owner"),
+        pytest.param([like("A", annotations={"summary": "x"})], {Kind.NO_RUNBOOK}, id="no runbook"),
+        pytest.param([like("low_disk")], {Kind.NAMING}, id="not in CamelCase"),
+        pytest.param([like("A", labels={"generator": "pronoia"}, annotations={})], set(), id="pronoia's own"),
         pytest.param(
-            [like("A", labels={"team": "x", "now": "{{ $value }}"})],
+            [like("A", labels={"team": "x", "severity": "page", "now": "{{ $value }}"})],
             {Kind.CHANGING_IDENTITY},
             id="value in a label",
         ),
@@ -66,14 +68,62 @@ def test_text(rules: list[WrittenRule], expected: set[Kind]) -> None:
     assert kinds(*rules) == expected
 
 
-MINUTE = 60_000
-WINDOW = Window(0, 28 * 1440 * MINUTE, MINUTE)
+@pytest.mark.parametrize(
+    ("expr", "denominator"),
+    [
+        pytest.param(RATIO, "sum(rate(all_total[5m]))", id="ungated"),
+        pytest.param(RATIO + " and sum(rate(all_total[5m])) > 1", "", id="gated"),
+        pytest.param("free_bytes / size_bytes < 0.1", "", id="a ratio of levels"),
+    ],
+)
+def test_ratios_that_nothing_gates(expr: str, denominator: str) -> None:
+    assert ungated(like("A", expr=expr)) == denominator
+
+
+class Traffic:
+    """A server on which everything is there, and so many events a second at the fewest."""
+
+    def __init__(self, fewest: float) -> None:
+        self.fewest = fewest
+
+    async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
+        return [LabelSet({"a": "b"})]
+
+    async def label_values(self, label: str) -> list[str]:
+        return ["bad_total", "all_total"]
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        value = self.fewest if "min_over_time((sum(rate(all_total[5m])))[28d:1h])" in expr else 1.0
+        return SeriesBatch(name, (LabelSet(),), np.array([at_ms]), np.array([[value]]))
+
+
+@pytest.mark.parametrize(
+    ("fewest", "expected"),
+    [
+        pytest.param(0.02, {Kind.UNGATED_RATIO}, id="low at night"),
+        pytest.param(40.0, set(), id="never low"),
+    ],
+)
+async def test_a_gate_is_asked_for_only_where_traffic_is_ever_low(fewest: float, expected: set[Kind]) -> None:
+    found = await audit_source([like("A", expr=RATIO)], Traffic(fewest), WINDOW)
+    assert {finding.kind for finding in found} == expected
 
 
 def past(name: str, *spans: tuple[int, int]) -> RulePast:
     """Firings from minute to minute, of one series."""
     fired = tuple(Firing(0, start * MINUTE, end * MINUTE, start * MINUTE) for start, end in spans)
     return RulePast(like(name), WINDOW, (LabelSet(),), fired)
+
+
+def fleet(n_pods: int) -> RulePast:
+    """Pods of a service that fire together, four times."""
+    labels = tuple(LabelSet({"service": "s", "pod": str(n)}) for n in range(n_pods))
+    fired = tuple(
+        Firing(pod, day * 1440 * MINUTE, (day * 1440 + 30) * MINUTE, day * 1440 * MINUTE)
+        for pod in range(n_pods)
+        for day in range(1, 5)
+    )
+    return RulePast(like("A"), WINDOW, labels, fired)
 
 
 def told(*pasts: RulePast) -> set[Kind]:
@@ -92,6 +142,10 @@ def told(*pasts: RulePast) -> set[Kind]:
             [past(name, *((n * 500, n * 500 + 60) for n in range(10))) for name in "AB"],
             {Kind.CO_FIRES},
             id="co-fire",
+        ),
+        pytest.param([fleet(8)], {Kind.MANY_AT_ONCE}, id="a fleet"),
+        pytest.param(
+            [replace(past("A", (1, 9)), rule=like("A", for_seconds=0.0))], {Kind.NO_FOR}, id="no for"
         ),
         pytest.param([RulePast(GOOD, WINDOW, error="nonsense")], {Kind.BROKEN}, id="cannot be asked"),
     ],
