@@ -94,9 +94,22 @@ def _windows(past: Past, view: View, level: float) -> list[tuple[FloatArray, Flo
     for days in WINDOW_DAYS:
         width = min(past.steps(days * 86400.0), int(origins.min()))
         back = np.unique(np.linspace(1, width, min(width, MAX_WINDOW_POINTS)).astype(np.int64))
-        low, high = np.quantile(past.y[origins[:, None] - back], [share, 1.0 - share], axis=1)
-        found.append((view.flat(low[:, None]), view.flat(high[:, None])))
+        sorted_values = np.sort(past.y[origins[:, None] - back], axis=1)
+        ends = (_quantile(sorted_values, at) for at in (share, 1.0 - share))
+        low, high = (view.flat(end[:, None]) for end in ends)
+        found.append((low, high))
     return found
+
+
+def _quantile(sorted_values: FloatArray, at: float) -> FloatArray:
+    """Along the second axis, linearly between neighbours; `np.quantile` takes ten times as long for a row."""
+    position = at * (sorted_values.shape[1] - 1)
+    low = int(position)
+    high = min(low + 1, sorted_values.shape[1] - 1)
+    between: FloatArray = sorted_values[:, low] + (position - low) * (
+        sorted_values[:, high] - sorted_values[:, low]
+    )
+    return between
 
 
 @dataclass(frozen=True)
