@@ -7,37 +7,35 @@ Sources: Kubernetes API concepts (resourceVersion, Status, preconditions) and
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
+from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.config.model import PrometheusRuleConfig
-from sidecar.errors import RuleError, RuleReason
+from sidecar.errors import KubernetesError, KubernetesReason, RuleError, RuleReason
+from sidecar.kubernetes import ACCOUNT, Cluster, KubernetesObject
 
-ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 RESOURCE = "/apis/monitoring.coreos.com/v1/namespaces/{}/prometheusrules"
-TIMEOUT_SECONDS = 35.0
-"""Past the 30 s that an admission webhook may take."""
 ATTEMPTS = 3
 PAGE = 200
-MAX_ANSWER_BYTES = 16 * 2**20
-"""Many times the 1.5 MiB that etcd takes for an object."""
 
-KubernetesObject = dict[str, Any]
+MEANING: Mapping[KubernetesReason, tuple[RuleReason, str]] = {
+    KubernetesReason.OUTSIDE: (
+        RuleReason.NOT_WRITABLE,
+        " in rules.prometheus_rule, or use rules.publish: files",
+    ),
+    KubernetesReason.ACCOUNT: (RuleReason.UNAUTHORIZED, ""),
+    KubernetesReason.TLS: (RuleReason.UNREACHABLE, " (rules.prometheus_rule.ca_file)"),
+    KubernetesReason.UNREACHABLE: (RuleReason.UNREACHABLE, ", tried again in a minute"),
+}
+"""What a request without an answer means for a rule, and what to add for people."""
 
 
 class RuleObjects:
-    """The PrometheusRule objects of one namespace.
-
-    Every request reads the token and the CA again, because the kubelet rotates them,
-    and opens a connection of its own: there are a few an hour.
-    """
+    """The PrometheusRule objects of one namespace."""
 
     def __init__(
         self,
@@ -48,8 +46,10 @@ class RuleObjects:
         pause_seconds: float = 1.0,
     ) -> None:
         self._config = config
-        self._environment = environment
-        self._account = account
+        access = KubernetesConfig(
+            api_url=config.api_url, token_file=config.token_file, ca_file=config.ca_file
+        )
+        self._cluster = Cluster(access, environment=environment, account=account)
         self._pause = pause_seconds
 
     def namespace(self) -> str:
@@ -57,12 +57,9 @@ class RuleObjects:
         if self._config.namespace is not None:
             return self._config.namespace
         try:
-            return (self._account / "namespace").read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise RuleError(
-                RuleReason.NOT_WRITABLE,
-                f"{self._account}/namespace: {error.strerror}; set rules.prometheus_rule.namespace",
-            ) from error
+            return self._cluster.own_namespace()
+        except KubernetesError as error:
+            raise RuleError(RuleReason.NOT_WRITABLE, f"{error} in rules.prometheus_rule.namespace") from error
 
     async def get(self, name: str) -> KubernetesObject | None:
         """The object of that name; None where there is none. Raises: RuleError."""
@@ -128,79 +125,24 @@ class RuleObjects:
     async def _exchange(
         self, method: str, name: str, body: KubernetesObject | None, query: Mapping[str, str]
     ) -> KubernetesObject | None:
-        url, headers, tls = await asyncio.to_thread(self._approach)
         namespace = await asyncio.to_thread(self.namespace)
         path = RESOURCE.format(namespace) + (f"/{name}" if name else "")
-        if method in ("POST", "PUT"):
-            query = {**query, "fieldManager": "pronoia"}
         try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session,
-                session.request(
-                    method,
-                    url + path,
-                    params=dict(query),
-                    json=body,
-                    headers=headers,
-                    ssl=tls if tls is not None else True,
-                    allow_redirects=False,
-                ) as answer,
-            ):
-                status, raw = answer.status, await answer.content.read(MAX_ANSWER_BYTES)
-                while not answer.content.at_eof() and len(raw) < MAX_ANSWER_BYTES:
-                    raw += await answer.content.read(MAX_ANSWER_BYTES - len(raw))
-        except aiohttp.ClientSSLError as error:
-            raise RuleError(
-                RuleReason.UNREACHABLE,
-                f"Kubernetes API {url}: {error}; is rules.prometheus_rule.ca_file its CA?",
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:  # A timeout is an OSError, too.
-            raise RuleError(
-                RuleReason.UNREACHABLE,
-                f"Kubernetes API {url}: {error or type(error).__name__}; "
-                "a NetworkPolicy must let pronoia reach it, tried again in a minute",
-            ) from error
-        document = _document(raw)
+            answer = await self._cluster.exchange(method, path, body, query)
+        except KubernetesError as error:
+            reason, hint = MEANING[KubernetesReason(error.reason)]
+            raise RuleError(reason, f"{error}{hint}") from error
+        status, document = answer.status, answer.document
         if 200 <= status < 300:
             if document is None:
-                raise RuleError(RuleReason.UNREACHABLE, f"{url} answers, and not as a Kubernetes API does")
+                raise RuleError(
+                    RuleReason.UNREACHABLE, f"{path} is answered, and not as a Kubernetes API does"
+                )
             return document
         told = (document or {}).get("details") or {}
         if status == 404 and name and told.get("name") == name:
             return None
-        raise refusal(status, document, raw, namespace)
-
-    def _approach(self) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
-        """URL, headers and TLS of a request made now."""
-        config = self._config
-        token_file, ca_file = config.token_file, config.ca_file
-        url = config.api_url
-        if url is None:
-            host = self._environment.get("KUBERNETES_SERVICE_HOST")
-            if not host:
-                raise RuleError(
-                    RuleReason.NOT_WRITABLE,
-                    "not inside a cluster (KUBERNETES_SERVICE_HOST is not set); run in a pod, "
-                    "set rules.prometheus_rule.api_url, or use rules.publish: files",
-                )
-            port = self._environment.get("KUBERNETES_SERVICE_PORT", "443")
-            url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-            token_file = token_file or self._account / "token"
-            ca_file = ca_file or self._account / "ca.crt"
-        headers = {"Accept": "application/json"}
-        try:
-            if token_file is not None:
-                headers["Authorization"] = f"Bearer {token_file.read_text(encoding='utf-8').strip()}"
-            tls = None
-            if url.startswith("https://"):
-                tls = ssl.create_default_context(cafile=ca_file)
-        except (OSError, ValueError) as error:
-            raise RuleError(
-                RuleReason.UNAUTHORIZED,
-                f"service account: {getattr(error, 'filename', None) or ca_file}: "
-                f"{getattr(error, 'strerror', None) or error}; is automountServiceAccountToken on?",
-            ) from error
-        return url.rstrip("/"), headers, tls
+        raise refusal(status, document, answer.raw, namespace)
 
 
 def refusal(status: int, document: KubernetesObject | None, raw: bytes, namespace: str) -> RuleError:
@@ -237,11 +179,3 @@ def refusal(status: int, document: KubernetesObject | None, raw: bytes, namespac
     return RuleError(
         RuleReason.NOT_WRITABLE, f"Kubernetes answered {status}: {words}; a policy or quota may forbid it"
     )
-
-
-def _document(raw: bytes) -> KubernetesObject | None:
-    try:
-        found = json.loads(raw)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

@@ -18,11 +18,12 @@ from typing import Any
 import yaml
 
 from rules.document import RuleFile
-from rules.kubernetes import KubernetesObject, RuleObjects
+from rules.kubernetes import RuleObjects
 from rules.publisher import Found
 from rules.verify import LoadedRules, wait_until_live
 from sidecar.config.model import PrometheusRuleConfig
 from sidecar.errors import RuleError, RuleReason
+from sidecar.kubernetes import KubernetesObject
 from sidecar.prometheus.answers import Rule
 
 POLL_SECONDS = 5.0

@@ -135,15 +135,24 @@ class RuleError(SidecarError):
         self.reason = reason.value
 
 
+class KubernetesReason(StrEnum):
+    """Why the Kubernetes API gave no usable answer."""
+
+    OUTSIDE = "outside_cluster"
+    ACCOUNT = "account"
+    TLS = "tls"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 class KubernetesError(SidecarError):
-    """The Kubernetes API gave no usable answer, or refused; `status` is its HTTP status, 0 without one."""
+    """The Kubernetes API gave no usable answer, or refused, or what was asked of it failed."""
 
-    reason = "kubernetes"
-
-    def __init__(self, message: str, *, retryable: bool, status: int = 0) -> None:
+    def __init__(self, reason: KubernetesReason, message: str) -> None:
         super().__init__(message)
-        self.retryable = retryable
-        self.status = status
+        self.reason = reason.value
+        self.retryable = reason in (KubernetesReason.ACCOUNT, KubernetesReason.UNREACHABLE)
 
 
 class NotifyError(SidecarError):

@@ -10,20 +10,31 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from sidecar.config.kubernetes import KubernetesConfig
-from sidecar.errors import KubernetesError
+from sidecar.errors import KubernetesError, KubernetesReason
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT_SECONDS = 35.0
 """Past the 30 s that an admission webhook may take."""
 MAX_ANSWER_BYTES = 16 * 2**20
+"""Many times the 1.5 MiB that etcd takes for an object."""
 
 KubernetesObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the object, None where the body is none, and the body itself."""
+
+    status: int
+    document: KubernetesObject | None
+    raw: bytes
 
 
 class Cluster:
@@ -50,7 +61,7 @@ class Cluster:
             return (self._account / "namespace").read_text(encoding="utf-8").strip()
         except OSError as error:
             raise KubernetesError(
-                f"{self._account}/namespace: {error.strerror}; name a namespace", retryable=False
+                KubernetesReason.OUTSIDE, f"{self._account}/namespace: {error.strerror}; name a namespace"
             ) from error
 
     async def request(
@@ -60,15 +71,32 @@ class Cluster:
 
         Raises: KubernetesError where there is no answer, or none of a Kubernetes API.
         """
+        answer = await self.exchange(method, path, body)
+        if answer.document is None:
+            words = f"Kubernetes API answers {answer.status}, and not as one does"
+            raise KubernetesError(KubernetesReason.UNREACHABLE, words)
+        return answer.status, answer.document
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        body: KubernetesObject | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request and whatever comes back. What is written names us as its field manager.
+
+        Raises: KubernetesError where there is no answer.
+        """
         url, headers, tls = await asyncio.to_thread(self._approach)
-        query = {"fieldManager": "pronoia"} if method == "POST" else {}
+        writer = {"fieldManager": "pronoia"} if method in ("POST", "PUT") else {}
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)) as session,
                 session.request(
                     method,
                     url + path,
-                    params=query,
+                    params={**(query or {}), **writer},
                     json=body,
                     headers=headers,
                     ssl=tls if tls is not None else True,
@@ -76,19 +104,17 @@ class Cluster:
                 ) as answer,
             ):
                 status, raw = answer.status, await _whole(answer)
+        except aiohttp.ClientSSLError as error:
+            raise KubernetesError(
+                KubernetesReason.TLS, f"Kubernetes API {url}: {error}; is ca_file its CA?"
+            ) from error
         except (aiohttp.ClientError, OSError) as error:  # A timeout is an OSError, too.
             raise KubernetesError(
+                KubernetesReason.UNREACHABLE,
                 f"Kubernetes API {url}: {error or type(error).__name__}; "
                 "a NetworkPolicy must let pronoia reach it",
-                retryable=True,
             ) from error
-        try:
-            document = json.loads(raw)
-        except ValueError:
-            document = None
-        if not isinstance(document, dict):
-            raise KubernetesError(f"{url} answers {status}, and not as a Kubernetes API does", retryable=True)
-        return status, document
+        return Answer(status, _document(raw), raw)
 
     def _approach(self) -> tuple[str, dict[str, str], ssl.SSLContext | None]:
         """URL, headers and TLS of a request made now."""
@@ -97,8 +123,8 @@ class Cluster:
             host = self._environment.get("KUBERNETES_SERVICE_HOST")
             if not host:
                 raise KubernetesError(
+                    KubernetesReason.OUTSIDE,
                     "not inside a cluster (KUBERNETES_SERVICE_HOST is not set); run in a pod, or set api_url",
-                    retryable=False,
                 )
             port = self._environment.get("KUBERNETES_SERVICE_PORT", "443")
             url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
@@ -110,11 +136,19 @@ class Cluster:
             tls = ssl.create_default_context(cafile=ca_file) if url.startswith("https://") else None
         except (OSError, ValueError) as error:
             raise KubernetesError(
+                KubernetesReason.ACCOUNT,
                 f"service account: {getattr(error, 'filename', None) or ca_file}: "
                 f"{getattr(error, 'strerror', None) or error}; is automountServiceAccountToken on?",
-                retryable=True,
             ) from error
         return url.rstrip("/"), headers, tls
+
+
+def _document(raw: bytes) -> KubernetesObject | None:
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

@@ -10,9 +10,10 @@ import yaml
 from rules.adapt.canary import GROUP as CANARY
 from rules.adapt.place import OBJECT
 from rules.document import as_yaml
-from rules.kubernetes import KubernetesObject, RuleObjects
+from rules.kubernetes import RuleObjects
 from rules.publish_objects import INSTANCE, MAX_NAME, essence
 from sidecar.errors import RuleError, RuleReason
+from sidecar.kubernetes import KubernetesObject
 
 KEPT_BY = {
     "argocd.argoproj.io/tracking-id": "Argo CD",

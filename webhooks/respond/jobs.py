@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from sidecar.config.response import Hook, JobConfig
-from sidecar.errors import KubernetesError
+from sidecar.errors import KubernetesError, KubernetesReason
 from sidecar.kubernetes import Cluster, KubernetesObject
 from sidecar.records import Incident
 
@@ -60,7 +60,8 @@ class JobRunner:
             if ended is not None:
                 done, why = ended
                 if not done:
-                    raise KubernetesError(f"Job {namespace}/{name} failed: {why}", retryable=False)
+                    words = f"Job {namespace}/{name} failed: {why}"
+                    raise KubernetesError(KubernetesReason.FAILED, words)
                 return f"Job {namespace}/{name} is complete"
             await asyncio.sleep(self._poll)
 
@@ -75,7 +76,8 @@ def job_of(cronjob: KubernetesObject, hook: Hook, incident: Incident) -> Kuberne
         spec = template["spec"]
         containers = spec["template"]["spec"]["containers"]
     except (KeyError, TypeError) as error:
-        raise KubernetesError(f"this CronJob has no jobTemplate: no {error}", retryable=False) from error
+        words = f"this CronJob has no jobTemplate: no {error}"
+        raise KubernetesError(KubernetesReason.FAILED, words) from error
     marks = template.get("metadata") or {}
     for container in containers:
         container["env"] = _with_incident(container.get("env") or [], incident)
@@ -111,7 +113,9 @@ def refusal(status: int, document: KubernetesObject, what: str) -> KubernetesErr
     hint = ""
     if status == 403:
         hint = "; the Role of pronoia's service account must let it get cronjobs, get and create jobs"
-    return KubernetesError(f"{what}: {words}{hint}", retryable=status >= 500 or status == 429, status=status)
+    away = status >= 500 or status == 429
+    reason = KubernetesReason.UNREACHABLE if away else KubernetesReason.REFUSED
+    return KubernetesError(reason, f"{what}: {words}{hint}")
 
 
 def _with_incident(env: list[Any], incident: Incident) -> list[Any]:

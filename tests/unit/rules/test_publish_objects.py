@@ -313,7 +313,7 @@ def test_inside_a_pod_the_cluster_is_found(environment: dict[str, str], url: str
 
     (folder / "ca.crt").write_text(Path(certifi.where()).read_text())
     objects = RuleObjects(PrometheusRuleConfig(), environment=environment, account=folder)
-    found, headers, tls = objects._approach()
+    found, headers, tls = objects._cluster._approach()
     assert found == url
     assert headers["Authorization"] == "Bearer good-token"
     assert tls is not None
