@@ -101,6 +101,7 @@ class Workings:
                 trial=trial_of(query, config, sidecar),
                 beside=Beside(query.name, sidecar.fitting, sidecar.beside_metrics),
                 tastes=partial(sidecar.tasting.of, query.name),
+                remember=sidecar.explaining.journal.learn,
                 now=sidecar.wall,
             )
 

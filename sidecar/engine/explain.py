@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from sidecar.engine.arrays import RowArrays
 from sidecar.series import BoolArray, FloatArray, LabelSet
@@ -95,6 +96,34 @@ class Chronicle(RowArrays):
         seconds = float(np.exp(min(max(score - UNUSUAL, 0.0) / mean, 500.0)) / rate)
         # A tail is believed to ten times what was seen of the query's series together.
         return min(seconds, 10.0 * pool_seconds), seconds > 10.0 * pool_seconds
+
+
+def tails_of(score: FloatArray, confidence: FloatArray, step_seconds: float) -> FloatArray:
+    """The tails that `Chronicle.observe` would have made of past scores, (N, 5), of (N, T) each.
+
+    Only scores of full confidence count: while a series is young its model is, too.
+    """
+    tails = np.zeros((len(score), 5))
+    trusted = np.where(confidence >= 1.0, score, np.nan)
+    _follow(np.ascontiguousarray(trusted), step_seconds, tails)
+    return tails
+
+
+@njit(cache=True, nogil=True)
+def _follow(score, step_seconds, tails):
+    for row in range(len(score)):
+        tail = tails[row]
+        for s in score[row]:
+            if np.isfinite(s):
+                tail[_SECONDS] += step_seconds
+            if s >= UNUSUAL:
+                tail[_PEAK], tail[_CALM] = max(tail[_PEAK], s), 0.0
+            else:
+                tail[_CALM] += 1.0
+            if tail[_PEAK] > 0.0 and tail[_CALM] >= CALM_STEPS:
+                tail[_CLUSTERS] += 1.0
+                tail[_EXCESS] += tail[_PEAK] - UNUSUAL
+                tail[_PEAK] = 0.0
 
 
 def changed_rows(before: tuple[LabelSet, ...], now: tuple[LabelSet, ...]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from sidecar.durable import replace_file
 from sidecar.loop.severity import QUIET_STEPS
 from sidecar.loop.taste import COURSE, VALUE
-from sidecar.series import Evaluation, LabelSet
+from sidecar.series import Evaluation, FloatArray, LabelSet
 from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:  # numba is imported in the worker that publishes.
@@ -28,6 +28,8 @@ BEGUN_A_STEP = 50
 """When a whole fleet breaks, the worst are remembered; more of the same teach nothing."""
 
 FORMAT = 1
+TAIL_SECONDS = 4
+"""Column of a tail (`engine.explain.Chronicle`) that says how long a series was judged."""
 LONGEST_STEP_SECONDS = 3600.0
 """After an outage the time in between was not watched."""
 
@@ -87,6 +89,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._pages: dict[str, Page] = {}
+        self._learnt: dict[str, dict[LabelSet, list[float]]] = {}
         self._lock = threading.Lock()
         self._log = get_logger("journal")
 
@@ -121,6 +124,18 @@ class Journal:
             )
             self._follow(page, flagged(evaluation.anomaly_score))
 
+    def learn(self, query: str, labels: Sequence[LabelSet], tails: FloatArray) -> None:
+        """Take what a model that was learnt anew said of the past: how rare scores are, by series.
+
+        Of that and of what an earlier process saw, what is longer counts.
+        """
+        known = {
+            one: tail for one, tail in zip(labels, tails.tolist(), strict=True) if tail[TAIL_SECONDS] > 0
+        }
+        with self._lock:
+            if query not in self._pages:
+                self._learnt[query] = known
+
     def retire(self, query: str) -> None:
         """Forget a query that is no longer watched."""
         with self._lock:
@@ -154,7 +169,7 @@ class Journal:
         """A page for a query that is seen for the first time, with what an earlier process remembered."""
         from sidecar.engine.explain import Chronicle
 
-        page = Page(Chronicle(), evaluation)
+        page = Page(Chronicle(), evaluation, known_tails=self._learnt.pop(evaluation.query, {}))
         try:
             with self._file(evaluation.query).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 saved = msgspec.json.decode(file["header"].tobytes(), type=_Saved)
@@ -170,9 +185,10 @@ class Journal:
             and tail.shape == (len(saved.labels), 5)
         ):
             page.past.extend(saved.past)
-            page.known_tails = {
-                LabelSet(pairs): row for pairs, row in zip(saved.labels, tail.tolist(), strict=True)
-            }
+            for pairs, row in zip(saved.labels, tail.tolist(), strict=True):
+                learnt = page.known_tails.get(LabelSet(pairs))
+                if learnt is None or row[TAIL_SECONDS] >= learnt[TAIL_SECONDS]:
+                    page.known_tails[LabelSet(pairs)] = row
         return page
 
     def _recall(self, page: Page, rows: list[int]) -> None:

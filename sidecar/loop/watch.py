@@ -24,24 +24,18 @@ from sidecar.loop.beside import Beside
 from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.past import read_past
 from sidecar.loop.resets import ResetStorms, resets_expr
 from sidecar.loop.severity import Course, importance
 from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
-from sidecar.series import Evaluation, LearnedBand, SeriesBatch
+from sidecar.series import Evaluation, FloatArray, LabelSet, LearnedBand, SeriesBatch
 from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
-
-FINE_HISTORY_SECONDS = 14 * 86400.0
-COARSE_STEP_MS = 3_600_000
-"""What is older than two weeks is read a sample an hour: it is for horizons of weeks."""
-
-HISTORY_POINTS = 30_000_000
-"""At most so many points of history are held at once (240 MB); beyond, history is read coarser."""
 
 WORK_SHARE = 0.05
 """Part of a step that forecasters may work on selecting and refreshing, after what is due was published."""
@@ -74,6 +68,7 @@ class Watch:
         trial: Trial | None = None,
         beside: Beside | None = None,
         tastes: Callable[[], Sequence[Taste]] = tuple,
+        remember: Callable[[str, Sequence[LabelSet], FloatArray], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -92,7 +87,7 @@ class Watch:
         self._now = now
         self._log = get_logger("watch").bind(query=query.name)
         self._model: QueryModel | None = None
-        self._trial, self._tastes = trial, tastes
+        self._trial, self._tastes, self._remember = trial, tastes, remember
         self._beside = beside
         self._begin_following()
         self._achieved = AchievedRate(query.step)
@@ -151,19 +146,7 @@ class Watch:
     async def _learn(self) -> QueryModel:
         began = time.monotonic()
         end_ms = self._clock.last_step_ms(self.query.step, self.query.offset)
-        now = await self._source.instant(
-            self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
-        )
-        fine = min(self.query.history, FINE_HISTORY_SECONDS)
-        n_steps = max(round(fine * 1000) // self.step_ms, 1)
-        coarser = max(-(-now.n_series * n_steps // HISTORY_POINTS), 1)
-        step_ms = self.step_ms * coarser
-        begin_ms = end_ms // step_ms * step_ms - n_steps // coarser * step_ms
-        parts = []
-        if self.query.history > fine:
-            older_ms = max(step_ms, COARSE_STEP_MS)
-            parts.append(await self._past(end_ms - round(self.query.history * 1000), begin_ms - 1, older_ms))
-        parts.append(await self._past(begin_ms, end_ms, step_ms))
+        parts = await self._past(end_ms)
         model = await self._offload.run(self._fit, parts)
         seconds = time.monotonic() - began
         facts = {
@@ -177,24 +160,22 @@ class Watch:
         await self.checkpoint(model)
         return model
 
-    async def _past(self, start_ms: int, end_ms: int, step_ms: int) -> SeriesBatch:
-        return await self._source.history(
-            self.query.expr,
-            start_ms=start_ms,
-            end_ms=end_ms // step_ms * step_ms,
-            step_ms=step_ms,
-            name=self.query.name,
-            # Over two weeks pods come and go: history may hold more series than any instant.
-            max_series=self._max_series * 4,
-        )
+    async def _past(self, end_ms: int) -> list[SeriesBatch]:
+        return await read_past(self.query, self._source, end_ms=end_ms, max_series=self._max_series)
 
     def _fit(self, parts: Sequence[SeriesBatch]) -> QueryModel:
+        from sidecar.engine.explain import tails_of
         from sidecar.engine.model import QueryModel
 
         model = QueryModel(self.query)
         self._surround(model)
-        for part in parts:
+        for part in parts[:-1]:
             model.fit(part)
+        judged, _, score = model.score(parts[-1])
+        if self._remember is not None and judged.n_steps > 1:
+            step_seconds = float(judged.timestamps[-1] - judged.timestamps[-2]) / 1000
+            tails = tails_of(score.anomaly_score, score.confidence, step_seconds)
+            self._remember(self.query.name, judged.labels, tails)
         return model
 
     def _surround(self, model: QueryModel) -> None:
@@ -253,9 +234,7 @@ class Watch:
             return await self._pull(self.query.expr, start_ms, end_ms)
 
         async def history() -> SeriesBatch:
-            seconds = min(self.query.history, FINE_HISTORY_SECONDS)
-            first_ms = evaluation.timestamp_ms - round(seconds * 1000)
-            return await self._past(first_ms, evaluation.timestamp_ms, self.step_ms)
+            return (await self._past(evaluation.timestamp_ms))[-1]
 
         if await trial.follow(evaluation, batch, pull, self._surround):
             await self.checkpoint()

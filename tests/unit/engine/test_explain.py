@@ -16,6 +16,7 @@ from sidecar.engine.explain import (
     deviations,
     shape_distance,
     shape_of,
+    tails_of,
     witnesses,
 )
 from sidecar.series import FloatArray
@@ -42,6 +43,17 @@ def test_a_rarity_is_what_the_future_shows() -> None:
     future = np.random.default_rng(6).exponential(0.12, (50, 60 * 1440)) > 1.3
     true_seconds = 50 * 60 * DAY / future.sum()
     assert true_seconds / 2 < seconds < true_seconds * 2
+
+
+def test_the_past_tells_as_much_as_having_watched_it() -> None:
+    scores = np.random.default_rng(8).exponential(0.2, (5, 4000))
+    scores[1, 100:300] = np.nan
+    confidence = np.ones_like(scores)
+    watched = told(scores).arrays["tail"]
+    np.testing.assert_allclose(tails_of(scores, confidence, 60.0), watched)
+    confidence[:, :1000] = 0.9
+    young = tails_of(scores, confidence, 60.0)
+    assert young[0, 4] == 3000 * 60.0, "what is not yet trusted does not count"
 
 
 def test_a_wild_series_is_told_from_a_calm_one_of_the_same_query() -> None:

@@ -186,6 +186,27 @@ def test_an_explanation_of_a_fleet_takes_less_than_a_tenth_of_a_second(journal: 
     assert len(found["earlier"]) == 3
 
 
+def test_how_rare_is_known_at_once_of_a_past_that_was_learnt_from(journal: Journal) -> None:
+    tails = np.zeros((len(LABELS), 5))
+    tails[:, 4] = 10 * 86400.0
+    tails[0, :2] = 20.0, 6.0
+    journal.learn("load", LABELS, tails)
+    told = Told(journal)
+    told.step(3, values={0: 14.0})
+    found = explain(journal, "load", fingerprint(0))
+    assert found["watched_seconds"] == pytest.approx(10 * 86400 + 120)
+    assert 86400 < found["once_in_seconds"] < 400 * 86400
+    assert "about once in" in found["text"]
+    journal.save()
+
+    short = np.zeros((len(LABELS), 5))
+    short[:, 4] = 86400.0
+    again = Journal(journal._directory)
+    again.learn("load", LABELS, short)
+    Told(again).step(1)
+    assert explain(again, "load", fingerprint(0))["watched_seconds"] > 10 * 86400, "the longer memory counts"
+
+
 def test_unknown_queries_and_spans() -> None:
     with pytest.raises(KeyError):
         explain_open(Journal(Path("nowhere")), "nope", 10)
