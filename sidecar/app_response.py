@@ -165,6 +165,7 @@ class Responding:
             enricher=self.enricher,
             draw=self.pictures.prepare,
             on_call=self._rotas.on_call,
+            owner=lambda service: self._sidecar.alerts.placing.analyst.reader.topology.team(service),
             experts=lambda incident: self.history.experts(incident, names),
             before=lambda incident: in_words(self.history.similar(incident)),
             now=self._sidecar.wall,

@@ -67,6 +67,11 @@ class Topology:
         place = self.places.get(name)
         return place.tier if place else None
 
+    def team(self, name: str) -> str:
+        """Who owns a place, as the operator describes it; empty where nobody is named."""
+        place = self.places.get(self.find(name) or "")
+        return place.team if place else ""
+
     def kind(self, name: str) -> str:
         """gateway, service, database, cache, queue, external, infra, node; empty where it is not known."""
         place = self.places.get(name)

@@ -42,12 +42,14 @@ class TeamAudience:
         draw: Callable[[Sequence[Incident]], Awaitable[None]] = _undrawn,
         on_call: Callable[[str, float], str | None],
         experts: Callable[[Incident], Sequence[str]] = lambda _: (),
+        owner: Callable[[str], str] = lambda _: "",
         before: Callable[[Incident], str] = lambda _: "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self._teams = config.teams
         self._on_call = on_call
         self._experts = experts
+        self._owner = owner
         self._people = {person.name: person for person in config.people}
         self._response = config.response
         self._desk = desk
@@ -125,10 +127,10 @@ class TeamAudience:
         }
 
     def _team(self, incident: Incident) -> Team | None:
-        """The team that a table names as the owner, else the first whose matchers fit."""
-        owner = self._enricher.owner(incident)
-        named = next((team for team in self._teams if team.name == owner), None)
-        return named or team_of(incident, self._teams)
+        cause = incident.causes[0].service if incident.causes else ""
+        return team_of(
+            incident, self._teams, table=self._enricher.owner(incident), topology=self._owner(cause)
+        )
 
     def _stale(self, team: Team, incident: Incident, now: float) -> bool:
         """Whether the incident was acknowledged and then left alone for too long."""

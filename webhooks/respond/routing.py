@@ -30,12 +30,18 @@ def matches(match: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return all(re.fullmatch(pattern, labels.get(name, "")) for name, pattern in match.items())
 
 
-def team_of(incident: Incident, teams: Sequence[Team]) -> Team | None:
-    """The first team whose matchers fit; those without matchers take what is left."""
+def team_of(incident: Incident, teams: Sequence[Team], *, table: str = "", topology: str = "") -> Team | None:
+    """Whose an incident is, or None: the most explicit word wins.
+
+    A table names the owner (`table`); else the first team whose matchers fit; else the owner of the
+    probable cause by the topology (`topology`); else the first team without matchers.
+    """
     labels = labels_of(incident)
+    named = [team for team in teams if table and team.name == table]
     fitting = [team for team in teams if team.match and matches(team.match, labels)]
+    owning = [team for team in teams if topology and team.name == topology]
     rest = [team for team in teams if not team.match]
-    return next(iter([*fitting, *rest]), None)
+    return next(iter([*named, *fitting, *owning, *rest]), None)
 
 
 def told_now(

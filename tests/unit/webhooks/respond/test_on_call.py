@@ -186,6 +186,25 @@ def test_teams(labels: dict[str, str], team: str) -> None:
     assert found.name == team
 
 
+OTHER = Team.model_validate({"name": "dba", "match": {"x": "y"}, "steps": [{"targets": ["chat"]}]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "table", "topology", "team"),
+    [
+        pytest.param({"namespace": "shop"}, "dba", "", "dba", id="a table wins"),
+        pytest.param({"namespace": "shop"}, "", "dba", "shop", id="matchers win over the topology"),
+        pytest.param({}, "", "dba", "dba", id="the topology wins over what takes the rest"),
+        pytest.param({}, "nobody", "nobody", "rest", id="owners that are no team"),
+    ],
+)
+def test_owners(labels: dict[str, str], table: str, topology: str, team: str) -> None:
+    one = incident(shared_labels=labels)
+    found = team_of(one, [REST, TEAM, OTHER], table=table, topology=topology)
+    assert found is not None
+    assert found.name == team
+
+
 def test_no_team_takes_what_none_matches() -> None:
     assert team_of(incident(), [TEAM]) is None
 
