@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import sqlite_utils
-
 from sidecar.errors import StoreError
 from sidecar.store import schema
 from sidecar.store.connection import connect, reading
@@ -22,6 +20,8 @@ def describe(path: Path) -> Mapping[str, Any]:
     """
     if not path.exists():
         raise StoreError(f"{path}: there is no database yet; pronoia run makes it")
+    import sqlite_utils  # It imports pandas where that is installed; a start does without.
+
     try:
         with reading(path) as connection:
             db = sqlite_utils.Database(connection)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-
-import sqlite_utils
+from typing import TYPE_CHECKING
 
 from sidecar.errors import StoreError
+
+if TYPE_CHECKING:  # It imports pandas where that is installed: most of a second at every start.
+    import sqlite_utils
 
 
 def _first(db: sqlite_utils.Database) -> None:
@@ -196,6 +198,10 @@ def migrate(connection: sqlite3.Connection) -> list[int]:
             f"the database has schema version {current}, this pronoia knows {LATEST}; "
             "run the newer pronoia, or restore a backup"
         )
+    if current == LATEST:
+        return []
+    import sqlite_utils
+
     db = sqlite_utils.Database(connection)
     reached: list[int] = []
     for step in range(current, LATEST):
