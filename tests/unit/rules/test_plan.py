@@ -1,0 +1,145 @@
+"""Plans and policy: what may be changed, by whom it must be approved, and the text that it becomes."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rules.adapt.bounds import Static
+from rules.adapt.git import commit_branch
+from rules.adapt.history import Adapted
+from rules.adapt.judge import Candidate, Verdict
+from rules.adapt.place_file import FilePlace
+from rules.adapt.plan import Plan, plan_places
+from rules.adapt.policy import allowed, divided
+from rules.adapt.solve import Proposal, Unchanged
+from rules.read import WrittenRule, read_files
+from rules.validate import check
+from sidecar.config.adapt import AdaptConfig
+from sidecar.config.unattended import UnattendedConfig
+from sidecar.errors import RuleError
+from sidecar.records import RuleRevision
+
+OBJECT = """# Kept in git, applied by a pipeline.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: own
+  labels:
+    release: kps
+spec:
+  groups:
+    - name: own
+      rules:
+        - alert: LoadHigh
+          expr: load > 5  # a guess
+          labels:
+            severity: warning
+"""
+NOW = 1_700_000_000.0
+
+
+def adapted(rule: WrittenRule, value: float = 6.0, saves: int = 10, *, joined: bool = False) -> Adapted:
+    """A rewrite of the rule that saves so many false alarms."""
+    before, after = Verdict(saves, saves, 60.0, {}, 28.0), Verdict(0, 0, 0.0, {}, 28.0)
+    bound = Static(value)
+    expr = rule.expr if joined else bound.rewritten(rule.expr)
+    found = Proposal(
+        Candidate(bound, 0.0), expr, before, after, saves, 0, (0.0, 1.0), (0.0, 1.0), ("threshold 5 → 6",)
+    )
+    return Adapted(rule, found, replace(rule, expr=expr), joined=joined)
+
+
+def rule(name: str, severity: str = "warning") -> WrittenRule:
+    return WrittenRule(name, "load > 5", "alerting", "own", labels={"severity": severity})
+
+
+def git(folder: Path, *arguments: str) -> str:
+    own = ("-c", "user.name=a", "-c", "user.email=a@b")
+    command = ["git", "-C", str(folder), *own, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(OBJECT)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    git(tmp_path, "add", "own.yaml")
+    git(tmp_path, "commit", "--quiet", "-m", "own")
+    (found,) = read_files([file])
+    (plan,) = await plan_places([adapted(found)], lambda group: FilePlace.of(group, needs_reload=False))
+    assert (await check(plan.after))["promtool"].startswith("SUCCESS")
+    assert plan.path == file
+    commit_branch(tmp_path, "pronoia/adapt-1", {file: plan.after}, plan.message())
+    assert git(tmp_path, "show", "pronoia/adapt-1:own.yaml") == OBJECT.replace("> 5", "> 6")
+    assert "false alarms 10 → 0" in git(tmp_path, "log", "-1", "--format=%B", "pronoia/adapt-1")
+    assert file.read_text() == OBJECT
+
+
+async def test_a_rule_that_stands_nowhere_here_is_not_planned() -> None:
+    elsewhere = replace(rule("A"), file="/etc/prometheus/elsewhere.yaml")
+    plans: list[Plan] = await plan_places([adapted(elsewhere)], lambda group: FilePlace(Path(group)))
+    assert plans == []
+
+
+async def test_a_file_that_left_since_it_was_read_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(OBJECT)
+    (found,) = read_files([file])
+    with pytest.raises(RuleError, match="not there any more"):
+        await plan_places([adapted(found)], lambda _: FilePlace(tmp_path / "gone.yaml"))
+
+
+def live(told: dict[str, object], age_seconds: float) -> RuleRevision:
+    """A rewrite of pronoia's that has been live so long."""
+    evidence: dict[str, object] = {"rules": [told]}
+    at_ns = int((NOW - age_seconds) * 1e9)
+    return RuleRevision("r", "file:/a", at_ns, "", "h", evidence, {}, "live", live_from_ns=at_ns)
+
+
+OURS = {"rule": rule("A").key, "after": "load > 5", "form": "static"}
+
+
+@pytest.mark.parametrize(
+    ("revisions", "words"),
+    [
+        pytest.param([], "", id="never touched"),
+        pytest.param([live(OURS, 3600)], "changed a while ago; again in", id="cooling down"),
+        pytest.param([live(OURS, 30 * 86_400)], "", id="cooled down"),
+        pytest.param([live(OURS | {"after": "load > 4"}, 30 * 86_400)], "edited by hand", id="edited since"),
+        pytest.param([live(OURS | {"form": "series"}, 60)], "", id="its join moved nothing"),
+    ],
+)
+def test_what_may_be_changed_now(revisions: list[RuleRevision], words: str) -> None:
+    (found,) = allowed([adapted(rule("A"))], revisions, AdaptConfig(), NOW)
+    assert found.changed is not bool(words)
+    assert words in found.why_not
+    assert not words or found.written == found.rule
+
+
+def names(found: list[Adapted]) -> list[str]:
+    return [one.rule.name for one in found]
+
+
+@pytest.mark.parametrize(
+    ("settings", "alone", "waiting"),
+    [
+        pytest.param({"mode": "propose"}, [], ["Worst", "Page", "Mild"], id="everything waits"),
+        pytest.param({"mode": "apply"}, ["Worst", "Mild"], ["Page"], id="pages wait"),
+        pytest.param({"mode": "apply", "max_rewrites": 1}, ["Worst"], ["Page"], id="the worst first"),
+        pytest.param({"mode": "apply", "ask_for": []}, ["Worst", "Page", "Mild"], [], id="nothing waits"),
+    ],
+)
+def test_policy(settings: dict[str, object], alone: list[str], waiting: list[str]) -> None:
+    untouched = Adapted(rule("Fine"), Unchanged("within the budget"), rule("Fine"))
+    found = [
+        adapted(rule("Mild"), saves=3),
+        untouched,
+        adapted(rule("Worst"), saves=90),
+        adapted(rule("Page", "critical"), saves=20),
+    ]
+    first, second = divided(found, UnattendedConfig.model_validate(settings))
+    assert (names(first), names(second)) == (alone, waiting)

@@ -1,0 +1,54 @@
+"""Generated files in a folder: back at once where a reload fails, and written by one replica at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from rules.document import RuleFile
+from rules.publish import Publisher
+from sidecar.errors import RuleError
+from tests.unit.rules.bands import LoadingServer, golden
+
+
+def publisher(folder: Path, server: LoadingServer) -> Publisher:
+    return Publisher(folder, server, reload=True, verify_timeout_seconds=5.0)
+
+
+def other(file: RuleFile) -> RuleFile:
+    """The same group in another revision."""
+    text = file.text.replace(file.revision, "other")
+    return RuleFile(file.group, file.file_name, "other", text)
+
+
+async def test_a_reload_that_is_refused_has_the_file_back_within_a_second(tmp_path: Path) -> None:
+    server = LoadingServer(tmp_path)
+    first = golden("flat")
+    await publisher(tmp_path, server).publish(first)
+    server.refuse_reload = "a neighbour's file is broken"
+    began = time.monotonic()
+    with pytest.raises(RuleError, match="reload refused"):
+        await publisher(tmp_path, server).publish(other(first))
+    assert time.monotonic() - began < 1.0
+    assert (tmp_path / first.file_name).read_text() == first.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".pronoia.lock", first.file_name]
+
+
+async def test_of_two_replicas_one_writes_and_the_other_waits_its_turn(tmp_path: Path) -> None:
+    first = golden("flat")
+    server = LoadingServer(tmp_path)
+    server.blind = True  # So that the one that writes waits for Prometheus with the lock in its hand.
+    writing = asyncio.create_task(publisher(tmp_path, server).publish(first))
+    while not (tmp_path / first.file_name).exists():
+        await asyncio.sleep(0.01)
+    with pytest.raises(RuleError, match="another pronoia") as caught:
+        await publisher(tmp_path, server).publish(other(first))
+    assert caught.value.reason == "conflict"
+    assert (tmp_path / first.file_name).read_text() == first.text
+    server.blind = False
+    await writing
+    await publisher(tmp_path, server).publish(other(first))
+    assert (tmp_path / first.file_name).read_text() == other(first).text
