@@ -37,7 +37,7 @@ REMEMBERED = 400
 class NoiseWeights:
     """Log-odds of being noise."""
 
-    base: float = -1.2
+    base: float = -1.1
     alone: float = 0.5
     crowd: float = -1.2
     short: float = 0.8

@@ -2,7 +2,7 @@
 
 The default policy, from the impact on what users see:
 P0 two gateways fail hard, or one and half of the tier-1 services;
-P1 a gateway or a tier-1 service fails hard;
+P1 a gateway or a tier-1 service fails hard, or so much beneath it that it must;
 P2 one of those is slow or saturated, or a tier-2 service fails hard, or monitoring is out;
 P3 everything else that is real; P4 noise. "Hard" is failing requests or down.
 """
@@ -10,6 +10,8 @@ P3 everything else that is real; P4 noise. "Hard" is failing requests or down.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
 
 from webhooks.entity import EntityReader
@@ -45,6 +47,10 @@ class Urgency:
     reasons: tuple[str, ...]
 
 
+MUCH_BENEATH, CALLS_BENEATH = 5, 3
+"""With so many services failing within so many calls beneath it, users feel it, alert or none."""
+
+
 class Standing:
     """Where each entity stands: at the front, behind it, or in the back."""
 
@@ -71,6 +77,21 @@ class Standing:
             return 3 if self._topology.kind(entity) in ("", "node") else 2
         return 1 if self.is_gateway(entity) or entity in self._reader.promised else 2
 
+    def above(self, failing: Set[str]) -> set[str]:
+        """What users see first and has so much failing beneath it that they must feel it."""
+        graph = self._topology
+        if len(failing) < MUCH_BENEATH:
+            return set()
+        beneath: Counter[str] = Counter()
+        for name in failing - graph.hubs:
+            hops = graph.callers.get(name, {})
+            beneath.update(caller for caller, n_calls in hops.items() if n_calls <= CALLS_BENEATH)
+        return {
+            name
+            for name, n_failing in beneath.items()
+            if n_failing >= MUCH_BENEATH and (self.is_gateway(name) or self.tier(name) == 1)
+        }
+
     def n_top(self) -> int:
         """How many tier-1 services there are, as far as anybody knows."""
         if self._topology.described:
@@ -96,6 +117,9 @@ def judge(sightings: list[Sighting], standing: Standing, *, cause: str = "") -> 
         return Urgency("P0", category, (f"{_names(hard_gateways)} fails with half of the tier-1 services",))
     if hard_top:
         return Urgency("P1", category, (f"requests fail at what users see first: {_names(hard_top)}",))
+    if felt := standing.above(hard):
+        words = f"{MUCH_BENEATH} and more that {_names(felt)} depends on fail; users must feel it"
+        return Urgency("P1", category, (words,))
     if top:
         return Urgency("P2", category, (f"slow or saturated where users see it: {_names(top)}",))
     if any(s.wording.monitoring and not s.wording.scraped for s in sightings):

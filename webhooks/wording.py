@@ -55,7 +55,7 @@ _HARD = re.compile(
 )
 _NOT_HARD = re.compile(
     r"\b(targets?|crash\w*|replicas?|rollout|waiting state|non-ready|calls? (from|to)|sees errors|handshake"
-    r"|jobs?|filling|latency|near|expires?|will|predicted|replication)\b"
+    r"|outbound|egress|dependenc(y|ies)|jobs?|filling|latency|near|expires?|will|predicted|replication)\b"
 )
 _FOR = re.compile(
     r"(?:more|longer|greater) than (\d+)\s*(s|sec|seconds?|m|min|mins|minutes?|h|hours?)\b"

@@ -84,6 +84,7 @@ def test_plain_labels_keep_the_plainer_one() -> None:
         pytest.param("QueueBacklog", "consumer lag grows", False, -1.0, id="backlog"),
         pytest.param("DnsFailures", "lookups fail", True, 1.0, id="names"),
         pytest.param("UpstreamErrors", "calls from a to b fail", False, None, id="blames another"),
+        pytest.param("OutboundCallsFailing", "", False, None, id="blames others by its name"),
     ],
 )
 def test_words(name: str, text: str, hard: bool, cause: float | None) -> None:
@@ -207,6 +208,22 @@ def alert(service: str, starts: str = "2026-01-01T00:00:00Z", ends: str | None =
         "startsAt": starts,
         "endsAt": ends or "0001-01-01T00:00:00Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("n_failing", "priority"), [pytest.param(4, "P2", id="some fail"), pytest.param(5, "P1", id="many fail")]
+)
+def test_what_has_much_failing_beneath_it_is_felt_without_an_alert_of_its_own(
+    n_failing: int, priority: str
+) -> None:
+    names = [f"part-{i}" for i in range(5)]
+    rows = [{"name": "web", "kind": "gateway", "tier": 1, "depends_on": ["core"]}]
+    rows += [{"name": "core", "tier": 2, "depends_on": names}, *({"name": n, "tier": 2} for n in names)]
+    failing = [
+        episode("HighErrorRate", at=i, service=name, text="requests fail")
+        for i, name in enumerate(names[:n_failing])
+    ]
+    assert verdict(*failing, topology=Topology.of({"services": rows})).urgency.priority == priority
 
 
 def test_recorded_deliveries_become_incidents() -> None:
