@@ -35,7 +35,7 @@ def prometheus(tmp_path: Path, keep: Callable[..., Any]) -> Prometheus:
     lines = ["# TYPE load gauge"]
     for pod in range(60):
         lines += [
-            f'load{{pod="p{pod}"}} {rng.gauss(10, 1)} {at}' for at in range(now - 1200, now + 240, STEP)
+            f'load{{pod="p{pod}"}} {rng.gauss(10, 1)} {at}' for at in range(now - 1200, now + 480, STEP)
         ]
     server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
     server.backfill("\n".join([*lines, "# EOF\n"]))
