@@ -99,7 +99,7 @@ async def _explain_all(config: Config) -> list[Explained]:
 
 
 async def _explain(query: QueryConfig, config: Config, client: PrometheusClient, room: int) -> Explained:
-    from sidecar.engine.detect.ensemble_loop import WARM_UP_SAMPLES
+    from sidecar.engine.detect.ensemble_parts import WARM_UP_SAMPLES
     from sidecar.engine.model import FULL_CONFIDENCE_SECONDS
 
     end_ms = round(time.time() * 1000)

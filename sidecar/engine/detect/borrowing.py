@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar.engine.detect.ensemble_loop import WARM_UP_SAMPLES
-from sidecar.engine.detect.ensemble_parts import DAY_SECONDS, LEVEL_FLOOR
+from sidecar.engine.detect.ensemble_parts import DAY_SECONDS, LEVEL_FLOOR, WARM_UP_SAMPLES
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
     DAY_LEVEL,

@@ -1,7 +1,8 @@
 """The loops of the ensemble detector: one pass over rows and columns, compiled, no look-ahead.
 
 State is one row of scalars a series, its profiles of day and week, and its last
-residuals; `detect/ensemble.py` says what is computed and why.
+residuals; `detect/ensemble.py` says what is computed and why. What each sample needs
+stands here in one piece: taken apart, the compiler finds a fifth less to share.
 """
 
 from __future__ import annotations
@@ -10,29 +11,30 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
+from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
+from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_parts import (
+    CLIP_SCALE,
     DAY_SECONDS,
     LONG_SECONDS,
+    NEW_NORMAL_SECONDS,
     POINT,
     SCALE_SECONDS,
+    WARM_UP_SAMPLES,
     clip,
     floor_of,
     loudness,
-    mean_of_day,
     memory,
     mix,
-    saved_at,
 )
 from sidecar.engine.detect.ensemble_state import (
     ACCEPTED,
     COUNT,
     DAY_BINS,
     DAY_LEVEL,
-    DAY_MEAN,
     DAY_SLOW,
     DOWN,
     DOWN_SLOW,
-    DRIFT,
     FAST,
     FIRST,
     GAP,
@@ -44,18 +46,13 @@ from sidecar.engine.detect.ensemble_state import (
     LONG_SQUARE,
     LONGEST,
     LOSS,
-    N_ACCEPTED,
     N_DOWN,
     N_HABITS,
-    N_HOURS,
-    N_SAVED,
     N_UP,
     OUTSIDE_SECONDS,
     REPEAT_SHARE,
-    REPEATS,
     SAMPLES,
     SAVED,
-    SAVED_VALUE,
     SIZE_5,
     SIZE_15,
     SLOWER,
@@ -67,46 +64,31 @@ from sidecar.engine.detect.ensemble_state import (
     TREND_LEVEL,
     UP,
     UP_SLOW,
-    USUAL_DAY,
-    USUAL_REPEATS,
     VISITED,
     WEEK_BINS,
     WEEK_LEVEL,
     WEEK_SLOW,
 )
 from sidecar.engine.detect.habit import BIN_SECONDS, habitual, learn_visit
-from sidecar.engine.profile import VISITS_REMEMBERED, place, teach
-from sidecar.engine.protocols import STANDS_STILL
+from sidecar.engine.profile import VISITS_REMEMBERED, places, teach
 
-WARM_UP_SAMPLES = 20
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
 LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
 STANDS_FOR = 3.0  # After a gap a sample teaches as for so many distances of the samples before it.
-NEW_NORMAL_SECONDS = 3600.0
-"""An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
-
 PACE_IN_ALARM = 0.5
 """How fast levels follow while an alarm lasts: an incident is not to become normal at once."""
 
 NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
 """After an accepted shift the slow centres have to learn the new days before they judge again."""
-DISTRUST = 4.0
-"""By so much an accepted shift raises the losses of the profiles: the new level may have another shape."""
-
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
-CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
-CLIP_LOUD = 5.0  # In scales: how much one point may tell of an hour's noise.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
 UNITS = (POINT, 8.0, 12.0, 10.0, 10.0, 3.0)
 """What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres, a
 day against a week; and a run of equal values, in longest runs seen before.
 """
 
-
-RARE_REPEATS = 0.01  # A series of whom more samples repeat the one before is not watched for standing still.
-SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is called unusual.
 
 SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
 """What was just unusual is likelier to be so still: a score fades over samples, but suspicion is no flag."""
@@ -152,6 +134,9 @@ def run(
     slow = np.empty(3)
     kept = np.empty(6)
     day_known = 0.2 * 24.0 / DAY_BINS
+    first_d, second_d, shares_d = places(seconds, DAY_BINS, DAY_BINS / 24.0)
+    first_w, second_w, shares_w = places(seconds, WEEK_BINS, 1.0)
+    first_h, second_h, shares_h = places(seconds, HOURS, 1.0)
     for row in range(n_rows):
         for t in range(n_steps):
             now = seconds[t]
@@ -169,8 +154,8 @@ def run(
             gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
             stands = min(dt, STANDS_FOR * gap)
             age = now - s[row, FIRST]
-            d0, d1, d_share = place(now, DAY_BINS, DAY_BINS / 24.0)
-            w0, w1, w_share = place(now, WEEK_BINS, 1.0)
+            d0, d1, d_share = first_d[t], second_d[t], shares_d[t]
+            w0, w1, w_share = first_w[t], second_w[t], shares_w[t]
             daily = age > DAY_SECONDS and day_mass[row, d0] > day_known and day_mass[row, d1] > day_known
             weekly = age > 7.0 * DAY_SECONDS and week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25
             of_day = (1.0 - d_share) * day[row, d0] + d_share * day[row, d1]
@@ -203,7 +188,7 @@ def run(
                     kept[4], kept[5] = s[row, SAVED + 2], s[row, SAVED + 3]
                 earlier = mix(s, row, LOSS, 6, kept, spread)
             floor = floor_of(s, row)
-            h0, h1, h_share = place(now, HOURS, 1.0)
+            h0, h1, h_share = first_h[t], second_h[t], shares_h[t]
             loud = loudness(noise, noise_mass, row, h0, h1, h_share, stands / 3600.0, s[row, REPEAT_SHARE])
             up, down = max(s[row, UP] * loud, floor), max(s[row, DOWN] * loud, floor)
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
@@ -273,22 +258,11 @@ def run(
                         worst = max(worst, mean_5 / (units[1] * size_5))
                     if judge_15:
                         worst = max(worst, mean_15 / (units[2] * size_15))
-                repeats = s[row, REPEATS] + 1.0 if y == s[row, SAVED_VALUE] else 0.0
                 if samples > SHAPE_SAMPLES:
-                    # Neither shows in the band of a point: no value of its own is out of place.
-                    settled = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > LONG_SECONDS
-                    drifted = s[row, DAY_MEAN] - s[row, USUAL_DAY] if settled else 0.0
-                    by_shape = abs(drifted) / (units[4] * max(s[row, DRIFT], 0.5 * max(up, down)))
-                    if by_shape > threshold and s[row, OUTSIDE_SECONDS] >= NEW_NORMAL_SECONDS - dt:
-                        # A drift is told of for an hour; the next one is told of from here.
-                        s[row, USUAL_DAY] = s[row, DAY_MEAN]
-                    if by_shape > threshold:
-                        shape[row, t] = 1 if drifted > 0.0 else -1
-                    if s[row, REPEAT_SHARE] < RARE_REPEATS:
-                        by_shape = max(by_shape, repeats / (1.9 + units[5] * s[row, USUAL_REPEATS]))
-                    if by_shape > threshold and shape[row, t] == 0:
-                        shape[row, t] = STANDS_STILL
-                    worst = max(worst, by_shape)
+                    by_course, shape[row, t] = ask_course(
+                        s, row, now, y, dt, threshold, units[4], units[5], max(up, down)
+                    )
+                    worst = max(worst, by_course)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
                 s[row, SUSPICION] = max(min(worst / threshold, MOST_SUSPICION), fading)
@@ -301,19 +275,11 @@ def run(
                 s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
                 learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
-                    for k in range(N_SAVED):
-                        s[row, SAVED + k] = s[row, saved_at(k)]
+                    save_levels(s, row)
                 elif returned:
                     # The incident is over, and what it taught is undone, or the recovery would be flagged as
                     # the next incident.
-                    for k in range(N_SAVED):
-                        s[row, saved_at(k)] = s[row, SAVED + k]
-                    if held == HELD_BY_SEASON:
-                        for k in (FAST, SLOWER, LAST, TREND_LEVEL):
-                            s[row, k] = earlier
-                        kept[0] = kept[1] = kept[4] = kept[5] = earlier
-                    for k in range(6):
-                        quick[k] = kept[k]
+                    undo_alarm(s, row, recent, quick, kept, earlier, held == HELD_BY_SEASON)
                     error, scale = back, scale_back
                     distance, clipped = abs(back) / scale, back
                     before_5 = before_15 = 0.0
@@ -329,22 +295,9 @@ def run(
                 size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
                 s[row, SIZE_15] += memory(stands, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
 
-            # The longest run is learnt when it is over, and slowly forgotten.
-            repeated = 1.0 if y == s[row, SAVED_VALUE] else 0.0
-            if alarms[row, IN_ALARM] == 0.0:
-                # A sensor that is stuck does not become one that often repeats itself while it is told of.
-                rate = memory(stands, LONG_SECONDS, samples)
-                s[row, REPEAT_SHARE] += rate * (repeated - s[row, REPEAT_SHARE])
-            s[row, USUAL_REPEATS] *= 1.0 - dt / (4.0 * LONG_SECONDS)
-            if y == s[row, SAVED_VALUE]:
-                s[row, REPEATS] += 1.0
-            else:
-                s[row, USUAL_REPEATS] = max(s[row, USUAL_REPEATS], s[row, REPEATS])
-                s[row, REPEATS] = 0.0
-            s[row, SAVED_VALUE] = y
-            mean_of_day(s, hourly, row, now, centre + clip(error, CLIP_CENTRE * scale) if warm else y)
-            moved = min(abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]), CLIP_SCALE * max(s[row, DRIFT], up, down))
-            s[row, DRIFT] += memory(stands, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
+            learn_runs(s, row, y, dt, stands, samples, alarms[row, IN_ALARM] > 0.0)
+            usual_y = centre + clip(error, CLIP_CENTRE * scale) if warm else y
+            learn_drift(s, hourly, row, now, usual_y, max(up, down), stands, samples)
 
             # A shift that stays becomes the new normal after a stated time.
             pace = dt
@@ -374,25 +327,7 @@ def run(
                 s[row, LOSS + 8] = 1.1 * s[row, LOSS + 7]
 
             if shifted:
-                # Accepted: all levels stand where the series stands, and it is as after an alarm's end.
-                for k in (FAST, SLOWER, SLOWEST, LAST, TREND_LEVEL, LONG_MEAN):
-                    s[row, k] = y
-                s[row, TREND] = 0.0
-                if daily:
-                    s[row, DAY_LEVEL], s[row, DAY_SLOW] = y - of_day, y - of_day
-                if weekly:
-                    s[row, WEEK_LEVEL], s[row, WEEK_SLOW] = y - of_week, y - of_week
-                for k in (2, 3, 7, 8):
-                    s[row, LOSS + k] *= DISTRUST
-                for k in range(N_SAVED):
-                    s[row, SAVED + k] = s[row, saved_at(k)]
-                s[row, USUAL_REPEATS] = max(s[row, USUAL_REPEATS], s[row, REPEATS])
-                s[row, OUTSIDE_SECONDS] = s[row, N_HOURS] = 0.0
-                s[row, SUM_5] = s[row, SUM_15] = 0.0
-                for k in range(LONGEST):
-                    recent[row, k] = 0.0
-                s[row, ACCEPTED] = now
-                s[row, N_ACCEPTED] += 1.0
+                accept(s, row, y, recent, daily, of_day, weekly, of_week, now)
                 s[row, LAST_TIME], s[row, GAP] = now, dt
                 s[row, SAMPLES] = samples + 1.0
                 continue

@@ -7,32 +7,26 @@ from numba import njit
 
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
-    DAY_LEVEL,
-    DAY_MEAN,
     DOWN,
     DOWN_SLOW,
-    FAST,
-    HOUR_AT,
-    HOUR_COUNT,
-    HOUR_SUM,
-    HOURS,
-    LAST,
     LONG_MEAN,
     LONG_SQUARE,
     LOSS,
-    N_HOURS,
     SAMPLES,
-    SLOWER,
     SLOWEST,
     UP,
     UP_SLOW,
-    USUAL_DAY,
     WEEK_BINS,
 )
 from sidecar.engine.profile import place
 
 DAY_SECONDS = 86400.0
 SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
+WARM_UP_SAMPLES = 20
+NEW_NORMAL_SECONDS = 3600.0
+"""An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
+
+CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
 POINT = 8.0
@@ -87,34 +81,6 @@ def loudness(noise, mass, row, first, second, share, step_hours, repeat_share):
     # Where most samples repeat the one before (rare events), a quiet hour says little of the next.
     quietest = 0.5 if repeat_share < 0.3 else 1.0
     return min(max(1.0 + trust * (of_hour - 1.0), quietest), 4.0)
-
-
-@njit(cache=True, inline="always")
-def mean_of_day(s, hourly, row, now, y):
-    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is."""
-    hour = now // 3600.0
-    if hour != s[row, HOUR_AT]:
-        if s[row, HOUR_COUNT] > 0.0:
-            hourly[row, int(s[row, HOUR_AT]) % HOURS] = s[row, HOUR_SUM] / s[row, HOUR_COUNT]
-            s[row, N_HOURS] += 1.0
-            if s[row, N_HOURS] >= HOURS:
-                s[row, DAY_MEAN] = np.mean(hourly[row])
-                young = s[row, N_HOURS] - HOURS + 1.0
-                if young == 1.0:
-                    s[row, USUAL_DAY] = s[row, DAY_MEAN]
-                rate = max(1.0 / young, 3600.0 / LONG_SECONDS)
-                s[row, USUAL_DAY] += rate * (s[row, DAY_MEAN] - s[row, USUAL_DAY])
-            else:
-                s[row, DAY_MEAN] = s[row, USUAL_DAY]
-        s[row, HOUR_AT], s[row, HOUR_SUM], s[row, HOUR_COUNT] = hour, 0.0, 0.0
-    s[row, HOUR_SUM] += y
-    s[row, HOUR_COUNT] += 1.0
-
-
-@njit(cache=True, inline="always")
-def saved_at(k):
-    """Which scalar the k-th saved one is: the five quick levels, then those above the profiles."""
-    return FAST if k == 0 else SLOWER if k == 1 else LAST + k - 2 if k < 5 else DAY_LEVEL + k - 5
 
 
 @njit(cache=True, nogil=True)
