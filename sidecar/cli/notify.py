@@ -12,7 +12,8 @@ import click
 from sidecar.cli.options import config_option, data_option, format_option, read_config
 
 if TYPE_CHECKING:
-    from sidecar.records import Incident
+    from sidecar.config.model import Config
+    from sidecar.records import Episode, Incident
 
 
 @click.group()
@@ -40,7 +41,7 @@ def preview(
     incident_id: str | None,
     kind: str,
 ) -> None:
-    """Print a message as a target would get it; nothing is sent.
+    """Print a message as a target would get it, with what tables know; nothing is sent or asked for.
 
     Exit codes: 0 fine, 1 the template cannot be used (the plain text would be sent), 2 wrong use.
     """
@@ -62,7 +63,7 @@ def preview(
         if stored is None:
             raise click.UsageError(f"no incident {incident_id}; see pronoia incidents list")
         incident = stored[0]
-    message = document(kind, incident, key="preview")
+    message = document(kind, incident, key="preview", facts=_facts(config, incident))
     made = dict(message)
     try:
         for field, template in (("title", found.template.title), ("text", found.template.text)):
@@ -71,7 +72,8 @@ def preview(
     except TemplateError as error:
         click.echo(f"pronoia: {target}: {error}", err=True)
         raise SystemExit(1) from error
-    click.echo(json.dumps(made) if output == "json" else f"{made['title']}\n\n{made['text']}")
+    links = "".join(f"\n{name}: {url}" for name, url in made["links"].items())
+    click.echo(json.dumps(made) if output == "json" else f"{made['title']}\n\n{made['text']}{links}")
 
 
 @notify.command("inhibit-rules")
@@ -122,6 +124,21 @@ def print_proposals(
     found = proposals(past.incidents, past.episodes, past.responses, past.feedback, group_by=group_by)
     click.echo(as_yaml(found), nl=False)
     raise SystemExit(1 if found else 0)
+
+
+def _facts(config: Config, incident: Incident) -> dict[str, object]:
+    """What tables and links say of an incident; nothing is asked of Prometheus."""
+    from prometheus_client import CollectorRegistry
+
+    from webhooks.respond.enrich import Enricher, EnrichMetrics
+
+    async def none(_: str) -> list[Episode]:
+        return []
+
+    metrics = EnrichMetrics(CollectorRegistry())
+    found = Enricher(config.enrichment, episodes=none, metrics=metrics, now=time.time).of(incident)
+    values = {query.name: "…" for query in config.enrichment.queries}
+    return {"facts": found.facts, "links": found.links, "values": values}
 
 
 def _invented() -> Incident:

@@ -24,7 +24,7 @@ from webhooks.notify.policy import Told, decide
 from webhooks.notify.sender import Sender
 from webhooks.notify.template import Templates
 
-TICK_SECONDS = 5.0
+TICK_SECONDS, LEAST_SECONDS = 5.0, 0.05
 MAX_TOLD = 50_000
 REMEMBER_SECONDS = 7 * 86400.0
 
@@ -114,7 +114,18 @@ class Notifier:
             except Exception:
                 # The loop's edge: one odd incident must not silence the others.
                 self._log.exception("notifying broke off")
-            await woken(self._wake, TICK_SECONDS)
+            await woken(self._wake, self._patience())
+
+    def _patience(self) -> float:
+        """Seconds until an incident settles, or until it is worth looking again at all."""
+        now_ns = self._now() * 1e9
+        due = (
+            self._first_seen_ns.get(incident_id, 0) + self._hold_ns
+            for incident_id in self._waiting
+            if incident_id not in self._told
+        )
+        left = [(at_ns - now_ns) / 1e9 for at_ns in due if at_ns > now_ns]
+        return min([TICK_SECONDS, *(max(seconds, LEAST_SECONDS) for seconds in left)])
 
     async def _decide(self) -> None:
         incidents = list(self._waiting.values())

@@ -423,6 +423,19 @@ async def test_a_burst_is_limited_and_the_urgent_go_first(tmp_path: Path) -> Non
         assert target.got[1] == "opened i3"
 
 
+async def test_an_incident_is_told_of_as_soon_as_it_has_settled(tmp_path: Path) -> None:
+    target = Recorder()
+    async with Bench(tmp_path, {"a": target}) as bench:
+        bench.notifier._hold_ns = 3 * 10**9
+        bench.notifier.consider([incident()])
+        assert bench.notifier._patience() == pytest.approx(3.0)
+        bench.notifier.consider([incident("p0", priority="P0")])
+        await bench.until(lambda: target.got == ["opened p0"])
+        assert bench.notifier._patience() == pytest.approx(3.0)
+        bench.pass_time(3.0)
+        await bench.until(lambda: target.got == ["opened p0", "opened i1"])
+
+
 async def test_a_target_that_is_gone_from_the_configuration_holds_nothing(tmp_path: Path) -> None:
     async with Bench(tmp_path, {"a": Recorder(AWAY)}) as bench:
         bench.notifier.consider([incident()])
