@@ -16,7 +16,7 @@ from sidecar.engine.forecast.rules import Rule, View, make_rules, other_periods
 from sidecar.engine.forecast.weigh import SHARPNESS, weigh
 from sidecar.series import FloatArray
 
-LIGHT = 0.01
+LIGHT = 0.03
 """Rules below this weight at every lead are dropped from a selection."""
 
 
