@@ -30,7 +30,7 @@ from sidecar.app_feedback import Tasting
 from sidecar.app_forecast import SidecarOutlook, risk_loop, threshold_loop
 from sidecar.app_models import trial_of
 from sidecar.app_response import Responding
-from sidecar.app_rules import RewriteMetricsSet, Rewriting, fixed_files
+from sidecar.app_rules import RewritingMetrics, Rewriting, fixed_files
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
@@ -199,7 +199,7 @@ class Sidecar:
         self.risk_metrics = RiskMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)
         self.rule_metrics = RuleMetrics(self.registry)
-        self.rewrite_metrics = RewriteMetricsSet(self)
+        self.rewrite_metrics = RewritingMetrics(self)
         self.reach_metrics = ReachMetrics(self.registry)
         self.alerts_metrics = AlertsMetrics(self.registry)
         self.page = SyntheticPage(

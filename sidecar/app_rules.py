@@ -26,7 +26,7 @@ def fixed_files(config: Config) -> list[RuleFile]:
     ]
 
 
-class RewriteMetricsSet:
+class RewritingMetrics:
     """What rewriting tells of itself; made once, as loops come and go with the configuration."""
 
     def __init__(self, sidecar: Sidecar) -> None:

@@ -81,7 +81,8 @@ class Adapter:
             if isinstance(read, Unchanged):
                 adapted = Adapted(rule, read, rule, joined=plain is not None)
             else:
-                evidence[rule.key] = read
+                if rule.labels.get(self._config.team_label) in self._config.pages_per_week:
+                    evidence[rule.key] = read  # To be solved anew; of others nothing is kept.
                 adapted = await self._solved(read, rule, self._budget(rule))
             on_done(adapted)
             return adapted

@@ -35,6 +35,8 @@ FIRST_WAIT_SECONDS = 300.0
 
 RETRY_SECONDS = 1800.0
 APPROVER = "policy"
+MAX_SAMPLES = 5_000_000
+"""Of one rule, 40 MB: a sidecar is small. Four weeks at a minute leave room for 124 series."""
 
 
 class AdaptedServer(Source, RuleServer, Protocol):
@@ -193,7 +195,7 @@ class Unattended:
     async def _adapted(self, window: Window) -> list[Adapted]:
         version = (await self._server.build_info()).version
         adapter = Adapter(
-            BackTester(self._server, at_once=1),
+            BackTester(self._server, at_once=1, max_samples=MAX_SAMPLES),
             self._config.adapt,
             knows_keep_firing=knows_keep_firing(version),
         )

@@ -156,7 +156,7 @@ awkward = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(awkward, min_size=1, max_size=4, unique_by=lambda d: tuple(sorted(d.items()))), st.booleans())
 def test_what_is_rendered_reads_back(labels: list[dict[str, str]], both: bool) -> None:
     query = QUERY.model_copy(
