@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,19 @@ from sidecar.store.sqlite import SqliteStore
 from webhooks.risk_past import pasts_of
 
 DAY = 86400.0
+NOW = 1_790_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def fixed_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is learnt depends on the hour and the day of the week."""
+    monkeypatch.setattr("sidecar.cli.report_risk.time", Clock)
+
+
+class Clock:
+    @staticmethod
+    def time() -> float:
+        return NOW
 
 
 def episode(at: float, service: str, incident_id: str | None = None) -> Episode:
@@ -37,11 +49,11 @@ def past(n_incidents: int) -> tuple[list[Incident], list[Episode]]:
     """Incidents of `cart` within 90 days, each with two alerts in the hours before it."""
     rng = np.random.default_rng(3)
     incidents, episodes = [], []
-    for n, at in enumerate(np.sort(time.time() - rng.uniform(0, 90, n_incidents) * DAY).tolist()):
+    for n, at in enumerate(np.sort(NOW - rng.uniform(0, 90, n_incidents) * DAY).tolist()):
         incidents.append(incident(at, f"i{n}"))
         episodes.append(episode(at, "cart", f"i{n}"))
         episodes += [episode(at - rng.uniform(600, 7200), "cart") for _ in range(2)]
-    return incidents, [*episodes, episode(time.time() - 90 * DAY, "web")]
+    return incidents, [*episodes, episode(NOW - 90 * DAY, "web")]
 
 
 def report(directory: Path, n_incidents: int) -> Result:
@@ -63,9 +75,13 @@ def test_stored_incidents_make_risks(tmp_path: Path) -> None:
     found = json.loads(result.stdout)
     assert {risk["service"] for risk in found["risks"]} == {"cart", "web"}
     assert all(0 <= risk["probability"] <= 1 for risk in found["risks"])
-    text = CliRunner().invoke(main, ["report", "risk", "--data", str(tmp_path)]).stdout
+    picture = tmp_path / "risk.svg"
+    arguments = ["report", "risk", "--data", str(tmp_path), "--plot", str(picture)]
+    text = CliRunner().invoke(main, arguments).stdout
     assert "Brier" in text
     assert "calibration" in text
+    assert "ahead in the median" in text
+    assert picture.read_text().startswith("<?xml")
 
 
 def test_a_short_past_is_silent_and_says_so(tmp_path: Path) -> None:
