@@ -127,7 +127,14 @@ class Responding:
             settled=self._settled,
             now=sidecar.wall,
         )
-        self._noise_week = NoiseWeek(store, store, bus=sidecar.bus, now=sidecar.wall)
+        self._noise_week = NoiseWeek(
+            store,
+            store,
+            teams=lambda: self._sidecar.config.teams,
+            send=self.notifier.send_report,
+            bus=sidecar.bus,
+            now=sidecar.wall,
+        )
         self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
         self._hooks = Hooks(
             config.response.hooks,

@@ -292,4 +292,8 @@ class Config(Section):
     def _names_fit(self) -> Self:
         names = [target.name for target in self.notify.targets]
         check_names(self.people, self.schedules, self.teams, names)
+        pagers = {target.name for target in self.notify.targets if target.pagerduty is not None}
+        for team in self.teams:
+            for name in pagers.intersection(team.weekly_report):
+                raise ValueError(f"teams: {team.name}: weekly_report: {name} is a pager; a report is none")
         return self

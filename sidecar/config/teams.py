@@ -128,6 +128,7 @@ class Team(Section):
         3600.0, description="so long an acknowledgement stops the escalation"
     )
     quiet: tuple[QuietHours, ...] = ()
+    weekly_report: tuple[str, ...] = Field((), description="targets that get the noise report once a week")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -162,6 +163,7 @@ def check_names(
             _known(at, rotation.people, persons, "person")
         _known(at, [override.person for override in schedule.overrides], persons, "person")
     for team in teams:
+        _known(f"teams: {team.name}", team.weekly_report, targets, "target")
         for step in team.steps:
             _known(f"teams: {team.name}", step.targets, targets, "target")
             _known(f"teams: {team.name}", [step.on_call] if step.on_call else [], shifts, "schedule")

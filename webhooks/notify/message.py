@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sidecar.records import Incident
+from sidecar.records import DEFAULT_TENANT, Incident
 from webhooks.own import INCIDENT_LABEL
 
 WORDS = {
@@ -105,6 +105,12 @@ def document(
             "values": dict(facts.get("values") or {}),
         },
     }
+
+
+def report(name: str, title: str, text: str, *, key: str) -> dict[str, Any]:
+    """A document that tells of no incident, in the form of those that do."""
+    nobody = Incident(name, DEFAULT_TENANT, title, 0, 0, state="resolved", ended_at_ns=0)
+    return {**document("report", nobody, key=key), "title": title, "text": text}
 
 
 def incident_labels(incident: Mapping[str, Any]) -> dict[str, str]:

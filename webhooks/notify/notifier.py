@@ -96,6 +96,28 @@ class Notifier:
             self._log.warning("messages not stored, they will be decided again", err=str(error))
         await self._sender.stop()
 
+    async def send_report(self, target: str, name: str, *, title: str, text: str) -> None:
+        """Put a report on its way; the same name to the same target again is the same message.
+
+        Raises: StoreError.
+        """
+        now_ns = int(self._now() * 1e9)
+        key = f"{target}/{name}/1"
+        one = OutboxMessage(
+            key=key,
+            target=target,
+            incident_id=name,
+            number=1,
+            kind="report",
+            priority="P3",
+            n_episodes=0,
+            created_at_ns=now_ns,
+            due_at_ns=now_ns,
+            document=message.report(name, title, text, key=key),
+        )
+        await self._store.put_messages([one])
+        self._sender.wake([target])
+
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are; what is told of them is decided soon."""
         if not self._targets:

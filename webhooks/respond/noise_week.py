@@ -1,4 +1,4 @@
-"""Once a week: what rang for nothing, and the changes of rules that would have ended it, handed on.
+"""Once a week: what rang for nothing, told to the teams, and the changes that would have ended it handed on.
 
 The changes lie in the store under `NOTE` and go out as events, in the form in which those of
 flapping rules do (webhooks/flap_report.py), for the rules loop to test and publish.
@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
 from sidecar.background import Background
+from sidecar.config.teams import Team
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import DEFAULT_TENANT
 from sidecar.telemetry import get_logger
 from webhooks.flapping import Proposal
 from webhooks.notes import NoteStore
-from webhooks.respond.noise_report import RuleNoise, by_rule, longer_for
+from webhooks.respond.noise_report import RuleNoise, by_rule, longer_for, noise_report
 from webhooks.respond.past import AlertPast, PastStore
+from webhooks.respond.routing_proposals import as_yaml, proposals
 
 NOTE = "rule changes proposed by the noise report"
 """Under this name the store holds `Handed`."""
@@ -28,6 +32,14 @@ WEEK_SECONDS = 7 * 86400.0
 LOOK_SECONDS = 3600.0
 MAX_TAKEN_SHARE = 0.1
 """A longer `for` that would have hidden more of what people took on is not handed on."""
+
+
+class Send(Protocol):
+    """The way of a report to a target."""
+
+    async def __call__(self, target: str, name: str, *, title: str, text: str) -> None:
+        """Put it on its way. Raises: StoreError."""
+        ...
 
 
 class Handed(msgspec.Struct):
@@ -61,8 +73,17 @@ class NoiseWeek:
     """Looks every hour whether a week has passed."""
 
     def __init__(
-        self, notes: NoteStore, past: PastStore, *, bus: EventBus, now: Callable[[], float] = time.time
+        self,
+        notes: NoteStore,
+        past: PastStore,
+        *,
+        teams: Callable[[], Iterable[Team]],
+        send: Send,
+        bus: EventBus,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        self._teams = teams
+        self._send = send
         self._notes = notes
         self._past = past
         self._bus = bus
@@ -90,15 +111,19 @@ class NoiseWeek:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> bool:
-        """Make the report where a week has passed since the last; whether it was made.
+        """Make the report where a week has passed since the last, or since the first look; whether it was.
 
         Raises: StoreError.
         """
         stored = await self._notes.note(NOTE)
-        before = msgspec.json.decode(stored, type=Handed) if stored else Handed()
         now = self._now()
+        if stored is None:
+            await self._notes.put_note(NOTE, msgspec.json.encode(Handed(now)))
+            return False
+        before = msgspec.json.decode(stored, type=Handed)
         if now - before.at < WEEK_SECONDS:
             return False
+        await self._tell_teams(now)
         past = await AlertPast.read(self._past, since_ns=int((now - WEEK_SECONDS) * 1e9))
         changes = await asyncio.to_thread(_changes, past)
         await self._notes.put_note(NOTE, msgspec.json.encode(Handed(now, changes)))
@@ -114,3 +139,28 @@ class NoiseWeek:
             if one not in before.changes:
                 self._bus.publish(Event("rule.change_proposed", now, msgspec.to_builtins(one)))
         return True
+
+    async def _tell_teams(self, now: float) -> None:
+        since_ns = int((now - WEEK_SECONDS) * 1e9)
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
+        for team in self._teams():
+            if not team.weekly_report:
+                continue
+            past = await AlertPast.read(self._past, since_ns=since_ns, team=team.name)
+            title = f"Noise of {team.name}, week before {day}"
+            text = await asyncio.to_thread(_report, title, past)
+            for target in team.weekly_report:
+                await self._send(target, f"noise-report-{team.name}-{day}", title=title, text=text)
+
+
+def _report(title: str, past: AlertPast) -> str:
+    found = proposals(past.incidents, past.episodes, past.responses, past.feedback)
+    return noise_report(
+        title,
+        past.incidents,
+        past.episodes,
+        past.responses,
+        past.feedback,
+        n_messages=past.n_messages,
+        ready=as_yaml(found),
+    ).markdown()

@@ -28,7 +28,7 @@ from webhooks.notify.channels.pagerduty import event_of
 from webhooks.notify.channels.registry import CHANNELS, channel_of
 from webhooks.notify.channels.slack import blocks_of, escape
 from webhooks.notify.limiter import Limiter
-from webhooks.notify.message import document
+from webhooks.notify.message import document, report
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.payload import parse
@@ -434,6 +434,32 @@ async def test_an_incident_is_told_of_as_soon_as_it_has_settled(tmp_path: Path) 
         assert bench.notifier._patience() == pytest.approx(3.0)
         bench.pass_time(3.0)
         await bench.until(lambda: target.got == ["opened p0", "opened i1"])
+
+
+async def test_a_report_goes_by_the_outbox_and_is_no_incident(tmp_path: Path) -> None:
+    target = Recorder()
+    async with Bench(tmp_path, {"a": target}) as bench:
+        await bench.notifier.send_report("a", "noise-1", title="Noise", text="| a |")
+        await bench.until(lambda: target.got == ["report noise-1"])
+    async with Bench(tmp_path, {"a": target}) as bench:
+        bench.pass_time(1e6)
+        assert await bench.states() == {"a/noise-1/1": "sent"}
+    assert target.got == ["report noise-1"]
+
+
+@pytest.mark.parametrize("kind", ["slack", "alertmanager", "url"])
+async def test_every_channel_but_a_pager_takes_a_report(kind: str) -> None:
+    got: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        got.append(await request.read())
+        return web.json_response({"ok": True, "channel": "C1", "ts": "1.0"})
+
+    async with channel_to(kind, answer) as channel:
+        await channel.send(Outgoing(report("noise-1", "Noise of shop", "what rang", key="k")))
+    assert b"Noise of shop" in got[0]
+    mail = mail_of(report("noise-1", "Noise", "x", key="k"), sender="a@b.c", to=("d@e.f",), made_at=0.0)
+    assert mail["Subject"] == "Noise"
 
 
 async def test_a_target_that_is_gone_from_the_configuration_holds_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from sidecar.cli.rule_patch import patch_of
+from sidecar.config.teams import Team
 from sidecar.events import EventBus
 from sidecar.records import Episode, Feedback, Incident, OutboxMessage, Response
 from tests.unit.webhooks.respond.incidents import Clock, episode
@@ -43,7 +44,7 @@ class Store:
         return []
 
     async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
-        return []
+        return [Response(f"i{n}", "default", 0, team="shop") for n in range(10)]
 
     async def feedback(self, *, since_ns: int = 0) -> list[Feedback]:
         return []
@@ -51,10 +52,24 @@ class Store:
 
 async def test_it_is_made_once_a_week_and_says_what_is_new() -> None:
     store, bus, clock = Store(FLAPS), EventBus(), Clock()
-    week = NoiseWeek(store, store, bus=bus, now=clock)
+    sent: list[tuple[str, str, str]] = []
+
+    async def send(target: str, name: str, *, title: str, text: str) -> None:
+        sent.append((target, name, title))
+        assert "| Flaps | 10 |" in text
+
+    steps = [{"targets": ["chat"]}]
+    teams = [
+        Team.model_validate({"name": "shop", "steps": steps, "weekly_report": ["mail"]}),
+        Team.model_validate({"name": "rest", "steps": steps}),
+    ]
+    week = NoiseWeek(store, store, teams=lambda: teams, send=send, bus=bus, now=clock)
     with bus.subscribe() as events:
+        assert not await week.look(), "the first look begins the week"
+        clock.now += WEEK_SECONDS
         assert await week.look()
         assert not await week.look()
+        assert sent == [("mail", "noise-report-shop-2025-06-22", "Noise of shop, week before 2025-06-22")]
         clock.now += WEEK_SECONDS
         assert await week.look()
         heard = [(await anext(aiter(events))).kind for _ in range(3)]

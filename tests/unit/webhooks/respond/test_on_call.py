@@ -267,6 +267,11 @@ def test_a_label_that_is_absent_is_empty() -> None:
         ("schedules: [{name: s, rotations: [{people: [x], start: 2026-01-01T00:00:00}]}]", "no person 'x'"),
         ("teams: [{name: t, steps: [{on_call: s}]}]", "no schedule 's'"),
         ("teams: [{name: t, steps: [{}]}]", "tells nobody"),
+        (
+            "{notify: {targets: [{name: p, pagerduty: {routing_key: r}}]}, "
+            "teams: [{name: t, steps: [{targets: [p]}], weekly_report: [p]}]}",
+            "is a pager",
+        ),
         ("schedules: [{name: s}]", "either rotations or source"),
         ("schedules: [{name: s, source: {}}]", "exactly one of ical and url"),
         ("schedules: [{name: s, timezone: Mars/Olympus, rotations: []}]", "is no time zone"),
