@@ -44,6 +44,7 @@ def doctor(config_path: Path | None, data_directory: Path | None, output: str) -
 async def _look(config: Config) -> list[dict[str, str]]:
     from prometheus_client import CollectorRegistry
 
+    from rules.adapt.routes import reached_by_shadows
     from sidecar.cli.doctor_data import examine_data
     from sidecar.errors import PullError
     from sidecar.prometheus.alertmanager import AlertmanagerClient
@@ -93,6 +94,14 @@ async def _look(config: Config) -> list[dict[str, str]]:
         text = str((status.get("config") or {}).get("original") or "")
         for finding in examine(text, receivers):
             add(finding.level, where, finding.what, finding.remedy)
+        if config.rules.canary or config.rules.adapt.canary:
+            for receiver in reached_by_shadows(text):
+                add(
+                    "warning",
+                    where,
+                    f"shadows of rules may reach the receiver {receiver}",
+                    'route pronoia_canary="true" to a receiver without integrations, before all others',
+                )
     return found
 
 
