@@ -16,6 +16,9 @@ LEAD_STEPS = 2
 UNUSUAL = 0.5
 """Scores from here up are the tail whose decay says how rare higher ones are."""
 
+NARROWEST = 0.02
+"""Of the band's height: nearer to an edge the centre says nothing of how wide that side is."""
+
 CALM_STEPS = 3
 """After so many steps below UNUSUAL the next excess is another one; neighbours are one story."""
 
@@ -132,13 +135,21 @@ def changed_rows(before: tuple[LabelSet, ...], now: tuple[LabelSet, ...]) -> lis
 
 
 def deviations(actual: FloatArray, expected: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """How far each value is from the expected, in half-widths of the band on its side, signed; (N,)."""
+    """How far each value is from the expected, in half-widths of the band on its side, signed; (N,).
+
+    An edge of the band is 1 or -1 away, also where the centre has come upon it: it counts as at least
+    NARROWEST of the band's height, or of the edge's own value, inside.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        width = np.where(actual >= expected, upper - expected, expected - lower)
-        other = np.where(actual >= expected, expected - lower, upper - expected)
+        height = upper - lower
+        room = NARROWEST * np.where(np.isfinite(height), height, np.fmax(np.abs(upper), np.abs(lower)))
+        centre = np.where(expected > upper - room, upper - room, expected)
+        centre = np.where(centre < lower + room, lower + room, centre)
+        width = np.where(actual >= centre, upper - centre, centre - lower)
+        other = np.where(actual >= centre, centre - lower, upper - centre)
         # A side that the query does not ask about has the width of the other.
         width = np.where(np.isfinite(width), width, other)
-        return np.asarray((actual - expected) / np.maximum(width, 1e-12))
+        return np.asarray((actual - centre) / np.maximum(width, 1e-12))
 
 
 def shape_of(recent: FloatArray, age: int) -> FloatArray:

@@ -166,6 +166,8 @@ class QueryModel:
                 lower[:, where], upper[:, where] = moment.band(
                     yhat[:, where], lower[:, where], upper[:, where]
                 )
+            # In an alarm the centre follows the series while the band stays where it was.
+            yhat[:, where] = _inside(yhat[:, where], lower[:, where], upper[:, where])
             score[:, where], direction[:, where], shape[:, where] = self._judge(
                 part.values, judged, lower[:, where], upper[:, where]
             )
@@ -376,3 +378,9 @@ class QueryModel:
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
         return score, direction, shape
+
+
+def _inside(yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """The centre, or the edge of the band that it has left; a side without an edge has none to leave."""
+    with np.errstate(invalid="ignore"):
+        return np.where(yhat < lower, lower, np.where(yhat > upper, upper, yhat))

@@ -98,6 +98,15 @@ def test_a_deviation_is_in_half_widths_of_its_side() -> None:
     np.testing.assert_array_equal(found, [2.0, -2.0, 0.0, 2.0, nan])
 
 
+def test_a_centre_on_the_edge_does_not_make_a_deviation_endless() -> None:
+    lower, upper = np.full(4, 8.0), np.full(4, 12.0)
+    found = deviations(np.array([12.0, 14.0, 8.0, 12.1]), np.full(4, 12.0), lower, upper)
+    assert found[:3].tolist() == pytest.approx([1.0, 26.0, -1.0])
+    assert 1.0 < found[3] < 5.0
+    one_sided = deviations(np.array([13.0]), np.array([12.0]), np.array([np.nan]), np.array([12.0]))
+    assert 1.0 < one_sided[0] < 10.0
+
+
 def test_a_shape_begins_before_its_event_and_has_a_bounded_length() -> None:
     recent = np.zeros(REMEMBERED_STEPS)
     recent[40:] = 5.0

@@ -114,6 +114,15 @@ def test_a_score_above_one_is_a_value_outside_the_band() -> None:
     assert outside[known].any()
 
 
+def test_the_expected_lies_in_its_band_also_while_an_incident_lasts() -> None:
+    values = seasonal(3, 6)
+    values[:, -3 * 60 :] *= 1.5
+    _, band, score = QueryModel(QUERY).score(batch(values))
+    known = np.isfinite(band.lower)
+    assert (np.nan_to_num(score.anomaly_score[:, -3 * 60 :]) > 1).any()
+    assert ((band.lower <= band.yhat) & (band.yhat <= band.upper))[known].all()
+
+
 def test_what_was_never_negative_has_no_negative_band() -> None:
     values = np.abs(np.random.default_rng(2).normal(0, 5, (5, DAY)))
     _, expectation, _ = QueryModel(QUERY).score(batch(values))
