@@ -32,7 +32,9 @@ def draw(path: Path, trials: Sequence[Trial]) -> None:
         calibration.axhline(trial.base_rate, lw=0.8, ls=":", color="#c33")
         calibration.set(xlabel="said", ylabel="came", xlim=(0, top), ylim=(0, top))
         calibration.set_title(
-            f"{trial.window}: Brier {trial.brier:.4f}, base rate's {trial.base_brier:.4f}", fontsize=9
+            f"{trial.window}: Brier {trial.brier:.4f}, base rate's {trial.base_brier:.4f}"
+            + ("" if trial.useful else "; not told"),
+            fontsize=9,
         )
         if trial.leads_seconds:
             leads.hist([lead / 3600.0 for lead in trial.leads_seconds], bins=12, color="#3b7")

@@ -25,7 +25,7 @@ MIN_LEARNT, MIN_TRIED = 30, 10
 """So many incidents must lie in the part that is learnt from, and in the later part that is tried on."""
 MAX_MOMENTS = 100_000
 MUST_GAIN = 0.02
-BINS = 5
+BINS = 6
 WARN_PRECISION = 0.5
 """A warning counts from the probability on at which at least so many came true in what was learnt from."""
 
@@ -38,7 +38,8 @@ REASONS = (TOO_FEW, NO_BETTER)
 class Trial:
     """How predictions of one window did on the later part: Brier scores, less is better.
 
-    `calibration`: mean prediction, share that came true and number, of groups of equal size.
+    `calibration`: mean prediction, share that came true and number, of groups in each of which as many
+    incidents were expected.
     `warn_at`: the probability from which on a warning is worth it, None where none is; with it
     `n_warned` of `n_incidents` had one, so long ahead (`leads_seconds`), and `precision` of them were right.
     """
@@ -186,7 +187,10 @@ def _worth_warning(said: FloatArray, y: BoolArray) -> float | None:
 
 
 def _tried(window: str, said: FloatArray, y: BoolArray, base_rate: float) -> Trial:
-    groups = np.array_split(np.argsort(said, kind="stable"), BINS)
+    order = np.argsort(said, kind="stable")
+    expected = np.cumsum(said[order])
+    # As many incidents are expected in each group: high predictions are rare, and what matters.
+    groups = np.split(order, np.searchsorted(expected, expected[-1] * np.arange(1, BINS) / BINS))
     return Trial(
         window,
         float(((said - y) ** 2).mean()),
