@@ -22,6 +22,9 @@ from sidecar.series import BoolArray, FloatArray, TimeArray
 MAX_LATE_SHARE = 0.05
 """A file with more late or repeated rows than this is not a series in order of time: it is refused."""
 
+LEAST_ODD_ROWS, ODD_SHARE = 10, 0.05
+"""A distance of so many rows that is not the usual one is no accident."""
+
 _MISSING = frozenset({"", "nan", "null", "none", "na"})
 _STALE_SECONDS_LIMIT = 1e11  # Seconds of the year 5138; larger numbers are milliseconds by mistake.
 
@@ -165,6 +168,13 @@ def _number(path: Path, line: int, text: str) -> float:
     return value if np.isfinite(value) else np.nan
 
 
+def _is_odd(distances: TimeArray, step_ms: int) -> BoolArray:
+    """Distances off the grid of the step, and those so frequent that they are another step and no gaps."""
+    found, at, counts = np.unique(distances, return_inverse=True, return_counts=True)
+    another = (found != step_ms) & (counts >= max(LEAST_ODD_ROWS, ODD_SHARE * len(distances)))
+    return np.asarray((distances % max(step_ms, 1) != 0) | another[at])
+
+
 def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: list[int]) -> SeriesTable:
     newest = np.maximum.accumulate(timestamps)
     in_order = np.ones(len(timestamps), dtype=np.bool_)
@@ -181,16 +191,16 @@ def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: list[
         )
     step = typical_step_seconds(timestamps[in_order])
     distances = np.diff(timestamps[in_order])
-    off_grid = np.flatnonzero(distances % max(round(step * 1000), 1))
-    if len(off_grid):
+    odd = np.flatnonzero(_is_odd(distances, round(step * 1000)))
+    if len(odd):
         kept = np.flatnonzero(in_order)
-        at = int(kept[off_grid[0] + 1])
-        distance = distances[off_grid[0]] / 1000
+        at = int(kept[odd[0] + 1])
+        distance = distances[odd[0]] / 1000
         problems.append(
             RowProblem(
                 lines[at],
                 f"comes {distance:g} s after the row before it where {step:g} s is usual "
-                f"({len(off_grid)} such rows); times are used as they are",
+                f"({len(odd)} such rows); times are used as they are",
             )
         )
     return SeriesTable(path, timestamps, values, in_order, step, tuple(problems))

@@ -73,6 +73,17 @@ def test_mixed_intervals_are_named(tmp_path: Path) -> None:
     assert "25 s" in table.problems[0].reason
 
 
+def test_a_coarser_end_is_named_though_it_is_on_the_grid_and_gaps_are_not(tmp_path: Path) -> None:
+    gaps = [60 * i for i in range(200) if i % 30]
+    coarse = [60 * 200 + 300 * i for i in range(40)]
+    path = tmp_path / "a.csv"
+    path.write_text("timestamp,value\n" + "".join(f"{at},1\n" for at in gaps))
+    assert read_table(path).problems == ()
+    path.write_text("timestamp,value\n" + "".join(f"{at},1\n" for at in gaps + coarse))
+    (problem,) = read_table(path).problems
+    assert (problem.row, problem.reason[:21]) == (len(gaps) + 3, "comes 300 s after the")
+
+
 def test_absent_and_infinite_values_are_absent(tmp_path: Path) -> None:
     table = read_table(_write(tmp_path, "timestamp,value\n0,\n60,NaN\n120,inf\n180,null\n240,1e308\n"))
     assert np.isnan(table.values).tolist() == [True, True, True, True, False]
