@@ -28,7 +28,7 @@ BUDGET_MICROSECONDS = 1.0
 BUDGET_STATE_BYTES = 8 * 1024  # Netdata's own documentation says 18 KB per metric.
 BUDGET_FIT_SECONDS = 3.0
 BUDGET_SNAPSHOT_SECONDS = 3.0
-BUDGET_ALL_MICROSECONDS = 1.5  # With rows kept apart, bands cut to what is possible and five horizons.
+BUDGET_ALL_MICROSECONDS = 1.0  # With rows kept apart, bands cut to what is possible and five horizons.
 WARM_COLUMNS = 25  # Past the warm-up of the detector, so that all of its work is done.
 
 
