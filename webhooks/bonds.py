@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
 
@@ -64,6 +64,8 @@ class Weights:
 
 MAX_COMPANY = 48
 """So many entities are looked at for company; with that many there is some."""
+
+MAX_COMPANIONS = 64
 
 SAME_ENTITY = 0.6
 LATE = 0.4
@@ -228,10 +230,13 @@ class Bonds:
 
     def _companion(self, seen: Sighting, group: Group) -> float:
         best = 0.0
-        for entity, party in group.parties.items() if len(group.parties) <= 64 else ():
+        if len(group.parties) > MAX_COMPANIONS:
+            return best
+        for entity in _common(self.companions.partners(seen.entity), group.parties):
             strength = self.companions.strength(seen.entity, entity)
             if strength > best:
-                best = max(best, strength * self._fade(seen.onset - party.first, self.weights.half_edge))
+                apart = seen.onset - group.parties[entity].first
+                best = max(best, strength * self._fade(apart, self.weights.half_edge))
         return self.weights.companion * best
 
     def _anomaly(self, seen: Sighting, group: Group) -> float:
@@ -313,6 +318,16 @@ def may_share(seen: Sighting, group: Group) -> bool:
     return not cluster or not group.cluster or cluster == group.cluster
 
 
+def strangers(one: Group, other: Group) -> bool:
+    """Whether two incidents are too far apart in time for any bond but of names, and share none."""
+    apart = max(one.first - other.last, other.first - one.last)
+    return apart > FAR_SECONDS and all(
+        ours.isdisjoint(theirs)
+        for ours in (one.parties.keys(), one.mentioned.keys())
+        for theirs in (other.parties.keys(), other.mentioned.keys())
+    )
+
+
 def _acquainted(seen: Sighting, group: Group) -> bool:
     """Whether an incident has the sighting's entity, or names it, or is named by it."""
     return (
@@ -329,5 +344,8 @@ def nearest(onsets: list[float], onset: float) -> float:
     return min(onset - onsets[at - 1], after) if at else after
 
 
-def _common(one: Iterable[str], parties: dict[str, Party]) -> list[str]:
+def _common(one: Collection[str], parties: dict[str, Party]) -> list[str]:
+    """Names in both."""
+    if len(parties) < len(one):
+        return [name for name in parties if name in one]
     return [name for name in one if name in parties]

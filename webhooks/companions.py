@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Collection
 
 TOGETHER_SECONDS = 300.0
 PRIOR = 2.0
@@ -39,6 +40,10 @@ class Companions:
                     self._pairs[entity][other] += 1
                     self._pairs[other][entity] += 1
         self._recent.append((onset, entity))
+
+    def partners(self, entity: str) -> Collection[str]:
+        """Whom an entity has ever begun together with."""
+        return self._pairs.get(entity, ())
 
     def strength(self, one: str, other: str) -> float:
         """Share of the rarer entity's onsets that the two began together, shrunk; 0..1."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Set
 from itertools import islice
 
 from sidecar.records import Episode
-from webhooks.bonds import Bonds, Weights, may_share, nearest
+from webhooks.bonds import Bonds, Weights, may_share, nearest, strangers
 from webhooks.evidence import Evidence
 from webhooks.group import Group, Link, Merge, Split
 from webhooks.parting import next_look, parts, pieces
@@ -245,11 +245,10 @@ class Correlator:
 
     def _best_with_entity(self, seen: Sighting) -> Group | None:
         best, closest = None, self.weights.sure_seconds
-        for group in self._near():
-            party = group.parties.get(seen.entity)
-            if party is None or not may_share(seen, group):
+        for group in [one for one in self._near() if seen.entity in one.parties]:
+            if not may_share(seen, group):
                 continue
-            apart = nearest(party.onsets, seen.onset)
+            apart = nearest(group.parties[seen.entity].onsets, seen.onset)
             if apart <= closest:
                 best, closest = group, apart
         return best
@@ -259,12 +258,14 @@ class Correlator:
         strongest: Link | None = None
         if enough is None:
             enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
-        for group in self._near():
+        earliest = source.first - self.weights.reach_seconds
+        # The cheapest question first: most incidents that are remembered are of another time.
+        for group in [one for one in self._near() if one.last >= earliest]:
             if group is source or group.tenant != source.tenant or group.apart != source.apart:
                 continue
             if group.incident_id in source.parted or source.incident_id in group.parted:
                 continue
-            if group.last + self.weights.reach_seconds < source.first:
+            if strangers(group, source):
                 continue
             small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)
             link = self._between(small, large)

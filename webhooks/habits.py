@@ -32,7 +32,7 @@ class Habits:
 
     def learn(self, seen: Sighting, company: float) -> None:
         """Take one more episode and the company it had, in entities."""
-        record = self._records.setdefault(_of(seen), _Record())
+        record = self._records.setdefault(seen.habit, _Record())
         record.n += 1
         record.n_alone += company < ALONE_BELOW
         record.last = seen.onset
@@ -43,14 +43,10 @@ class Habits:
 
     def habit(self, seen: Sighting) -> float:
         """0, never seen or always in company, to nearly 1, always alone."""
-        record = self._records.get(_of(seen))
+        record = self._records.get(seen.habit)
         return record.n_alone / (record.n + PRIOR) if record else 0.0
 
     def count(self, seen: Sighting) -> tuple[int, int]:
         """How often it came, and how often alone."""
-        record = self._records.get(_of(seen))
+        record = self._records.get(seen.habit)
         return (record.n, record.n_alone) if record else (0, 0)
-
-
-def _of(seen: Sighting) -> tuple[str, str, str]:
-    return seen.episode.tenant, seen.entity, seen.name

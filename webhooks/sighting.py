@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sidecar.records import Episode
 from webhooks.entity import EntityReader, Subject
@@ -26,11 +26,15 @@ class Sighting:
     wording: Wording
     apart: str = ""
     """What keeps to itself: only sightings of the same word share its incident."""
+    entity: str = field(init=False)
+    """What the alert is about."""
+    habit: tuple[str, str, str] = field(init=False)
+    """What it has in common with its kind: tenant, entity, rule."""
 
-    @property
-    def entity(self) -> str:
-        """What the alert is about."""
-        return self.subject.entity
+    def __post_init__(self) -> None:
+        # Read so often in a comparison of incidents that a property would cost a tenth of it.
+        self.entity = self.subject.entity
+        self.habit = (self.episode.tenant, self.entity, self.name)
 
     @property
     def ended(self) -> float | None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sidecar.errors import SidecarError
 
 MAX_HOPS = 4
@@ -171,6 +169,8 @@ def load(path: Path) -> Topology:
 
     Raises: TopologyError, naming the file.
     """
+    import yaml  # Late: a record without a graph has no use for it.
+
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
