@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
-from sidecar.records import DEFAULT_TENANT
 from webhooks.alerts_series import AlertsSeries
 from webhooks.deadman import DeadMan, DeadManMetrics
 from webhooks.evidence_feed import EvidenceFeed
@@ -54,7 +53,7 @@ class AlertsWorkings:
             known=sidecar.alerts.newest,
             accept=sidecar.alerts.intake.accept,
             senders=sidecar.store.senders,
-            cut_at_ns=lambda: sidecar.alerts.intake.memory.truncated_at_ns.get(DEFAULT_TENANT, 0),
+            cut_at_ns=lambda tenant: sidecar.alerts.intake.memory.truncated_at_ns.get(tenant, 0),
             wake=sidecar.alerts.doubt,
             metrics=sidecar.alerts_metrics.reconcile,
             interval_seconds=config.webhook.reconcile_interval,

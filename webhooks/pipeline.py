@@ -19,7 +19,7 @@ from sidecar.config.webhook import WebhookConfig
 from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
-from sidecar.records import DEFAULT_TENANT, Delivery, Episode, Incident
+from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.analyst import Analyst
 from webhooks.bonds import Weights
@@ -158,14 +158,13 @@ class AlertsLoop:
         """What people may correct of correlation."""
         return ByHand(self.placing, self._wake.set, now=self._now)
 
-    def newest(self) -> dict[str, Episode]:
-        """The newest episode of every fingerprint of the default tenant, less those that we raised."""
-        episodes = self.intake.memory.episodes
-        return {
-            fp: episode
-            for (tenant, fp), episode in episodes.items()
-            if tenant == DEFAULT_TENANT and not is_own(episode.labels)
-        }
+    def newest(self) -> dict[str, dict[str, Episode]]:
+        """By tenant, the newest episode of every fingerprint, less those that we raised."""
+        found: dict[str, dict[str, Episode]] = {}
+        for (tenant, fingerprint), episode in self.intake.memory.episodes.items():
+            if not is_own(episode.labels):
+                found.setdefault(tenant, {})[fingerprint] = episode
+        return found
 
     async def stop(self) -> None:
         """Commit what waits, correlate it, end."""

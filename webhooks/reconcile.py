@@ -57,13 +57,25 @@ class _Lists:
     up_since_ns: int | None = 0
     """Since when all of them are up; None where one did not answer or does not say."""
     trouble: PullError | None = None
+    are_all: bool = True
+    """Whether nobody else sends to us."""
+
+
+@dataclass
+class _Remembered:
+    """What is remembered of one tenant's alerts from look to look."""
+
+    ends: ProvenEnds | None
+    absent: dict[Sought, int] = field(default_factory=dict)
+    seen_there: set[str] = field(default_factory=set)
 
 
 class Reconciler:
     """Asks the neighbours on schedule and when `wake` is set, and says to the intake what it was not told.
 
-    `series`: Prometheus' own; None where there is none to ask. `cut_at_ns`: when a delivery last
-    left alerts out.
+    `series`: Prometheus' own; None where there is none to ask. `known`: by tenant, the newest episode
+    by fingerprint. `senders`: by tenant, the receivers that send us its alerts; and all URLs that
+    sent. `cut_at_ns`: when a delivery last left alerts of a tenant out.
     """
 
     def __init__(
@@ -71,10 +83,10 @@ class Reconciler:
         clients: Sequence[Client],
         *,
         series: AlertsSeries | None = None,
-        known: Callable[[], Mapping[str, Episode]],
+        known: Callable[[], Mapping[str, Mapping[str, Episode]]],
         accept: Callable[[Delivery], Awaitable[None]],
-        senders: Callable[[], Awaitable[tuple[set[str], set[str]]]],
-        cut_at_ns: Callable[[], int] = lambda: 0,
+        senders: Callable[[], Awaitable[tuple[Mapping[str, set[str]], set[str]]]],
+        cut_at_ns: Callable[[str], int] = lambda _: 0,
         wake: asyncio.Event | None = None,
         metrics: ReconcileMetrics,
         interval_seconds: float = 60.0,
@@ -82,7 +94,6 @@ class Reconciler:
     ) -> None:
         self._clients = clients
         self._series = series
-        self._ends = ProvenEnds(series) if series is not None else None
         self._known = known
         self._accept = accept
         self._senders = senders
@@ -91,8 +102,7 @@ class Reconciler:
         self._metrics = metrics
         self._interval = interval_seconds
         self._now = now
-        self._absent: dict[Sought, int] = {}
-        self._seen_there: set[str] = set()
+        self._remembered: dict[str, _Remembered] = {}
         self._task = Background("reconcile")
         self._log = get_logger("reconcile")
         self.last_error: str | None = None
@@ -135,8 +145,8 @@ class Reconciler:
             self._metrics.looks.labels("ok").inc()
             self._metrics.last.set(self._now())
 
-    async def look(self) -> Differences:
-        """Compare once, and have the differences stored.
+    async def look(self) -> Mapping[str, Differences]:
+        """Compare once, and have the differences stored, by tenant.
 
         In threads: with a hundred thousand alerts that is a second, which requests must not wait for.
 
@@ -149,15 +159,52 @@ class Reconciler:
             lists.trouble, evaluated = error, None
         if lists.trouble is not None and not lists.n_answered and evaluated is None:
             raise lists.trouble
-        known = self._known()
+        receivers, urls = await self._senders()
+        # What others than these have sent is not theirs to end.
+        lists.are_all = len(urls) <= len(self._clients)
+        everything = self._known()
+        found: dict[str, Differences] = {}
+        for tenant in sorted(everything.keys() | receivers.keys()):
+            known, ours = everything.get(tenant, {}), frozenset(receivers.get(tenant, ()))
+            found[tenant] = await self._look_at(tenant, known, ours, lists, evaluated)
+            await self._tell(tenant, found[tenant])
+        return found
+
+    async def _look_at(
+        self,
+        tenant: str,
+        known: Mapping[str, Episode],
+        ours: frozenset[str],
+        lists: _Lists,
+        evaluated: Evaluated | None,
+    ) -> Differences:
         now_ns = int(self._now() * 1e9)
+        before = self._remembered.get(tenant)
+        if before is None:
+            ends = ProvenEnds(self._series) if self._series is not None else None
+            before = self._remembered[tenant] = _Remembered(ends)
         verdict = Verdict()
         if evaluated is not None:
             verdict = await asyncio.to_thread(judge, evaluated, list(known.values()), now_ns=now_ns)
-        found = await self._compare(lists, verdict, known, now_ns)
-        if evaluated is not None:
-            await self._add_proofs(found, verdict, evaluated, lists)
-        await self._tell(found)
+        found = Differences()
+        if lists.n_answered:
+            held = {one.event.fingerprint for one in lists.held}
+            before.seen_there = (before.seen_there | held) & (known.keys() | held)
+            found = await asyncio.to_thread(
+                compare,
+                lists.held,
+                known,
+                now_ns=now_ns,
+                ours=ours,
+                up_since_ns=lists.up_since_ns,
+                absent_before=before.absent,
+                seen_there=known.keys() if lists.are_all else before.seen_there,
+                still_firing=verdict.still_firing,
+                cut=now_ns - self._cut_at_ns(tenant) < LEARN_AFTER_NS,
+            )
+            before.absent = found.absent
+        if evaluated is not None and before.ends is not None:
+            await self._add_proofs(found, verdict, evaluated, lists, before.ends)
         return found
 
     async def _ask_alertmanagers(self) -> _Lists:
@@ -176,36 +223,9 @@ class Reconciler:
             lists.up_since_ns = max(lists.up_since_ns or 0, began or 0) if known else None
         return lists
 
-    async def _compare(
-        self, lists: _Lists, verdict: Verdict, known: Mapping[str, Episode], now_ns: int
-    ) -> Differences:
-        """What the Alertmanagers' lists say, less what Prometheus knows better."""
-        if not lists.n_answered:
-            return Differences()
-        # What others than these have sent is not theirs to end.
-        receivers, urls = await self._senders()
-        only_these = len(urls) <= len(self._clients)
-        held = {one.event.fingerprint for one in lists.held}
-        self._seen_there = (self._seen_there | held) & (known.keys() | held)
-        found = await asyncio.to_thread(
-            compare,
-            lists.held,
-            known,
-            now_ns=now_ns,
-            ours=frozenset(receivers),
-            up_since_ns=lists.up_since_ns,
-            absent_before=self._absent,
-            seen_there=known.keys() if only_these else self._seen_there,
-            still_firing=verdict.still_firing,
-            cut=now_ns - self._cut_at_ns() < LEARN_AFTER_NS,
-        )
-        self._absent = found.absent
-        return found
-
     async def _add_proofs(
-        self, found: Differences, verdict: Verdict, evaluated: Evaluated, lists: _Lists
+        self, found: Differences, verdict: Verdict, evaluated: Evaluated, lists: _Lists, ends: ProvenEnds
     ) -> None:
-        assert self._ends is not None
         found.refused += verdict.refused
         settled = {event.fingerprint for event in found.settled}
         found.settled += [event for event in verdict.settled if event.fingerprint not in settled]
@@ -213,25 +233,26 @@ class Reconciler:
         told = {one.event.fingerprint for one in lists.held} | {event.fingerprint for event in found.ended}
         gone = {series: one for series, one in verdict.gone.items() if one.fingerprint not in told}
         try:
-            found.ended += await self._ends.among(gone, evaluated)
+            found.ended += await ends.among(gone, evaluated)
         except PullError as error:
             self._log.debug("ends not proven", err=str(error))
 
-    async def _tell(self, found: Differences) -> None:
+    async def _tell(self, tenant: str, found: Differences) -> None:
         at_ns = int(self._now() * 1e9)
         for events, proven in (
             ([*found.learned, *found.settled, *found.ended], False),
             (found.refused, True),
         ):
             if events:
-                await self._accept(
-                    inner_delivery(events, receiver=RECEIVER, received_at_ns=at_ns, proven=proven)
+                told = inner_delivery(
+                    events, receiver=RECEIVER, received_at_ns=at_ns, tenant=tenant, proven=proven
                 )
+                await self._accept(told)
         numbers = {change: len(getattr(found, change)) for change in CHANGES}
         for change, n in numbers.items():
             self._metrics.changes.labels(change).inc(n)
         if any(numbers.values()):
-            self._log.info("reconciled", **{f"n_{change}": n for change, n in numbers.items()})
+            self._log.info("reconciled", tenant=tenant, **{f"n_{change}": n for change, n in numbers.items()})
 
 
 class ReconcileMetrics:

@@ -225,14 +225,17 @@ class SqliteStore:
         )
         return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
 
-    async def senders(self) -> tuple[set[str], set[str]]:
-        """Receivers and external URLs of the latest deliveries: who sends to us, and for whom."""
+    async def senders(self) -> tuple[dict[str, set[str]], set[str]]:
+        """Of the latest deliveries: receivers by tenant, and the external URLs of all that sent them."""
         rows = await self._read(
-            "select distinct receiver, external_url from "
-            "(select receiver, external_url from deliveries order by id desc limit 2000)"
+            "select distinct tenant, receiver, external_url from "
+            "(select tenant, receiver, external_url from deliveries order by id desc limit 2000)"
         )
-        told = [(receiver, url) for receiver, url in rows if url]
-        return {receiver for receiver, _ in told}, {url for _, url in told}
+        receivers: dict[str, set[str]] = {}
+        for tenant, receiver, url in rows:
+            if url:
+                receivers.setdefault(tenant, set()).add(receiver)
+        return receivers, {url for _, _, url in rows if url}
 
     async def note(self, name: str) -> bytes | None:
         """What was put under that name: small things that a loop has learned; None where there is none."""

@@ -172,16 +172,16 @@ def reconciler(
     async def accept(delivery: Delivery) -> None:
         told.append(delivery)
 
-    async def senders() -> tuple[set[str], set[str]]:
-        return {"pronoia"}, {"http://am"}
+    async def senders() -> tuple[dict[str, set[str]], set[str]]:
+        return {"default": {"pronoia"}, "blue": {"to-blue"}}, {"http://am"}
 
     return Reconciler(
         clients,
         series=AlertsSeries(source, now=lambda: NOW / 1e9) if source else None,
-        known=lambda: {known.fingerprint: known},
+        known=lambda: {"default": {known.fingerprint: known}},
         accept=accept,
         senders=senders,
-        cut_at_ns=lambda: cut_at_ns,
+        cut_at_ns=lambda tenant: cut_at_ns if tenant == "default" else 0,
         metrics=ReconcileMetrics(CollectorRegistry()),
         now=lambda: NOW / 1e9,
     )
@@ -192,11 +192,11 @@ async def test_absence_from_alertmanager_is_no_end_while_prometheus_fires_it() -
     since = [(dict(SERIES.pairs), EPOCH / 1e9)]
     firing = Source(sampled=[(FIRING, NOW / 1e9)], since=since)
     look = reconciler(firing, episode(), told, OneAlertmanager()).look
-    assert not (await look()).ended
-    assert not (await look()).ended
+    assert not (await look())["default"].ended
+    assert not (await look())["default"].ended
     look = reconciler(None, episode(), told, OneAlertmanager()).look
     await look()
-    assert [event.fingerprint for event in (await look()).ended] == ["f1"]
+    assert [event.fingerprint for event in (await look())["default"].ended] == ["f1"]
     assert len(told) == 1
 
 
@@ -205,7 +205,7 @@ async def test_without_an_alertmanager_prometheus_alone_proves_ends() -> None:
     source = Source(sampled=[], since=[], history=[(FIRING, EPOCH / 1e9 + 70)])
     one = reconciler(source, episode(), told)
     await one.look()
-    assert [event.ends_at_ns for event in (await one.look()).ended] == [EPOCH + 70 * SECOND]
+    assert [event.ends_at_ns for event in (await one.look())["default"].ended] == [EPOCH + 70 * SECOND]
     with pytest.raises(PullError):
         await reconciler(Source(), episode(), told).look()
 
@@ -219,16 +219,16 @@ async def test_what_was_cut_off_is_learned_at_once() -> None:
         "status": {"state": "active"},
     }
     told: list[Delivery] = []
-    assert not (await reconciler(None, episode(), told, OneAlertmanager(new)).look()).learned
+    assert not (await reconciler(None, episode(), told, OneAlertmanager(new)).look())["default"].learned
     cut = reconciler(None, episode(), told, OneAlertmanager(new), cut_at_ns=NOW - SECOND)
-    assert [event.fingerprint for event in (await cut.look()).learned] == ["f2"]
+    assert [event.fingerprint for event in (await cut.look())["default"].learned] == ["f2"]
 
 
 async def test_a_wish_for_a_look_does_not_wait_for_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webhooks.reconcile.PAUSE_SECONDS", 0.01)
     wake, n_looks = asyncio.Event(), 0
 
-    def known() -> dict[str, Episode]:
+    def known() -> dict[str, dict[str, Episode]]:
         nonlocal n_looks
         n_looks += 1
         return {}
@@ -242,3 +242,19 @@ async def test_a_wish_for_a_look_does_not_wait_for_the_schedule(monkeypatch: pyt
                 await asyncio.sleep(0.002)
             wake.set()
     await one.stop()
+
+
+async def test_an_alert_belongs_to_the_tenant_whose_receiver_it_is_for() -> None:
+    def held(fingerprint: str, receiver: str) -> dict[str, Any]:
+        labels, receivers = {"alertname": "New"}, [{"name": receiver}]
+        facts = {"labels": labels, "startsAt": "2026-01-01T00:00:00Z", "status": {"state": "active"}}
+        return {**facts, "fingerprint": fingerprint, "receivers": receivers}
+
+    told: list[Delivery] = []
+    alerts = (held("f1", "pronoia"), held("f2", "to-blue"), held("f3", "people"))
+    found = await reconciler(None, episode(), told, OneAlertmanager(*alerts)).look()
+    assert {tenant: [one.fingerprint for one in what.learned] for tenant, what in found.items()} == {
+        "default": [],
+        "blue": ["f2"],
+    }
+    assert [delivery.tenant for delivery in told] == ["blue"]
