@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from sidecar.config.fields import format_duration
 from sidecar.errors import ModelError
@@ -15,8 +17,12 @@ from sidecar.tables import iso_times
 if TYPE_CHECKING:
     from sidecar.config.model import Config
     from sidecar.engine.forecast.crossing import Threshold
+    from sidecar.engine.forecast.eta import Crossing
     from sidecar.engine.forecast.scenario import Scenario
     from sidecar.engine.forecast.series import SeriesForecast
+
+RUN_DAYS = 14
+"""So far back runs are compared with the one that a series is in."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,22 @@ def answers_of(source: Source, found: SeriesForecast, wanted: Wanted) -> dict[st
     answers: dict[str, Any] = {}
     if wanted.threshold is not None:
         chances = probabilities(wanted.threshold, found.yhat, found.lower, found.upper, found.level)
-        step = first_step(chances, wanted.probability)
+        found_steps = first_step(chances, wanted.probability)
+        seconds = math.inf if found_steps is None else (found_steps + 1) * source.step_seconds
+        highest = float(chances.max())
+        if wanted.scenario is None:
+            # What has just begun (a disk that fills) is in no rule of the pool yet.
+            by_run = _by_run(source, wanted.threshold, len(found.yhat))
+            seconds = min(seconds, by_run.eta_seconds(wanted.probability))
+            highest = max(highest, float(by_run.probability.max()))
+        last_ms = int(found.timestamps[0]) - round(source.step_seconds * 1000)
+        crossed = math.isfinite(seconds)
         answers["crossing"] = {
             "threshold": str(wanted.threshold),
             "probability": wanted.probability,
-            "at": None if step is None else texts[step],
-            "in_seconds": None if step is None else (step + 1) * source.step_seconds,
-            "highest_probability": round(float(chances.max()), 4),
+            "at": iso_times(np.array([last_ms + round(seconds * 1000)]))[0] if crossed else None,
+            "in_seconds": seconds if crossed else None,
+            "highest_probability": round(highest, 4),
         }
     if not (wanted.scenario is None and wanted.per_replica is None and wanted.capacity is None):
         peak = need(found.yhat, found.upper, wanted.per_replica)
@@ -103,6 +118,17 @@ def answers_of(source: Source, found: SeriesForecast, wanted: Wanted) -> dict[st
             "headroom": None if wanted.capacity is None else wanted.capacity - peak.upper,
         }
     return answers
+
+
+def _by_run(source: Source, threshold: Threshold, n_steps: int) -> Crossing:
+    """When the straight run that the series is in crosses the threshold, as far as such runs go on."""
+    from sidecar.engine.forecast.eta import crossing
+    from sidecar.engine.forecast.past import to_grid
+
+    newest = source.timestamps >= source.timestamps[-1] - RUN_DAYS * 86_400_000
+    grid = to_grid(source.timestamps[newest], source.values[newest], source.step_seconds)
+    seconds = n_steps * source.step_seconds
+    return crossing(grid, source.step_seconds, threshold, horizon_seconds=seconds, ahead=None)
 
 
 def tell(name: str, answers: dict[str, Any]) -> bool:

@@ -127,6 +127,19 @@ def test_a_threshold_that_is_crossed_ends_with_one(
     assert folder.exit_code == code
 
 
+@pytest.mark.parametrize("scenario", [(), ("--scenario", "1x for 1h")], ids=["as it is", "what if"])
+def test_a_disk_that_has_just_begun_to_fill_is_announced(tmp_path: Path, scenario: tuple[str, ...]) -> None:
+    # Flat for days, and 4 an hour since five hours: at 90 in 7.5 h. A scenario is about the usual only.
+    values = [40.0] * (N - 6) + [40.0 + 4.0 * n for n in range(6)]
+    path = write(tmp_path / "disk.csv", [f"{v:.2f}" for v in values])
+    arguments = ("--in", path, "--horizon", "24h", "--threshold", "> 90", "--format", "json", *scenario)
+    crossing = json.loads(forecast(*arguments).stdout)["crossing"]
+    if scenario:
+        assert crossing["at"] is None
+    else:
+        assert crossing["in_seconds"] == pytest.approx(7.5 * 3600, rel=0.4)
+
+
 def test_a_scenario_asks_for_more_replicas(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv")
     asked = ("--in", path, "--format", "json", "--per-replica", "2")
