@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.calibrate import Calibrator
 from sidecar.engine.index import GONE
-from sidecar.engine.profile import HOURS_OF_DAY, learn, read
+from sidecar.engine.profile import HOURS_OF_DAY, learn, place, read
 from sidecar.engine.protocols import NO_SIDE, Judged
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, RowArray, SeriesBatch, TimeArray
@@ -36,26 +36,38 @@ LEAST_SAMPLES = 20
 REACH = 8.0
 """Residuals beyond so many deviations are all the same: far."""
 
-TEACHES = 5.0
+TEACHES = 2.5
+"""A residual teaches as if it were no further than so many deviations: one odd day is not the new normal."""
+
+QUIETEST = 0.3
+REMEMBERED_HOURS = 14.0  # Of an hour of the day: two weeks.
 SCALE_SECONDS = 7 * 86400.0
-LEVEL_SECONDS = 6 * 3600.0
+LEVEL_SECONDS = 86400.0
 LEAST_NOISE = 0.1
 """Part of a series' variance that no factor explains: two equal series may differ a little."""
 
 MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
-SAMPLES, LAST_SECONDS, LEVEL, SCALE = range(4)
+SAMPLES, LAST_SECONDS, LEVEL, SCALE, NEGATIVE = range(5)
 
 
 @njit(cache=True, nogil=True)
-def _residuals(course, day, day_mass, seconds, x, out, centre, scale):
-    """What each sample is off its own expectation by, in its scale, learning both."""
+def _residuals(course, day, loud, day_mass, seconds, x, out, centre, scale):
+    """What each sample is off its own expectation by, in its scale, learning both.
+
+    Of a series that never was negative it is the roots that are looked at: the root of a count
+    varies as much at any level, and has a tail on neither side.
+    """
     for row in range(x.shape[0]):
         s = course[row]
         for t in range(x.shape[1]):
             y = x[row, t]
             if not np.isfinite(y):
                 continue
+            if y < 0.0:
+                s[NEGATIVE] = 1.0
+            elif s[NEGATIVE] == 0.0:
+                y = np.sqrt(y)
             n = s[SAMPLES]
             elapsed = min(max(seconds[t] - s[LAST_SECONDS], 1.0), 6 * 3600.0) if n else 60.0
             profiled, mass = read(day, day_mass, row, seconds[t], HOURS_OF_DAY)
@@ -63,7 +75,13 @@ def _residuals(course, day, day_mass, seconds, x, out, centre, scale):
             if n == 0.0:
                 s[LEVEL] = 0.0
             expected = season + s[LEVEL]
-            unit = max(s[SCALE], 1e-3 * abs(expected), 1e-12)
+            of_hour, known = read(loud, day_mass, row, seconds[t], HOURS_OF_DAY)
+            usual = s[SCALE]
+            if known > 0.0:
+                # Counts vary as their level does: an evening is louder than a night.
+                trust = known / (known + 2.0)
+                usual *= min(max(1.0 + trust * (of_hour / max(usual, 1e-300) - 1.0), QUIETEST), 4.0)
+            unit = max(usual, 1e-3 * abs(expected), 1e-12)
             off = y - expected
             if n >= LEAST_SAMPLES:
                 out[row, t] = min(max(off / unit, -REACH), REACH)
@@ -72,7 +90,15 @@ def _residuals(course, day, day_mass, seconds, x, out, centre, scale):
             s[LEVEL] += max(1.0 / (n + 2.0), 1.0 - np.exp(-elapsed / LEVEL_SECONDS)) * off
             pace = max(1.0 / (n + 1.0), 1.0 - np.exp(-elapsed / SCALE_SECONDS))
             s[SCALE] += pace * (1.2533 * abs(off) - s[SCALE])  # Of a Gaussian, sigma by mean size.
-            learn(day, day_mass, row, seconds[t], HOURS_OF_DAY, expected + off, elapsed / 3600.0)
+            hours = elapsed / 3600.0
+            # Both profiles are visited together and share their mass: the second to learn counts the visit.
+            first, second, share = place(seconds[t], HOURS_OF_DAY, 1.0)
+            taught = 1.2533 * abs(off)
+            for b, part in ((first, 1.0 - share), (second, share)):
+                gained = hours * part
+                rate = max(gained / (day_mass[row, b] + gained + 1e-12), gained / REMEMBERED_HOURS)
+                loud[row, b] += min(rate, 1.0) * (taught - loud[row, b])
+            learn(day, day_mass, row, seconds[t], HOURS_OF_DAY, expected + off, hours)
             s[SAMPLES] = n + 1.0
             s[LAST_SECONDS] = seconds[t]
 
@@ -187,7 +213,7 @@ class Groups:
 
 
 class MultivariateDetector(RowArrays):
-    """The detector `multivariate`; see the module's docstring. State 1,400 bytes a series with its threshold.
+    """The detector `multivariate`; see the module's docstring. State 1,640 bytes a series with its threshold.
 
     `group_by`: labels whose values make a group. `trainer`: where fits run; None: at once.
     """
@@ -195,8 +221,9 @@ class MultivariateDetector(RowArrays):
     def __init__(self, budget_per_month: float, step_seconds: float, group_by: tuple[str, ...] = ()) -> None:
         super().__init__(
             {
-                "course": ((4,), np.float64),
+                "course": ((5,), np.float64),
                 "day": ((HOURS_OF_DAY,), np.float64),
+                "loud": ((HOURS_OF_DAY,), np.float64),
                 "day_mass": ((HOURS_OF_DAY,), np.float32),
                 "recent": ((KEPT,), np.float32),
                 "loadings": ((FACTORS,), np.float64),
@@ -241,8 +268,8 @@ class MultivariateDetector(RowArrays):
         self._take_fit()
         x = np.where(np.abs(part.values) < MAX_VALUE, part.values, np.nan)
         z, centre, scale, value, off = (np.full(x.shape, np.nan) for _ in range(5))
-        course, day, day_mass = (self.arrays[name] for name in ("course", "day", "day_mass"))
-        _residuals(course, day, day_mass, part.timestamps / 1000.0, x, z, centre, scale)
+        course, day, loud, day_mass = (self.arrays[name] for name in ("course", "day", "loud", "day_mass"))
+        _residuals(course, day, loud, day_mass, part.timestamps / 1000.0, x, z, centre, scale)
         groups = self._groups
         _distances(self.arrays["loadings"], self.arrays["noise"], groups.order, groups.starts, z, value, off)
         for t in range(part.n_steps):
@@ -250,7 +277,10 @@ class MultivariateDetector(RowArrays):
             self._n_columns += 1
         if self._n_columns >= self._due:
             self._begin_fit()
-        return value, x - off * scale
+        # What the others say of it: its own expectation and what it shares with them.
+        expected = centre + (z - off) * scale
+        rooted = (course[:, NEGATIVE] == 0.0)[:, None]
+        return value, np.where(rooted, np.maximum(expected, 0.0) ** 2, expected)
 
     def _begin_fit(self) -> None:
         self._due = self._n_columns + min(3 * self._n_columns, self._period)
