@@ -73,7 +73,7 @@ class Responding:
         )
         self.pictures = Pictures(
             enabled=config.enrichment.pictures
-            and any(target.slack or target.email for target in config.notify.targets),
+            and any(target.takes_pictures for target in config.notify.targets),
             timeout_seconds=config.enrichment.timeout,
             episodes=self._episodes,
             draw=lambda subject, batch, row: sidecar.offload.run(png, subject, batch, row),

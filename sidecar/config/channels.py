@@ -126,6 +126,12 @@ class NotifyTarget(Section):
         usual = 60 if self.slack is not None else 600
         return usual if self.messages_per_minute is None else self.messages_per_minute
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether its kind of channel can show one; some of apprise's services cannot."""
+        by_apprise = self.url is not None and not self.url.get_secret_value().startswith("http")
+        return self.slack is not None or self.email is not None or by_apprise
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]

@@ -55,7 +55,8 @@ class EnrichmentConfig(Section):
     links: tuple[EnrichmentLink, ...] = Field((), max_length=10)
     runbooks: bool = Field(True, description="link the runbook_url that the alerts of the cause carry")
     pictures: bool = Field(
-        True, description="draw the worst series for the channels that take pictures (slack, email)"
+        True,
+        description="draw the worst series where a channel takes pictures (slack, email, some of apprise's)",
     )
     timeout: PositiveSeconds = Field(1.0, le=5.0, description="a message waits no longer for all of this")
 

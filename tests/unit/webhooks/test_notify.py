@@ -152,10 +152,11 @@ async def test_apprise_delivers() -> None:
     runner, url = await target(take)
     try:
         await Apprise(url.replace("http://", "json://"), 10.0).send(
-            Outgoing(document("opened", incident(), key="k"))
+            Outgoing(document("opened", incident(), key="k"), picture=b"\x89PNG")
         )
     finally:
         await runner.cleanup()
+    assert [one["filename"] for one in got[0]["attachments"]] == ["series.png"]
     assert got[0]["title"] == "[P2] db: Down"
     assert "Probable cause: db" in got[0]["message"]
 

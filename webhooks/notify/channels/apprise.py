@@ -25,7 +25,10 @@ class Apprise:
         await outgoing.doubt(True)
         try:
             async with asyncio.timeout(self._timeout):
-                delivered = await asyncio.to_thread(self._send_now, outgoing.document)
+                delivered = await asyncio.to_thread(self._send_now, outgoing.document, outgoing.picture)
+        except NotifyError:
+            await outgoing.doubt(False)
+            raise
         except TimeoutError as error:
             # The thread runs on to its own end: what it does is in doubt.
             raise NotifyError(f"{self._url.partition(':')[0]}: no answer", retryable=True) from error
@@ -34,9 +37,10 @@ class Apprise:
             raise NotifyError(f"{self._url.partition(':')[0]}: apprise did not deliver", retryable=True)
         return {}
 
-    def _send_now(self, document: Mapping[str, Any]) -> bool:
+    def _send_now(self, document: Mapping[str, Any], picture: bytes | None) -> bool:
         try:
             import apprise
+            from apprise.attachment.memory import AttachMemory
         except ImportError as error:
             raise NotifyError("apprise is not installed", retryable=False) from error
         sender = apprise.Apprise()
@@ -46,7 +50,16 @@ class Apprise:
         kind = {"resolved": apprise.NotifyType.SUCCESS, "merged": apprise.NotifyType.INFO}.get(
             str(document["kind"]), apprise.NotifyType.WARNING
         )
-        return bool(sender.notify(title=document["title"], body=document["text"], notify_type=kind))
+        takes = picture is not None and all(service.attachment_support for service in sender)
+        shown = AttachMemory(picture, name="series.png", mimetype="image/png") if takes else None  # type: ignore[no-untyped-call]
+        return bool(
+            sender.notify(
+                title=document["title"],
+                body=document["text"],
+                notify_type=kind,
+                attach=shown,
+            )
+        )
 
     async def close(self) -> None:
         """Nothing is held."""
