@@ -137,14 +137,17 @@ def test_a_model_is_replaced_and_brought_back(
     code, output = models("promote", "load")
     assert (code, "it errs" in output) == (1, True)
     assert models("promote", "load", "--force")[0] == 0
-    assert http(f"{pronoia.url}/-/reload", method="POST", data=b"")[0] == 200
+
+    def reload() -> None:
+        assert http(f"{pronoia.url}/-/reload", method="POST", data=b"")[0] == 200
+
+    reload()
     wait_until(lambda: "v1" in points(), what="the champion as a version")
     wait_until(lambda: get_json(f"{pronoia.url}/api/v1/series")["data"], timeout=30, what="judging goes on")
     assert models("validate")[0] == 0
     assert models("rollback", "load", "--to", "7")[0] == 1
     assert models("rollback", "load")[0] == 0
-    pronoia.stop()
-    pronoia.start()
+    reload()
     wait_until(lambda: "v2" in points(), what="the challenger as a version")
     assert "another version of the model" in pronoia.tail(20_000)
     assert "learning anew" not in pronoia.tail(20_000)
@@ -156,7 +159,6 @@ def test_a_model_is_replaced_and_brought_back(
     config.write_text(config.read_text().replace("expr: load,", "expr: load + 0,"))
     code, output = models("validate")
     assert (code, "another expression or step" in output) == (1, True)
-    pronoia.stop()
-    pronoia.start()
+    reload()
     wait_until(lambda: "learning anew" in pronoia.tail(20_000), timeout=60, what="a model that is refused")
     wait_until(lambda: models("validate")[0] == 0, timeout=60, what="a new one")
