@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
+    from sidecar.config.capacity import CapacityConfig
     from sidecar.loop.forecast_trials import Terms, Trial
     from sidecar.prometheus.client import PrometheusClient
 
@@ -30,6 +32,9 @@ def thresholds() -> None:
 @thresholds.command()
 @click.option("--prometheus", "prometheus_url", metavar="URL", help="Where the rules and series are.")
 @click.option("--rule", "only", multiple=True, help="Only this alert rule; may be repeated.  [default: all]")
+@click.option(
+    "--capacities", is_flag=True, help="Also what can be used up without a rule: disks, quotas, pools."
+)
 @click.option("--history", type=Duration(), default="14d", show_default=True, help="The later half is tried.")
 @click.option("--warn", type=Duration(), default="4h", show_default=True, help="How long ahead to warn.")
 @click.option(
@@ -57,6 +62,7 @@ def thresholds() -> None:
 def backtest(
     prometheus_url: str | None,
     only: tuple[str, ...],
+    capacities: bool,
     history: float,
     warn: float,
     probability: float,
@@ -102,7 +108,8 @@ def backtest(
         from sidecar.prometheus.session import PullMetrics
 
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
-            return await _trials(client, only, terms)
+            chosen = config.forecast.thresholds.capacities if capacities else ()
+            return await _trials(client, only, terms, chosen)
 
     try:
         trials = asyncio.run(work())
@@ -116,7 +123,9 @@ def backtest(
         raise SystemExit(1)
 
 
-async def _trials(client: PrometheusClient, only: tuple[str, ...], terms: Terms) -> list[Trial]:
+async def _trials(
+    client: PrometheusClient, only: tuple[str, ...], terms: Terms, capacities: Sequence[CapacityConfig]
+) -> list[Trial]:
     from sidecar.loop.forecast_trials import trials
 
     rules = [rule for rule in await client.rules() if not only or rule.name in only]
@@ -126,6 +135,7 @@ async def _trials(client: PrometheusClient, only: tuple[str, ...], terms: Terms)
         terms,
         end_seconds=time.time(),
         run=asyncio.to_thread,
+        capacities=[one for one in capacities if not only or one.name in only],
         on_error=lambda rule, error: click.echo(f"pronoia: {rule}: {error}", err=True),
     )
 

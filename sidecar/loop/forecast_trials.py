@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sidecar.config.capacity import CapacityConfig
 from sidecar.config.fields import format_duration
 from sidecar.errors import PullError
-from sidecar.loop.forecast_rules import taken_apart
+from sidecar.loop.forecast_rules import taken_apart, with_capacities
 from sidecar.ports import HistorySource
 from sidecar.prometheus.answers import Rule
 from sidecar.series import SeriesBatch
@@ -70,14 +71,16 @@ async def trials(
     *,
     end_seconds: float,
     run: Callable[..., Awaitable[Warnings]],
+    capacities: Sequence[CapacityConfig] = (),
     on_error: Callable[[str, PullError], object] = lambda *_: None,
 ) -> list[Trial]:
-    """Every threshold of the rules, tried on the series that came nearest to it.
+    """Every threshold of the rules, and of capacities that there are, tried on the series nearest to it.
 
     `run`: computes off the event loop (`offload.run`, `asyncio.to_thread`). A rule whose history
     cannot be read is handed to `on_error` and left out.
     """
-    measured, _ = taken_apart(rules, len(rules))
+    of_rules, _ = taken_apart(rules, len(rules))
+    measured = with_capacities(of_rules, capacities)
     step_ms = round(terms.step * 1000)
     end_ms = round(end_seconds * 1000) // step_ms * step_ms
     found = []
@@ -93,6 +96,8 @@ async def trials(
             )
         except PullError as error:
             on_error(one.thresholds[0].rule, error)
+            continue
+        if one.capacity and not batch.n_series:
             continue
         for threshold in one.thresholds:
             chosen = _nearest(batch, threshold.bound, terms.max_series)

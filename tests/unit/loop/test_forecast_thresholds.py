@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from sidecar.errors import TooManySeries
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_rules import known_of, taken_apart, with_capacities
 from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
+from sidecar.loop.forecast_trials import Terms, trials
 from sidecar.offload import Offload
 from sidecar.prometheus.answers import Rule
 from sidecar.series import LabelSet, SeriesBatch, ThresholdEta
@@ -109,6 +111,8 @@ class Source:
             raise TooManySeries(expr, 1000, max_series)
         times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
         self.asked.append((expr, len(times)))
+        if expr == "none":
+            return SeriesBatch(name, (), times, np.empty((0, len(times))))
         hours = np.maximum(times / 1000 - (NOW - 5400), 0.0) / 3600
         noise = np.sin(times / 1000.0) * 0.05
         return SeriesBatch(name, (LabelSet({"path": "/"}),), times, (40 + 50 * hours / 6 + noise)[None, :])
@@ -179,6 +183,25 @@ async def test_what_can_be_used_up_is_announced_without_a_rule_and_beside_one(tm
     # Capacities are no rules, and one that cannot be read is none that failed.
     assert registry.get_sample_value("pronoia_threshold_rules", {"result": "watched"}) == 1
     assert registry.get_sample_value("pronoia_threshold_rules", {"result": "not_read"}) == 0
+
+
+async def test_warnings_of_capacities_that_there_are_are_tried_on_the_past() -> None:
+    source = Source([])
+    terms = Terms(STEP, 4 * 86400.0, 4 * 3600.0, 0.5, 600.0, 3)
+    found = await trials(
+        source,  # type: ignore[arg-type]
+        [],
+        terms,
+        end_seconds=NOW + 4.6 * 3600.0,
+        run=asyncio.to_thread,
+        capacities=[
+            CapacityConfig(name="DiskSpace", expr="disk", above=90),
+            CapacityConfig(name="Pools", expr="none"),
+        ],
+    )
+    ((name, worth),) = [(trial.rule, trial.worth) for trial in found]
+    assert name == "DiskSpace"
+    assert (worth.n_warnings, worth.n_true, worth.n_crossings) == (1, 1, 1)
 
 
 def test_every_usual_capacity_is_promql_with_metrics_of_its_own() -> None:
