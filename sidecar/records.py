@@ -45,8 +45,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     truncated_alerts: int
     alerts: list[AlertEvent]
     dead_letters: list[DeadLetter]
-    proven: bool = False
-    """Nobody's word but what Prometheus shows: what fires then was falsely said to have ended."""
+    authority: str = "told"  # told | inferred | proven
+    """A sender's word; a conclusion from absence, which a sender's word undoes; or what Prometheus shows."""
 
 
 class Episode(msgspec.Struct, gc=False):

@@ -37,6 +37,8 @@ class Changes:
     n_resolved: int = 0
     n_stale: int = 0
     truncated_at_ns: dict[str, int] = field(default_factory=dict)
+    inferred: dict[Key, int | None] = field(default_factory=dict)
+    """Starts of episodes whose end was concluded from absence; None where a sender has spoken since."""
 
     def durable(self) -> list[Episode]:
         """Episodes that must be stored, an episode that another one displaced first."""
@@ -53,6 +55,8 @@ class Memory:
         self.birthplace: dict[str, str] = {}
         """By tenant, while there is a storm: the incident that new alerts are born into."""
         self._of_storms: deque[Key] = deque()
+        self.inferred: dict[Key, int] = {}
+        """Starts of episodes whose end was concluded from absence; a sender that tells of one is believed."""
         self.truncated_at_ns: dict[str, int] = {}
         """By tenant, when a delivery last left alerts out: until then, absence says nothing."""
         self.recall(episodes)
@@ -79,6 +83,11 @@ class Memory:
         Episodes that the alerts loop holds stay the same objects, so that it sees the change.
         """
         self.truncated_at_ns.update(changes.truncated_at_ns)
+        for key, start in changes.inferred.items():
+            if start is not None:
+                self.inferred[key] = start
+            else:
+                self.inferred.pop(key, None)
         for closed in changes.closed:
             held = self.episodes.get((closed.tenant, closed.fingerprint))
             if held is not None and held.key == closed.key:
@@ -115,6 +124,7 @@ class Memory:
         while len(self.episodes) > MAX_EPISODES:
             key = self._of_storms.popleft() if self._of_storms else next(iter(self.episodes))
             gone = self.episodes.pop(key, None)
+            self.inferred.pop(key, None)
             if gone is not None and gone.state != "resolved":
                 self.n_open -= 1
                 self.n_evicted += 1
@@ -128,6 +138,7 @@ class Memory:
         ]
         for key in old:
             del self.episodes[key]
+            self.inferred.pop(key, None)
         return len(old)
 
     def _fold_one(self, event: AlertEvent, delivery: Delivery, changes: Changes) -> None:
@@ -137,7 +148,6 @@ class Memory:
             changes.n_resolved += 1
         key = (delivery.tenant, event.fingerprint)
         known = changes.episodes.get(key) or self.episodes.get(key)
-        seen_ns = delivery.received_at_ns
         if known is None or event.starts_at_ns > known.starts_at_ns:
             if known is not None and known.state != "resolved":
                 # It fired anew, so it had ended: that resolve never reached us.
@@ -152,37 +162,56 @@ class Memory:
         if current is None:
             current = changes.episodes[key] = msgspec.structs.replace(known)
         if event.firing:
-            if known.state == "resolved":
-                if not delivery.proven or event.starts_at_ns != known.starts_at_ns:
-                    # Resolved wins over firing for the same start, and over any older start:
-                    # this is a late or repeated delivery.
-                    changes.n_stale += 1
-                    return
-                current.ends_at_ns = None
-                changes.written.add(key)
-            if seen_ns - current.last_seen_ns >= QUIET_NS or current.state == "unknown":
-                changes.written.add(key)
-            current.state = "firing"
-            current.last_seen_ns = max(current.last_seen_ns, seen_ns)
-            current.deliveries += 1
-            if event.annotations != current.annotations:
-                current.annotations = event.annotations
-                changes.written.add(key)
-            return
+            self._fold_firing(event, delivery, current, changes)
+        else:
+            self._fold_end(event, delivery, current, changes)
+
+    def _fold_firing(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
+        key = (current.tenant, current.fingerprint)
+        seen_ns = delivery.received_at_ns
+        if current.state == "resolved":
+            undone = delivery.authority == "proven" or self._undoes(delivery, current, changes)
+            if not undone or event.starts_at_ns != current.starts_at_ns:
+                # Resolved wins over firing for the same start, and over any older start:
+                # this is a late or repeated delivery.
+                changes.n_stale += 1
+                return
+            current.ends_at_ns = None
+            changes.inferred[key] = None
+            changes.written.add(key)
+        if seen_ns - current.last_seen_ns >= QUIET_NS or current.state == "unknown":
+            changes.written.add(key)
+        current.state = "firing"
+        current.last_seen_ns = max(current.last_seen_ns, seen_ns)
+        current.deliveries += 1
+        if event.annotations != current.annotations:
+            current.annotations = event.annotations
+            changes.written.add(key)
+
+    def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
+        key = (current.tenant, current.fingerprint)
+        seen_ns = delivery.received_at_ns
         ends_ns = event.ends_at_ns if event.ends_at_ns is not None else seen_ns
-        if event.starts_at_ns < known.starts_at_ns and ends_ns <= known.starts_at_ns:
+        if event.starts_at_ns < current.starts_at_ns and ends_ns <= current.starts_at_ns:
             # The end of an earlier episode, told late: it is stored, and what is known stays.
             changes.n_stale += 1
             changes.closed.append(_new_episode(event, delivery, None))
             return
-        if known.state == "resolved":
-            current.deliveries += 1
+        current.deliveries += 1
+        inferred = delivery.authority == "inferred"
+        if current.state == "resolved" and not self._undoes(delivery, current, changes):
             return
+        changes.inferred[key] = current.starts_at_ns if inferred else None
         current.state = "resolved"
         current.ends_at_ns = ends_ns
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
-        current.deliveries += 1
         changes.written.add(key)
+
+    def _undoes(self, delivery: Delivery, current: Episode, changes: Changes) -> bool:
+        """Whether a sender tells of an episode whose end was only concluded from absence."""
+        key = (current.tenant, current.fingerprint)
+        inferred = changes.inferred[key] if key in changes.inferred else self.inferred.get(key)
+        return delivery.authority == "told" and inferred == current.starts_at_ns
 
 
 def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Episode:

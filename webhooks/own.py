@@ -56,12 +56,9 @@ def inner_delivery(
     receiver: str,
     received_at_ns: int,
     tenant: str = DEFAULT_TENANT,
-    proven: bool = False,
+    authority: str = "told",
 ) -> Delivery:
-    """A delivery that nobody sent: what we know by other ways, for the intake to make durable.
-
-    `proven`: whether an alert that fires does so although it was said to have ended.
-    """
+    """A delivery that nobody sent: what we know by other ways, for the intake to make durable."""
     alerts = list(events)
     names = ",".join(sorted(f"{e.fingerprint}:{e.firing}" for e in alerts))
     return Delivery(
@@ -74,5 +71,5 @@ def inner_delivery(
         truncated_alerts=0,
         alerts=alerts,
         dead_letters=[],
-        proven=proven,
+        authority=authority,
     )

@@ -239,13 +239,13 @@ class Reconciler:
 
     async def _tell(self, tenant: str, found: Differences) -> None:
         at_ns = int(self._now() * 1e9)
-        for events, proven in (
-            ([*found.learned, *found.settled, *found.ended], False),
-            (found.refused, True),
+        for events, authority in (
+            ([*found.learned, *found.settled, *found.ended], "inferred"),
+            (found.refused, "proven"),
         ):
             if events:
                 told = inner_delivery(
-                    events, receiver=RECEIVER, received_at_ns=at_ns, tenant=tenant, proven=proven
+                    events, receiver=RECEIVER, received_at_ns=at_ns, tenant=tenant, authority=authority
                 )
                 await self._accept(told)
         numbers = {change: len(getattr(found, change)) for change in CHANGES}

@@ -15,7 +15,8 @@ from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.series import LabelSet, SeriesBatch
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.alerts_series import SAMPLED, SINCE, AlertsSeries, ProvenEnds
-from webhooks.evaluated import Evaluated, Fires, judge
+from webhooks.differences import ended
+from webhooks.evaluated import Evaluated, Fires, firing_again, judge
 from webhooks.fold import Memory
 from webhooks.reconcile import ReconcileMetrics, Reconciler
 
@@ -69,20 +70,30 @@ def test_judge(evaluated: Evaluated, known: Episode, expected: set[str]) -> None
     assert {name for name in names if getattr(verdict, name)} == expected
 
 
+def told(memory: Memory, event: AlertEvent, authority: str) -> Episode:
+    delivery = Delivery("default", "r", "", "", NOW, b"", 0, [event], [], authority)
+    memory.apply(memory.fold([delivery]))
+    return memory.episodes["default", "f1"]
+
+
 def test_a_false_end_is_taken_back_and_the_next_true_one_counts() -> None:
     memory = Memory([episode("resolved", ends=ENDED)])
     (again,) = judge(fires(), memory.episodes.values(), now_ns=NOW).refused
-
-    def tell(event: AlertEvent, *, proven: bool) -> Episode:
-        told = Delivery("default", "r", "", "", NOW, b"", 0, [event], [], proven)
-        memory.apply(memory.fold([told]))
-        return memory.episodes["default", "f1"]
-
-    assert tell(again, proven=False).state == "resolved", "a late delivery proves nothing"
-    assert (tell(again, proven=True).state, memory.n_open) == ("firing", 1)
+    assert told(memory, again, "told").state == "resolved", "a late delivery proves nothing"
+    assert (told(memory, again, "proven").state, memory.n_open) == ("firing", 1)
     assert memory.episodes["default", "f1"].ends_at_ns is None
-    over = AlertEvent("f1", False, again.labels, {}, EPOCH, NOW, "")
-    assert tell(over, proven=False).ends_at_ns == NOW
+    assert told(memory, ended(episode(), NOW), "told").ends_at_ns == NOW
+
+
+def test_a_sender_is_believed_over_a_conclusion() -> None:
+    memory = Memory([episode()])
+    assert told(memory, ended(episode(), ENDED), "inferred").ends_at_ns == ENDED
+    assert told(memory, firing_again(episode()), "inferred").state == "resolved", "we are not our own witness"
+    assert (told(memory, firing_again(episode()), "told").state, memory.n_open) == ("firing", 1)
+    told(memory, ended(episode(), ENDED), "inferred")
+    assert told(memory, ended(episode(), ENDED + SECOND), "told").ends_at_ns == ENDED + SECOND
+    assert told(memory, firing_again(episode()), "told").state == "resolved", "its end was told, this is late"
+    assert memory.inferred == {}
 
 
 class Source:
