@@ -20,6 +20,9 @@ LATE_MS = 10 * 60_000
 
 DAY_SECONDS = 86_400
 
+Troubled = tuple[tuple[tuple[int, int], ...], ...]
+"""Windows (ms) by row."""
+
 _HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
 
 
@@ -40,12 +43,9 @@ class Evidence:
         return float(self.times[-1] - self.times[0]) / 86_400_000 if self.times.size else 0.0
 
     @cached_property
-    def troubled(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def troubled(self) -> Troubled:
         """By row the windows (ms) in which an alert of it is no false alarm."""
-        return tuple(
-            tuple((i.start_ms, i.end_ms + LATE_MS) for i in self.incidents if i.matches(labels))
-            for labels in self.labels
-        )
+        return troubled_by(self.labels, self.incidents)
 
     @cached_property
     def normal(self) -> BoolArray:
@@ -124,19 +124,29 @@ def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
 
 def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
     """Firings held against the known incidents."""
-    n_false = 0
-    for firing in found:
-        if not any(
-            firing.start_ms <= end_ms and firing.end_ms >= start_ms
-            for start_ms, end_ms in evidence.troubled[firing.row]
-        ):
-            n_false += 1 + int(firing.seconds // DAY_SECONDS)
+    n_false = sum(1 + int(firing.seconds // DAY_SECONDS) for firing in noise(found, evidence.troubled))
     delays = {}
     for incident in evidence.incidents:
         soonest = caught(found, evidence.labels, incident, evidence.rule.name)
         if soonest is not None:
             delays[incident.name] = soonest
     return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days)
+
+
+def troubled_by(labels: Sequence[LabelSet], incidents: Sequence[KnownIncident]) -> Troubled:
+    """By row the windows (ms) of the incidents that its series was part of, and a while after each."""
+    return tuple(
+        tuple((i.start_ms, i.end_ms + LATE_MS) for i in incidents if i.matches(one)) for one in labels
+    )
+
+
+def noise(found: Sequence[Firing], troubled: Troubled) -> list[Firing]:
+    """The firings that no incident explains: those that overlap none of their row's windows."""
+    return [
+        firing
+        for firing in found
+        if not any(begin <= firing.end_ms and firing.start_ms <= end for begin, end in troubled[firing.row])
+    ]
 
 
 def caught(

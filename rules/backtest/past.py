@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,13 +51,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RulePast:
-    """One rule's firings in a window; `labels` by row. `error`: why there is no answer, or empty."""
+    """One rule's firings in a window; `labels` by row. `error`: why there is no answer, or empty.
+
+    `cost_seconds`: how long the source took to answer; 0 where the answer was remembered.
+    """
 
     rule: WrittenRule
     window: Window
     labels: tuple[LabelSet, ...] = ()
     firings: tuple[Firing, ...] = ()
     error: str = ""
+    cost_seconds: float = 0.0
 
     @property
     def firing_seconds(self) -> float:
@@ -109,11 +114,13 @@ class BackTester:
         known = await asyncio.to_thread(self._recall, rule, window)
         if known is not None:
             return known
+        began = time.monotonic()
         try:
             batch = await self._ask(f"({rule.expr}\n) >= bool -Inf", rule.name, window)
         except (PullError, RuleError) as error:
             return RulePast(rule, window, error=str(error))
-        past = await asyncio.to_thread(_past_of, rule, window, batch)
+        seconds = time.monotonic() - began
+        past = replace(await asyncio.to_thread(_past_of, rule, window, batch), cost_seconds=seconds)
         await asyncio.to_thread(self._remember, past)
         return past
 

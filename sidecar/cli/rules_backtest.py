@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True),
     help="Rule files with the same alerts as they would be: both side by side.",
 )
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="With --against: draw firings by day, PNG or SVG."
+)
 @config_option
 @format_option
-def backtest(against: tuple[Path, ...], config_path: Path | None, output: str, **options: Any) -> None:
+def backtest(
+    against: tuple[Path, ...], plot: Path | None, config_path: Path | None, output: str, **options: Any
+) -> None:
     """Tell when rules would have fired over a window, `for` and `keep_firing_for` included.
 
     What was answered is kept in the data folder, so that a run that was broken off
@@ -44,6 +49,8 @@ def backtest(against: tuple[Path, ...], config_path: Path | None, output: str, *
 
     Exit codes: 0 every rule could be asked, 1 one could not or it failed, 2 wrong use.
     """
+    if plot is not None and not against:
+        raise click.UsageError("--plot draws two rule sets: give --against as well")
     source = RuleSource.of(options, config_path)
 
     async def work() -> tuple[list[RulePast], list[RulePast], list[KnownIncident]]:
@@ -59,6 +66,8 @@ def backtest(against: tuple[Path, ...], config_path: Path | None, output: str, *
 
     try:
         before, after, incidents = asyncio.run(work())
+        if plot is not None:
+            _draw(plot, before, after, incidents)
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
@@ -71,22 +80,38 @@ def backtest(against: tuple[Path, ...], config_path: Path | None, output: str, *
     raise SystemExit(1 if any(past.error for past in (*before, *after)) else 0)
 
 
-HEAD = ("rule", "series", "firings", "fired for", "incidents", "soonest", "")
+def _draw(plot: Path, before: list[RulePast], after: list[RulePast], incidents: list[KnownIncident]) -> None:
+    from rules.backtest.compare import compare
+    from sidecar.cli.rules_plot import draw_days
+
+    draw_days(plot, compare(before, after, incidents))
+
+
+HEAD = ("rule", "series", "firings", "noise", "fired for", "incidents", "soonest", "cost", "")
 
 
 def _row(past: RulePast, incidents: list[KnownIncident]) -> tuple[str, ...]:
     if past.error:
-        return (past.rule.name, "", "", "", "", "", past.error)
+        return (past.rule.name, *[""] * (len(HEAD) - 2), past.error)
     delays = _delays(past, incidents)
     return (
         past.rule.name,
         str(len(past.labels)),
         str(len(past.firings)),
+        str(_n_noise(past, incidents)),
         format_duration(past.firing_seconds),
         str(len(delays)),
         format_duration(min(delays.values())) if delays else "",
+        f"{past.cost_seconds:.1f}s" if past.cost_seconds else "",
         "",
     )
+
+
+def _n_noise(past: RulePast, incidents: list[KnownIncident]) -> int:
+    """Firings in no known incident."""
+    from rules.adapt.judge import noise, troubled_by
+
+    return len(noise(past.firings, troubled_by(past.labels, incidents)))
 
 
 def _show_both(before: list[RulePast], after: list[RulePast], incidents: list[KnownIncident]) -> None:
@@ -116,5 +141,7 @@ def _as_json(past: RulePast, incidents: list[KnownIncident]) -> dict[str, Any]:
             {"labels": dict(past.labels[one.row]), "start_ms": one.start_ms, "end_ms": one.end_ms}
             for one in past.firings
         ],
+        "noise": _n_noise(past, incidents),
+        "cost_seconds": past.cost_seconds,
         "delays_seconds": _delays(past, incidents),
     }

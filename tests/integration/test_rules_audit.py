@@ -67,3 +67,32 @@ def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep
     assert past.exit_code == 0, past.output
     fired = {one["rule"].split("/")[1] for one in json.loads(past.stdout) if one["firings"]}
     assert fired == {"Absent", "Fine"}
+
+    # Old and new side by side: a table that names noise and cost, and a picture.
+    milder = tmp_path / "milder.yaml"
+    milder.write_text(json.dumps({"groups": groups}).replace("limits > 1", "limits > 9000"))
+    incidents = tmp_path / "incidents.yaml"
+    incidents.write_text("[{name: none, start: 2001-01-01T00:00:00Z, end: 2001-01-02T00:00:00Z}]")
+    picture = tmp_path / "days.svg"
+    options = {"--rules": server.rules / "own.yaml", "--against": milder, "--incidents": incidents}
+    told = [text for name, path in (options | {"--plot": picture}).items() for text in (name, str(path))]
+    both = CliRunner().invoke(main, ["rules", "backtest", *arguments[2:], *told], catch_exceptions=False)
+    assert both.exit_code == 0, both.output
+    lines = both.output.splitlines()
+    assert lines[0].split() == [
+        "rule",
+        "series",
+        "firings",
+        "noise",
+        "fired",
+        "for",
+        "incidents",
+        "soonest",
+        "cost",
+    ]
+    old = next(n for n, line in enumerate(lines) if line.startswith("Fine"))
+    _, series, firings, noise, *_ = lines[old].split()
+    assert (series, noise) == ("1", firings)
+    assert int(firings) >= 1
+    assert lines[old + 1].split()[:5] == ["→", "new", "0", "0", "0"]
+    assert picture.read_text().startswith("<?xml")
