@@ -97,7 +97,7 @@ class AutoSilences:
         self._flapping = flapping
         self._incidents = incidents
         self._note = note
-        self._spent: set[str] = set()
+        self._had: set[str] = set()
         self._homes: dict[str, str] = {}
         self._task = Background("auto-silences")
         self._wake = asyncio.Event()
@@ -137,17 +137,19 @@ class AutoSilences:
         incidents = {one.incident_id: one for one in self._incidents()}
         found = wanted(self._episodes(), flapping=self._flapping(), incidents=incidents, config=self._config)
         reasons = {one.owner: one for one in found}
-        held = {owner for owner in await self._silencer.owners() if owner.startswith(AUTOMATIC)}
+        active, spent = await self._silencer.owners(whole=self._caps.max_total)
+        held = {owner for owner in active if owner.startswith(AUTOMATIC)}
         for owner in sorted(held - reasons.keys()):
             await self._silencer.end(owner)
             self._tell(owner, "ended, its reason is gone")
-        # A silence that has run out its longest time is not made again while its reason lasts.
-        self._spent &= reasons.keys()
+        # One that has run its longest time, or that people have ended, is not made again while its reason
+        # lasts; nor after a restart until as much time has passed.
+        self._had &= reasons.keys()
         for owner, one in reasons.items():
             if owner in held:
-                self._spent.add(owner)
+                self._had.add(owner)
                 await self._silencer.extend(owner, self._caps)
-            elif owner not in self._spent:
+            elif owner not in self._had | spent:
                 await self._make(one)
 
     async def _make(self, one: Wanted) -> None:

@@ -171,17 +171,28 @@ class Silencer:
         async with self._one_at_a_time:
             await self._everywhere(one)
 
-    async def owners(self) -> set[str]:
-        """Who has a silence now. Raises: PullError."""
-        found: set[str] = set()
+    async def owners(self, *, whole: float) -> tuple[set[str], set[str]]:
+        """Who has a silence now; and whose lasted `whole` seconds and ended less than that ago.
+
+        Raises: PullError.
+        """
+        active: set[str] = set()
+        spent: set[str] = set()
+        now = self._now()
 
         async def one(_: Alertmanager, held: list[dict[str, Any]]) -> str:
-            found.update(_owner_of(silence) for silence in held)
+            for silence in held:
+                starts, ends = _seconds(silence["startsAt"]), _seconds(silence["endsAt"])
+                if _is_active(silence):
+                    active.add(_owner_of(silence))
+                # Alertmanager writes whole milliseconds.
+                elif ends - starts >= whole - 1.0 and now - ends < whole:
+                    spent.add(_owner_of(silence))
             return ""
 
         async with self._one_at_a_time:
-            await self._everywhere(one)
-        return found - {""}
+            await self._everywhere(one, ended_too=True)
+        return active - {""}, spent - {""}
 
     async def end(self, owner: str) -> int:
         """End the silences of an owner; how many. Raises: PullError."""
@@ -200,7 +211,7 @@ class Silencer:
             await self._everywhere(one)
         return n_ended
 
-    async def _everywhere(self, do: Callable[..., Any]) -> list[str]:
+    async def _everywhere(self, do: Callable[..., Any], *, ended_too: bool = False) -> list[str]:
         """Do something at each Alertmanager, a silence that a peer already shows counted once.
 
         Peers of one cluster share their silences, so what the first made is found at the second.
@@ -213,9 +224,10 @@ class Silencer:
                 # Peers hear of what the first has taken within a second.
                 await asyncio.sleep(GOSSIP_SECONDS)
             try:
-                held = [one for one in await client.silences() if _is_ours(one) and _is_active(one)]
+                ours = [one for one in await client.silences() if _is_ours(one)]
+                held = [one for one in ours if _is_active(one)]
                 self._metrics.active.set(len(held))
-                made = await do(client, held)
+                made = await do(client, ours if ended_too else held)
             except PullError as error:
                 self._log.warning(
                     "alertmanager not reached for silences", alertmanager=address, err=str(error)

@@ -159,6 +159,13 @@ async def test_what_has_run_its_longest_time_or_was_ended_by_people_is_not_made_
         keeper.clock.now += 400
     assert len(keeper.held.made) == 1
     assert await keeper.active() == []
+    keeper.auto._had.clear()
+    await keeper.auto.look()
+    assert len(keeper.held.made) == 1, "also after a restart"
+    keeper.auto._had.clear()
+    keeper.clock.now += 14_400
+    await keeper.auto.look()
+    assert len(keeper.held.made) == 2, "until as much time has passed"
 
 
 async def test_peoples_silences_and_its_own_do_not_take_each_others_room() -> None:
@@ -179,7 +186,7 @@ async def test_peoples_silences_and_its_own_do_not_take_each_others_room() -> No
         st.tuples(st.sets(st.integers(0, 6), max_size=7), st.floats(0, 4000), st.booleans()), max_size=25
     )
 )
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_never_more_and_never_longer_than_the_caps(steps: list[tuple[set[int], float, bool]]) -> None:
     caps = AutomaticSilencesConfig(flapping=True, duration=900, max_total=3600, max_active=3)
     keeper = Keeper(caps)
@@ -189,7 +196,7 @@ def test_never_more_and_never_longer_than_the_caps(steps: list[tuple[set[int], f
         for flapping, pause, restarts in steps:
             keeper.flapping = {f"A/{n}" for n in flapping}
             if restarts:
-                keeper.auto._spent.clear()
+                keeper.auto._had.clear()
             await keeper.auto.look()
             active = await keeper.active()
             assert len(active) <= 3
