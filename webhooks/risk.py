@@ -122,6 +122,7 @@ class RiskLoop:
     def start(self) -> None:
         """Begin, where it is enabled."""
         if self._config.enabled:
+            self._metrics.silent.clear()
             self._metrics.silent.labels(NOT_YET).set(1)
             self._listening.start(self._recorder.listen(self._bus))
             self._task.start(self._run())
