@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config, QueryConfig
+    from sidecar.engine.model import QueryModel
     from sidecar.engine.registry_models import Lineage, ModelFiles, Standing
     from sidecar.series import SeriesBatch
 
@@ -111,7 +113,7 @@ def retrain(query: str, config_path: Path | None, data_directory: Path | None) -
     try:
         until = lineage(files.live(query)).learnt_until_ms or 0
         history = _read(config, chosen, until - round(chosen.history * 1000), until)
-        train(chosen, history, files)
+        train(chosen, history, files, partial(_surround, config))
     except (SidecarError, OSError) as error:
         raise _failed(error) from error
     click.echo(f"{query}: a challenger has learnt from {history.n_series} series until {_moment(until)}")
@@ -261,6 +263,14 @@ def _read(config: Config, query: QueryConfig, start_ms: int, end_ms: int) -> Ser
             )
 
     return asyncio.run(ask())
+
+
+def _surround(config: Config, model: QueryModel) -> None:
+    """Tell a model what the configuration knows around its series, as the sidecar does."""
+    from sidecar.engine.surroundings import Surroundings
+
+    model.known.announce(config.events, config.calendar)
+    model.surroundings = Surroundings(model.query, config.business, config.pauses)
 
 
 def _failed(error: Exception) -> SystemExit:

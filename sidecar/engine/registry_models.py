@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,8 +217,15 @@ def verdict(standings: dict[str, Standing]) -> tuple[bool, str]:
     return True, f"it errs {ratio:.3f} times as much and flags {new.flagged} points instead of {old.flagged}"
 
 
-def train(query: QueryConfig, history: SeriesBatch, files: ModelFiles) -> None:
+def train(
+    query: QueryConfig,
+    history: SeriesBatch,
+    files: ModelFiles,
+    dress: Callable[[QueryModel], None] = lambda _: None,
+) -> None:
     """Fit a challenger on history, and keep the champion as it was at that moment.
+
+    `dress`: tells a model what the configuration knows around its series.
 
     Raises: ModelError where there is no champion to challenge; OSError.
     """
@@ -227,6 +235,7 @@ def train(query: QueryConfig, history: SeriesBatch, files: ModelFiles) -> None:
     known = history.timestamps <= until
     part = SeriesBatch(history.query, history.labels, history.timestamps[known], history.values[:, known])
     challenger = QueryModel(query)
+    dress(challenger)
     challenger.fit(part)
     if challenger.last_timestamp_ms is None:
         raise ModelError(f"{query.name}: there is no history up to the champion's last step")

@@ -38,6 +38,12 @@ CHALLENGER = ":challenger"
 Pull = Callable[[int, int], Awaitable[SeriesBatch]]
 """The query's values between two times, both included, ms."""
 
+Dress = Callable[["QueryModel"], None]
+"""Tells a model what the configuration knows around its series."""
+
+FileMark = tuple[int, int]
+"""Time of change (ns) and size: another file has another one."""
+
 
 class TrialMetrics:
     """What is told of challengers."""
@@ -107,19 +113,17 @@ class Trial:
         self._contest: LiveContest
         self._since = 0.0
         self._fitted_ms: int | None = None
-        self._refused: tuple[int, int] | None = None
+        self._loaded: FileMark | None = None
+        self._refused: FileMark | None = None
         self._labels: tuple[LabelSet, ...] = ()
         self._chosen: RowArray = np.zeros(0, dtype=np.int64)
         self._aligned: tuple[tuple[LabelSet, ...], tuple[LabelSet, ...]] = ((), ())
         self._rows: RowArray = np.zeros(0, dtype=np.int64)
 
-    async def follow(
-        self, evaluation: Evaluation, batch: SeriesBatch, pull: Pull, dress: Callable[[QueryModel], None]
-    ) -> bool:
-        """Let the challenger judge what the champion has just judged; True when it has won.
-
-        `dress`: tells a model what the configuration knows around its series.
-        """
+    async def follow(self, evaluation: Evaluation, batch: SeriesBatch, pull: Pull, dress: Dress) -> bool:
+        """Let the challenger judge what the champion has just judged; True when it has won."""
+        if self._model is not None and self._mark() != self._loaded:
+            self._close()  # Somebody promoted it, took it away, or put another one in its place.
         if self._model is None and not await self._begin(evaluation.timestamp_ms, pull, dress):
             return False
         theirs = await self._offload.run(self._judge, batch, evaluation)
@@ -140,20 +144,20 @@ class Trial:
             self._drifting_since = now
         return now - self._drifting_since >= DRIFTING_SECONDS and now >= self._quiet_until
 
-    async def renew(self, history: Callable[[], Awaitable[SeriesBatch]]) -> None:
+    async def renew(self, history: Callable[[], Awaitable[SeriesBatch]], dress: Dress) -> None:
         """Learn a challenger from history, up to what the saved champion has seen."""
         self._quiet_until, self._drifting_since = self._now() + self._config.trial, None
         try:
-            await self._offload.run(self._train, await history())
+            await self._offload.run(self._train, await history(), dress)
         except (PullError, ModelError, OSError) as error:
             self._log.warning("no challenger learnt, will try again when it drifts still", err=str(error))
         else:
             self._tell("refitted", "learnt from history because many series drift")
 
-    def _train(self, history: SeriesBatch) -> None:
+    def _train(self, history: SeriesBatch, dress: Dress) -> None:
         from sidecar.engine.registry_models import train
 
-        train(self._query, history, self._files())
+        train(self._query, history, self._files(), dress)
 
     async def promote(self) -> None:
         """Put the challenger in the champion's place; that becomes a version. Raises: OSError."""
@@ -187,7 +191,14 @@ class Trial:
         self._notes.unlink(missing_ok=True)
         self.retire()
 
-    async def _begin(self, now_ms: int, pull: Pull, dress: Callable[[QueryModel], None]) -> bool:
+    def _mark(self) -> FileMark | None:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_size
+
+    async def _begin(self, now_ms: int, pull: Pull, dress: Dress) -> bool:
         """Load the challenger that waits and let it see what it missed; False where there is none."""
         model = await self._offload.run(self._load)
         if model is None:
@@ -211,19 +222,16 @@ class Trial:
         from sidecar.engine.snapshot import load
         from sidecar.engine.trial import LiveContest
 
-        try:
-            stat = self._path.stat()
-        except FileNotFoundError:
-            return None
-        if self._refused == (stat.st_mtime_ns, stat.st_size):
+        mark = self._mark()
+        if mark is None or mark == self._refused:
             return None
         try:
             model = load(self._path, self._query)
         except ModelError as error:
-            self._refused = (stat.st_mtime_ns, stat.st_size)
+            self._refused = mark
             self._log.warning("challenger set aside", path=str(self._path), err=str(error))
             return None
-        self._refused = None
+        self._loaded, self._refused = mark, None
         self._contest, self._since, self._aligned = LiveContest(), self._now(), ((), ())
         self._fitted_ms = model.last_timestamp_ms
         self._recall()
@@ -294,9 +302,6 @@ class Trial:
     def _decide(self) -> bool:
         from sidecar.engine.registry_models import LEAST_POINTS, verdict
 
-        if not self._path.exists():
-            self._close()  # Somebody promoted it, or took it away.
-            return False
         lasting = self._now() - self._since
         if lasting < self._config.trial:
             return False

@@ -243,7 +243,7 @@ class Watch:
             self._begin_following()
         elif trial.due():
             await self.checkpoint()
-            await trial.renew(history)
+            await trial.renew(history, self._surround)
 
     async def _look_around(self, model: QueryModel, start_ms: int, end_ms: int) -> None:
         """Ask for what the judgement of these steps depends on beside the query itself."""

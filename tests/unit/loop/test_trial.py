@@ -143,6 +143,18 @@ async def test_one_that_is_no_better_is_given_up_after_three_trials(tmp_path: Pa
     assert bench.shown.published == [], "not asked for"
 
 
+async def test_another_challenger_in_its_place_begins_a_trial_of_its_own(
+    tmp_path: Path, offload: Offload
+) -> None:
+    bench = Bench(tmp_path, offload, challenger_share=1.0, trial="1h")
+    live = champion(bench.files, noise=80.0)
+    await bench.follow(live, 4 * DAY, 4 * DAY + 30)
+    train(QUERY, season(0, 3 * DAY), bench.files)
+    bench.now += 3601
+    assert not await bench.follow(live, 4 * DAY + 30, 4 * DAY + 31), "this one has just begun"
+    assert bench.registry.get_sample_value("pronoia_trial_points", {"query": "load"}) == 0
+
+
 async def test_by_hand_nothing_is_promoted(tmp_path: Path, offload: Offload) -> None:
     bench = Bench(tmp_path, offload, promote="by_hand", challenger_share=1.0, trial="1h")
     live = champion(bench.files, noise=80.0)
@@ -186,7 +198,7 @@ async def test_drift_that_lasts_makes_a_challenger_once_a_trial(tmp_path: Path, 
     assert not bench.trial.due(), "it has to last"
     bench.now += DRIFTING_SECONDS
     assert bench.trial.due()
-    await bench.trial.renew(history)
+    await bench.trial.renew(history, lambda _: None)
     assert bench.changes("refitted") == 1
     assert not bench.trial.due(), "there is one"
     bench.files.of_role("load", "challenger").unlink()
