@@ -21,7 +21,7 @@ from sidecar.api.tls import server_context
 from sidecar.config.http import ServerTlsConfig
 from sidecar.config.webhook import ReceiverConfig, WebhookAuth, WebhookConfig
 from sidecar.errors import PayloadError
-from tests.unit.webhooks.deliveries import T0, T1, alert, body
+from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, alert, body
 from tests.unit.webhooks.test_receiver import served
 from webhooks.flapping import FlapWatch
 from webhooks.receiver import EVENTS_PATH, Receiver
@@ -145,6 +145,31 @@ async def test_the_event_recorder_ends_what_is_known_and_begins_nothing(tmp_path
         for kind, n in (("alert_resolved", 2), ("silence_muted_alert", 1), ("unknown", 1)):
             assert s.count("pronoia_webhook_recorder_events_total", kind=kind) == n
         s.url = webhook
+
+
+AS_DEFINED = rb"""[
+ {"@timestamp": "2026-01-01T00:10:01.5Z", "instance": "am-0", "data": {"alertResolved": {
+   "alert": {"hash": "9571092184735962", "details": {
+     "fingerprint": "18446744073709551615", "name": "Down",
+     "labels": {"labels": [{"key": "alertname", "value": "Down"}, {"key": "empty"}]},
+     "annotations": {}, "startsAt": "2026-01-01T00:00:00.000000001Z", "endsAt": "2026-01-01T00:10:00Z",
+     "resolved": true}},
+   "groupInfo": {"groupKey": "{}:{}", "groupLabels": {}, "groupId": "ab", "receiverName": "pronoia",
+     "matchers": [{"type": "TYPE_EQUAL", "name": "a", "pattern": "b", "rendered": "a=\"b\""}]}}}},
+ {"@timestamp": "2026-01-01T00:10:02Z", "instance": "am-0", "clusterPosition": 1, "data": {"notification": {
+   "alerts": [{"hash": "1"}], "mutedAlerts": [{"hash": "1"}], "repeatInterval": "14400s", "flushId": "7",
+   "reason": "NOTIFY_REASON_ALL_ALERTS_RESOLVED", "integration": {"name": "webhook"}}}},
+ {"@timestamp": "2026-01-01T00:10:03Z", "data": {"alertmanagerShutdownEvent": {}}}
+]"""
+"""By eventrecorder.proto of 0.33 in protobuf's JSON: 64-bit numbers are texts, empty values are left out."""
+
+
+def test_events_are_read_as_their_definition_prints_them() -> None:
+    found = parse_events(AS_DEFINED)
+    assert found.kinds == {"alert_resolved": 1, "notification": 1, "shutdown": 1}
+    (event,) = found.resolved
+    assert (event.fingerprint, event.labels["alertname"], event.firing) == ("f" * 16, "Down", False)
+    assert (event.starts_at_ns - EPOCH, (event.ends_at_ns or 0) - EPOCH) == (1, 600 * SECOND)
 
 
 def test_what_never_reached_a_webhook_counts_toward_flapping() -> None:
