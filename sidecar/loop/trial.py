@@ -35,6 +35,9 @@ GIVEN_UP = 3.0
 
 CHALLENGER = ":challenger"
 
+ACROSS = frozenset({"siblings", "multivariate", "council"})
+"""Detectors that judge a series by the others: a share of the series would be judged by fewer."""
+
 Pull = Callable[[int, int], Awaitable[SeriesBatch]]
 """The query's values between two times, both included, ms."""
 
@@ -116,6 +119,7 @@ class Trial:
         self._loaded: FileMark | None = None
         self._refused: FileMark | None = None
         self._labels: tuple[LabelSet, ...] = ()
+        self._tried: tuple[LabelSet, ...] = ()
         self._chosen: RowArray = np.zeros(0, dtype=np.int64)
         self._aligned: tuple[tuple[LabelSet, ...], tuple[LabelSet, ...]] = ((), ())
         self._rows: RowArray = np.zeros(0, dtype=np.int64)
@@ -253,10 +257,11 @@ class Trial:
         """The series on trial."""
         from sidecar.engine.trial import share_of
 
-        if batch.labels is not self._labels:
-            self._labels, self._chosen = batch.labels, share_of(batch.labels, self._config.challenger_share)
-        labels = tuple(batch.labels[row] for row in self._chosen)
-        return SeriesBatch(batch.query, labels, batch.timestamps, batch.values[self._chosen])
+        if batch.labels != self._labels:  # Of the same label sets this is quick: each is itself.
+            share = 1.0 if self._query.detector in ACROSS else self._config.challenger_share
+            self._labels, self._chosen = batch.labels, share_of(batch.labels, share)
+            self._tried = tuple(batch.labels[row] for row in self._chosen)
+        return SeriesBatch(batch.query, self._tried, batch.timestamps, batch.values[self._chosen])
 
     def _judge(self, batch: SeriesBatch, champion: Evaluation) -> Evaluation | None:
         from sidecar.engine.trial import Said

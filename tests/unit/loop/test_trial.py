@@ -50,7 +50,10 @@ class Shown:
 class Bench:
     """A trial in a folder, with a clock that is set and a source that answers from a formula."""
 
-    def __init__(self, directory: Path, offload: Offload, **config: object) -> None:
+    def __init__(
+        self, directory: Path, offload: Offload, query: QueryConfig = QUERY, **config: object
+    ) -> None:
+        self.query = query
         self.files, self.now, self.drift = ModelFiles(directory), 1000.0, 0.0
         self.directory, self.offload, self.config = directory, offload, ModelsConfig(**config)  # type: ignore[arg-type]
         self.registry, self.shown, self.pulled = CollectorRegistry(), Shown(), 0
@@ -59,7 +62,7 @@ class Bench:
 
     def new(self) -> Trial:
         return Trial(
-            QUERY, self.config, directory=self.directory, offload=self.offload, bus=EventBus(),
+            self.query, self.config, directory=self.directory, offload=self.offload, bus=EventBus(),
             metrics=self.metrics, shown=[self.shown], drifting=lambda _: self.drift, now=lambda: self.now,
         )  # fmt: skip
 
@@ -153,6 +156,21 @@ async def test_another_challenger_in_its_place_begins_a_trial_of_its_own(
     bench.now += 3601
     assert not await bench.follow(live, 4 * DAY + 30, 4 * DAY + 31), "this one has just begun"
     assert bench.registry.get_sample_value("pronoia_trial_points", {"query": "load"}) == 0
+
+
+@pytest.mark.parametrize(("detector", "n_tried"), [("ensemble", 20), ("siblings", N)])
+async def test_who_judges_by_others_is_tried_on_all(
+    tmp_path: Path, offload: Offload, detector: str, n_tried: int
+) -> None:
+    query = QUERY.model_copy(update={"detector": detector})
+    bench = Bench(tmp_path, offload, query=query, export_challenger=True, challenger_share=0.1)
+    live = QueryModel(query)
+    live.fit(season(0, DAY))
+    save(live, bench.files.live("load"))
+    train(query, season(0, DAY), bench.files)
+    await bench.follow(live, DAY, DAY + 1)
+    (told,) = bench.shown.published
+    assert int(np.isfinite(told.actual).sum()) == n_tried
 
 
 async def test_by_hand_nothing_is_promoted(tmp_path: Path, offload: Offload) -> None:
