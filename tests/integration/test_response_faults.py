@@ -15,7 +15,7 @@ from tests.integration.test_response import Bench
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_SECONDS = 1.5
+TIMEOUT_SECONDS, SLOW_SECONDS = 3.0, 0.5
 """What the targets are configured with; the slow answer within it, the hanging ones beyond."""
 
 HEALED = ("hangs", "answers too late", "429", "500", "slow")
@@ -42,7 +42,7 @@ def http_faults(fault: str) -> tuple[Fault, Callable[[str], None]]:
             time.sleep(TIMEOUT_SECONDS + 1.0)
             return 504, {}, {}
         if fault == "slow":
-            time.sleep(TIMEOUT_SECONDS / 2)
+            time.sleep(SLOW_SECONDS)
         return {"429": (429, {"Retry-After": "2"}, {}), "500": (500, {}, {})}.get(fault)
 
     def after(path: str) -> None:
@@ -63,7 +63,7 @@ def mail_faults(server: MailServer, fault: str) -> None:
         if fault == "answers too late" and step == "kept" and first:
             time.sleep(TIMEOUT_SECONDS + 1.0)
         if fault == "slow" and step == "data":
-            time.sleep(TIMEOUT_SECONDS / 2)
+            time.sleep(SLOW_SECONDS)
         return fault == "dead" and step == "recipient"
 
     server.at = at

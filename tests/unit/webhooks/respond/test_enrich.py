@@ -96,7 +96,7 @@ def batch(values: dict[str, float], at_ms: int = 0) -> SeriesBatch:
 
 def config(**fields: Any) -> EnrichmentConfig:
     query = {"name": "errors", "expr": 'sum(rate(e{service="{{ service }}"}[5m]))', "unit": "percent"}
-    return EnrichmentConfig.model_validate({"queries": [query], "timeout": 0.05, **fields})
+    return EnrichmentConfig.model_validate({"queries": [query], "timeout": 5.0, **fields})
 
 
 async def test_it_is_all_in_the_message(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_it_is_all_in_the_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "shared"),
     [
-        pytest.param(Prometheus({"a": 1.0}, seconds=5.0), {}, id="late"),
+        pytest.param(Prometheus({"a": 1.0}, seconds=60.0), {}, id="late"),
         pytest.param(Prometheus({}, error=True), {}, id="refused"),
         pytest.param(Prometheus({}), {}, id="nothing found"),
         pytest.param(None, {}, id="nobody to ask"),
@@ -131,16 +131,15 @@ async def test_it_is_all_in_the_message(tmp_path: Path) -> None:
 async def test_what_cannot_be_found_out_is_left_out(
     source: Prometheus | None, shared: dict[str, str]
 ) -> None:
-    enricher = plain_enricher(config())
+    enricher = plain_enricher(config(timeout=0.05))
     enricher.ask(source)
-    async with asyncio.timeout(2):
-        await enricher.prepare([incident(shared_labels=shared)])
+    await enricher.prepare([incident(shared_labels=shared)])
     assert enricher.of(incident()).values == {}
 
 
 async def test_a_prometheus_that_was_late_is_not_waited_for_at_once_again() -> None:
-    enricher = plain_enricher(config())
-    source = Prometheus({"a": 1.0}, seconds=5.0)
+    enricher = plain_enricher(config(timeout=0.05))
+    source = Prometheus({"a": 1.0}, seconds=60.0)
     enricher.ask(source)
     for name in ("i1", "i2"):
         await enricher.prepare([incident(name)])
