@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from rules.adapt.canary import GROUP, LABEL
 from rules.incidents import KnownIncident
-from rules.prove import SLOW_SHARE
+from rules.prove import too_slow
 from rules.revise import Reviser
 from rules.verify import LoadedRules, is_revision, members
 from rules.volume import as_number, n_firings, told_by_others, too_many
@@ -92,7 +92,7 @@ class LiveWatch:
         for rule in rules:
             if rule.health == "err":
                 return f"{rule.name}: {rule.last_error}"
-            if rule.interval_seconds and rule.evaluation_seconds > SLOW_SHARE * rule.interval_seconds:
+            if rule.interval_seconds and too_slow(rule.evaluation_seconds, rule.interval_seconds):
                 return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
         return await self._too_loud(revision)
 

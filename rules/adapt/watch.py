@@ -16,7 +16,7 @@ from rules.adapt.plan import rules_told
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.incidents import KnownIncident
 from rules.live import no_incidents
-from rules.prove import SLOW_SHARE
+from rules.prove import too_slow
 from rules.revise import RuleMetrics
 from rules.volume import as_number, n_firings, told_by_others, too_many
 from sidecar.background import Background
@@ -195,6 +195,6 @@ def _unwell(revision: RuleRevision, loaded: list[Rule]) -> str:
             continue
         if rule.health == "err":
             return f"{rule.name}: {rule.last_error}"
-        if rule.interval_seconds and rule.evaluation_seconds > SLOW_SHARE * rule.interval_seconds:
+        if rule.interval_seconds and too_slow(rule.evaluation_seconds, rule.interval_seconds):
             return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
     return ""
