@@ -24,7 +24,7 @@ from sidecar.series import Evaluation, FloatArray, LabelSet
 from tests.benchmarks.table import Row, show
 from tests.integration.servers import Prometheus, stopping
 
-N_SERIES, N_COLUMNS, STEP_MS = 10_000, 20, 60_000
+N_SERIES, N_COLUMNS, STEP_MS = 10_000, 50, 60_000
 OPEN = 50
 BUDGET_MS, BUDGET_WITH_QUERIES_SECONDS, BUDGET_REQUESTS = 100.0, 2.0, 11
 BUDGET_SAMPLES = 1e6
@@ -108,7 +108,7 @@ async def _ask(url: str, now_ms: int) -> tuple[float, int]:
 
 
 def _quality(columns: list[FloatArray]) -> float:
-    """Samples a second of all that the sidecar does for quality and drift, one column at a time."""
+    """Samples a second of one core of all that the sidecar does for quality and drift, one column at a time."""
     n = len(columns[0])
     labels = tuple(LabelSet({"pod": f"p{row}"}) for row in range(n))
     centre, nothing = np.full(n, 50.0), np.zeros(n)
@@ -121,22 +121,22 @@ def _quality(columns: list[FloatArray]) -> float:
     ]  # fmt: skip
     sink = QualitySink(QualityMetrics(CollectorRegistry()))
     sink.publish(told[0])
-    began = time.perf_counter()
+    began = time.process_time()
     for evaluation in told[1:]:
         sink.publish(evaluation)
-    return (len(told) - 1) * n / (time.perf_counter() - began)
+    return (len(told) - 1) * n / (time.process_time() - began)
 
 
 def _quality_by_pandas(columns: list[FloatArray]) -> float:
     """The same of pandas over the last hour at every step: gaps, repeats, rises, falls, smallest step."""
-    frame = pd.DataFrame(np.repeat(np.concatenate(columns, axis=1), 3, axis=1).T)
-    began = time.perf_counter()
+    frame = pd.DataFrame(np.repeat(np.concatenate(columns[:20], axis=1), 3, axis=1).T)
+    began = time.process_time()
     change = frame.diff()
     for part in (frame.isna(), change == 0, change > 0, change < 0):
         part.mean()
     change.abs().replace(0, np.nan).min()
     frame.nunique()
-    return frame.shape[1] / (time.perf_counter() - began)
+    return frame.shape[1] / (time.process_time() - began)
 
 
 def _drift(n_series: int) -> tuple[float, float]:
