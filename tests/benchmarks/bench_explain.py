@@ -108,7 +108,7 @@ async def _ask(url: str, now_ms: int) -> tuple[float, int]:
 
 
 def _quality(columns: list[FloatArray]) -> float:
-    """Samples a second of one core of all that the sidecar does for quality and drift, one column at a time."""
+    """Samples a second of one core, of all that the sidecar does for quality and drift at each step."""
     n = len(columns[0])
     labels = tuple(LabelSet({"pod": f"p{row}"}) for row in range(n))
     centre, nothing = np.full(n, 50.0), np.zeros(n)
