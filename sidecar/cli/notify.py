@@ -99,9 +99,7 @@ def print_inhibit_rules(config_path: Path | None) -> None:
 @click.option(
     "--group-by",
     multiple=True,
-    default=("alertname",),
-    show_default=True,
-    help="Label by which Alertmanager groups now; again for each.",
+    help="Label by which Alertmanager groups now; again for each.  [default: what the first one says]",
 )
 def print_proposals(
     config_path: Path | None,
@@ -121,9 +119,37 @@ def print_proposals(
     from webhooks.respond.routing_proposals import as_yaml, proposals
 
     past = past_of(config_path, data_directory, team=team, seconds=duration_of(last))
-    found = proposals(past.incidents, past.episodes, past.responses, past.feedback, group_by=group_by)
+    now = group_by or _grouping(read_config(config_path))
+    found = proposals(past.incidents, past.episodes, past.responses, past.feedback, group_by=now)
     click.echo(as_yaml(found), nl=False)
     raise SystemExit(1 if found else 0)
+
+
+def _grouping(config: Config) -> tuple[str, ...]:
+    """By what the first configured Alertmanager's root route groups; by rule where it cannot be asked."""
+    import asyncio
+
+    import yaml
+    from prometheus_client import CollectorRegistry
+
+    from sidecar.errors import PullError
+    from sidecar.prometheus.alertmanager import AlertmanagerClient
+    from sidecar.prometheus.session import PullMetrics
+
+    async def ask() -> tuple[str, ...]:
+        metrics = PullMetrics(CollectorRegistry())
+        async with AlertmanagerClient(config.alertmanagers[0], metrics=metrics) as client:
+            status = await client.status()
+        route = yaml.safe_load(str(status["config"]["original"]))["route"]
+        return tuple(map(str, route.get("group_by") or ()))
+
+    if not config.alertmanagers:
+        return ("alertname",)
+    try:
+        return asyncio.run(ask())
+    except (PullError, yaml.YAMLError, KeyError, TypeError) as error:
+        click.echo(f"pronoia: the grouping now is not known, alertname is assumed: {error}", err=True)
+        return ("alertname",)
 
 
 def _facts(config: Config, incident: Incident) -> dict[str, object]:

@@ -236,7 +236,8 @@ def test_people_correct_comment_and_report(tmp_path: Path, keep: Callable[..., A
         assert f"| {kind} |" in written
     page = pronoia("report", "incident", large, "--as", "html", *data)
     assert "<svg" in page
-    assert pronoia("notify", "proposals", *data) == "", "five alerts argue for nothing"
+    config = ("--config", str(tmp_path / "pronoia.yaml"))
+    assert pronoia("notify", "proposals", *data, *config) == "", "five alerts argue for nothing"
     noisy = pronoia("report", "noise", *data)
     assert "| ThingDown | 5 |" in noisy
 

@@ -98,7 +98,8 @@ def grouped(episodes: Sequence[Episode], matter: set[str], *, now: Sequence[str]
     counts = Counter(name for one in episodes for name, value in one.labels.items() if value)
     names = [n for n, seen in counts.most_common() if seen >= COMMON * len(episodes) and n != "severity"]
     ordered = sorted(episodes, key=lambda one: one.starts_at_ns)
-    today, _ = _notifications(ordered, tuple(now), matter)
+    # Three dots are Alertmanager's word for all labels.
+    today, _ = _notifications(ordered, tuple(counts) if "..." in now else tuple(now), matter)
     best: tuple[int, int, tuple[str, ...], set[str]] | None = None
     for width in range(1, MAX_WIDE + 1):
         for labels in combinations(names[:MAX_LABELS], width):

@@ -69,6 +69,13 @@ def test_groups_are_made_of_what_belongs_together() -> None:
     assert (found.removed, found.n_notifications, found.hidden) == (30, 40, ())
 
 
+def test_three_dots_are_all_labels() -> None:
+    rows = [row for n in range(10) for row in burst(f"i{n}", 1000.0 * n, f"s{n % 2}")]
+    found = grouped(rows, set(), now=["..."])
+    assert found is not None
+    assert found.n_notifications == 120
+
+
 def test_a_grouping_that_would_mix_incidents_is_not_proposed() -> None:
     rows = [row for n in range(10) for s in "ab" for row in burst(f"{s}{n}", 1000.0 * n, "same")]
     matter = {f"{s}{n}" for n in range(10) for s in "ab"}
