@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
+from sidecar.errors import PullError, PullReason
 from sidecar.prometheus.selector import selector_of
 from sidecar.records import AlertEvent, Episode
 from sidecar.series import LabelSet, SeriesBatch
@@ -77,7 +78,11 @@ class AlertsSeries:
 
     async def _ask(self, expr: str) -> SeriesBatch:
         at_ms = int(self._now() * 1000)
-        return await self._source.instant(expr, at_ms=at_ms, name="alerts", max_series=MAX_SERIES)
+        batch = await self._source.instant(expr, at_ms=at_ms, name="alerts", max_series=MAX_SERIES)
+        if batch.warnings:
+            # Of several stores one may be missing, and what is absent from the others proves nothing.
+            raise PullError(PullReason.BAD_RESPONSE, f"{expr}: {batch.warnings[0]}")
+        return batch
 
 
 class ProvenEnds:

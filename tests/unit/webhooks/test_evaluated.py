@@ -102,6 +102,7 @@ class Source:
     def __init__(self, **answers: list[tuple[dict[str, str], float]]) -> None:
         self.answers = answers
         self.asked: list[str] = []
+        self.warnings: tuple[str, ...] = ()
 
     async def instant(self, expr: str, *, at_ms: int, **_: Any) -> SeriesBatch:
         self.asked.append(expr)
@@ -111,7 +112,7 @@ class Source:
         rows = self.answers[kind]
         labels = tuple(LabelSet(found) for found, _ in rows)
         values = np.array([[value] for _, value in rows]).reshape(len(rows), 1)
-        return SeriesBatch("x", labels, np.array([at_ms], dtype=np.int64), values)
+        return SeriesBatch("x", labels, np.array([at_ms], dtype=np.int64), values, self.warnings)
 
     async def external_labels(self) -> Mapping[str, str]:
         return EXTERNAL
@@ -219,6 +220,15 @@ async def test_without_an_alertmanager_prometheus_alone_proves_ends() -> None:
     assert [event.ends_at_ns for event in (await one.look())["default"].ended] == [EPOCH + 70 * SECOND]
     with pytest.raises(PullError):
         await reconciler(Source(), episode(), told).look()
+
+
+async def test_an_answer_of_which_a_part_is_missing_proves_nothing() -> None:
+    source = Source(sampled=[], since=[], history=[(FIRING, EPOCH / 1e9 + 70)])
+    source.warnings = ("store eu-1 is unavailable",)
+    one = reconciler(source, episode(), [])
+    for _ in range(2):
+        with pytest.raises(PullError, match="eu-1"):
+            await one.look()
 
 
 async def test_what_was_cut_off_is_learned_at_once() -> None:
