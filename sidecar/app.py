@@ -38,6 +38,7 @@ from sidecar.errors import ConfigError, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.fitting import FitProcess
 from sidecar.loop.alertmanagers import Alertmanagers, ReachMetrics
+from sidecar.loop.behaviour import BehaviourLoop, BehaviourMetrics
 from sidecar.loop.beside import Beside, BesideMetrics
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_thresholds import ThresholdMetrics
@@ -125,6 +126,17 @@ class Workings:
             metrics=sidecar.threshold_metrics,
             queries=lambda: self.metrics_loop.queries,
         )
+        self.behaviour = BehaviourLoop(
+            config.behaviour,
+            queries=lambda: self.metrics_loop.queries,
+            source=self.client,
+            bus=sidecar.bus,
+            worker=sidecar.fitting,
+            clock=self.clock,
+            metrics=sidecar.behaviour_metrics,
+            max_series=config.prometheus.max_series_per_query,
+            now=sidecar.wall,
+        )
         self.alertmanagers = Alertmanagers(
             config.alertmanagers, pull_metrics=sidecar.pull_metrics, metrics=sidecar.reach_metrics
         )
@@ -154,6 +166,7 @@ class Workings:
         await self._stack.enter_async_context(self.client)
         self.metrics_loop.start()
         self.thresholds.start()
+        self.behaviour.start()
         self.risk.start()
         self.alertmanagers.start()
         await self.alerts_workings.start()
@@ -171,6 +184,7 @@ class Workings:
         await self.alerts_workings.stop()
         await self.alertmanagers.stop()
         await self.risk.stop()
+        await self.behaviour.stop()
         await self.thresholds.stop()
         await self.metrics_loop.stop()
         await self._stack.aclose()
@@ -195,6 +209,7 @@ class Sidecar:
         self.loop_metrics = LoopMetrics(self.registry)
         self.trial_metrics = TrialMetrics(self.registry)
         self.beside_metrics = BesideMetrics(self.registry)
+        self.behaviour_metrics = BehaviourMetrics(self.registry)
         self.threshold_metrics = ThresholdMetrics(self.registry)
         self.risk_metrics = RiskMetrics(self.registry)
         self.pull_metrics = PullMetrics(self.registry)

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.config.access import ServerConfig
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.ahead import AheadConfig
+from sidecar.config.behaviour import BehaviourConfig
 from sidecar.config.business import (
     BusinessConfig,
     Calendar,
@@ -261,6 +262,7 @@ class Config(Section):
     queries: tuple[QueryConfig, ...] = Field((), description="empty: propose by yourself")
     business: BusinessConfig = BusinessConfig()
     pauses: tuple[PauseConfig, ...] = ()
+    behaviour: BehaviourConfig = BehaviourConfig()
     forecast: ForecastConfig = ForecastConfig()
     events: tuple[EventConfig, ...] = Field((), description="what is known to come, and its uplift")
     calendar: CalendarConfig = CalendarConfig()

@@ -1,0 +1,91 @@
+"""Who leaves its family is told once, with the families as metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.behaviour import BehaviourConfig
+from sidecar.config.model import QueryConfig
+from sidecar.errors import PullError, PullReason
+from sidecar.events import EventBus
+from sidecar.loop.behaviour import BehaviourLoop, BehaviourMetrics
+from sidecar.loop.clock import SourceClock
+from sidecar.series import LabelSet, SeriesBatch
+
+NOW = 1_790_000_000 // 86400 * 86400 + 5 * 3600.0
+
+
+class History:
+    """Two kinds of series; some of the first kind become the second on the last day."""
+
+    def __init__(self) -> None:
+        self.changed: list[int] = []
+        self.broken = False
+
+    async def history(self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, **_: Any) -> SeriesBatch:
+        if self.broken:
+            raise PullError(PullReason.TIMEOUT, "no answer")
+        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        hour = times // 3_600_000 % 24
+        office = 10 + 8.0 * ((hour >= 8) & (hour < 18))
+        night = 10 + 20.0 * (hour < 4)
+        values = np.stack([office] * 8 + [night] * 8)
+        last = times > end_ms - 86_400_000
+        values[np.ix_(self.changed, np.flatnonzero(last))] = night[last]
+        return SeriesBatch(expr, tuple(LabelSet({"shard": str(i)}) for i in range(16)), times, values)
+
+    instant = range = history
+
+
+async def test_who_left_is_told_once_and_again_after_a_return() -> None:
+    registry, bus, source = CollectorRegistry(), EventBus(), History()
+    queries = [QueryConfig(name="load", expr="load")]
+    with ThreadPoolExecutor(1) as worker, bus.subscribe() as events:
+        loop = BehaviourLoop(
+            BehaviourConfig(enabled=True),
+            queries=lambda: queries,
+            source=source,
+            bus=bus,
+            worker=worker,
+            clock=SourceClock(lambda: NOW),
+            metrics=BehaviourMetrics(registry),
+            max_series=100,
+            now=lambda: NOW,
+        )
+        left = []
+        for changed in ([], [3], [3], [], [3, 4]):
+            source.changed = changed
+            await loop.round()
+            left.append(registry.get_sample_value("pronoia_behaviour_left_total", {"query": "load"}))
+        assert left == [0, 1, 1, 1, 3]
+        assert registry.get_sample_value("pronoia_behaviour_families", {"query": "load"}) == 2
+        event = await asyncio.wait_for(anext(aiter(events)), 5)
+        assert event.kind == "series.left_family"
+        assert event.facts["labels"] == {"shard": "3"}
+        source.broken = True
+        await loop.round()
+        queries.clear()
+        await loop.round()
+        assert registry.get_sample_value("pronoia_behaviour_families", {"query": "load"}) is None
+
+
+async def test_it_does_nothing_unless_enabled() -> None:
+    with ThreadPoolExecutor(1) as worker:
+        loop = BehaviourLoop(
+            BehaviourConfig(),
+            queries=list,
+            source=History(),
+            bus=EventBus(),
+            worker=worker,
+            clock=SourceClock(lambda: NOW),
+            metrics=BehaviourMetrics(CollectorRegistry()),
+            max_series=100,
+            now=lambda: NOW,
+        )
+        loop.start()
+        await loop.stop()
