@@ -60,7 +60,7 @@ def run(quick: bool = False) -> list[Row]:
                     rows.append(
                         Row(
                             f"{kind} alerts, {size} a delivery, {CONNECTIONS[size]} senders",
-                            f"{speed:,.0f} alerts/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, CPU {cost:.0f} µs each",
+                            f"{speed:,.0f} alerts/s, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {cost:.0f} µs CPU",
                             beside,
                             ratio,
                             f"≥ {budget:,.0f}, p99 ≤ {P99_BUDGET_MS:.0f} ms" if budget else "",
