@@ -12,6 +12,7 @@ from webhooks.evidence import Evidence
 from webhooks.grid import GridWatch
 from webhooks.group import Group, Link, Party
 from webhooks.habits import Habits
+from webhooks.likeness import Likeness
 from webhooks.sighting import Sighting
 from webhooks.topology import Topology
 from webhooks.verdicts import Verdicts
@@ -42,6 +43,7 @@ class Weights:
     half_anomaly: float = 60.0
     change: float = 0.4
     same_name: float = 0.75
+    words: float = 0.3
     dense: float = 0.5
     dense_seconds: float = 45.0
     neighbours: float = 0.8
@@ -83,6 +85,7 @@ class Bonds:
         self.weights = weights
         self.evidence = Evidence() if evidence is None else evidence
         self.companions = Companions()
+        self.likeness = Likeness()
         self.grid = GridWatch()
         self.habits = Habits()
         self.verdicts = Verdicts()
@@ -91,6 +94,7 @@ class Bonds:
         """Learn from one more onset."""
         self.grid.learn(seen.onset)
         self.companions.learn(seen.entity, seen.onset)
+        self.likeness.learn(seen)
 
     def company(self, seen: Sighting, group: Group) -> float:
         """How many other entities of the incident, that are there for a reason, began when it did.
@@ -134,6 +138,8 @@ class Bonds:
         found["mention"] = self._mention(seen, group)
         found["companion"] = self._companion(seen, group)
         found["density"] = self._density(seen, group)
+        if seen.entity not in group.parties:
+            found["words"] = self._alike(seen, group)
         if self.evidence:
             found["anomaly"] = self._anomaly(seen, group)
             found["change"] = self._change(seen, group)
@@ -238,6 +244,15 @@ class Bonds:
                 apart = seen.onset - group.parties[entity].first
                 best = max(best, strength * self._fade(apart, self.weights.half_edge))
         return self.weights.companion * best
+
+    def _alike(self, seen: Sighting, group: Group) -> float:
+        """What the words of two rules have in common, of which one fired here and one there."""
+        best = 0.0
+        for name, last in islice(group.names.items(), MAX_COMPANY):
+            alike = self.likeness.of(seen.name, name)
+            if alike > best:
+                best = max(best, alike * self._fade(seen.onset - last, self.weights.half_mention))
+        return self.weights.words * best
 
     def _anomaly(self, seen: Sighting, group: Group) -> float:
         """Whether metrics of both went wrong together, which is nearer the fault than their alerts are."""

@@ -96,6 +96,15 @@ class Wording:
         return 0.0
 
 
+def spoken(alertname: str) -> str:
+    """A rule's name as words.
+
+    >>> spoken("KubePodOOM_killed")
+    'kube pod oom killed'
+    """
+    return " ".join(_CAMEL.split(alertname)).lower()
+
+
 def read(alertname: str, annotations: Mapping[str, str]) -> Wording:
     """What the words of an alert say; texts are cut at a thousand characters."""
     text = " . ".join(value for key, value in annotations.items() if "://" not in value[:12])
@@ -109,7 +118,7 @@ def _shape(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _read(alertname: str, text: str) -> Wording:
-    name = " ".join(_CAMEL.split(alertname)).lower()
+    name = spoken(alertname)
     both = f"{name} . {text}"
     hard = bool(_HARD.search(both)) and not _NOT_HARD.search(both)
     return Wording(

@@ -162,6 +162,29 @@ def test_a_recalled_incident_goes_on() -> None:
     assert len(after.correlator.groups[group.incident_id].members) == 2
 
 
+def test_rules_that_speak_of_the_same_draw_each_other() -> None:
+    others = [
+        episode(name, at=-9000.0 + 600 * i, service=f"s{i}", text=text)
+        for i, (name, text) in enumerate(
+            [
+                ("CpuHigh", "cpu above limit"),
+                ("DiskFull", "volume is full"),
+                ("PodCrash", "restarts"),
+                ("Slow", "p99"),
+            ]
+        )
+    ]
+    leader = episode("NoLeader", at=0, service="raft", text="replication quorum lost, election runs")
+    alike = episode("ElectionStuck", at=150, service="ledger", text="waits for a replication quorum")
+    unlike = episode("QueueFull", at=150, service="ledger", text="messages are dropped")
+    for follower, drawn in ((alike, True), (unlike, False)):
+        stream = Stream()
+        stream.hear(*others, leader, follower)
+        group = stream.correlator.groups[stream.correlator.home[leader.key]]
+        link = stream.correlator.bonds.link(sight(follower, stream.reader), group)
+        assert ("words" in link.dimensions) is drawn
+
+
 HALF_HOUR = 1800.0
 
 
