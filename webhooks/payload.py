@@ -18,6 +18,12 @@ from sidecar.records import DEFAULT_TENANT, AlertEvent, DeadLetter, Delivery
 
 _EPOCH = date(1970, 1, 1).toordinal()
 MAX_DEAD_BYTES = 65_536
+MAX_DEAD_LETTERS = 10_000
+"""So many odd alerts of one delivery are kept, and the rest counted: 64 MB have room for thirty million."""
+
+MAX_PARTS = 3_000_000
+"""Twice what the largest body of alerts consists of; one of more is not taken apart."""
+
 MAX_COUNT = 2**31 - 1
 
 _INT64_NS = 2**63 - 1
@@ -94,11 +100,14 @@ def parse(body: bytes, *, received_at_ns: int, tenant: str = DEFAULT_TENANT) -> 
 
 
 def _one_by_one(body: bytes, events: list[AlertEvent], dead: list[DeadLetter]) -> _Payload:
+    if body.count(b",") > MAX_PARTS:
+        raise PayloadError(f"not all of it are alerts, and it has more than {MAX_PARTS} parts")
     try:
         payload = _decode_any(body)
     except UNREADABLE as error:
         words = " ".join(str(error).split())[:120]
         raise PayloadError(f"not an Alertmanager webhook payload (version 4): {words}") from error
+    n_more = 0
     for raw in payload.alerts:
         try:
             alert = _decode_alert(raw)
@@ -106,6 +115,11 @@ def _one_by_one(body: bytes, events: list[AlertEvent], dead: list[DeadLetter]) -
             dead.append(DeadLetter(" ".join(str(error).split())[:200], bytes(raw)[:MAX_DEAD_BYTES]))
         else:
             _take(alert, bytes(raw), events, dead)
+        if len(dead) > MAX_DEAD_LETTERS:
+            dead.pop()
+            n_more += 1
+    if n_more:
+        dead.append(DeadLetter(f"{n_more} more of the delivery could not be used", b""))
     return payload
 
 

@@ -6,6 +6,7 @@ it; so 2xx is answered only when the delivery is durable.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -24,6 +25,7 @@ from webhooks.recorder import parse_events
 
 PATH = "/webhooks/alertmanager"
 EVENTS_PATH = "/webhooks/alertmanager-events"
+BIG_BODY = 1_000_000
 ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/{receiver}"))
 Answer = Callable[[str, bytes], Awaitable[web.Response]]
 """What becomes of a tenant's body that may be taken."""
@@ -117,7 +119,12 @@ class Receiver:
             return _refuse(503, f"not stored ({error.reason}), send it again")
 
     async def _take_delivery(self, tenant: str, body: bytes) -> web.Response:
-        delivery = parse(body, received_at_ns=int(self._now() * 1e9), tenant=tenant)
+        received_at_ns = int(self._now() * 1e9)
+        if len(body) > BIG_BODY:
+            # Its alerts may have to be read one by one, for which no other request shall wait.
+            delivery = await asyncio.to_thread(parse, body, received_at_ns=received_at_ns, tenant=tenant)
+        else:
+            delivery = parse(body, received_at_ns=received_at_ns, tenant=tenant)
         await self._intake.accept(delivery)
         n_dead = len(delivery.dead_letters)
         return web.Response(

@@ -142,5 +142,19 @@ def test_an_odd_field_about_the_group_loses_no_alert(field: str, value: Any) -> 
     assert len(delivery(alert(), **{field: value}).alerts) == 1
 
 
+def test_of_odd_alerts_without_end_some_are_kept_and_the_good_ones_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("webhooks.payload.MAX_DEAD_LETTERS", 3)
+    parsed = delivery(alert("A"), *range(10), alert("B"), *range(10), alert("C"))
+    assert [event.labels["alertname"] for event in parsed.alerts] == ["A", "B", "C"]
+    assert len(parsed.dead_letters) == 4
+    assert parsed.dead_letters[-1].reason == "17 more of the delivery could not be used"
+    monkeypatch.setattr("webhooks.payload.MAX_PARTS", 50)
+    with pytest.raises(PayloadError, match="more than 50 parts"):
+        delivery(alert(), *range(50))
+    assert len(delivery(*(alert(i=str(i)) for i in range(50))).alerts) == 50, "all are alerts"
+
+
 def test_version_may_be_a_number() -> None:
     assert len(delivery(alert(starts=T0), version=4).alerts) == 1

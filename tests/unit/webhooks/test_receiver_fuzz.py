@@ -144,3 +144,11 @@ def test_deep_nesting_is_refused_and_the_next_is_taken(server: Server) -> None:
         assert checked(server.post(deep)) == 400
     assert checked(server.post(body(alert("After")))) == 200
     assert server.knows("After")
+
+
+def test_a_big_body_of_odd_alerts_keeps_the_good_one(server: Server) -> None:
+    name = f"Good{next(serial)}"
+    status, words = server.post(body(*[0] * 400_000, alert(name)))
+    assert status == 200, words
+    assert json.loads(words) == {"status": "ok", "alerts": 1, "dead_letters": 10_001}
+    assert server.knows(name)
