@@ -123,7 +123,13 @@ def chance_of_rise(
     age = BELIEF_AGES * run.n_steps
     belief = age / (age + leads) * if_straight
     before = grid[: max(len(grid) - run.n_steps, 0)]
-    starts = _similar(before, run)
+    age_steps = run.n_steps
+    starts = _similar(before, run, age_steps)
+    if not len(starts) and _was_here(before, run, room=0.0):
+        # A run as long as a whole tooth has no like that ends there; the later half of one has. Above
+        # all that was, it is a new one.
+        age_steps = max(age_steps // 2, 1)
+        starts = _similar(before, run, age_steps)
     if not len(starts):
         return belief
     signed = np.sign(run.rate) * before
@@ -131,20 +137,19 @@ def chance_of_rise(
     if _was_here(before, run):
         wanted = np.full(len(starts), np.sign(run.rate) * run.level + needed)
     else:
-        own_rate = (signed[starts] - signed[starts - run.n_steps]) / run.n_steps
+        own_rate = (signed[starts] - signed[starts - age_steps]) / age_steps
         wanted = signed[starts] + needed * own_rate / abs(run.rate)
     known = np.isfinite(reached)
     came = (known & (reached >= wanted[:, None])).sum(axis=0)
     return (came + belief) / (known.sum(axis=0) + 1.0)
 
 
-def _similar(before: FloatArray, run: Run) -> np.ndarray:
-    """Past moments at which a run of the same sign, age and at least half the rate stood; far apart.
+def _similar(before: FloatArray, run: Run, age: int) -> np.ndarray:
+    """Past moments at which a run of the same sign, that age and at least half the rate stood; far apart.
 
     Where the series was as high before, only moments at about this height count: a ramp
     that has just begun rises further than one that is nearly done.
     """
-    age = run.n_steps
     if len(before) <= age:
         return np.empty(0, dtype=np.int64)
     with np.errstate(invalid="ignore"):
@@ -161,11 +166,11 @@ def _similar(before: FloatArray, run: Run) -> np.ndarray:
     return np.array(found, dtype=np.int64)
 
 
-def _was_here(before: FloatArray, run: Run) -> bool:
-    """Whether the series stood at about the run's height before."""
+def _was_here(before: FloatArray, run: Run, room: float = SAME_HEIGHT) -> bool:
+    """Whether the series stood at the run's height before, or as near as `room` of its range."""
     low, high = float(np.nanmin(before)), float(np.nanmax(before))
-    room = SAME_HEIGHT * (high - low)
-    return low - room <= run.newest <= high + room
+    margin = room * (high - low)
+    return low - margin <= run.newest <= high + margin
 
 
 def _highest_after(signed: FloatArray, starts: np.ndarray, leads: np.ndarray) -> FloatArray:

@@ -102,6 +102,13 @@ def test_a_log_that_is_rotated_in_time_is_not_announced(n_after: int) -> None:
     assert ask(sawtooth(N + n_after)).eta_seconds(0.5) == math.inf
 
 
+@pytest.mark.parametrize("left", [0, 1, 2, 4])
+def test_nor_when_its_tooth_is_as_long_as_the_run_that_is_looked_for(left: int) -> None:
+    # 70 steps, of which the longest straight run that is found takes in the very last of the tooth before.
+    grid = sawtooth(N // 70 * 70 + 70 - left, height=66.0, period=70)
+    assert ask(grid).eta_seconds(0.5) > 6 * 3600.0
+
+
 def test_a_log_that_is_no_longer_rotated_is() -> None:
     grid = np.concatenate([sawtooth(N), noisy(20.0 + np.arange(40) * 1.5, 0.3)])
     assert ask(grid).eta_seconds(0.5) < 2 * 3600
