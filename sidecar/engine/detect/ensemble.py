@@ -56,7 +56,7 @@ from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 class EnsembleDetector(RowArrays):
     """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    State 2,456 bytes a series with its threshold.
+    State 4,096 bytes a series with its threshold.
     """
 
     def __init__(

@@ -214,7 +214,7 @@ INCIDENTS = (
         maintenance=Maintenance(-180, 0, learn=True),
     ),
     Incident("one of 3 requests fails", hardly_used, 0, Expected(), failing=every_third),
-    Incident("one of 3 of 500 requests fails", nothing, 60, SEEN, failing=every_third),
+    Incident("a third of 500 requests fails", nothing, 60, SEEN, failing=every_third),
 )
 
 

@@ -11,7 +11,8 @@ from tests.integration.scenarios.replay import FLAGS, Firing, Replay, replay
 from tests.integration.scenarios.verdict import Verdict
 from tests.integration.servers import Prometheus, stopping
 
-pytestmark = pytest.mark.integration
+# All scenarios are played before the first test, in half a minute where nothing else runs.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 ALL = list(scenarios(all_phases=True))
 
