@@ -30,7 +30,7 @@ from sidecar.app_feedback import Tasting
 from sidecar.app_forecast import SidecarOutlook, risk_loop, threshold_loop
 from sidecar.app_models import trial_of
 from sidecar.app_response import Responding
-from sidecar.app_rules import RewritingMetrics, Rewriting, fixed_files
+from sidecar.app_rules import Rewriting, RewritingMetrics, fixed_files
 from sidecar.app_views import AppViews
 from sidecar.config.load import config_hash
 from sidecar.config.model import Config, QueryConfig
