@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from sidecar.cli.options import config_option
 from sidecar.config.load import config_hash, load_file
+from sidecar.config.model import QueryConfig
 from sidecar.errors import ConfigError
 from sidecar.promql.counter import raw_counter
 
@@ -34,6 +37,15 @@ def check_config(file: Path | None, config_path: Path | None) -> None:
                 f"its rate({counter}[5m]) is what can be judged",
                 err=True,
             )
+        for fault in untrainable(query):
+            click.echo(f"{file}: note: queries.{query.name}: {fault}", err=True)
     n_queries = len(config.queries)
     what = f"{n_queries} queries" if n_queries else "no queries: they will be proposed"
     click.echo(f"{file}: fine ({what}; hash {config_hash(config)})")
+
+
+def untrainable(query: QueryConfig) -> Iterator[str]:
+    """What of a query's detectors cannot be trained here."""
+    members = query.council if query.detector == "council" else ()
+    if "autoencoder" in (query.detector, *members) and find_spec("torch") is None:
+        yield "autoencoder says nothing until it is trained, with torch: pip install 'pronoia[deep]'"

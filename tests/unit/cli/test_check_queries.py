@@ -46,3 +46,18 @@ def test_a_counter_without_a_rate_is_noted_and_no_fault(tmp_path: Path) -> None:
 def test_a_query_is_judged_by_the_detector_it_names() -> None:
     model = QueryModel(QueryConfig(name="q", expr="x", step=60.0, detector="hampel"))
     assert isinstance(model.detector, HampelDetector)
+
+
+@pytest.mark.parametrize(
+    ("detector", "found", "noted"),
+    [("autoencoder", None, True), ("autoencoder", "torch", False), ("hampel", None, False)],
+)
+def test_what_cannot_be_trained_here_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str, found: str | None, noted: bool
+) -> None:
+    monkeypatch.setattr("sidecar.cli.check_config.find_spec", lambda name: found)
+    file = tmp_path / "pronoia.yaml"
+    file.write_text(CONFIG.format(detector=detector))
+    result = CliRunner().invoke(check_config, [str(file)])
+    assert result.exit_code == 0, "a model that was trained elsewhere can still judge"
+    assert ("pronoia[deep]" in result.output) == noted
