@@ -152,9 +152,9 @@ class RulesLoop:
                 return self._failed(name, RuleError(RuleReason.NOT_APPLICABLE, f"{name}: {error!r}"))
 
     async def rollback(self, group: str) -> RuleRevision | None:
-        """Undo the live revision of a group by hand: the one before it comes back; None means no file."""
+        """Undo a group's last step by hand, its shadow or what is live; what is live then, if anything."""
         async with self._lock:
-            return await self.reviser.take_back(group, "rolled back by hand")
+            return await self.reviser.undo(group, "rolled back by hand")
 
     async def recover(self) -> None:
         """After a crash: what is in place without being live is undone; what people wrote stays."""

@@ -286,6 +286,16 @@ class Reviser:
         self.tell("rules.rolled_back", group=group, revision=live.content_hash, why=why)
         return before
 
+    async def undo(self, group: str, why: str) -> RuleRevision | None:
+        """Take back the last step: a shadow where one runs, else what is live; what is live then.
+
+        Raises: RuleError.
+        """
+        for shadow in await self._store.revisions(group=group, state="canary", limit=1):
+            await self.end_shadow(shadow, why)
+            return (await self.live()).get(group)
+        return await self.take_back(group, why)
+
     async def _reject(self, revision: RuleRevision, file: RuleFile, error: RuleError) -> None:
         if error.reason in (RuleReason.CHECK_FAILED.value, RuleReason.UNHEALTHY.value):
             self._refused[file.group] = file.revision

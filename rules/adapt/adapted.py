@@ -183,6 +183,13 @@ class AdaptedRules:
         await self._restore(group, str(live.evidence["before"]), expected=live.content)
         return await self._end(live, "rolled_back", why)
 
+    async def undo(self, group: str, why: str) -> RuleRevision:
+        """Take back the last step: a shadow where one runs, else what is live. Raises: RuleError."""
+        for shadow in await self._store.revisions(group=group, state="canary", limit=1):
+            await self.end_shadow(shadow, why)
+            return shadow
+        return await self.take_back(group, why)
+
     async def repair(self, group: str) -> None:
         """Put the live revision's text back over whatever is in its place. Raises: RuleError."""
         live = await self._live(group)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rules.document import as_yaml
 
-EVALUATION = "5m"
+EVALUATION = "10m"
 """Sparser than rules run: promtool evaluates the whole file for every case, from the first minute on."""
 
 

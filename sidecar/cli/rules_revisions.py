@@ -205,7 +205,7 @@ def rollback(
     rules_directory: Path | None,
     group: str,
 ) -> None:
-    """Take back the live revision of GROUP (file:PATH, threshold:RULE); what was before holds again.
+    """Take back the last step of GROUP (file:PATH, threshold:RULE): a shadow, else what is live.
 
     The revision that was taken back is not published again.
     """
@@ -226,7 +226,7 @@ def rollback(
                 back = await ThresholdSeries(store).take_back(group, "rolled back by hand")
                 return f"{back.content} holds again" if back else "the rule's own number holds"
             if is_adapted(group):
-                await adapted.take_back(group, "rolled back by hand")
+                await adapted.undo(group, "rolled back by hand")
                 return "the rules are as they were"
             before = await _needed(loop).rollback(group)
             return f"revision {before.content_hash} is back" if before else "its file is removed"
