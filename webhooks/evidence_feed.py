@@ -20,7 +20,7 @@ from webhooks.analyst import Analyst
 from webhooks.evidence import KEPT_SECONDS, Anomaly, Change
 from webhooks.gate import allowed
 from webhooks.notes import NoteStore
-from webhooks.payload import parse_time
+from webhooks.payload import UNREADABLE, parse_time
 
 CHANGES_PATH = "/api/v1/changes"
 MAX_BODY = 256 * 1024
@@ -213,7 +213,7 @@ class ChangesEndpoint:
         body = await request.read()
         try:
             n_taken = self._take(msgspec.json.decode(body, type=_Told | list[_Told]))
-        except (msgspec.DecodeError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             return _answer(400, " ".join(str(error).split())[:150])
         try:
             await self._notes.put_note(NOTE, msgspec.json.encode(self._analyst().evidence.changes()))

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
+from webhooks.payload import UNREADABLE
 from webhooks.respond.http import ACTOR
 
 MAX_BODY = 16 * 1024
@@ -67,7 +68,7 @@ class SeriesFeedback:
             return error_answer(413, "bad_data", f"a verdict has at most {MAX_BODY} bytes")
         try:
             body = msgspec.json.decode(raw, type=Said)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             return error_answer(400, "bad_data", " ".join(str(error).split()))
         try:
             found = await self._listener.say(

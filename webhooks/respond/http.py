@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.records import Incident, Response, TimelineEntry
+from webhooks.payload import UNREADABLE
 from webhooks.respond.feedback import VERDICTS
 from webhooks.respond.lifecycle import ACTIONS, ActionError
 from webhooks.respond.links import Link, LinkError, verify
@@ -196,7 +197,7 @@ async def _body(request: web.Request, kind: Any) -> Any:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(raw))
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise web.HTTPBadRequest(reason=" ".join(str(error).split())) from error
 
 

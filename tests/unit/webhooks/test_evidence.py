@@ -196,6 +196,8 @@ def test_anomalies_of_the_metrics_loop_are_taken_by_entity() -> None:
         ({"services": ["cart"]}, "wrong", 401),
         ({"services": "cart"}, "t", 400),
         ([{"services": ["cart"], "at": "yesterday"}], "t", 400),
+        ('{"odd": ' + "[" * 20_000 + "]" * 20_000 + "}", "t", 400),
+        (b'{"text": "\xff"}', "t", 400),
     ],
 )
 async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
@@ -206,7 +208,9 @@ async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
     ChangesEndpoint(lambda: analyst, auth, notes, lambda: T0).add_routes(app.router)
     async with TestClient(TestServer(app)) as client:
         headers = {"Authorization": f"Bearer {token}"}
-        answer = await client.post(CHANGES_PATH, data=json.dumps(body), headers=headers)
+        answer = await client.post(
+            CHANGES_PATH, data=body if isinstance(body, str | bytes) else json.dumps(body), headers=headers
+        )
         assert answer.status == status
     restarted = Analyst()
     one = EvidenceFeed(

@@ -85,6 +85,7 @@ JSON = {"Content-Type": "application/json"}
         pytest.param(ACT, b'{"by": "x"}', {"Content-Type": "text/plain"}, 415, id="another page's form"),
         pytest.param(ACT, b'{"bye": "x"}', JSON, 400, id="an unknown field"),
         pytest.param(ACT, b"{", JSON, 400, id="no JSON"),
+        pytest.param(ACT, b'{"by": "\xff"}', JSON, 400, id="no text"),
         pytest.param(ACT, b'"' + b"x" * 70_000 + b'"', JSON, 413, id="too long"),
         pytest.param("/api/v1/incidents/i1/explode", b"{}", JSON, 404, id="an unknown action"),
         pytest.param("/api/v1/incidents/i1/merge", b'{"text": "i2"}', JSON, 200, id="merge"),
