@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.detect.trained import Fitted
+from sidecar.engine.detect.trained import Fitted, need
 from sidecar.series import FloatArray, RowArray
 
 MOST_GROUPS = 6
@@ -122,6 +122,10 @@ class KMeansModel:
                 }
         return best
 
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether the arrays are those of this model; see `WindowModel.check`."""
+        need(fitted, centres=(2, n_features), radius=(1, None))
+
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """Distance from the nearest centre in its radii."""
         return np.asarray((distances(windows, fitted["centres"]) / fitted["radius"]).min(axis=1))
@@ -152,6 +156,10 @@ class MixtureModel:
             "weights": best.weights_,
             "quality": quality(judged, best.predict(judged)),
         }
+
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether the arrays are those of this model; see `WindowModel.check`."""
+        need(fitted, means=(2, n_features), factors=(3, n_features), weights=(1, None))
 
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """Square root of twice minus the log density, from its peak on."""
@@ -191,6 +199,10 @@ class DensityModel:
             "quality": quality(judged, model.labels_),
         }
 
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether the arrays are those of this model; see `WindowModel.check`."""
+        need(fitted, members=(2, n_features), radius=(1, 1))
+
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """Distance from the nearest member of a dense part, in radii."""
         away, _ = nearest(windows, fitted["members"], 1)
@@ -227,6 +239,11 @@ class SpectralModel:
             "usual": np.maximum(usual, near.mean())[groups],
             "quality": quality(judged, groups),
         }
+
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether the arrays are those of this model; see `WindowModel.check`."""
+        need(fitted, members=(2, n_features))
+        need(fitted, usual=(1, len(fitted["members"])))
 
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """Mean distance from the nearest members, in what is usual in the nearest one's group."""

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from sidecar.engine.detect.trained import Fitted
+from sidecar.engine.detect.trained import Fitted, need
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray
 
@@ -69,6 +69,13 @@ class AutoencoderModel:
         held, learnt = windows[order[:n_held]], windows[order[n_held:]]
         errors = [float(self.score(fitted, part).mean()) if len(part) else np.nan for part in (held, learnt)]
         return fitted | {"quality": np.array(errors)}
+
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether the layers fit each other and the windows; see `WindowModel.check`."""
+        width = n_features
+        for layer, size in enumerate((HIDDEN, CODE, HIDDEN, n_features)):
+            need(fitted, **{f"weight{layer}": (2, width), f"bias{layer}": (1, size)})
+            width = size
 
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """Mean size of what is left over, the newest samples counting as much as the rest."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.detect.trained import Fitted
+from sidecar.engine.detect.trained import Fitted, need
+from sidecar.errors import ModelError
 from sidecar.series import FloatArray
 
 TREES, SAMPLES = 64, 256
@@ -68,6 +69,20 @@ class ForestModel:
             first += tree.node_count
         arrays = {name: np.concatenate(pieces) for name, pieces in parts.items()}
         return arrays | {"roots": np.array(roots), "usual": _usual_depth(np.array([float(size)]))}
+
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether every way through the trees stays inside of them; see `WindowModel.check`."""
+        need(fitted, usual=(1, 1), roots=(1, None), feature=(1, None))
+        n_nodes = len(fitted["feature"])
+        need(fitted, threshold=(1, n_nodes), left=(1, n_nodes), right=(1, n_nodes), depth=(1, n_nodes))
+        own = np.arange(n_nodes)
+        inner = fitted["left"] >= 0
+        children = np.stack([fitted["left"], fitted["right"]])[:, inner]
+        # A child lies behind its parent, so no way goes round for ever.
+        inside = ((children > own[inner]) & (children < n_nodes)).all()
+        inside &= ((fitted["roots"] >= 0) & (fitted["roots"] < n_nodes)).all()
+        if not inside or not ((fitted["feature"] >= 0) & (fitted["feature"] < n_features)).all():
+            raise ModelError("state's trees are damaged")
 
     def score(self, fitted: Fitted, windows: FloatArray) -> FloatArray:
         """2 to the power of minus the mean depth, in usual ones: 0.5 is usual, 1 is alone."""

@@ -73,6 +73,24 @@ class WindowModel(Protocol):
         """How unusual each window is, (n,), any scale, high is unusual."""
         ...
 
+    def check(self, fitted: Fitted, n_features: int) -> None:
+        """Whether these arrays are what a fit to windows of so many features gives.
+
+        Compiled loops do not check bounds: a damaged file would read foreign memory. Raises: ModelError.
+        """
+        ...
+
+
+def need(fitted: Fitted, **last_axes: tuple[int, int | None]) -> None:
+    """Whether arrays of these names are there, each with so many axes, the last of that size (None: any).
+
+    Raises: ModelError.
+    """
+    for name, (n_axes, size) in last_axes.items():
+        array = fitted.get(name)
+        if array is None or array.ndim != n_axes or size not in (None, array.shape[-1]):
+            raise ModelError(f"state's fit lacks {name!r}, or it is of another shape")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -280,6 +298,7 @@ class TrainedDetector(RowArrays):
         }
         usual = rest.pop("fit", None)
         if usual is not None:
+            self.model.check(arrays, self.windows.n_features)
             self._fit = Fit(arrays, float(usual[0]), float(usual[1]))
         super().restore(rest)
         self.windows.restore(windows)

@@ -71,6 +71,25 @@ class TestModel:
         assert np.isfinite(model.score(found.arrays, np.zeros((3, 6)))).all()
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_a_fit_that_is_damaged_is_refused(model: Any) -> None:
+    arrays = fit(model, two_kinds(60), 7).arrays
+    model.check(arrays, 6)
+    for name in set(arrays) - {"quality"}:
+        with pytest.raises(ModelError):
+            model.check({other: array for other, array in arrays.items() if other != name}, 6)
+    with pytest.raises(ModelError):
+        model.check(arrays, 4)
+
+
+@pytest.mark.parametrize(("array", "value"), [("left", 10**6), ("right", 0), ("feature", 6), ("roots", -1)])
+def test_trees_that_lead_astray_are_refused(array: str, value: int) -> None:
+    arrays = fit(ForestModel(), two_kinds(60), 7).arrays
+    arrays[array][0] = value
+    with pytest.raises(ModelError, match="damaged"):
+        ForestModel().check(arrays, 6)
+
+
 @pytest.mark.parametrize("model", MODELS[1:], ids=lambda model: type(model).__name__)
 def test_groups_are_counted_and_their_quality_told(model: Any) -> None:
     silhouette, davies_bouldin, n_groups = fit(model, two_kinds(), 7).arrays["quality"]
