@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from webhooks.placing import Placing
@@ -67,6 +69,12 @@ class LoopMetrics:
             "Share of alerts of open incidents that only time and place bind to them.",
             registry=registry,
         )
+        self._brier = Gauge(
+            "pronoia_noise_brier_score",
+            "Mean squared distance of told probabilities of noise from people's verdicts; NaN of none.",
+            registry=registry,
+        )
+        self._brier.set(math.nan)
         self._suspects = Gauge(
             "pronoia_incidents_overmerge_suspects",
             "Open incidents of many entities that mostly time alone binds: perhaps several in one.",
@@ -79,6 +87,7 @@ class LoopMetrics:
         self._per_incident.set(found.alerts_per_incident)
         self._coincident.set(found.coincident_ratio)
         self._suspects.set(found.n_suspects)
+        self._brier.set(placing.analyst.correlator.bonds.verdicts.brier)
         self._storms.set(len(placing.storms.raging))
         self._flapping.set(len(placing.flaps.flapping))
         self._evicted.set(n_evicted)

@@ -8,6 +8,7 @@ docs/response.md, Feedback).
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -35,6 +36,7 @@ class Verdicts:
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._apart: Counter[tuple[str, str, str]] = Counter()
         self._together: Counter[tuple[str, str, str]] = Counter()
+        self._misses: list[float] = []
 
     def heed(self, feedback: Iterable[Feedback]) -> None:
         """Take everything that was said, oldest first, in place of what was heeded before.
@@ -52,6 +54,11 @@ class Verdicts:
             elif one.verdict in OUTCOME:
                 by_speaker[one.tenant, one.incident_id, one.actor][one.rule] = one
         self._odds, self._counts = defaultdict(float), Counter()
+        self._misses = [
+            (OUTCOME[one.verdict] - one.believed) ** 2
+            for rules in by_speaker.values()
+            for one in rules.values()
+        ]
         for (tenant, _, _), rules in by_speaker.items():
             for rule, one in rules.items():
                 surprise = OUTCOME[one.verdict] - one.believed
@@ -66,6 +73,15 @@ class Verdicts:
         """The same for people; empty where they said nothing."""
         noise, useful = (self._counts[tenant, rule, verdict] for verdict in ("noise", "useful"))
         return f"people called it noise {noise} times, useful {useful}" if noise or useful else ""
+
+    @property
+    def brier(self) -> float:
+        """Mean squared distance of told probabilities of noise from what people said, 0..1; NaN of none.
+
+        0 is always right; .25 is what "one half" earns each time. Source: Brier (1950), Verification of
+        forecasts expressed in terms of probability.
+        """
+        return sum(self._misses) / len(self._misses) if self._misses else math.nan
 
     @property
     def parts(self) -> bool:

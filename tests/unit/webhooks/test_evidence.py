@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -251,6 +252,28 @@ def test_what_people_say_moves_the_probability_of_noise_both_ways_and_not_withou
     expected = [Feedback("i", "default", 0, "useful", "ann", "SlowCheckout", "", 0.0)] * 9
     assert doubt(*expected)[0] == plain, "what was believed anyway teaches nothing"
     assert doubt(said("noise", "Other"))[0] == plain
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "score"),
+    [
+        pytest.param([], math.nan, id="nobody said anything"),
+        pytest.param([("noise", 1.0), ("useful", 0.0)], 0.0, id="always right"),
+        pytest.param([("noise", 0.5), ("useful", 0.5)], 0.25, id="never sure"),
+        pytest.param([("noise", 0.0), ("useful", 0.0)], 0.5, id="half wrong"),
+        pytest.param([("wrong_merge", 0.9)], math.nan, id="says nothing of noise"),
+    ],
+)
+def test_how_well_told_probabilities_fit_what_people_said(
+    verdicts: list[tuple[str, float]], score: float
+) -> None:
+    feedback = [
+        Feedback(f"i{n}", "default", n, verdict, "ann", "R", "", believed)
+        for n, (verdict, believed) in enumerate(verdicts)
+    ]
+    analyst = Analyst()
+    analyst.correlator.bonds.verdicts.heed(feedback)
+    assert analyst.correlator.bonds.verdicts.brier == pytest.approx(score, nan_ok=True)
 
 
 def test_wrong_merges_keep_two_rules_apart() -> None:
