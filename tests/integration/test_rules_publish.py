@@ -299,7 +299,7 @@ async def test_warnings_ahead_are_live_once_they_were_tried_and_stay_until_they_
         return sorted(one.group for one in await b.store.revisions(state="live"))
 
     async with bench(loaded, tmp_path, late=late) as b:
-        late.known = [render_ahead([warning], severity="warning", **terms)]
+        late.known = [render_ahead([warning], severity="warning", interval_seconds=1.0, **terms)]
         outcomes = await b.loop.run_once()
         assert {outcome.result for outcome in outcomes} == {"ok"}, outcomes
         assert await live(b) == ["pronoia-ahead", "pronoia-load"]
