@@ -138,8 +138,11 @@ class Group:
     def part(self, incident_id: str, members: Iterable[Sighting]) -> Group:
         """A part of this incident as one of its own, which remembers what it was part of."""
         part = Group(incident_id, self.tenant, self.cluster, 0.0, apart=self.apart, origin=self)
-        for at, seen in enumerate(sorted(members, key=lambda seen: (seen.onset, seen.key))):
-            part.add(seen, self.links.get(seen.key) if at or self.incident_id == incident_id else None)
+        ordered = sorted(members, key=lambda seen: (seen.onset, seen.key))
+        founded = any(seen.key not in self.links for seen in ordered)
+        for at, seen in enumerate(ordered):
+            # One has drawn the others: where the one that began it all is gone, the first that is left.
+            part.add(seen, self.links.get(seen.key) if at or founded else None)
         part.flapping = self.flapping & {key[:2] for key in part.members}
         part.bound = [left for bound in self.bound if (left := bound & part.parties.keys())]
         part.parted = {*self.parted, self.incident_id} - {incident_id}

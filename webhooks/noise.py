@@ -160,7 +160,9 @@ class NoiseModel:
             odds += weights.alone
             reasons.append("nothing that matters alerted with it")
         else:
-            reasons.append(f"{len(group.parties)} entities alert together")
+            n_entities = len(group.parties)
+            alone = "other alerts began when it did"
+            reasons.append(f"{n_entities} entities alert together" if n_entities > 1 else alone)
         odds += weights.crowd * min(math.log2(1.0 + company), 2.5)
         if seen.ended is not None:
             shortness = self.shortness(seen.name, lasted)

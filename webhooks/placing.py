@@ -129,10 +129,12 @@ class Placing:
 
     def take_split(self, split: Split) -> None:
         """Let the records of those that moved, and of both incidents, follow a split."""
-        new = self.analyst.correlator.groups[split.new]
-        for key, seen in new.members.items():
-            bind(seen.episode, split.new, new.links.get(key))
-            self.unsaved.members[key] = seen.episode
+        for incident_id in (split.out_of, split.new):
+            group = self.analyst.correlator.groups[incident_id]
+            for key, seen in group.members.items():
+                if incident_id == split.new or (seen.episode.bonds and key not in group.links):
+                    bind(seen.episode, incident_id, group.links.get(key))
+                    self.unsaved.members[key] = seen.episode
         self.unsaved.incidents |= {split.out_of, split.new}
 
     def stored(self, written: Unsaved, storms: Sequence[Storm], put_off: set[str], now: float) -> None:

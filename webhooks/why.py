@@ -95,6 +95,10 @@ def _together(values: Iterable[float]) -> float:
 def sentences(episode: Episode, incident: Incident, found: Why) -> list[str]:
     """The answer for people."""
     name = episode.labels.get("alertname", episode.fingerprint)
+    if found.first and incident.split_from:
+        return [
+            f"{name} came with {incident.incident_id} out of {incident.split_from}: {incident.split_reason}."
+        ]
     if found.first:
         return [
             f"{name} was drawn by nothing: {incident.incident_id} began as this one, and others came to it."

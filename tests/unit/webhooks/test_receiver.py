@@ -27,6 +27,7 @@ from webhooks.intake import QueueFull
 from webhooks.payload import parse
 from webhooks.pipeline import AlertsLoop
 from webhooks.receiver import PATH, Receiver
+from webhooks.why import sentences, why
 
 
 class Served:
@@ -301,6 +302,11 @@ async def test_an_incident_that_turns_out_to_be_two_is_split_and_stays_so(tmp_pa
         found = await s.store.incident(new.incident_id)
         assert found is not None
         assert [episode.incident_id for episode in found[1]] == [new.incident_id]
+        (episode,) = found[1]
+        assert f"out of {new.split_from}" in sentences(episode, new, why(episode))[0]
+        rest = await s.store.incident(new.split_from or "")
+        assert rest is not None
+        assert [one.bonds for one in (episode, *rest[1])] == [{}, {}], "who is left alone was drawn by nobody"
         assert s.count("pronoia_incident_splits_total") == 1.0
     async with served(tmp_path) as s:
         again = {one.incident_id: one.split_from for one in await s.store.incidents()}
