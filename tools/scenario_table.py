@@ -69,8 +69,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--without-peers", action="store_true")
+    parser.add_argument("--only", default="", metavar="WORDS", help="incidents named with these words")
     arguments = parser.parse_args()
-    played = list(scenarios(all_phases=True))
+    played = [one for one in scenarios(all_phases=True) if arguments.only in one.incident.name]
     with tempfile.TemporaryDirectory() as directory:
         prometheus = Prometheus(Path(directory) / "prometheus", flags=FLAGS)
         with stopping(prometheus):

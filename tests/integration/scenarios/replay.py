@@ -277,8 +277,11 @@ def replay(prometheus: Prometheus, scenarios: Sequence[Scenario]) -> tuple[Firin
     prometheus.start()
     done = []
     for query in (QUERY, SHARE_QUERY):
+        history = pull(prometheus, query.expr)
+        if not history.n_series:
+            continue
         traffic = pull(prometheus, query.traffic.expr) if query.traffic is not None else None
-        done.append(Replay.of(query, pull(prometheus, query.expr), traffic, pauses(scenarios)))
+        done.append(Replay.of(query, history, traffic, pauses(scenarios)))
     pages = [one.exported() for one in done]
     write_blocks(prometheus.data, {name: [one for page in pages for one in page[name]] for name in pages[0]})
     restarted(prometheus)
