@@ -72,6 +72,7 @@ class AheadFiles:
             self._client,
             await self._client.rules(),
             terms,
+            capacities=self._thresholds.capacities,
             end_seconds=self._now(),
             run=self._offload.run,
             on_error=lambda rule, error: self._log.info("rule not tried", rule=rule, err=str(error)),
