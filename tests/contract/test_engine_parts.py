@@ -15,7 +15,9 @@ from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
 STEP = 300
-QUERY = QueryConfig(name="q", expr="up", step=STEP, forecast_horizons=(600, 3600))
+QUERY = QueryConfig(
+    name="q", expr="up", step=STEP, forecast_horizons=(600, 3600), council=("matrix_profile", "kmeans")
+)
 NEEDS_TORCH = {"autoencoder"}
 """Say nothing where they cannot be trained; all else holds there too."""
 

@@ -16,7 +16,7 @@ from sidecar.series import FloatArray, LabelSet, SeriesBatch
 STEP = 60
 START = 1_790_000_000 // STEP * STEP
 N = 2400
-QUERY = QueryConfig(name="q", expr="x", step=STEP, forecast_horizons=())
+QUERY = QueryConfig(name="q", expr="x", step=STEP, forecast_horizons=(), council=("matrix_profile", "kmeans"))
 SINGLE = ("smoothing", "hampel", "esd", "quantile", "cusum", "bocpd", "seasonal", "ensemble")
 OF_POINTS = ("smoothing", "hampel", "esd", "quantile", "seasonal", "ensemble")
 OF_SHIFTS = ("cusum", "bocpd", "ensemble")
