@@ -22,8 +22,8 @@ from typing import Any
 
 from sidecar.records import Feedback
 from tools.made_alerts import made, write
+from webhooks.correlate.topology import load
 from webhooks.offline import correlate
-from webhooks.topology import load
 
 PARTS = 6
 PAGES = ("P0", "P1")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sidecar.records import Episode, Incident
-from webhooks.analyst import Verdict
-from webhooks.group import Group, Link
-from webhooks.priority import Urgency
+from webhooks.correlate.group import Group, Link
+from webhooks.judge.analyst import Verdict
+from webhooks.judge.priority import Urgency
 
 MAX_CAUSES = 10
 MAX_NAMES = 3

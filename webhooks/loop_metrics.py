@@ -6,8 +6,8 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from webhooks.placing import Placing
-from webhooks.quality import quality
+from webhooks.correlate.placing import Placing
+from webhooks.correlate.quality import quality
 
 PRIORITIES = ("P0", "P1", "P2", "P3", "P4")
 

@@ -11,16 +11,16 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import Episode, Feedback
-from webhooks.analyst import Analyst, UsualSoFar, Verdict
-from webhooks.bonds import Weights
-from webhooks.cause import CauseWeights
-from webhooks.correlate import Correlator
-from webhooks.fold import Changes, Memory
-from webhooks.group import Group
-from webhooks.noise import NoiseWeights
-from webhooks.payload import parse, parse_time
-from webhooks.sighting import Key
-from webhooks.topology import Topology
+from webhooks.correlate.bonds import Weights
+from webhooks.correlate.group import Group
+from webhooks.correlate.online import Correlator
+from webhooks.correlate.sighting import Key
+from webhooks.correlate.topology import Topology
+from webhooks.intake.fold import Changes, Memory
+from webhooks.intake.payload import parse, parse_time
+from webhooks.judge.analyst import Analyst, UsualSoFar, Verdict
+from webhooks.judge.cause import CauseWeights
+from webhooks.judge.noise import NoiseWeights
 
 
 class RecordedLine(msgspec.Struct):

@@ -9,8 +9,8 @@ from typing import Protocol
 from sidecar.config.webhook import WebhookConfig
 from sidecar.ports import AlertStore
 from sidecar.records import Episode, Incident
-from webhooks.history import unknown
 from webhooks.incident import bind, describe
+from webhooks.reconcile.history import unknown
 from webhooks.replay import regroup, ways_of
 
 CHUNK = 5_000

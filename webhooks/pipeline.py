@@ -21,23 +21,23 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
-from webhooks.analyst import Analyst
-from webhooks.bonds import Weights
-from webhooks.by_hand import ByHand
-from webhooks.flapping import FlapWatch
-from webhooks.fold import Memory
-from webhooks.group import Group, Merge
-from webhooks.heartbeat import Heartbeats
-from webhooks.holding import Holding
+from webhooks.correlate.bonds import Weights
+from webhooks.correlate.by_hand import ByHand
+from webhooks.correlate.group import Group, Merge
+from webhooks.correlate.placing import Placing, Unsaved
+from webhooks.correlate.topology import load_or_none
+from webhooks.heartbeats.heartbeat import Heartbeats
 from webhooks.incident import describe
-from webhooks.intake import Intake
+from webhooks.intake.commits import Intake
+from webhooks.intake.fold import Memory
+from webhooks.judge.analyst import Analyst
 from webhooks.loop_metrics import LoopMetrics
 from webhooks.notes import NoteStore
 from webhooks.own import is_own
-from webhooks.placing import Placing, Unsaved
-from webhooks.storms import Storms
-from webhooks.topology import load_or_none
-from webhooks.transient import Transients
+from webhooks.quieten.flapping import FlapWatch
+from webhooks.quieten.holding import Holding
+from webhooks.quieten.storms import Storms
+from webhooks.quieten.transient import Transients
 
 REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
 UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000

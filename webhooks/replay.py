@@ -11,14 +11,14 @@ import msgspec
 
 from sidecar.config.webhook import WebhookConfig
 from sidecar.records import Episode
-from webhooks.analyst import Analyst
-from webhooks.bonds import Weights
-from webhooks.group import Group
+from webhooks.correlate.bonds import Weights
+from webhooks.correlate.group import Group
+from webhooks.correlate.quality import is_coincident
+from webhooks.correlate.sighting import Key
+from webhooks.correlate.topology import Topology, load_or_none
+from webhooks.judge.analyst import Analyst
 from webhooks.offline import iso
 from webhooks.own import is_own
-from webhooks.quality import is_coincident
-from webhooks.sighting import Key
-from webhooks.topology import Topology, load_or_none
 
 
 @dataclass(frozen=True, slots=True)

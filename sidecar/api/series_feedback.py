@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
-from webhooks.payload import UNREADABLE
+from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.http import ACTOR
 
 MAX_BODY = 16 * 1024

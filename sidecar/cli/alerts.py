@@ -112,7 +112,7 @@ def _senders(config: Config) -> dict[str, tuple[str, WebhookAuth]]:
 
 def _headers(auth: WebhookAuth, body: bytes) -> dict[str, str]:
     """What a receiver asks of a sender."""
-    from webhooks.gate import authorization_of, signature_of
+    from webhooks.intake.gate import authorization_of, signature_of
 
     found = {"Authorization": authorization_of(auth), auth.hmac_header: signature_of(auth, body)}
     return {"Content-Type": "application/json"} | {name: value for name, value in found.items() if value}

@@ -25,8 +25,8 @@ def flapping(config_path: Path | None, data_directory: Path | None, output: str)
 
     from sidecar.cli.stored import with_store
     from sidecar.records import DEFAULT_TENANT
-    from webhooks.flap_report import NOTE
-    from webhooks.flapping import Proposal
+    from webhooks.quieten.flap_report import NOTE
+    from webhooks.quieten.flapping import Proposal
 
     config = read_config(config_path, {"store": {"directory": data_directory}} if data_directory else {})
     stored = with_store(config, lambda store: store.note(NOTE)) or b"[]"

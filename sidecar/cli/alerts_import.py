@@ -64,7 +64,7 @@ def _read(
     source: Path | None, config_path: Path | None, options: dict[str, Any], complaints: list[str]
 ) -> list[Episode]:
     from sidecar.cli.query_history import QueryHistory, read_query, with_prometheus
-    from webhooks.history import FIRING, from_lines, from_series
+    from webhooks.reconcile.history import FIRING, from_lines, from_series
 
     if source is not None:
         return from_lines(source.read_bytes().splitlines(), warn=complaints.append)

@@ -48,8 +48,8 @@ def correlate(source: Path, topology_path: Path | None, target: Path, identity: 
     Exit codes: 0 fine, 1 some lines could not be read, 2 wrong use.
     """
     from sidecar.durable import replace_file
+    from webhooks.correlate.topology import load
     from webhooks.offline import correlate as incidents_of
-    from webhooks.topology import load
 
     def lines() -> list[bytes]:
         return (sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()).splitlines()

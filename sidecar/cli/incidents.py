@@ -102,8 +102,8 @@ def why(
 
     Exit codes: 0 fine, 1 there is no such incident or alert, 2 wrong use.
     """
-    from webhooks.why import sentences
-    from webhooks.why import why as ask
+    from webhooks.correlate.why import sentences
+    from webhooks.correlate.why import why as ask
 
     incident, episodes = _one(_config(config_path, data_directory), incident_id)
     asked = [one for one in episodes if alert in (one.fingerprint, one.labels.get("alertname"))]

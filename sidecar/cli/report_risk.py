@@ -50,7 +50,7 @@ def risk(
     """
     from sidecar.cli.stored import with_store
     from sidecar.engine.risk import learn
-    from webhooks.risk_past import read_past
+    from webhooks.risk.past import read_past
 
     overrides = {"store": {"directory": data_directory}} if data_directory else None
     past = with_store(read_config(config_path, overrides), read_past)

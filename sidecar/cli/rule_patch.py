@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rules.adapt.text import Rewrite
-    from webhooks.flapping import Proposal
+    from webhooks.quieten.flapping import Proposal
 
 
 def patch_of(changes: Iterable[Proposal], places: Iterable[Path]) -> str:

@@ -68,7 +68,7 @@ def run(
         overrides["alertmanagers"] = [{"url": url} for url in alertmanager_urls]
     config = read_config(config_path, overrides)
 
-    from sidecar.app import Sidecar
+    from sidecar.app.process import Sidecar
     from sidecar.telemetry import configure_logs
 
     configure_logs(config.log.level, config.log.format)

@@ -29,7 +29,7 @@ from sidecar.telemetry import configure_logs
 from tests.benchmarks.bench_webhook import requests_of, speed_of
 from tests.benchmarks.table import Row, show
 from tests.integration.servers import Pronoia, stopping
-from webhooks.payload import parse
+from webhooks.intake.payload import parse
 from webhooks.pipeline import AlertsLoop
 
 RULES, SERVICES = 40, 60
@@ -137,8 +137,8 @@ async def _delays(directory: Path, rate: int, size: int, seconds: float) -> list
 
 def _judging() -> Row:
     """Causes, priority and noise of incidents of twenty alerts, for each alert."""
-    from webhooks.analyst import Analyst
-    from webhooks.fold import Memory
+    from webhooks.intake.fold import Memory
+    from webhooks.judge.analyst import Analyst
 
     analyst, memory = Analyst(), Memory()
     spent: list[float] = []

@@ -17,7 +17,7 @@ from sidecar.store import maintenance
 from sidecar.store.connection import FILE, connect
 from tests.integration.conftest import wave_config
 from tests.integration.servers import Prometheus, Pronoia, get_json, wait_until
-from webhooks.outage import NOTE
+from webhooks.reconcile.outage import NOTE
 
 pytestmark = pytest.mark.integration
 

@@ -9,6 +9,6 @@ HEAVY = ("numba", "pandas", "scipy", "sklearn", "statsmodels", "matplotlib", "to
 
 
 def test_the_process_is_imported_without_heavy_libraries() -> None:
-    code = f"import sys, sidecar.app; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    code = f"import sys, sidecar.app.process; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

@@ -1,4 +1,4 @@
-"""What people say of incidents, as rows for each rule and pair; `webhooks/verdicts.py` heeds them."""
+"""What people say of incidents, by rule and pair; `webhooks/correlate/verdicts.py` heeds them."""
 
 from __future__ import annotations
 

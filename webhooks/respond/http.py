@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.records import Incident, Response, TimelineEntry
-from webhooks.payload import UNREADABLE
+from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.feedback import VERDICTS
 from webhooks.respond.lifecycle import ACTIONS, ActionError
 from webhooks.respond.links import Link, LinkError, verify

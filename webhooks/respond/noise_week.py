@@ -1,7 +1,7 @@
 """Once a week: what rang for nothing, told to the teams, and the changes that would have ended it handed on.
 
 The changes lie in the store under `NOTE` and go out as events, in the form in which those of
-flapping rules do (webhooks/flap_report.py), for the rules loop to test and publish.
+flapping rules do (webhooks/quieten/flap_report.py), for the rules loop to test and publish.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import DEFAULT_TENANT
 from sidecar.telemetry import get_logger
-from webhooks.flapping import Proposal
 from webhooks.notes import NoteStore
+from webhooks.quieten.flapping import Proposal
 from webhooks.respond.noise_report import RuleNoise, by_rule, longer_for, noise_report
 from webhooks.respond.past import AlertPast, PastStore
 from webhooks.respond.routing_proposals import as_yaml, proposals

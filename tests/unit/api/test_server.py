@@ -22,7 +22,7 @@ from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident, RuleRevision
-from webhooks.evidence_feed import ChangesEndpoint
+from webhooks.judge.evidence_feed import ChangesEndpoint
 from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.slack_actions import SlackActions
 

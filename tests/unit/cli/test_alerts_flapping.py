@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from sidecar.cli.alerts import alerts
 from sidecar.config.model import StoreConfig
 from sidecar.store.sqlite import SqliteStore
-from webhooks.flap_report import NOTE
-from webhooks.flapping import Proposal
+from webhooks.quieten.flap_report import NOTE
+from webhooks.quieten.flapping import Proposal
 
 JITTERY = Proposal("default", "Jittery", "keep_firing_for", 120.0, 8, 1, "8 starts; most pauses last 90 s")
 OTHER = Proposal("blue", "Short", "for", 60.0, 5, 2, "5 starts")

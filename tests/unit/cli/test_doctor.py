@@ -13,7 +13,7 @@ from sidecar.cli.doctor import _lacks_heartbeat
 from sidecar.config.model import Config, StoreConfig
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import alert, delivery
-from webhooks.fold import Memory
+from webhooks.intake.fold import Memory
 
 
 @pytest.mark.parametrize(

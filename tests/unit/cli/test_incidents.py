@@ -18,7 +18,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.config.webhook import WebhookConfig
 from sidecar.events import EventBus
 from sidecar.store.sqlite import SqliteStore
-from webhooks.payload import parse
+from webhooks.intake.payload import parse
 from webhooks.pipeline import AlertsLoop
 
 SECOND = 1_000_000_000

@@ -15,7 +15,7 @@ from sidecar.cli.main import main
 from sidecar.config.model import StoreConfig
 from sidecar.records import Episode, EpisodeStart, Incident
 from sidecar.store.sqlite import SqliteStore
-from webhooks.risk_past import pasts_of
+from webhooks.risk.past import pasts_of
 
 DAY = 86400.0
 NOW = 1_790_000_000.0

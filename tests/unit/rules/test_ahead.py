@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rules.read import read_text
-from sidecar.app_ahead import AheadFiles
+from sidecar.app.ahead import AheadFiles
 from sidecar.config.model import Config
 from sidecar.prometheus.answers import Rule
 from sidecar.series import LabelSet, SeriesBatch

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sidecar.records import Delivery
-from webhooks.payload import parse
+from webhooks.intake.payload import parse
 
 ZERO = "0001-01-01T00:00:00Z"
 T0 = "2026-01-01T00:00:00Z"

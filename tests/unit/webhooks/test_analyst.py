@@ -11,14 +11,14 @@ import pytest
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from tests.unit.webhooks.test_correlate import GRAPH, Stream, episode
-from webhooks.analyst import Analyst, Verdict
-from webhooks.entity import EntityReader, plain
-from webhooks.group import Group
+from webhooks.correlate.entity import EntityReader, plain
+from webhooks.correlate.group import Group
+from webhooks.correlate.sighting import sight
+from webhooks.correlate.topology import Topology, TopologyError, load
+from webhooks.correlate.wording import read
 from webhooks.incident import describe
+from webhooks.judge.analyst import Analyst, Verdict
 from webhooks.offline import correlate
-from webhooks.sighting import sight
-from webhooks.topology import Topology, TopologyError, load
-from webhooks.wording import read
 
 
 @pytest.mark.parametrize(

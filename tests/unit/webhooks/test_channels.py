@@ -16,6 +16,7 @@ from sidecar.config.channels import NotifyTarget
 from sidecar.errors import NotifyError
 from tests.integration.channels import MailServer
 from tests.unit.webhooks.respond.incidents import Clock, incident
+from webhooks.intake.payload import parse
 from webhooks.notify.channel import Channel, Outgoing, retry_after
 from webhooks.notify.channels.alertmanager import payload_of
 from webhooks.notify.channels.email import mail_of
@@ -24,7 +25,6 @@ from webhooks.notify.channels.registry import CHANNELS, channel_of
 from webhooks.notify.channels.slack import blocks_of, escape
 from webhooks.notify.limiter import Limiter
 from webhooks.notify.message import document, report
-from webhooks.payload import parse
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MESSAGE = document("opened", incident(), key="t/i1/1")

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.bonds import Weights
-from webhooks.correlate import Correlator
-from webhooks.entity import EntityReader
-from webhooks.group import Split
-from webhooks.parting import UNRELATED_SECONDS
-from webhooks.sighting import Sighting, sight
-from webhooks.topology import Topology
+from webhooks.correlate.bonds import Weights
+from webhooks.correlate.entity import EntityReader
+from webhooks.correlate.group import Split
+from webhooks.correlate.online import Correlator
+from webhooks.correlate.parting import UNRELATED_SECONDS
+from webhooks.correlate.sighting import Sighting, sight
+from webhooks.correlate.topology import Topology
 
 START = EPOCH / SECOND
 GRAPH = Topology.of(

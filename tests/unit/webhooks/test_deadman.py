@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from sidecar.errors import PullError, PullReason
 from sidecar.records import Delivery, Episode
 from tests.unit.webhooks.deliveries import EPOCH, T1, alert, delivery
-from webhooks.deadman import DeadMan, DeadManMetrics
-from webhooks.fold import Memory
-from webhooks.heartbeat import Heartbeats, Way, from_document, to_document
+from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
+from webhooks.heartbeats.heartbeat import Heartbeats, Way, from_document, to_document
+from webhooks.intake.fold import Memory
 from webhooks.own import is_own
 
 START = EPOCH / 1e9

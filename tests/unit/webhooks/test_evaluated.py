@@ -14,11 +14,11 @@ from sidecar.errors import PullError, PullReason
 from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.series import LabelSet, SeriesBatch
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.alerts_series import SAMPLED, SINCE, AlertsSeries, ProvenEnds
-from webhooks.differences import ended
-from webhooks.evaluated import Evaluated, Fires, firing_again, judge
-from webhooks.fold import Memory
-from webhooks.reconcile import ReconcileMetrics, Reconciler
+from webhooks.intake.fold import Memory
+from webhooks.reconcile.alerts_series import SAMPLED, SINCE, AlertsSeries, ProvenEnds
+from webhooks.reconcile.differences import ended
+from webhooks.reconcile.evaluated import Evaluated, Fires, firing_again, judge
+from webhooks.reconcile.loop import ReconcileMetrics, Reconciler
 
 NOW = EPOCH + 3600 * SECOND
 EXTERNAL = {"cluster": "eu"}
@@ -246,7 +246,7 @@ async def test_what_was_cut_off_is_learned_at_once() -> None:
 
 
 async def test_a_wish_for_a_look_does_not_wait_for_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhooks.reconcile.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("webhooks.reconcile.loop.PAUSE_SECONDS", 0.01)
     wake, n_looks = asyncio.Event(), 0
 
     def known() -> dict[str, dict[str, Episode]]:

@@ -16,11 +16,11 @@ from sidecar.config.webhook import WebhookAuth
 from sidecar.events import EventBus
 from sidecar.records import Episode, Feedback
 from sidecar.series import LabelSet, SeriesBatch
-from webhooks.analyst import Analyst
-from webhooks.evidence import Anomaly, Change, Evidence
-from webhooks.evidence_feed import CALLS, CHANGES_PATH, GENERATIONS, ChangesEndpoint, EvidenceFeed
-from webhooks.group import Group
-from webhooks.topology import Topology
+from webhooks.correlate.group import Group
+from webhooks.correlate.topology import Topology
+from webhooks.judge.analyst import Analyst
+from webhooks.judge.evidence import Anomaly, Change, Evidence
+from webhooks.judge.evidence_feed import CALLS, CHANGES_PATH, GENERATIONS, ChangesEndpoint, EvidenceFeed
 
 T0 = 1_767_225_600.0
 

@@ -13,14 +13,14 @@ from sidecar.errors import PullError, PullReason
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident
 from sidecar.series import LabelSet, SeriesBatch
-from webhooks.analyst import Analyst
-from webhooks.flap_report import NOTE, FlapReport
-from webhooks.flapping import FlapWatch, Proposal
-from webhooks.fold import Memory
-from webhooks.holding import Holding
-from webhooks.placing import Placing
-from webhooks.storms import Storms
-from webhooks.transient import Transients
+from webhooks.correlate.placing import Placing
+from webhooks.intake.fold import Memory
+from webhooks.judge.analyst import Analyst
+from webhooks.quieten.flap_report import NOTE, FlapReport
+from webhooks.quieten.flapping import FlapWatch, Proposal
+from webhooks.quieten.holding import Holding
+from webhooks.quieten.storms import Storms
+from webhooks.quieten.transient import Transients
 
 SECOND = 1_000_000_000
 
@@ -211,7 +211,7 @@ def test_pages_are_never_held(priority: str) -> None:
 
 
 def test_an_endless_trickle_is_bounded_and_the_ended_leave_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhooks.placing.MAX_PLACED", 20)
+    monkeypatch.setattr("webhooks.correlate.placing.MAX_PLACED", 20)
     placed, seen = placing(), list[Episode]()
     for i in range(90):
         one = flap(3600.0 * i, 10.0 if i % 3 else None, fingerprint=f"f{i}", name=f"Rule{i}")

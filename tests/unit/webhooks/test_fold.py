@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.records import Delivery, Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, T2, T3, alert, delivery
-from webhooks.fold import Memory
+from webhooks.intake.fold import Memory
 
 
 def told(*deliveries: Delivery) -> tuple[Memory, dict[tuple[str, str, int], Episode]]:

@@ -13,7 +13,7 @@ from sidecar.cli.alerts import alerts
 from sidecar.cli.incidents import incidents
 from sidecar.series import LabelSet, SeriesBatch
 from tests.unit.webhooks.deliveries import EPOCH, T0, T1, T2, alert, body
-from webhooks.history import from_lines, from_series, unknown
+from webhooks.reconcile.history import from_lines, from_series, unknown
 
 NAN = float("nan")
 STEP = 60

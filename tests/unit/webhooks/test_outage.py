@@ -17,8 +17,8 @@ from sidecar.config.webhook import WebhookConfig
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.outage import FINE_STEP_MS, NOTE, OutageReport
-from webhooks.reconcile import ReconcileMetrics
+from webhooks.reconcile.loop import ReconcileMetrics
+from webhooks.reconcile.outage import FINE_STEP_MS, NOTE, OutageReport
 
 UP = EPOCH / 1e9 + 7200.0
 NAN = float("nan")

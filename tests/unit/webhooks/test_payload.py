@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.errors import PayloadError
 from sidecar.series import LabelSet
 from tests.unit.webhooks.deliveries import EPOCH, T0, alert, body, delivery
-from webhooks.payload import parse, parse_time
+from webhooks.intake.payload import parse, parse_time
 
 json_values = st.recursive(
     st.none()
@@ -145,12 +145,12 @@ def test_an_odd_field_about_the_group_loses_no_alert(field: str, value: Any) -> 
 def test_of_odd_alerts_without_end_some_are_kept_and_the_good_ones_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("webhooks.payload.MAX_DEAD_LETTERS", 3)
+    monkeypatch.setattr("webhooks.intake.payload.MAX_DEAD_LETTERS", 3)
     parsed = delivery(alert("A"), *range(10), alert("B"), *range(10), alert("C"))
     assert [event.labels["alertname"] for event in parsed.alerts] == ["A", "B", "C"]
     assert len(parsed.dead_letters) == 4
     assert parsed.dead_letters[-1].reason == "17 more of the delivery could not be used"
-    monkeypatch.setattr("webhooks.payload.MAX_PARTS", 50)
+    monkeypatch.setattr("webhooks.intake.payload.MAX_PARTS", 50)
     with pytest.raises(PayloadError, match="more than 50 parts"):
         delivery(alert(), *range(50))
     assert len(delivery(*(alert(i=str(i)) for i in range(50))).alerts) == 50, "all are alerts"

@@ -23,11 +23,11 @@ from sidecar.errors import StoreError, StoreFull
 from sidecar.events import Event, EventBus
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import T1, alert, body
-from webhooks.intake import QueueFull
-from webhooks.payload import parse
+from webhooks.correlate.why import sentences, why
+from webhooks.intake.commits import QueueFull
+from webhooks.intake.payload import parse
+from webhooks.intake.receiver import PATH, Receiver
 from webhooks.pipeline import AlertsLoop
-from webhooks.receiver import PATH, Receiver
-from webhooks.why import sentences, why
 
 
 class Served:
@@ -200,7 +200,7 @@ async def test_one_enormous_delivery_is_taken_but_not_a_second(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits is bounded by alerts as well as by deliveries."""
-    monkeypatch.setattr("webhooks.intake.MAX_WAITING_ALERTS", 3)
+    monkeypatch.setattr("webhooks.intake.commits.MAX_WAITING_ALERTS", 3)
     async with served(tmp_path) as s:
         # Both are queued before the intake has its turn.
         large = [parse(body(*(alert(f"{n}{i}") for i in range(5))), received_at_ns=0) for n in "ab"]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.unit.webhooks.deliveries import ZERO, alert, body
 from tests.unit.webhooks.test_receiver import Served, served
-from webhooks.receiver import EVENTS_PATH, PATH
+from webhooks.intake.receiver import EVENTS_PATH, PATH
 
 SECONDS = 20.0
 serial = count()

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.differences import Held, compare, read
+from webhooks.reconcile.differences import Held, compare, read
 
 NOW = EPOCH + 3600 * SECOND
 OURS = frozenset({"pronoia"})

@@ -20,8 +20,8 @@ from sidecar.offload import Offload
 from sidecar.records import Episode, Incident, Signal
 from sidecar.series import LabelSet, ThresholdEta
 from sidecar.store.sqlite import SqliteStore
-from webhooks.risk import RiskLoop, RiskMetrics
-from webhooks.risk_signals import SignalRecorder
+from webhooks.risk.loop import RiskLoop, RiskMetrics
+from webhooks.risk.signals import SignalRecorder
 
 NOW = 1_790_000_000.0
 DAY = 86400.0

@@ -23,9 +23,9 @@ from sidecar.config.webhook import ReceiverConfig, WebhookAuth, WebhookConfig
 from sidecar.errors import PayloadError
 from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, alert, body
 from tests.unit.webhooks.test_receiver import served
-from webhooks.flapping import FlapWatch
-from webhooks.receiver import EVENTS_PATH, Receiver
-from webhooks.recorder import parse_events
+from webhooks.intake.receiver import EVENTS_PATH, Receiver
+from webhooks.intake.recorder import parse_events
+from webhooks.quieten.flapping import FlapWatch
 
 
 async def test_each_receiver_has_its_tenant_and_its_credentials(tmp_path: Path) -> None:

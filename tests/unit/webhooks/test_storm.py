@@ -15,12 +15,12 @@ from sidecar.config.webhook import StormConfig, WebhookConfig
 from sidecar.events import EventBus
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, T1, alert, delivery
-from webhooks.analyst import Analyst
-from webhooks.fold import Memory
+from webhooks.intake.fold import Memory
+from webhooks.judge.analyst import Analyst
 from webhooks.own import own_event
 from webhooks.pipeline import AlertsLoop
-from webhooks.rate import RateWatch
-from webhooks.storms import Storms
+from webhooks.quieten.rate import RateWatch
+from webhooks.quieten.storms import Storms
 
 
 def test_usual_rates_are_learned_and_only_far_more_is_a_storm() -> None:
@@ -61,8 +61,8 @@ def test_it_can_be_switched_off() -> None:
 
 def test_what_a_storm_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An endless storm: every alert is another one, none ends."""
-    monkeypatch.setattr("webhooks.fold.MAX_EPISODES", 500)
-    monkeypatch.setattr("webhooks.storm.MAX_FIRING", 500)
+    monkeypatch.setattr("webhooks.intake.fold.MAX_EPISODES", 500)
+    monkeypatch.setattr("webhooks.quieten.storm.MAX_FIRING", 500)
     memory = Memory()
     storms, analyst = Storms(memory, at_least=100, factor=5.0), Analyst()
     before = delivery(alert("Old", service="old"), at_seconds=-100)
@@ -170,10 +170,10 @@ async def test_memory_does_not_grow_in_an_endless_storm(
 ) -> None:
     """The whole loop, with a real store, and bounds that are reached within a second."""
     for name, bound in (
-        ("webhooks.fold.MAX_EPISODES", 300),
-        ("webhooks.storm.MAX_FIRING", 300),
-        ("webhooks.storm.MAX_VALUES", 100),
-        ("webhooks.flapping.MAX_KNOWN", 300),
+        ("webhooks.intake.fold.MAX_EPISODES", 300),
+        ("webhooks.quieten.storm.MAX_FIRING", 300),
+        ("webhooks.quieten.storm.MAX_VALUES", 100),
+        ("webhooks.quieten.flapping.MAX_KNOWN", 300),
     ):
         monkeypatch.setattr(name, bound)
     registry = CollectorRegistry()

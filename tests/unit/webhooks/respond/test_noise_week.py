@@ -13,7 +13,7 @@ from sidecar.config.teams import Team
 from sidecar.events import EventBus
 from sidecar.records import Episode, Feedback, Incident, OutboxMessage, Response
 from tests.unit.webhooks.respond.incidents import Clock, episode
-from webhooks.flapping import Proposal
+from webhooks.quieten.flapping import Proposal
 from webhooks.respond.noise_report import by_rule
 from webhooks.respond.noise_week import NOTE, WEEK_SECONDS, Handed, NoiseWeek, changes_of
 

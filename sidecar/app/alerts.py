@@ -1,0 +1,137 @@
+"""What stands beside the alerts loop and asks the neighbours for it: reconciling, the dead man's switch."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from sidecar.loop.clock import SourceClock
+from sidecar.prometheus.alertmanager import AlertmanagerClient
+from sidecar.prometheus.client import PrometheusClient
+from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
+from webhooks.judge.evidence_feed import EvidenceFeed
+from webhooks.quieten.flap_report import FlapReport
+from webhooks.reconcile.alerts_series import AlertsSeries
+from webhooks.reconcile.loop import ReconcileMetrics, Reconciler
+from webhooks.reconcile.outage import OutageReport
+
+if TYPE_CHECKING:
+    from sidecar.app.process import Sidecar
+    from sidecar.config.model import Config
+
+FRESH_SECONDS = 120.0
+"""An alert's series that old is no longer evaluated; rules are evaluated each minute or oftener."""
+
+MAX_ROWS = 1000
+
+
+class AlertsMetrics:
+    """The metrics of these parts, which outlive a reload."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reconcile = ReconcileMetrics(registry)
+        self.dead_man = DeadManMetrics(registry)
+
+
+class AlertsWorkings:
+    """These parts, for one configuration."""
+
+    def __init__(
+        self, config: Config, sidecar: Sidecar, client: PrometheusClient, clock: SourceClock
+    ) -> None:
+        self._stack = AsyncExitStack()
+        self._client = client
+        self._responding = sidecar.responding
+        self._clients = {
+            one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
+        }
+        self.reconciler = Reconciler(
+            [AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers],
+            series=AlertsSeries(client, now=clock.now),
+            known=sidecar.alerts.newest,
+            accept=sidecar.alerts.intake.accept,
+            senders=sidecar.store.senders,
+            cut_at_ns=lambda tenant: sidecar.alerts.intake.memory.truncated_at_ns.get(tenant, 0),
+            wake=sidecar.alerts.doubt,
+            metrics=sidecar.alerts_metrics.reconcile,
+            interval_seconds=config.webhook.reconcile_interval,
+            now=sidecar.wall,
+        )
+        self.outage = OutageReport(
+            client, sidecar.store, config.webhook, metrics=sidecar.alerts_metrics.reconcile, now=clock.now
+        )
+        self.dead_man = DeadMan(
+            sidecar.alerts.heartbeats,
+            accept=sidecar.alerts.intake.accept,
+            known=lambda: sidecar.alerts.intake.memory.episodes,
+            evaluates=Firing(client, clock).now,
+            alertmanagers=self._clients,
+            store=sidecar.store,
+            metrics=sidecar.alerts_metrics.dead_man,
+            look_seconds=config.webhook.heartbeat.look_interval,
+            now=sidecar.wall,
+        )
+
+        self.flap_report = FlapReport(
+            sidecar.alerts.placing.flaps, source=client, store=sidecar.store, bus=sidecar.bus, now=clock.now
+        )
+
+        self.evidence = EvidenceFeed(
+            lambda: sidecar.alerts.placing.analyst,
+            instant=client.instant,
+            feedback=sidecar.store.response_store.feedback,
+            notes=sidecar.store,
+            bus=sidecar.bus,
+            now=clock.now,
+        )
+
+    async def start(self) -> None:
+        """Open the clients, start the parts."""
+        for client in self._clients.values():
+            await self._stack.enter_async_context(client)
+        self._responding.ask(self._client)
+        self.reconciler.start()
+        self.outage.start()
+        self.dead_man.start()
+        self.flap_report.start()
+        self.evidence.start()
+
+    async def stop(self) -> None:
+        """Stop the parts, close the clients."""
+        await self.evidence.stop()
+        await self.flap_report.stop()
+        await self.dead_man.stop()
+        await self.outage.stop()
+        await self.reconciler.stop()
+        self._responding.ask(None)
+        await self._stack.aclose()
+
+
+class Firing:
+    """Whether Prometheus fires an alert."""
+
+    def __init__(self, client: PrometheusClient, clock: SourceClock) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def now(self, alertname: str, cluster: str) -> bool | None:
+        """True or False; None where it did not fire there in six hours, and so says nothing.
+
+        Raises: PullError.
+        """
+        alerts = f'ALERTS{{alertname="{alertname}",alertstate="firing"}}'
+        at = self._clock.now()
+        batch = await self._client.instant(
+            f"max by (cluster) (max_over_time(timestamp({alerts})[6h:1m]))",
+            at_ms=int(at * 1000),
+            name="heartbeat",
+            max_series=MAX_ROWS,
+        )
+        newest = [
+            float(batch.values[row, -1])
+            for row, labels in enumerate(batch.labels)
+            if not cluster or labels.get("cluster", "") == cluster
+        ]
+        return max(newest) > at - FRESH_SECONDS if newest else None

@@ -1,0 +1,112 @@
+"""Builds what explains anomalies and data: sinks beside the scrape page, their saving, their endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from sidecar.api.explain import Explanations
+from sidecar.background import Background
+from sidecar.loop import contributions as parts
+from sidecar.loop.explain import explain, explain_open
+from sidecar.loop.journal import Journal
+from sidecar.loop.quality import QualityMetrics, QualitySink
+from sidecar.ports import Sink
+from sidecar.series import LabelSet
+from sidecar.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from sidecar.app.process import Sidecar
+
+HOUR_MS = 3_600_000
+
+
+class Explaining:
+    """The journal and the data's quality in one process, and who asks for them."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.journal = Journal(sidecar.config.store.directory / "models")
+        self._quality = QualitySink(QualityMetrics(sidecar.registry), self._most_series)
+        self._sidecar = sidecar
+        self._task = Background("journal")
+        self._log = get_logger("explain")
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """What takes evaluations."""
+        return self.journal, self._quality
+
+    def drifting(self, query: str) -> float:
+        """Part of a query's series whose expectations are off now, or whose input has changed, 0..1."""
+        return self._quality.drifting(query)
+
+    def _most_series(self, query: str) -> int:
+        config = self._sidecar.config
+        stated = next((one.max_series for one in config.queries if one.name == query), None)
+        return stated or config.prometheus.max_series_per_query
+
+    async def quality(self) -> Sequence[Mapping[str, Any]]:
+        """How good each query's data are, the worst first."""
+        return await self._sidecar.offload.run(self._quality.report)
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        Explanations(self).add_routes(router)
+
+    def start(self) -> None:
+        """Begin to save what is remembered, as often as the models are saved."""
+        self._task.start(self._save_for_ever())
+
+    async def stop(self) -> None:
+        """Save once more, end."""
+        if self._task.started:
+            await self._task.stop()
+            await self._save()
+
+    async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Every open anomaly, the worst first; see `api.explain.Explainer`."""
+        runbooks = self._sidecar.config.runbooks
+        explained = await self._sidecar.offload.run(explain_open, self.journal, query, limit, runbooks)
+        found = [dict(one) for one in explained]
+        for one in found:
+            self._add_feedback(one)
+        return found
+
+    async def one(self, query: str, fingerprint: str, *, contributions: bool) -> Mapping[str, Any]:
+        """One series; see `api.explain.Explainer`."""
+        runbooks = self._sidecar.config.runbooks
+        found = dict(await self._sidecar.offload.run(explain, self.journal, query, fingerprint, runbooks))
+        self._add_feedback(found)
+        if not contributions:
+            return found
+        workings = self._sidecar.workings
+        expr = next(one.query.expr for one in workings.metrics_loop.watches if one.query.name == query)
+        now_ms = found["timestamp_ms"]
+        step_ms = max(found["step_ms"], 1000)
+        began = found["since_ms"]
+        before_ms = now_ms - HOUR_MS if began is None else began - 2 * step_ms
+        labels = LabelSet(found["labels"])
+        found["contributions"] = await parts.contributions(
+            workings.client, expr, labels, now_ms=now_ms, before_ms=before_ms
+        )
+        found["text"] = " ".join(filter(None, (found["text"], parts.in_words(found["contributions"]))))
+        return found
+
+    def _add_feedback(self, found: dict[str, Any]) -> None:
+        """Say what people said of the series, and what became of it."""
+        found["feedback"] = self._sidecar.tasting.words(found["query"], LabelSet(found["labels"]))
+        found["text"] = " ".join(filter(None, (found["text"], found["feedback"])))
+
+    async def _save_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._sidecar.config.store.snapshot_interval)
+            await self._save()
+
+    async def _save(self) -> None:
+        try:
+            await self._sidecar.offload.run(self.journal.save)
+        except OSError as error:
+            self._log.warning("past events not saved, will try again", err=str(error))

@@ -1,0 +1,351 @@
+"""What carries incidents to people and tools, built and held together: desk, notifier, endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from sidecar.config.fields import parse_duration
+from sidecar.errors import PullError
+from sidecar.kubernetes import Cluster
+from sidecar.prometheus.alertmanager import AlertmanagerClient
+from sidecar.records import Episode, Incident
+from sidecar.telemetry import get_logger
+from webhooks.notify.notifier import Notifier
+from webhooks.notify.outbox import NotifyMetrics
+from webhooks.respond.ack_silences import AckSilences
+from webhooks.respond.audience import TeamAudience
+from webhooks.respond.auto_silences import AutoSilences
+from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.enrich import Enricher, EnrichMetrics
+from webhooks.respond.history import History
+from webhooks.respond.hooks import HookMetrics, Hooks
+from webhooks.respond.http import ResponseEndpoints, view_of
+from webhooks.respond.jobs import JobRunner
+from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.noise_week import NoiseWeek
+from webhooks.respond.picture import PictureMetrics, Pictures, png
+from webhooks.respond.rota import RotaMetrics, Rotas
+from webhooks.respond.silences import SilenceMetrics, Silencer
+from webhooks.respond.similar import in_words, similarity
+from webhooks.respond.slack_actions import SlackActions
+from webhooks.respond.steps import Steps
+from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
+
+if TYPE_CHECKING:
+    from sidecar.app.process import Sidecar
+    from sidecar.config.model import Config
+    from sidecar.prometheus.client import PrometheusClient
+
+KEY_NOTE = "link-key"
+KEY_BYTES = 32
+DEFAULT_SILENCE = "1h"
+MAX_CANDIDATES = 10
+
+
+class Responding:
+    """The alerts loop's teller. It is opened with the loop, so that nothing waits for the neighbours."""
+
+    def __init__(self, sidecar: Sidecar, *, secret: bytes) -> None:
+        config, store = sidecar.config, sidecar.store
+        self._sidecar = sidecar
+        self._secret = secret
+        self._config = config
+        self._log = get_logger("responding")
+        self.desk = Desk(
+            store.response_store,
+            find=store.incident,
+            bus=sidecar.bus,
+            metrics=DeskMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
+        self.history = History(store, store.response_store, now=sidecar.wall)
+        self.enricher = Enricher(
+            config.enrichment,
+            episodes=self._episodes,
+            metrics=EnrichMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
+        self.pictures = Pictures(
+            enabled=config.enrichment.pictures
+            and any(target.takes_pictures for target in config.notify.targets),
+            timeout_seconds=config.enrichment.timeout,
+            episodes=self._episodes,
+            draw=lambda subject, batch, row: sidecar.offload.run(png, subject, batch, row),
+            metrics=PictureMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
+        self._rota_metrics = RotaMetrics(sidecar.registry)
+        self._rotas = self._rotas_of(config)
+        audience = self._audience(config)
+        self.notifier = Notifier(
+            store,
+            config.notify,
+            hold_seconds=config.webhook.incident_hold,
+            metrics=NotifyMetrics(sidecar.registry),
+            audience=audience,
+            picture=self.pictures.of,
+            now=sidecar.wall,
+        )
+        self.desk.on_action(self._acted)
+        self._clients = {
+            one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
+        }
+        self._stack = AsyncExitStack()
+        self._silencer = Silencer(
+            self._clients,
+            config.response.silences,
+            metrics=SilenceMetrics(sidecar.registry),
+            now=sidecar.wall,
+        )
+        self._ack_silences = AckSilences(
+            self._silencer,
+            incidents=lambda: self.desk.open_incidents,
+            status=self.desk.status,
+            episodes=self._episodes,
+            note=self.desk.note,
+            config=config.response.silences,
+        )
+        self._auto_silences = AutoSilences(
+            self._silencer,
+            config.response.silences.automatic,
+            episodes=lambda: sidecar.alerts.intake.memory.episodes.values(),
+            flapping=lambda: sidecar.alerts.placing.flaps.flapping,
+            incidents=lambda: self.desk.open_incidents,
+            note=self.desk.note,
+        )
+        self._synthetic = SyntheticAlerts(
+            self._clients,
+            config.response.synthetic,
+            metrics=SyntheticMetrics(sidecar.registry),
+            facts=lambda incident: self.notifier.audience.facts(incident, target="alertmanager"),
+            settled=self._settled,
+            now=sidecar.wall,
+        )
+        self._noise_week = NoiseWeek(
+            store,
+            store,
+            teams=lambda: self._sidecar.config.teams,
+            send=self.notifier.send_report,
+            bus=sidecar.bus,
+            now=sidecar.wall,
+        )
+        self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
+        self._hooks = Hooks(
+            config.response.hooks,
+            sidecar.store,
+            metrics=HookMetrics(sidecar.registry),
+            note=self.desk.note,
+            run=self._steps.run,
+            now=sidecar.wall,
+        )
+
+    @classmethod
+    async def build(cls, sidecar: Sidecar) -> Responding:
+        """With the secret that signs links, made at the first start.
+
+        Raises: StoreError.
+        """
+        stated = sidecar.config.response.link_secret
+        if stated is not None:
+            return cls(sidecar, secret=stated.get_secret_value().encode())
+        secret = await sidecar.store.note(KEY_NOTE)
+        if secret is None:
+            secret = secrets.token_bytes(KEY_BYTES)
+            await sidecar.store.put_note(KEY_NOTE, secret)
+        return cls(sidecar, secret=secret)
+
+    def _rotas_of(self, config: Config) -> Rotas:
+        return Rotas(config.schedules, config.people, metrics=self._rota_metrics, now=self._sidecar.wall)
+
+    def _audience(self, config: Config) -> TeamAudience:
+        names = [person.name for person in config.people]
+        return TeamAudience(
+            config,
+            self.desk,
+            secret=self._secret,
+            enricher=self.enricher,
+            draw=self.pictures.prepare,
+            on_call=self._rotas.on_call,
+            owner=lambda service: self._sidecar.alerts.placing.analyst.reader.topology.team(service),
+            experts=lambda incident: self.history.experts(incident, names),
+            before=lambda incident: in_words(self.history.similar(incident)),
+            now=self._sidecar.wall,
+        )
+
+    def ask(self, client: PrometheusClient | None) -> None:
+        """Whom messages' queries and pictures are asked of from now on."""
+        self.enricher.ask(client)
+        self.pictures.ask(client)
+
+    async def reconfigure(self, config: Config) -> None:
+        """Take people, shifts, teams, maintenance, dependencies and enrichment anew; the rest waits."""
+        await asyncio.to_thread(self.enricher.configure, config.enrichment)
+        if config.notify != self._config.notify:
+            # New teams may name new targets, which are not there yet.
+            self._log.warning("teams stay as they are until the next start, since notify has changed")
+            return
+        rotas = self._rotas_of(config)
+        await rotas.start(before=self._rotas)
+        await self._rotas.stop()
+        self._rotas = rotas
+        self.notifier.audience = self._audience(config)
+
+    async def open(self, incidents: Iterable[Incident]) -> None:
+        """Take what is open at start, begin.
+
+        Raises: StoreError.
+        """
+        incidents = list(incidents)
+        await self._rotas.start()
+        await self.desk.open(incidents)
+        await self.history.open()
+        await self.notifier.open(incidents)
+        for client in self._clients.values():
+            await self._stack.enter_async_context(client)
+        await self._hooks.open()
+        self._noise_week.start()
+        self._synthetic.start()
+        if self._sidecar.config.response.silences.acknowledge:
+            self._ack_silences.start()
+        self._auto_silences.start()
+        self._told_on(incidents)
+
+    def consider(self, incidents: Iterable[Incident]) -> None:
+        """Take incidents as they now are."""
+        incidents = list(incidents)
+        self.desk.observe(incidents)
+        self.history.observe(incidents)
+        self.notifier.consider(incidents)
+        self._told_on(incidents)
+
+    def _told_on(self, incidents: list[Incident]) -> None:
+        """To the tools, after the people."""
+        self._synthetic.consider(incidents)
+        self._hooks.consider(incidents)
+        self._ack_silences.wake()
+        self._auto_silences.wake()
+
+    def _acted(self, incident: Incident, action: str) -> None:
+        """Somebody did something: it is told, and remembered for the next time."""
+        response = self.desk.response(incident.incident_id)
+        if response is not None:
+            self.history.learn(response)
+        self.notifier.consider([incident])
+        self._ack_silences.wake()
+
+    async def stop(self) -> None:
+        """Write what is decided, end."""
+        await self._rotas.stop()
+        await self._noise_week.stop()
+        await self._hooks.stop()
+        await self._steps.close()
+        await self._synthetic.stop()
+        await self._ack_silences.stop()
+        await self._auto_silences.stop()
+        await self.notifier.stop()
+        await self.desk.stop()
+        await self._stack.aclose()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints."""
+        slack = [one.slack for one in self._sidecar.config.notify.targets if one.slack is not None]
+        ResponseEndpoints(
+            self.desk,
+            specials={
+                "merge": self._merge,
+                "split": self._split,
+                "silence": self._silence,
+                "unsilence": self._unsilence,
+            },
+            view=self._view,
+            on_call=self._on_call,
+            secret=self._secret,
+            slack=SlackActions(slack, self.desk.do, now=self._sidecar.wall),
+            candidates=self._others,
+            now=self._sidecar.wall,
+        ).add_routes(router)
+
+    def _settled(self, incident_id: str) -> bool:
+        """Whether an incident is past the time in which it may go into another."""
+        incident = next((one for one in self.desk.open_incidents if one.incident_id == incident_id), None)
+        hold = self._sidecar.config.webhook.incident_hold
+        return incident is not None and self._sidecar.wall() - incident.started_at_ns / 1e9 >= hold
+
+    def _others(self, incident_id: str) -> list[Incident]:
+        """Open incidents that one may be a duplicate of, the most alike first."""
+        incidents = {one.incident_id: one for one in self.desk.open_incidents}
+        one = incidents.pop(incident_id, None)
+        order = sorted(
+            incidents.values(), key=lambda other: -similarity(one, other) if one else -other.started_at_ns
+        )
+        return order[:MAX_CANDIDATES]
+
+    async def _episodes(self, incident_id: str) -> list[Episode]:
+        found = await self._sidecar.store.incident(incident_id)
+        return found[1] if found is not None else []
+
+    async def _merge(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
+        by = by or "somebody"
+        found = await self._sidecar.store.incident(incident_id)
+        others = await self._episodes(text.strip())
+        stays = self._sidecar.alerts.by_hand().merge(incident_id, text.strip())
+        gone = text.strip() if stays == incident_id else incident_id
+        self.desk.note(stays, "merge", f"{gone} was put into it", actor=by)
+        if found is not None and others:
+            await self.desk.keep_verdict(*found, "duplicate", actor=by, others=others)
+        return {"incident_id": stays}
+
+    async def _split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        by = by or "somebody"
+        found = await self._sidecar.store.incident(incident_id)
+        new_id = self._sidecar.alerts.by_hand().split(incident_id, names)
+        self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by)
+        if found is not None:
+            incident, episodes = found
+            taken = [e for e in episodes if {e.fingerprint, e.labels.get("alertname", "")} & set(names)]
+            left = [episode for episode in episodes if episode not in taken]
+            if taken and left:
+                await self.desk.keep_verdict(incident, left, "wrong_merge", actor=by, others=taken)
+        return {"incident_id": new_id}
+
+    async def _silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:
+        found = await self._sidecar.store.incident(incident_id)
+        if found is None:
+            raise KeyError(incident_id)
+        by, text = by or "somebody", text or DEFAULT_SILENCE
+        try:
+            seconds = parse_duration(text)
+            ids = await self._silencer.silence(*found, seconds=seconds, why=f"asked for by {by}")
+        except (ValueError, PullError) as error:
+            raise ActionError(str(error)) from error
+        self.desk.note(incident_id, "silence", f"for {text}: {', '.join(ids)}", actor=by)
+        return {"silences": ids}
+
+    async def _unsilence(self, incident_id: str, by: str, _: str) -> Mapping[str, int]:
+        try:
+            n_ended = await self._silencer.end(f"incident {incident_id}")
+        except PullError as error:
+            raise ActionError(str(error)) from error
+        self.desk.note(incident_id, "silence", f"{n_ended} ended", actor=by or "somebody")
+        return {"ended": n_ended}
+
+    async def _view(self, incident_id: str) -> Mapping[str, Any] | None:
+        found = await self._sidecar.store.incident(incident_id)
+        if found is None:
+            return None
+        incident, _ = found
+        kept = self._sidecar.store.response_store
+        response = self.desk.response(incident_id) or await kept.response(incident_id)
+        timeline = await kept.timeline(incident_id)
+        return view_of(status_of(incident, response), response, timeline, self.history.similar(incident))
+
+    def _on_call(self) -> Mapping[str, str | None]:
+        now = self._sidecar.wall()
+        return {name: self._rotas.on_call(name, now) for name in self._rotas.names()}

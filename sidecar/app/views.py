@@ -1,0 +1,175 @@
+"""What the HTTP API shows of the running process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sidecar import __version__
+from sidecar.api.views import ComponentHealth
+from sidecar.config.load import config_hash
+from sidecar.records import Episode, Incident, RuleRevision
+from sidecar.series import Evaluation
+from sidecar.telemetry import redact_url
+
+if TYPE_CHECKING:
+    from sidecar.app.process import Sidecar
+
+STALE_STEPS = 5
+
+
+class AppViews:
+    """The API's views over one `Sidecar`; reads only what the loops leave for reading."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+
+    def status(self) -> Mapping[str, Any]:
+        """Version, uptime, configuration hash, neighbours."""
+        config = self._sidecar.config
+        return {
+            "version": __version__,
+            "uptime_seconds": round(self._sidecar.wall() - self._sidecar.started_seconds, 3),
+            "config_hash": config_hash(config),
+            "prometheus": redact_url(config.prometheus.url),
+            "alertmanagers": [redact_url(alertmanager.url) for alertmanager in config.alertmanagers],
+            "rules_directory": str(config.rules.directory) if config.rules.directory else None,
+        }
+
+    def queries(self) -> Sequence[Mapping[str, Any]]:
+        """One entry a watched query."""
+        found: list[Mapping[str, Any]] = []
+        for watch in self._watches():
+            evaluation = watch.evaluation
+            entry: dict[str, Any] = {
+                "name": watch.query.name,
+                "expr": watch.query.expr,
+                "step_seconds": watch.query.step,
+                "rule": watch.query.rule,
+                "timestamp_ms": evaluation.timestamp_ms if evaluation else None,
+            }
+            if evaluation is not None:
+                present = np.isfinite(evaluation.actual)
+                score = np.nan_to_num(evaluation.anomaly_score)
+                entry["n_series"] = int(present.sum())
+                entry["n_warming_up"] = int((present & ~np.isfinite(evaluation.anomaly_score)).sum())
+                entry["n_anomalous"] = int((score > 1).sum())
+                entry["worst_score"] = float(score.max()) if len(score) else 0.0
+            found.append(entry)
+        return found
+
+    def series(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Newest judgement of each series, the most anomalous first."""
+        watches = [watch for watch in self._watches() if query in (None, watch.query.name)]
+        if query is not None and not watches:
+            raise KeyError(query)
+        rows: list[tuple[float, Evaluation, int]] = []
+        for watch in watches:
+            evaluation = watch.evaluation
+            if evaluation is None:
+                continue
+            present = np.flatnonzero(np.isfinite(evaluation.actual))
+            score = np.nan_to_num(evaluation.anomaly_score, nan=-1.0)
+            order = present[np.argsort(-score[present], kind="stable")][:limit]
+            rows.extend((float(score[row]), evaluation, int(row)) for row in order)
+        rows.sort(key=lambda item: -item[0])
+        return [_judgement(evaluation, row) for _, evaluation, row in rows[:limit]]
+
+    async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
+        """Newest first."""
+        return await self._sidecar.store.incidents(limit=limit, state=state)
+
+    async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
+        """One incident and its episodes."""
+        return await self._sidecar.store.incident(incident_id)
+
+    async def rules(self, limit: int) -> Sequence[RuleRevision]:
+        """Revisions, newest first."""
+        return await self._sidecar.store.revisions(limit=limit)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether a first pull was scored, and if not, why."""
+        workings = self._workings()
+        if workings is None:
+            return False, "starting"
+        loop = workings.metrics_loop
+        return loop.ready, loop.last_error or "learning from history"
+
+    def health(self) -> Mapping[str, Callable[[], ComponentHealth]]:
+        """A check for each component."""
+        return {
+            "metrics": self._metrics_health,
+            "alerts": self._alerts_health,
+            "rules": self._rules_health,
+            "alertmanagers": self._alertmanagers_health,
+        }
+
+    def _metrics_health(self) -> ComponentHealth:
+        workings = self._workings()
+        if workings is None:
+            return ComponentHealth(False, {"error": "starting"})
+        loop = workings.metrics_loop
+        now_ms = workings.clock.now() * 1000
+        late = [
+            watch.query.name
+            for watch in loop.watches
+            if watch.evaluation is None
+            or now_ms - watch.evaluation.timestamp_ms > STALE_STEPS * watch.step_ms + 5000
+        ]
+        detail = {"n_queries": len(loop.watches), "late": late, "error": loop.last_error}
+        return ComponentHealth(not late and loop.ready, detail)
+
+    def _alerts_health(self) -> ComponentHealth:
+        error = self._sidecar.alerts.last_error
+        return ComponentHealth(error is None, {"error": error})
+
+    def _rules_health(self) -> ComponentHealth:
+        workings = self._workings()
+        loop = workings.rules_loop if workings else None
+        if loop is None:
+            return ComponentHealth(True, {"enabled": False})
+        return ComponentHealth(loop.last_error is None, {"enabled": True, "error": loop.last_error})
+
+    def _alertmanagers_health(self) -> ComponentHealth:
+        workings = self._workings()
+        if workings is None:
+            return ComponentHealth(True, {"versions": {}})
+        reach = workings.alertmanagers
+        detail = {"versions": reach.versions, "unreachable": reach.unreachable}
+        return ComponentHealth(not reach.unreachable, detail)
+
+    def _workings(self) -> Any:
+        return getattr(self._sidecar, "workings", None)
+
+    def _watches(self) -> Sequence[Any]:
+        workings = self._workings()
+        return list(workings.metrics_loop.watches) if workings else []
+
+
+def _judgement(evaluation: Evaluation, row: int) -> Mapping[str, Any]:
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return {
+        "query": evaluation.query,
+        "labels": dict(evaluation.labels[row].pairs),
+        "timestamp_ms": evaluation.timestamp_ms,
+        "actual": number(evaluation.actual[row]),
+        "expected": number(evaluation.expected[row]),
+        "lower": number(evaluation.lower[row]),
+        "upper": number(evaluation.upper[row]),
+        "score": number(evaluation.anomaly_score[row]),
+        "direction": int(evaluation.direction[row]),
+        "confidence": number(evaluation.confidence[row]),
+        "forecasts": [
+            {
+                "horizon_seconds": forecast.horizon_seconds,
+                "yhat": number(forecast.yhat[row]),
+                "lower": number(forecast.lower[row]),
+                "upper": number(forecast.upper[row]),
+            }
+            for forecast in evaluation.forecasts
+        ],
+    }

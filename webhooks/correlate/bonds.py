@@ -1,0 +1,366 @@
+"""How strongly an alert is drawn to an incident, by dimension, and what company it has there."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import islice
+
+from webhooks.correlate.companions import Companions
+from webhooks.correlate.grid import GridWatch
+from webhooks.correlate.group import Group, Link, Party
+from webhooks.correlate.habits import Habits
+from webhooks.correlate.sighting import Sighting
+from webhooks.correlate.topology import Topology
+from webhooks.correlate.verdicts import Verdicts
+from webhooks.judge.evidence import Evidence
+from webhooks.correlate.likeness import Likeness
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each dimension draws at no distance in time, and how fast it fades. Half-lives in seconds."""
+
+    hold_seconds: float = 60.0
+    reach_seconds: float = 2400.0
+    enough: float = 0.3
+    same: float = 0.33
+    half_same: float = 430.0
+    active: float = 0.28
+    half_active: float = 1700.0
+    half_edge: float = 180.0
+    hops: tuple[float, ...] = (0.0, 0.85, 0.6, 0.4, 0.25)
+    edge: float = 0.25
+    callee: float = 0.6
+    covered: float = 0.4
+    hosted: float = 0.32
+    mention: float = 0.55
+    half_mention: float = 600.0
+    companion: float = 0.25
+    namespace: float = 0.12
+    anomaly: float = 0.35
+    half_anomaly: float = 60.0
+    change: float = 0.4
+    same_name: float = 0.75
+    words: float = 0.3
+    dense: float = 0.5
+    dense_seconds: float = 45.0
+    neighbours: float = 0.8
+    strangers: float = 0.55
+    over: float = 0.85
+    sure_seconds: float = 110.0
+    again_seconds: float = 45.0
+    tries: int = 3
+    enough_again: float = 0.345
+    enough_now: float = 0.9
+    near_groups: int = 256
+    habit: float = 0.75
+    company_seconds: float = 130.0
+
+    @property
+    def settling_seconds(self) -> float:
+        """How long a new incident looks for what it belongs to."""
+        return self.hold_seconds + self.tries * self.again_seconds
+
+
+MAX_COMPANY = 48
+"""So many entities are looked at for company; with that many there is some."""
+
+MAX_COMPANIONS = 64
+
+SAME_ENTITY = 0.6
+LATE = 0.4
+"""What company counts that is of the same entity, or that began much earlier or later."""
+
+FAR_SECONDS = 900.0
+"""So far apart in time, only an entity that both know can still bind."""
+
+
+class Bonds:
+    """What binds alerts: the graph, and what the stream itself has taught."""
+
+    def __init__(self, topology: Topology, weights: Weights, evidence: Evidence | None = None) -> None:
+        self.topology = topology
+        self.weights = weights
+        self.evidence = Evidence() if evidence is None else evidence
+        self.companions = Companions()
+        self.likeness = Likeness()
+        self.grid = GridWatch()
+        self.habits = Habits()
+        self.verdicts = Verdicts()
+
+    def meet(self, seen: Sighting) -> None:
+        """Learn from one more onset."""
+        self.grid.learn(seen.onset)
+        self.companions.learn(seen.entity, seen.onset)
+        self.likeness.learn(seen)
+
+    def company(self, seen: Sighting, group: Group) -> float:
+        """How many other entities of the incident, that are there for a reason, began when it did.
+
+        Another rule on the same entity counts for somewhat less than another entity. Where its
+        incident came out of another, those of before count as well.
+        """
+        own = self._company_in(group, seen)
+        if group.origin is not None and seen.key in group.origin.members:
+            return max(own, self.company(seen, group.origin))
+        return own
+
+    def _company_in(self, group: Group, seen: Sighting) -> float:
+        near = self.weights.company_seconds + self.grid.step_seconds
+        total = 0.0
+        for entity, party in islice(group.parties.items(), MAX_COMPANY):
+            own = entity == seen.entity
+            others = [one for name, one in party.names.items() if not own or name != seen.name]
+            if not others:
+                continue
+            weight = 1.0 - min(self.habits.habit(one) for one in others[:4])
+            weight = (
+                SAME_ENTITY * weight if own else max(weight, self.companions.strength(seen.entity, entity))
+            )
+            onsets = [one.onset for one in others[:4]] if own else party.onsets
+            total += weight if nearest(onsets, seen.onset) <= near else LATE * weight
+        return total
+
+    def link(self, seen: Sighting, group: Group) -> Link:
+        """How strongly a sighting is drawn to an incident, by dimension."""
+        found: dict[str, float] = {}
+        weights = self.weights
+        apart = max(seen.onset - group.last, group.first - seen.onset)
+        if apart > weights.reach_seconds or (apart > FAR_SECONDS and not _acquainted(seen, group)):
+            return Link(0.0, found, group.incident_id)
+        same = self._same(seen, group)
+        if same:
+            found["same"] = same
+        found["edge"] = self._edge(seen, group)
+        found["hosted"] = self._hosted(seen, group)
+        found["mention"] = self._mention(seen, group)
+        found["companion"] = self._companion(seen, group)
+        found["density"] = self._density(seen, group)
+        if seen.entity not in group.parties:
+            found["words"] = self._alike(seen, group)
+        if self.evidence:
+            found["anomaly"] = self._anomaly(seen, group)
+            found["change"] = self._change(seen, group)
+        last_named = group.names.get(seen.name)
+        if last_named is not None and seen.entity not in group.parties:
+            found["name"] = weights.same_name * self._fade(seen.onset - last_named, weights.dense_seconds)
+        namespace = seen.subject.namespace
+        if not self.topology and namespace in group.namespaces:
+            found["namespace"] = weights.namespace * self._fade(
+                seen.onset - group.namespaces[namespace], weights.half_edge
+            )
+        if self.verdicts.joins:
+            found["said"] = self._said(seen, group)
+        found = {name: value for name, value in found.items() if value > 0.01}
+        against = 1.0
+        for value in found.values():
+            against *= 1.0 - value
+        strength = 1.0 - against
+        ended = group.ended()
+        if ended is not None and seen.onset > ended + self.grid.step_seconds:
+            strength *= weights.over
+        if "mention" not in found:
+            strength *= 1.0 - weights.habit * self.habits.habit(seen)
+        if self.verdicts.parts:
+            strength *= self._estranged(seen, group)
+        return Link(strength, found, group.incident_id)
+
+    def _fade(self, apart: float, half: float) -> float:
+        apart = max(abs(apart) - self.grid.step_seconds, 0.0)
+        return float(0.5 ** (apart / half))
+
+    def _same(self, seen: Sighting, group: Group) -> float:
+        party = group.parties.get(seen.entity)
+        if party is None:
+            return 0.0
+        weights = self.weights
+        apart = nearest(party.onsets, seen.onset)
+        strength = weights.same * self._fade(apart, weights.half_same)
+        if any(other.ended is None for other in party.sightings):
+            strength = 1.0 - (1.0 - strength) * (
+                1.0 - weights.active * self._fade(apart, weights.half_active)
+            )
+        return strength
+
+    def _edge(self, seen: Sighting, group: Group) -> float:
+        if not self.topology:
+            return 0.0
+        weights = self.weights
+        best = 0.0
+        callees = self.topology.callees.get(seen.entity, {})
+        callers = self.topology.callers.get(seen.entity, {})
+        parties = group.parties
+        for entity in _common(callees, parties):
+            hops = callees[entity]
+            weight = weights.edge * weights.hops[hops] if entity not in self.topology.hubs else 0.1
+            best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
+        above = _common(callers, parties)
+        if above and len(above) >= weights.covered * len(parties) and seen.entity not in self.topology.hubs:
+            for entity in above:
+                weight = weights.callee * weights.hops[callers[entity]] / weights.hops[1]
+                best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
+        return best
+
+    def _hosted(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        best = 0.0
+        entity, node = seen.entity, seen.subject.node
+        if entity in group.nodes:
+            best = self._fade(seen.onset - group.nodes[entity], weights.half_edge)
+        for place in (node, *seen.subject.others):
+            if place and place in group.parties:
+                best = max(best, self._fade(seen.onset - group.parties[place].first, weights.half_edge))
+        for other in _common(self.topology.hosts.get(entity, ()), group.parties):
+            best = max(best, self._fade(seen.onset - group.parties[other].first, weights.half_edge))
+        guests = _common(self.topology.guests.get(entity, ()), group.parties)
+        if guests and len(guests) >= weights.covered * len(group.parties):
+            best = max(
+                best,
+                *(self._fade(seen.onset - group.parties[name].first, weights.half_edge) for name in guests),
+            )
+        return weights.hosted * best
+
+    def _mention(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        best = 0.0
+        for name in seen.subject.mentions:
+            if name in group.parties:
+                best = max(best, self._fade(seen.onset - group.parties[name].first, weights.half_mention))
+            elif name in group.mentioned:
+                best = max(best, 0.7 * self._fade(seen.onset - group.mentioned[name], weights.half_mention))
+        if seen.entity in group.mentioned:
+            best = max(best, self._fade(seen.onset - group.mentioned[seen.entity], weights.half_mention))
+        return weights.mention * best
+
+    def _companion(self, seen: Sighting, group: Group) -> float:
+        best = 0.0
+        if len(group.parties) > MAX_COMPANIONS:
+            return best
+        for entity in _common(self.companions.partners(seen.entity), group.parties):
+            strength = self.companions.strength(seen.entity, entity)
+            if strength > best:
+                apart = seen.onset - group.parties[entity].first
+                best = max(best, strength * self._fade(apart, self.weights.half_edge))
+        return self.weights.companion * best
+
+    def _alike(self, seen: Sighting, group: Group) -> float:
+        """What the words of two rules have in common, of which one fired here and one there."""
+        best = 0.0
+        for name, last in islice(group.names.items(), MAX_COMPANY):
+            alike = self.likeness.of(seen.name, name)
+            if alike > best:
+                best = max(best, alike * self._fade(seen.onset - last, self.weights.half_mention))
+        return self.weights.words * best
+
+    def _anomaly(self, seen: Sighting, group: Group) -> float:
+        """Whether metrics of both went wrong together, which is nearer the fault than their alerts are."""
+        own = self.evidence.anomaly_near(seen.entity, seen.onset)
+        if own is None:
+            return 0.0
+        best = 0.0
+        for entity, party in islice(group.parties.items(), MAX_COMPANY):
+            other = self.evidence.anomaly_near(entity, party.first) if entity != seen.entity else None
+            if other is not None:
+                best = max(best, self._fade(own.at - other.at, self.weights.half_anomaly))
+        return self.weights.anomaly * best
+
+    def _change(self, seen: Sighting, group: Group) -> float:
+        """Whether both follow one change that concerned both."""
+        own = self.evidence.change_before(seen.entity, seen.onset)
+        if own is None:
+            return 0.0
+        shared = any(
+            self.evidence.change_before(entity, party.first) == own
+            for entity, party in islice(group.parties.items(), MAX_COMPANY)
+            if entity != seen.entity
+        )
+        return self.weights.change if shared else 0.0
+
+    def _said(self, seen: Sighting, group: Group) -> float:
+        """What people's "duplicate" says: by the rule of the incident that goes with it best."""
+        tenant, half = group.tenant, self.weights.half_mention
+        names = islice(group.names.items(), MAX_COMPANY)
+        return max(
+            (
+                self.verdicts.together(tenant, seen.name, name) * self._fade(seen.onset - last, half)
+                for name, last in names
+            ),
+            default=0.0,
+        )
+
+    def _estranged(self, seen: Sighting, group: Group) -> float:
+        """What people's "wrong merge" leaves: by the rule of the incident that goes with it least badly."""
+        names = islice(group.names, MAX_COMPANY)
+        return max((self.verdicts.apart(group.tenant, seen.name, name) for name in names), default=1.0)
+
+    def _acquaintance(self, one: str, other: str) -> float:
+        """What beginning at the same time says of two entities: less where the graph knows of no relation."""
+        graph = self.topology
+        known = graph.callees.get(one)
+        if known is None or one == other:
+            return 1.0
+        related = (
+            other in known
+            or other in graph.callers.get(one, ())
+            or other in graph.hosts.get(one, ())
+            or one in graph.hosts.get(other, ())
+            or not (graph.callees.get(other) or graph.callers.get(other))
+        )
+        return self.weights.neighbours if related else self.weights.strangers
+
+    def _density(self, seen: Sighting, group: Group) -> float:
+        weights = self.weights
+        reach = weights.dense_seconds + self.grid.step_seconds
+        low = bisect_left(group.onsets, (seen.onset - reach, ""))
+        high = bisect_left(group.onsets, (seen.onset + reach, "￿"))
+        near = 0.0
+        for _, entity in group.onsets[low : min(high, low + 12)]:
+            habit = min((self.habits.habit(one) for one in group.parties[entity].sightings[:3]), default=0.0)
+            near += (1.0 - weights.habit * habit) * self._acquaintance(seen.entity, entity)
+        each = weights.dense
+        if self.grid.step_seconds:
+            each *= 0.5
+        return float(1.0 - (1.0 - each) ** min(near, 8.0))
+
+
+def may_share(seen: Sighting, group: Group) -> bool:
+    """Whether a sighting may be in an incident at all: of the same tenant, and of no other cluster."""
+    if seen.episode.tenant != group.tenant or seen.apart != group.apart:
+        return False
+    cluster = seen.subject.cluster
+    return not cluster or not group.cluster or cluster == group.cluster
+
+
+def strangers(one: Group, other: Group) -> bool:
+    """Whether two incidents are too far apart in time for any bond but of names, and share none."""
+    apart = max(one.first - other.last, other.first - one.last)
+    return apart > FAR_SECONDS and all(
+        ours.isdisjoint(theirs)
+        for ours in (one.parties.keys(), one.mentioned.keys())
+        for theirs in (other.parties.keys(), other.mentioned.keys())
+    )
+
+
+def _acquainted(seen: Sighting, group: Group) -> bool:
+    """Whether an incident has the sighting's entity, or names it, or is named by it."""
+    return (
+        seen.entity in group.parties
+        or seen.entity in group.mentioned
+        or any(name in group.parties or name in group.mentioned for name in seen.subject.mentions)
+    )
+
+
+def nearest(onsets: list[float], onset: float) -> float:
+    """Distance to the nearest of sorted onsets."""
+    at = bisect_left(onsets, onset)
+    after = onsets[at] - onset if at < len(onsets) else 1e18
+    return min(onset - onsets[at - 1], after) if at else after
+
+
+def _common(one: Collection[str], parties: dict[str, Party]) -> list[str]:
+    """Names in both."""
+    if len(parties) < len(one):
+        return [name for name in parties if name in one]
+    return [name for name in one if name in parties]

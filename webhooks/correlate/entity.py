@@ -1,0 +1,379 @@
+"""What an alert is about: the service, node or workload that its labels name, and whom its text mentions.
+
+Label names differ from place to place, so there is an order of preference, the
+graph's own names decide where one is given, and values are folded: a pod with
+its hash, a stateful set's ordinal, a volume claim and a host name all mean the
+workload that they belong to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from webhooks.correlate.topology import Topology
+
+IDENTITY_LABELS = (
+    "service",
+    "app",
+    "microservice",
+    "component",
+    "workload",
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "replicaset",
+    "horizontalpodautoscaler",
+    "ingress",
+    "container",
+    "pod",
+    "persistentvolumeclaim",
+    "cronjob",
+    "job_name",
+    "job",
+    "database",
+    "cache",
+    "queue",
+    "topic",
+    "function",
+    "upstream",
+    "backend",
+    "target",
+    "url",
+    "node",
+    "host",
+    "instance",
+    "device",
+    "namespace",
+)
+"""Labels that say what an alert is about, the most telling first, by their plain names."""
+
+SYNONYMS = {
+    "svc": "service",
+    "service_id": "service",
+    "serviceid": "service",
+    "application": "app",
+    "app_kubernetes_io": "app",
+    "k8s_app": "app",
+    "system": "app",
+    "project": "app",
+    "owner": "workload",
+    "hpa": "horizontalpodautoscaler",
+    "pvc": "persistentvolumeclaim",
+    "volume": "persistentvolumeclaim",
+    "db": "database",
+    "datname": "database",
+    "lambda": "function",
+    "functionname": "function",
+    "hostname": "host",
+    "nodename": "node",
+    "server": "host",
+    "machine": "host",
+    "vm": "host",
+    "addr": "instance",
+    "address": "instance",
+    "endpoint_url": "url",
+    "probe_target": "target",
+    "kafka_topic": "topic",
+}
+_PREFIX = re.compile(
+    r"^(exported|kubernetes|k8s|kube|label|labels|destination|target|dst|server|meta|io)_(?=.)"
+)
+_SUFFIX = re.compile(r"(?<=.)_(name|id)$")
+
+NODE_LABELS = ("node", "host")
+POD_LABELS = frozenset({"pod", "replicaset"})
+CLAIM_LABELS = frozenset({"persistentvolumeclaim", "job_name", "cronjob"})
+HOST_LABELS = frozenset({"instance", "target", "url", "host", "node"})
+CLUSTER_LABELS = ("cluster", "environment", "env")
+SCRAPER_LABELS = frozenset({"job", "service", "container", "app", "pod"})
+NAMES_NOTHING = frozenset(
+    {"alertname", "severity", "namespace", "team", "cluster", "job", "environment", "env", "region"}
+)
+
+_SCRAPER = re.compile(
+    r"exporter|kube-state-metrics|^blackbox|^kubelet$|cadvisor|^probe|^node$|^telegraf$|^snmp$|^windows$|cloudwatch"
+    r"|^kubernetes-(pods|nodes|services|service-endpoints|cadvisor)$|pushgateway|^integrations/|kube-rbac-proxy"
+    r"|^(pod|service)-?monitor"
+)
+_POD_HASH = re.compile(r"-[a-z0-9]{6,10}-[a-z0-9]{5}$")
+_SHORT_HASH = re.compile(r"-(?=[a-z0-9]*\d)[bcdfghjklmnpqrstvwxz2456789]{5}$")
+_ORDINAL = re.compile(r"-\d+$")
+_IP = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
+_SEPARATOR = re.compile(r"[^a-z0-9]+")
+_TOKEN = re.compile(r"[^\s,;()\[\]{}<>'\"`|=]+")
+_ORDINARY = re.compile(r"^[a-z]+$")
+_POINTING = frozenset(
+    {"to", "from", "on", "calling", "upstream", "downstream", "against", "via", "behind", "towards", "into"}
+    | {"between", "and", "connecting", "reaching", "by", "of", "at"}
+    | {"service", "database", "backend", "dependency", "node", "host"}
+)
+_VOLUME = frozenset(
+    {"data", "storage", "vol", "volume", "pvc", "disk", "www", "wal", "logs", "db", "datadir", "pgdata"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What one alert is about. Names are lower case; `written` is the entity as its label has it."""
+
+    entity: str
+    written: str
+    node: str
+    namespace: str
+    cluster: str
+    mentions: frozenset[str]
+    others: frozenset[str]
+
+
+class EntityReader:
+    """Reads subjects; knows the graph's names, and learns those that strong labels show it."""
+
+    def __init__(
+        self,
+        topology: Topology | None = None,
+        *,
+        labels: Iterable[str] = (),
+        folds: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.topology = Topology() if topology is None else topology
+        own = tuple(labels)
+        self._order = (*own, *(name for name in IDENTITY_LABELS if name not in own))
+        self._own = frozenset(own)
+        self._folds = [(label, re.compile(pattern)) for label, pattern in folds]
+        self._seen: dict[str, str] = {}
+        self._folded: dict[tuple[str, str], str] = {}
+        self.fronts: set[str] = set()
+        """Entities that an ingress or a probe from outside names: users meet the system there."""
+        self.promised: set[str] = set()
+        """Entities for which somebody wrote down a service level."""
+
+    def written(self, entity: str) -> str:
+        """An entity's name as the operator or a label wrote it."""
+        place = self.topology.places.get(entity)
+        return place.name if place else self._seen.get(entity, entity)
+
+    def take_calls(self, calls: Mapping[str, Iterable[str]], stores: Iterable[str]) -> bool:
+        """Let the graph have edges that metrics show; whether any was new."""
+        grown = self.topology.take_calls(calls, stores)
+        if grown:
+            self._folded.clear()  # Names of the graph decide how values are read.
+        return grown
+
+    def read(self, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Subject:
+        """The subject of an alert.
+
+        Label names are read plainly: `k8s_deployment_name` is a deployment.
+
+        >>> EntityReader().read({"alertname": "X", "pod": "cart-5d9f7c6b8-x2x4z"}, {}).entity
+        'cart'
+        """
+        labels = plain(labels)
+        entity, written = self._entity(labels)
+        self._seen.setdefault(entity, written)
+        if len(self._seen) > 200_000:
+            self._seen.clear()
+        node = ""
+        for name in NODE_LABELS:
+            if labels.get(name):
+                node = self._fold(name, labels[name])
+                break
+        cluster = next((labels[name] for name in CLUSTER_LABELS if labels.get(name)), "")
+        if labels.get("ingress") or any(
+            labels.get(name, "").startswith(("http://", "https://")) for name in HOST_LABELS
+        ):
+            self.fronts.add(entity)
+        if "slo" in labels or any(name.startswith("sloth_") for name in labels):
+            self.promised.add(entity)
+        mentions = self._mentions(entity, annotations)
+        others = self._others(entity, labels)
+        namespace = labels.get("namespace") or labels.get("ns")
+        return Subject(entity, written, node, (namespace or "").lower(), cluster, mentions, others)
+
+    def _entity(self, labels: Mapping[str, str]) -> tuple[str, str]:
+        fallback: tuple[str, str] | None = None
+        for name in self._order:
+            value = labels.get(name)
+            if not value:
+                continue
+            folded = self._fold(name, value)
+            if folded in self.topology.places:
+                return folded, self.topology.places[folded].name
+            if name in SCRAPER_LABELS and name not in self._own and _SCRAPER.search(value.lower()):
+                continue
+            if fallback is None:
+                fallback = folded, _written(value, folded)
+                if not self.topology or name in self._own:
+                    break
+        if self.topology:
+            # A label that nobody foresaw may still name something of the graph.
+            for name, value in labels.items():
+                if name not in NAMES_NOTHING and (found := self.topology.find(value)) in self.topology.places:
+                    return str(found), self.topology.places[str(found)].name
+        if fallback is not None:
+            return fallback
+        name = labels.get("alertname", "unknown")
+        return name.lower(), name
+
+    def _others(self, entity: str, labels: Mapping[str, str]) -> frozenset[str]:
+        """Other things of the graph, or seen before, that the alert's labels name."""
+        found: set[str] = set()
+        for name, value in labels.items():
+            if name in NAMES_NOTHING:
+                continue
+            folded = self._fold(name, value)
+            if folded != entity and (folded in self.topology.places or folded in self.topology.zones):
+                found.add(folded)
+        return frozenset(found)
+
+    def _fold(self, label: str, value: str) -> str:
+        key = (label, value)
+        folded = self._folded.get(key)
+        if folded is None:
+            folded = self._fold_now(label, value)
+            # Claims are read by what was seen so far, which grows; the graph's names do not.
+            if label not in CLAIM_LABELS or folded in self.topology.places:
+                if len(self._folded) > 200_000:
+                    self._folded.clear()
+                self._folded[key] = folded
+        return folded
+
+    def _fold_now(self, label: str, value: str) -> str:
+        for name, pattern in self._folds:
+            if name == label:
+                value = pattern.sub("", value) or value
+        found = self.topology.find(value)
+        if found is not None:
+            return found
+        text = value.lower()
+        if label in HOST_LABELS:
+            text = _host(text)
+            found = self.topology.find(text)
+            if found is not None:
+                return found
+            first = text.partition(".")[0]
+            if not _IP.match(text):
+                text = _ORDINAL.sub("", first) if ".svc" in value or first.count("-") < 3 else first
+        elif label in POD_LABELS:
+            text = (
+                _SHORT_HASH.sub("", _POD_HASH.sub("", text))
+                if not _ORDINAL.search(text)
+                else _ORDINAL.sub("", text)
+            )
+        elif label in CLAIM_LABELS:
+            text = _ORDINAL.sub("", _ORDINAL.sub("", text))
+        found = self.topology.find(text)
+        if found is not None:
+            return found
+        if label in POD_LABELS | CLAIM_LABELS | HOST_LABELS:
+            inside = self._inside(text, label)
+            if inside:
+                return inside
+        return text
+
+    def _inside(self, text: str, label: str) -> str | None:
+        """The longest known name that stands in a text between separators."""
+        tokens = [token for token in re.split(r"([^a-z0-9]+)", text) if token]
+        words = [at for at, token in enumerate(tokens) if not _SEPARATOR.fullmatch(token)]
+        spans = sorted(
+            ((first, last) for first in words for last in words if last >= first),
+            key=lambda span: span[0] - span[1],
+        )
+        for first, last in spans:
+            name = "".join(tokens[first : last + 1])
+            if self.topology.find(name) is not None:
+                return self.topology.find(name)
+            edge = (label == "persistentvolumeclaim" and last == words[-1]) or (
+                label in ("job_name", "cronjob") and first == words[0]
+            )
+            if edge and name in self._seen:
+                return name
+        if label == "persistentvolumeclaim" and len(words) > 1 and tokens[words[0]] in _VOLUME:
+            return "".join(tokens[words[1] :])
+        return None
+
+    def _mentions(self, entity: str, annotations: Mapping[str, str]) -> frozenset[str]:
+        found: set[str] = set()
+        for key, value in annotations.items():
+            if "url" in key or value.startswith(("http://", "https://")):
+                continue
+            before = ""
+            for token in _TOKEN.findall(value[:2000]):
+                word = token.rstrip(".,:;!?").lower()
+                name = self._known(word)
+                # A service may be called `order`: such a word counts only where something points at it.
+                if name and name != entity and (not _ORDINARY.match(word) or before in _POINTING):
+                    found.add(name)
+                before = word
+        return frozenset(found)
+
+    def _known(self, word: str) -> str | None:
+        if len(word) < 3:
+            return None
+        found = self.topology.find(word)
+        if found is not None:
+            return found
+        if word in self._seen:
+            return word
+        if "/" in word and "://" not in word:
+            return self._known(word.rpartition("/")[2])
+        if "-" in word:
+            folded = (
+                _SHORT_HASH.sub("", _POD_HASH.sub("", word))
+                if not _ORDINAL.search(word)
+                else _ORDINAL.sub("", word)
+            )
+            if folded != word:
+                found = self.topology.find(folded)
+                return found if found is not None else folded if folded in self._seen else None
+        if ":" in word or "." in word:
+            host = _host(word).partition(".")[0]
+            return self.topology.find(host) or (host if host in self._seen else None)
+        return None
+
+
+def plain(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels under the plain names of `IDENTITY_LABELS`; where two mean the same, the plainer one stays.
+
+    >>> plain({"k8s_deployment_name": "cart", "svc": "c", "service": "cart"})
+    {'deployment': 'cart', 'service': 'cart'}
+    """
+    read: dict[str, str] = {}
+    for name, value in labels.items():
+        known = _plain_name(name)
+        if known == name or known not in labels:
+            read.setdefault(known, value)
+    return read
+
+
+@lru_cache(maxsize=4096)
+def _plain_name(name: str) -> str:
+    if name in ("job_name", "alertname") or name in IDENTITY_LABELS:
+        return name
+    text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    for _ in range(3):
+        if text in SYNONYMS:
+            return SYNONYMS[text]
+        if text in IDENTITY_LABELS or text in ("cluster", "namespace"):
+            return text
+        shorter = _PREFIX.sub("", _SUFFIX.sub("", text))
+        if shorter == text:
+            break
+        text = shorter
+    return name
+
+
+def _host(text: str) -> str:
+    """The host of a URL or of host:port."""
+    text = text.partition("://")[2] or text
+    text = text.partition("/")[0]
+    head, _, port = text.rpartition(":")
+    return head if head and port.isdigit() and not head.endswith(":") else text
+
+
+def _written(value: str, folded: str) -> str:
+    """The written form of a folded name, where the value still holds it."""
+    at = value.lower().find(folded)
+    return value[at : at + len(folded)] if at >= 0 else folded

@@ -1,0 +1,209 @@
+"""Which incident each alert is in: what waits to be placed, and what changed and is not stored yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from sidecar.records import Episode, Incident
+from webhooks.correlate.group import Merge, Split
+from webhooks.correlate.sighting import Key
+from webhooks.incident import bind, merged
+from webhooks.judge.analyst import Analyst
+from webhooks.own import is_own
+from webhooks.quieten.flapping import FlapWatch
+from webhooks.quieten.storm import Storm
+from webhooks.quieten.storms import Storms
+from webhooks.quieten.transient import Transients
+
+EPISODES_PER_PASS = 250
+MAX_PLACED = 100_000
+"""So many alerts are compared with; an endless trickle, each alert another one, must not grow for ever."""
+
+
+@dataclass
+class Unsaved:
+    """What changed and is not stored yet."""
+
+    incidents: set[str] = field(default_factory=set)
+    members: dict[Key, Episode] = field(default_factory=dict)
+    merged: dict[str, Incident] = field(default_factory=dict)
+
+
+class Placing:
+    """Puts alerts into incidents, and storms', and keeps what is known of both."""
+
+    def __init__(self, analyst: Analyst, storms: Storms, flaps: FlapWatch, transients: Transients) -> None:
+        self.analyst = analyst
+        self.storms = storms
+        self.flaps = flaps
+        self.transients = transients
+        self.pending: dict[Key, Episode] = {}
+        self.unsaved = Unsaved()
+        self.known: dict[str, Incident] = {}
+        """Incidents as they are stored."""
+
+    def take(self, episodes: Iterable[Episode], now: float) -> None:
+        """Queue alerts that changed; those of a storm are placed at once."""
+        taken = self.storms.take(episodes, self.analyst, now)
+        if taken.begun:
+            # What waits was among the first of the storm.
+            waiting, self.pending = self.pending, {}
+            self.storms.assign(waiting.values(), self.analyst, taken)
+        self.unsaved.members.update((episode.key, episode) for episode in taken.joined)
+        self.pending.update((episode.key, episode) for episode in taken.rest)
+
+    def place(self, now: float) -> list[Merge | Split]:
+        """Give some of what waits its incidents, merge what belongs together, split what does not; both."""
+        # Taken in the order of their commits; all that wait are never sorted, a burst leaves too many.
+        some = list(islice(self.pending.values(), EPISODES_PER_PASS))
+        for episode in sorted(some, key=lambda e: (e.first_seen_ns, e.starts_at_ns)):
+            del self.pending[episode.key]
+            self._place_one(episode, now)
+        for key in self.flaps.calmed(now):
+            self._calm(key)
+        changes = self.analyst.correlator.advance(now)
+        for change in changes:
+            if isinstance(change, Merge):
+                self.take_merge(change, now)
+            else:
+                self.take_split(change)
+        self.storms.tick(now)
+        return changes
+
+    def _place_one(self, episode: Episode, now: float) -> None:
+        correlator = self.analyst.correlator
+        home = correlator.home.get(episode.key)
+        if home is None and episode.incident_id is not None and episode.incident_id not in correlator.groups:
+            # Forgotten for the want of room, and heard of again: its incident must learn of its end.
+            correlator.recall(episode.incident_id, [self.analyst.sight(episode)], now=now)
+            home = correlator.home.get(episode.key)
+        if home is not None:
+            group = correlator.refresh(episode)
+            if group is not None and episode.state == "resolved":
+                self._learn_end(episode)
+                self.analyst.learn(group, (episode.key,))
+            if episode.state == "unknown":
+                self.unsaved.members[episode.key] = episode
+            self.unsaved.incidents.add(home)
+            return
+        flaps = not is_own(episode.labels) and self.flaps.begin(episode)
+        group = correlator.add(self.analyst.sight(episode), now=now, again=flaps)
+        if flaps:
+            group.flapping.add((episode.tenant, episode.fingerprint))
+        if episode.state == "resolved":
+            self._learn_end(episode)
+        bind(episode, group.incident_id, group.links.get(episode.key))
+        self.unsaved.members[episode.key] = episode
+        self.unsaved.incidents.add(group.incident_id)
+
+    def _learn_end(self, episode: Episode) -> None:
+        if is_own(episode.labels):
+            return
+        self.flaps.end(episode)
+        lasted = ((episode.ends_at_ns or episode.last_seen_ns) - episode.starts_at_ns) / 1e9
+        self.transients.learn(episode.tenant, episode.labels.get("alertname", ""), lasted)
+
+    def _calm(self, key: tuple[str, str]) -> None:
+        """Let incidents that only flapping held open end."""
+        for group in self.analyst.correlator.groups.values():
+            if key in group.flapping:
+                group.flapping.discard(key)
+                self.unsaved.incidents.add(group.incident_id)
+
+    def take_merge(self, merge: Merge, now: float) -> None:
+        """Let the members' records and the incidents' follow a merge."""
+        into = self.analyst.correlator.groups.get(merge.into)
+        for key in merge.moved if into is not None else ():
+            assert into is not None
+            episode = into.members[key].episode
+            bind(episode, merge.into, into.links.get(key))
+            self.unsaved.members[key] = episode
+        self.unsaved.incidents.discard(merge.gone)
+        self.unsaved.incidents.add(merge.into)
+        # One that was told of leaves a record; one that was not never was.
+        before = self.known.pop(merge.gone, None)
+        if before is not None:
+            self.unsaved.merged[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
+
+    def take_split(self, split: Split) -> None:
+        """Let the records of those that moved, and of both incidents, follow a split."""
+        for incident_id in (split.out_of, split.new):
+            group = self.analyst.correlator.groups[incident_id]
+            for key, seen in group.members.items():
+                if incident_id == split.new or (seen.episode.bonds and key not in group.links):
+                    bind(seen.episode, incident_id, group.links.get(key))
+                    self.unsaved.members[key] = seen.episode
+        self.unsaved.incidents |= {split.out_of, split.new}
+
+    def stored(self, written: Unsaved, storms: Sequence[Storm], put_off: set[str], now: float) -> None:
+        """Take in that this is durable; what came meanwhile stays unsaved."""
+        self.unsaved.incidents = put_off | (self.unsaved.incidents - written.incidents)
+        for key, episode in written.members.items():
+            if self.unsaved.members.get(key) is episode:
+                del self.unsaved.members[key]
+        for incident_id in written.merged:
+            self.unsaved.merged.pop(incident_id, None)
+        for storm in storms:
+            storm.told_at = now
+
+    def recall(self, incidents: Iterable[Incident], episodes: Sequence[Episode], now: float) -> None:
+        """Take in what was stored before a restart: open incidents, and recent episodes, oldest first."""
+        by_incident: dict[str, list[Episode]] = {}
+        for episode in episodes:
+            if episode.incident_id is None:
+                # Committed and not yet placed when the process died.
+                self.pending[episode.key] = episode
+                continue
+            by_incident.setdefault(episode.incident_id, []).append(episode)
+            self._recall_times(episode)
+        for incident in incidents:
+            self.known[incident.incident_id] = incident
+            if incident.storm:
+                self.storms.recall(incident, by_incident.pop(incident.incident_id, []), self.analyst)
+        correlator = self.analyst.correlator
+        for incident_id, members in by_incident.items():
+            correlator.recall(incident_id, [self.analyst.sight(episode) for episode in members], now=now)
+        for incident in self.known.values():
+            group = correlator.groups.get(incident.incident_id)
+            if group is not None and incident.split_from is not None:
+                group.split = Split(incident.split_from, incident.incident_id, (), incident.split_reason)
+                group.parted.add(incident.split_from)
+        self.flaps.calmed(now)
+        flapping = self.flaps.flapping
+        for group in correlator.groups.values():
+            self.analyst.learn(group)
+            group.flapping |= {key[:2] for key in group.members} & flapping
+        correlator.advance(now)
+
+    def _recall_times(self, episode: Episode) -> None:
+        if not is_own(episode.labels):
+            self.flaps.begin(episode)
+            if episode.state == "resolved":
+                self._learn_end(episode)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something waits to be placed or stored."""
+        return bool(self.pending or self.unsaved.incidents or self.storms.due(1e18, every_seconds=0.0))
+
+    def forget(self, before_ns: int) -> None:
+        """Drop what is over since then."""
+        self.storms.forget(before_ns)
+        correlator = self.analyst.correlator
+        # In the order of last activity; where there are too many, those leave first that are over.
+        for over in (True, False):
+            for incident_id, group in list(correlator.groups.items()):
+                ended = group.ended()
+                crowded = len(correlator.home) > MAX_PLACED and (ended is not None or not over)
+                if crowded or (ended is not None and ended * 1e9 < before_ns):
+                    correlator.forget(incident_id)
+                    self.known.pop(incident_id, None)
+
+    def wait_seconds(self, incident: Incident) -> float:
+        """How long an incident's alerts usually take to resolve by themselves; 0 where they do not."""
+        group = self.analyst.correlator.groups.get(incident.incident_id)
+        if group is None or incident.storm:
+            return 0.0
+        return self.transients.wait_for(group.tenant, group.names)

@@ -1,0 +1,160 @@
+"""The webhook endpoint: who may send, how much, and which answer makes Alertmanager do what.
+
+5xx and a broken connection are retried by Alertmanager, 4xx never are, 2xx ends
+it; so 2xx is answered only when the delivery is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from sidecar.config.webhook import WebhookAuth, WebhookConfig
+from sidecar.errors import PayloadError, StoreError
+from sidecar.records import DEFAULT_TENANT
+from webhooks.intake.commits import Intake
+from webhooks.intake.gate import allowed, signed
+from webhooks.intake.payload import parse
+from webhooks.intake.recorder import parse_events
+from webhooks.own import inner_delivery
+from webhooks.quieten.flapping import FlapWatch
+
+PATH = "/webhooks/alertmanager"
+EVENTS_PATH = "/webhooks/alertmanager-events"
+BIG_BODY = 1_000_000
+ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/{receiver}"))
+Answer = Callable[[str, bytes], Awaitable[web.Response]]
+"""What becomes of a tenant's body that may be taken."""
+
+
+class Receiver:
+    """POST /webhooks/alertmanager, the same for each named receiver, and for the event recorder."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        config: WebhookConfig,
+        *,
+        registry: CollectorRegistry,
+        flaps: FlapWatch | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._intake = intake
+        self._config = config
+        self._now = now
+        self._flaps = flaps or FlapWatch()
+        self._senders: dict[str, tuple[str, WebhookAuth]] = {"": (DEFAULT_TENANT, config.auth)}
+        for one in config.receivers:
+            self._senders[one.name] = (one.tenant, one.auth)
+        self._requests = Counter(
+            "pronoia_webhook_requests_total", "Webhook requests, by answer.", ["code"], registry=registry
+        )
+        self._answered = {code: self._requests.labels(str(code)) for code in (200, 400, 401, 404, 413, 503)}
+        self._duration = Histogram(
+            "pronoia_webhook_duration_seconds",
+            "Webhook requests, until durable.",
+            registry=registry,
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+        )
+        self._recorded = Counter(
+            "pronoia_webhook_recorder_events_total",
+            "Events of Alertmanager's event recorder, by kind.",
+            ["kind"],
+            registry=registry,
+        )
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """Register the endpoints; other methods on them are answered with 405 by the router."""
+        for path in (PATH, PATH + "/{receiver}"):
+            router.add_post(path, self.handle)
+        for path in (EVENTS_PATH, EVENTS_PATH + "/{receiver}"):
+            router.add_post(path, self.handle_events)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One delivery."""
+        return await self._measured(request, self._take_delivery)
+
+    async def handle_events(self, request: web.Request) -> web.Response:
+        """Events of Alertmanager's event recorder."""
+        return await self._measured(request, self._take_events)
+
+    async def _measured(self, request: web.Request, take: Answer) -> web.Response:
+        began = time.perf_counter()
+        response = await self._answer(request, take)
+        self._answered[response.status].inc()
+        self._duration.observe(time.perf_counter() - began)
+        return response
+
+    async def _answer(self, request: web.Request, take: Answer) -> web.Response:
+        sender = self._senders.get(request.match_info.get("receiver", ""))
+        if sender is None:
+            return _refuse(404, "no receiver of that name; see webhook.receivers")
+        tenant, auth = sender
+        certificate = request.get_extra_info("peercert") if auth.client_names else None
+        try:
+            if not allowed(auth, request.headers.get("Authorization", ""), certificate):
+                return _refuse(401, "wrong or missing credentials")
+        except OSError:
+            return _refuse(503, "this receiver cannot read its own credentials file")
+        if (request.content_length or 0) > self._config.max_body_bytes:
+            return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
+        try:
+            if not signed(auth, request.headers.get(auth.hmac_header, ""), body):
+                return _refuse(401, "wrong or missing signature")
+        except OSError:
+            return _refuse(503, "this receiver cannot read its own credentials file")
+        try:
+            return await take(tenant, body)
+        except PayloadError as error:
+            return _refuse(400, str(error))
+        except StoreError as error:
+            return _refuse(503, f"not stored ({error.reason}), send it again")
+
+    async def _take_delivery(self, tenant: str, body: bytes) -> web.Response:
+        received_at_ns = int(self._now() * 1e9)
+        if len(body) > BIG_BODY:
+            # Its alerts may have to be read one by one, for which no other request shall wait.
+            delivery = await asyncio.to_thread(parse, body, received_at_ns=received_at_ns, tenant=tenant)
+        else:
+            delivery = parse(body, received_at_ns=received_at_ns, tenant=tenant)
+        await self._intake.accept(delivery)
+        n_dead = len(delivery.dead_letters)
+        return web.Response(
+            body=b'{"status":"ok","alerts":%d,"dead_letters":%d}' % (len(delivery.alerts), n_dead),
+            content_type="application/json",
+        )
+
+    async def _take_events(self, tenant: str, body: bytes) -> web.Response:
+        recorded = parse_events(body)
+        for kind, n in recorded.kinds.items():
+            self._recorded.labels(kind).inc(n)
+        for event in recorded.created:
+            self._flaps.count(tenant, event)
+        known = self._intake.memory.episodes
+        ended = []
+        for event in recorded.resolved:
+            episode = known.get((tenant, event.fingerprint))
+            if episode is not None and episode.state != "resolved":
+                ended.append(event)
+        if ended:
+            at_ns = int(self._now() * 1e9)
+            await self._intake.accept(
+                inner_delivery(ended, receiver="event recorder", received_at_ns=at_ns, tenant=tenant)
+            )
+        return web.Response(
+            body=b'{"status":"ok","events":%d,"ended":%d}' % (recorded.kinds.total(), len(ended)),
+            content_type="application/json",
+        )
+
+
+def _refuse(status: int, words: str) -> web.Response:
+    """A short single line: Alertmanager logs the whole body of a refusal."""
+    return web.Response(status=status, text=" ".join(words.split())[:190])
