@@ -11,11 +11,11 @@ from webhooks.correlate.companions import Companions
 from webhooks.correlate.grid import GridWatch
 from webhooks.correlate.group import Group, Link, Party
 from webhooks.correlate.habits import Habits
+from webhooks.correlate.likeness import Likeness
 from webhooks.correlate.sighting import Sighting
 from webhooks.correlate.topology import Topology
 from webhooks.correlate.verdicts import Verdicts
 from webhooks.judge.evidence import Evidence
-from webhooks.correlate.likeness import Likeness
 
 
 @dataclass(frozen=True, slots=True)
