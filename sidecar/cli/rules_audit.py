@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 def audit(example: bool, config_path: Path | None, output: str, **options: Any) -> None:
     """Say what is wrong with the alerting rules that are there.
 
-    Each rule's text, its firings over the window, and the series that it asks for
-    are looked at; every finding comes with its evidence and a proposed change.
+    Each rule's text, its firings over the window, the series that it asks for, and what
+    a running pronoia has seen flap or end by itself are looked at; every finding comes
+    with its evidence and a proposed change.
 
     \b
     Examples:
@@ -39,9 +40,15 @@ def audit(example: bool, config_path: Path | None, output: str, **options: Any) 
 
     Exit codes: 0 nothing was found, 1 something was or it failed, 2 wrong use.
     """
+    from rules.audit.finding import ranked
+    from sidecar.cli.rules_told import told_findings
+
     source = RuleSource.of(options, config_path, example=example)
     try:
         found, pasts = asyncio.run(_audit(source))
+        if not example:
+            names = frozenset(past.rule.name for past in pasts)
+            found = ranked(found + told_findings(source.config, names))
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
@@ -53,7 +60,6 @@ def audit(example: bool, config_path: Path | None, output: str, **options: Any) 
 
 
 async def _audit(source: RuleSource) -> tuple[list[Finding], list[RulePast]]:
-    from rules.audit.finding import ranked
     from rules.audit.history import audit_past
     from rules.audit.source import audit_source
     from rules.audit.text import audit_text
@@ -65,7 +71,7 @@ async def _audit(source: RuleSource) -> tuple[list[Finding], list[RulePast]]:
         found = audit_text(opened.rules) + audit_past(pasts)
         found += await audit_source(opened.rules, opened.client, opened.window)
         found += await _out_of_reach(opened, pasts)
-        return ranked(found), pasts
+        return found, pasts
 
 
 async def _out_of_reach(opened: OpenedSource, pasts: list[RulePast]) -> list[Finding]:
