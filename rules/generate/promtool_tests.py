@@ -8,8 +8,12 @@ from typing import Any
 
 from rules.document import as_yaml
 
-EVALUATION = "10m"
-"""Sparser than rules run: promtool evaluates the whole file for every case, from the first minute on."""
+EVALUATION = "5m"
+"""Sparser than rules run: promtool evaluates the whole file for every case, from the first minute on.
+
+No sparser than the look-back of five minutes: promtool evaluates groups in any order, and what one records
+has to be there for the other at the next evaluation.
+"""
 
 
 @dataclass(frozen=True, slots=True)
