@@ -30,7 +30,7 @@ RARE_SECONDS = 600.0
 OWN_SHARE, OWN_GAIN = 0.7, 2.5
 """The share of a lesson that is about the statistic that raised the alarm, and how much more it weighs."""
 QUIET, OWN_FADES = 0.6, 0.5
-"""How much of what the budget's alarms teach quiet takes back: of the threshold, of a statistic's own part."""
+"""How much of what the budget's alarms teach quiet takes back: of the threshold, of each statistic's part."""
 MARGINAL, CLEAR = 1.3, 3.0  # In thresholds: where marginal ends and clear begins.
 LOWEST, HIGHEST = math.log(0.3), 3.0  # Bounds of the logarithm of the threshold.
 HYSTERESIS = 0.9
