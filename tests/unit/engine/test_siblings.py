@@ -48,7 +48,11 @@ WITHOUT_EXPECTATION = {
 }
 
 
-@pytest.mark.parametrize("detector", sorted(DETECTORS.keys() - WITHOUT_EXPECTATION))
+# What a council hands on is its ensemble's; its members would fit for half a minute to show it once more.
+ASKED = DETECTORS.keys() - WITHOUT_EXPECTATION - {"council"}
+
+
+@pytest.mark.parametrize("detector", sorted(ASKED))
 def test_a_new_pod_is_judged_from_its_first_sample(detector: str) -> None:
     model = QueryModel(QUERY, detector=detector)
     old = pods(3)
