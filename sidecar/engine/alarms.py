@@ -4,9 +4,7 @@ Adaptive conformal inference (Gibbs & Candès 2021) on alarms instead of points:
 every alarm that barely crossed raises the series' threshold by a step, quiet
 lowers it so that, left alone, marginal alarms come as often as the budget
 says. An alarm far beyond the threshold teaches little: it is what the user
-wants to hear of, not noise that happened to cross. Most of what an alarm teaches
-goes to the statistic that raised it, so that one which is noisy on this series
-does not deafen the others. While an alarm lasts the
+wants to hear of, not noise that happened to cross. While an alarm lasts the
 threshold is a little lower (hysteresis), after its end higher for some hours,
 so that one event is one alarm unless it clearly grows.
 """
@@ -27,10 +25,6 @@ STEP = 0.1  # Of the logarithm of the threshold, for one marginal alarm.
 CLEAR_TEACHES = 0.3  # Share of that step that an alarm teaches which is far beyond the threshold.
 RARE_SECONDS = 600.0
 """With longer steps alarms teach less, by the root of the step: what lasts so long is noise less often."""
-OWN_SHARE, OWN_GAIN = 0.7, 2.5
-"""The share of a lesson that is about the statistic that raised the alarm, and how much more it weighs."""
-QUIET, OWN_FADES = 0.6, 0.5
-"""How much of what the budget's alarms teach quiet takes back: of the threshold, of each statistic's part."""
 MARGINAL, CLEAR = 1.3, 3.0  # In thresholds: where marginal ends and clear begins.
 LOWEST, HIGHEST = math.log(0.3), 3.0  # Bounds of the logarithm of the threshold.
 HYSTERESIS = 0.9
@@ -40,13 +34,10 @@ AFTERMATH_SECONDS = 4 * 3600.0  # fading with this time constant.
 TAIL_EXPONENT = 4.0
 """Tails of operations residuals fall about with this power: a budget of a sixteenth doubles the threshold."""
 
-UNIT_BUDGET, UNIT_EXPONENT = 11.0, 0.6
+UNIT_BUDGET, UNIT_EXPONENT = 15.0, 0.7
 """The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
-N_STATISTICS = 6
-LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK, RAISED_BY, STRICTER = range(6)
-"""Columns; from `STRICTER` on, a statistic each: by how much more than usual it has to be exceeded."""
-MOST_STRICTER = 15.0
+LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK = range(4)
 
 
 @njit(cache=True, inline="always")
@@ -62,38 +53,30 @@ def threshold_at(alarms, row, now, base):
 
 
 @njit(cache=True, inline="always")
-def learn_alarm(alarms, row, now, dt, value, threshold, per_second, statistic):
-    """What a judged point means for the thresholds of later ones; `statistic`: which one `value` is of."""
-    quiet = STEP * per_second * dt
-    alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - QUIET * quiet, LOWEST)
-    for k in range(STRICTER, STRICTER + N_STATISTICS):
-        alarms[row, k] = max(alarms[row, k] - OWN_FADES * quiet * (1.0 + alarms[row, k]), 0.0)
+def learn_alarm(alarms, row, now, dt, value, threshold, per_second):
+    """What a judged point means for the thresholds of later ones."""
+    alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - STEP * per_second * dt, LOWEST)
     if value > threshold:
         alarms[row, IN_ALARM] = 1.0
-        if value / threshold > alarms[row, PEAK]:
-            alarms[row, PEAK], alarms[row, RAISED_BY] = value / threshold, statistic
+        alarms[row, PEAK] = max(alarms[row, PEAK], value / threshold)
     elif alarms[row, IN_ALARM] > 0.0:
         clear = min(max((alarms[row, PEAK] - MARGINAL) / (CLEAR - MARGINAL), 0.0), 1.0)
         taught = STEP * min(1.0, math.sqrt(RARE_SECONDS / dt)) * (1.0 - clear * (1.0 - CLEAR_TEACHES))
-        shared = (1.0 - OWN_SHARE) * taught
-        alarms[row, LOG_THRESHOLD] = min(alarms[row, LOG_THRESHOLD] + shared, HIGHEST)
-        own = STRICTER + int(alarms[row, RAISED_BY])
-        stricter = (1.0 + alarms[row, own]) * math.exp(OWN_SHARE * OWN_GAIN * taught) - 1.0
-        alarms[row, own] = min(stricter, MOST_STRICTER)
+        alarms[row, LOG_THRESHOLD] = min(alarms[row, LOG_THRESHOLD] + taught, HIGHEST)
         alarms[row, IN_ALARM] = 0.0
         alarms[row, ALARM_END] = now
         alarms[row, PEAK] = 0.0
 
 
 class AlarmBudget(RowArrays):
-    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 88 bytes a row.
+    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 32 bytes a row.
 
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
     the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.
     """
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
-        super().__init__({"alarms": ((STRICTER + N_STATISTICS,), np.float64)})
+        super().__init__({"alarms": ((4,), np.float64)})
         self.per_second = budget_per_month / MONTH_SECONDS
         unit = UNIT_BUDGET * (60.0 / step_seconds) ** UNIT_EXPONENT
         self.base = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)

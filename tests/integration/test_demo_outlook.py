@@ -60,7 +60,7 @@ def start(
     prometheus_with_history: Prometheus, make_pronoia: Callable[..., Pronoia], tmp_path: Path
 ) -> Callable[[list[dict[str, Any]]], Pronoia]:
     def start_with(events: list[dict[str, Any]]) -> Pronoia:
-        query = {"name": "sessions_active", "expr": "stream_sessions_active", "step": "10s", "history": "3d"}
+        query = {"name": "sessions_active", "expr": "stream_sessions_active", "step": "1m", "history": "3d"}
         pronoia = make_pronoia(
             {
                 "prometheus": {"url": prometheus_with_history.url},
@@ -83,7 +83,7 @@ def scores(pronoia: Pronoia) -> dict[str, float]:
         found = {row["labels"]["region"]: row["score"] for row in rows}
         return found if len(found) == 3 and None not in found.values() else None
 
-    found = wait_until(newest, what="a judgement", timeout=60)
+    found = wait_until(newest, what="a judgement", timeout=120)
     assert found is not None
     return found
 

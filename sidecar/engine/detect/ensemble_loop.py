@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.alarms import IN_ALARM, N_STATISTICS, PEAK, STRICTER, learn_alarm, threshold_at
+from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_parts import (
@@ -53,6 +53,7 @@ from sidecar.engine.detect.ensemble_state import (
     REPEAT_SHARE,
     SAMPLES,
     SAVED,
+    SAVED_VALUE,
     SIZE_5,
     SIZE_15,
     SLOWER,
@@ -71,7 +72,6 @@ from sidecar.engine.detect.ensemble_state import (
 )
 from sidecar.engine.detect.habit import BIN_SECONDS, habitual, learn_visit
 from sidecar.engine.profile import VISITS_REMEMBERED, places, teach
-from sidecar.engine.protocols import STANDS_STILL
 
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
@@ -101,6 +101,9 @@ HELD, HELD_BY_SEASON, SEASONAL = 2.0, 1.0, 1.5
 
 RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
+
+AWAY, RECOVERED = 8.0, 5.0
+"""And so is one within the second that comes from beyond the first; it is judged by that centre alone."""
 
 
 @njit(cache=True, nogil=True)
@@ -134,7 +137,6 @@ def run(
     quick = np.empty(6)
     slow = np.empty(3)
     kept = np.empty(6)
-    limits = np.empty(N_STATISTICS)
     day_known = 0.2 * 24.0 / DAY_BINS
     first_d, second_d, shares_d = places(seconds, DAY_BINS, DAY_BINS / 24.0)
     first_w, second_w, shares_w = places(seconds, WEEK_BINS, 1.0)
@@ -196,6 +198,8 @@ def run(
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
             warm = samples >= WARM_UP_SAMPLES
+            # If this value is not as far off as the last, the incident is over, whatever windows remember.
+            away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > AWAY * min(up, down)
             yhat[row, t] = centre
             usual = threshold_at(alarms, row, now, base)
             threshold = usual
@@ -210,21 +214,19 @@ def run(
             size_15 = max(s[row, SIZE_15] * loud, 0.25 * max(up, down))
             judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
             judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
-            for k in range(N_STATISTICS):
-                limits[k] = units[k] * (1.0 + alarms[row, STRICTER + k])
             if warm:
-                low, high = centre - threshold * limits[0] * down, centre + threshold * limits[0] * up
+                low, high = centre - threshold * units[0] * down, centre + threshold * units[0] * up
                 if judge_slow:
-                    low = max(low, centre_slow - threshold * limits[3] * down_slow)
-                    high = min(high, centre_slow + threshold * limits[3] * up_slow)
+                    low = max(low, centre_slow - threshold * units[3] * down_slow)
+                    high = min(high, centre_slow + threshold * units[3] * up_slow)
                 if before_alarm > 0.0:
-                    low = max(low, earlier - threshold * held * limits[0] * down)
-                    high = min(high, earlier + threshold * held * limits[0] * up)
+                    low = max(low, earlier - threshold * held * units[0] * down)
+                    high = min(high, earlier + threshold * held * units[0] * up)
                 for window in range(2):
                     if not (judge_5 if window == 0 else judge_15):
                         continue
                     reach = threshold * (
-                        5.0 * limits[1] * size_5 if window == 0 else 15.0 * limits[2] * size_15
+                        5.0 * units[1] * size_5 if window == 0 else 15.0 * units[2] * size_15
                     )
                     before = before_5 if window == 0 else before_15
                     # A point weighs no more than CLIP_WINDOW in the mean: beyond, the window does not bind.
@@ -232,9 +234,9 @@ def run(
                         high = min(high, centre + max(reach - before, -CLIP_WINDOW * down))
                     if -reach - before > -CLIP_WINDOW * down:
                         low = max(low, centre + min(-reach - before, CLIP_WINDOW * up))
-                if before_alarm > 0.0:
-                    low = min(low, earlier - RETURNED * down)
-                    high = max(high, earlier + RETURNED * up)
+                if away:
+                    low = min(low, earlier - RECOVERED * down)
+                    high = max(high, earlier + RECOVERED * up)
                 lower[row, t], upper[row, t] = min(low, high), high
             if not seen:
                 continue
@@ -248,27 +250,27 @@ def run(
             if warm:
                 back = y - earlier
                 scale_back = up if back > 0.0 else down
-                returned = before_alarm > 0.0 and abs(back) < RETURNED * scale_back
-                statistic = 0
-                if returned:
+                recovered = away and abs(back) < RECOVERED * scale_back
+                returned = before_alarm > 0.0 and abs(back) < min(RETURNED * scale_back, abs(error))
+                returned = returned or recovered
+                if recovered:
                     # Only the alarm's own effect on the levels makes this value look unusual.
-                    worst = abs(back) / (limits[0] * scale_back)
+                    worst = abs(back) / (units[0] * scale_back)
                 else:
-                    worst = distance / limits[0]
+                    worst = distance / units[0]
+                    if judge_slow:
+                        worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
                     if before_alarm > 0.0:
-                        worst = max(worst, abs(back) / (held * limits[0] * scale_back))
-                    if judge_5 and mean_5 > worst * limits[1] * size_5:
-                        worst, statistic = mean_5 / (limits[1] * size_5), 1
-                    if judge_15 and mean_15 > worst * limits[2] * size_15:
-                        worst, statistic = mean_15 / (limits[2] * size_15), 2
-                    if judge_slow and abs(error_slow) > worst * limits[3] * scale_slow:
-                        worst, statistic = abs(error_slow) / (limits[3] * scale_slow), 3
+                        worst = max(worst, abs(back) / (held * units[0] * scale_back))
+                    if judge_5:
+                        worst = max(worst, mean_5 / (units[1] * size_5))
+                    if judge_15:
+                        worst = max(worst, mean_15 / (units[2] * size_15))
                 if samples > SHAPE_SAMPLES:
                     by_course, shape[row, t] = ask_course(
-                        s, row, now, y, dt, threshold, limits[4], limits[5], max(up, down)
+                        s, row, now, y, dt, threshold, units[4], units[5], max(up, down)
                     )
-                    if by_course > worst:
-                        worst, statistic = by_course, 5 if shape[row, t] == STANDS_STILL else 4
+                    worst = max(worst, by_course)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
                 s[row, SUSPICION] = max(min(worst / threshold, MOST_SUSPICION), fading)
@@ -279,7 +281,7 @@ def run(
                         )
                     s[row, VISITED], s[row, LARGEST] = now // BIN_SECONDS, 0.0
                 s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
-                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, statistic)
+                learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     save_levels(s, row)
                 elif returned:
