@@ -103,7 +103,7 @@ RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
 
 AWAY, RECOVERED = 8.0, 5.0
-"""And so is one within the second that comes from beyond the first; it is judged by that centre alone."""
+"""And so is one within the second that jumps there by the first; it is judged by that centre alone."""
 
 
 @njit(cache=True, nogil=True)
@@ -199,7 +199,8 @@ def run(
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
             warm = samples >= WARM_UP_SAMPLES
             # If this value is not as far off as the last, the incident is over, whatever windows remember.
-            away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > AWAY * min(up, down)
+            far = AWAY * min(up, down) + RECOVERED * max(up, down)
+            away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > far
             yhat[row, t] = centre
             usual = threshold_at(alarms, row, now, base)
             threshold = usual
