@@ -21,13 +21,8 @@ def load(starts: np.ndarray, times: float) -> np.ndarray:
     return values
 
 
-@pytest.mark.parametrize(
-    ("times", "n_after"),
-    [(5.0, 0), (2.5, 3), (0.2, 3)],
-    ids=["five-fold", "two-and-a-half-fold", "a fifth"],
-)
-def test_nothing_but_the_incident_is_flagged(times: float, n_after: int) -> None:
-    """A smaller incident may be told of for `n_after` samples more: the windows still remember it."""
+@pytest.mark.parametrize("times", [4.0, 5.0, 8.0])
+def test_nothing_but_a_clear_incident_is_flagged(times: float) -> None:
     starts = 1_790_000_000.0 + 307.0 * np.arange(100)
     model = QueryModel(QueryConfig(name="load", expr="load", step=STEP_SECONDS, forecast_horizons=()))
     batch = SeriesBatch(
@@ -39,5 +34,5 @@ def test_nothing_but_the_incident_is_flagged(times: float, n_after: int) -> None
     flagged = np.nan_to_num(model.score(batch)[2].anomaly_score) > 1
     in_time = flagged[:, ONSET : ONSET + LASTS]
     assert in_time.mean() > 0.97
-    assert not flagged[:, ONSET + LASTS + n_after :].any()
+    assert not flagged[:, ONSET + LASTS :].any()
     assert flagged[:, :ONSET].sum() <= 2
