@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROBES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 """Parts of a query's history at whose beginning the server is asked whether it has anything."""
 
-SAMPLE_ROWS = 256
+DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Explained:
     """Without regard to `export.max_series`; both count what stands on /synthetic."""
     scored_after_seconds: float = 0.0
     trusted_after_seconds: float = 0.0
+    cpu_share: float = 0.0
+    """Of one core of this machine, for judging; forecasts come on top."""
+    cpu_share_beside: float = 0.0
+    """What a council's members take after a step is out, and fits once a day, both at low priority."""
     rules: str = ""
     error: str = ""
 
@@ -58,8 +62,8 @@ def explain_config(config_path: Path | None, output: str) -> None:
     \b
     Asked of Prometheus are, for each query, its newest values twice, and whether
     there were any at up to six moments of its past. Told are: series, memory,
-    time that an evaluation takes, series that are exported, when warm-up ends,
-    and which rules would be written.
+    time that an evaluation takes, CPU here by detector and council, series that
+    are exported, when warm-up ends, and which rules would be written.
 
     Exit codes: 0 everything fits, 1 a query fails or does not fit, 2 wrong use.
     """
@@ -99,6 +103,7 @@ async def _explain_all(config: Config) -> list[Explained]:
 
 
 async def _explain(query: QueryConfig, config: Config, client: PrometheusClient, room: int) -> Explained:
+    from sidecar.cli.explain_cost import model_cost
     from sidecar.engine.detect.ensemble_parts import WARM_UP_SAMPLES
     from sidecar.engine.model import FULL_CONFIDENCE_SECONDS
 
@@ -114,11 +119,13 @@ async def _explain(query: QueryConfig, config: Config, client: PrometheusClient,
     cost = await client.cost(query.expr, at_ms=end_ms)
     seconds = elapsed if cost.seconds is None else cost.seconds
     reach = await _reach(query, client, end_ms)
+    model = model_cost(query)
+    points_a_second = now.n_series / query.step
     a_series = _columns(query, config)
     return Explained(
         query=query.name,
         n_series=now.n_series,
-        model_bytes=now.n_series * bytes_a_series(query),
+        model_bytes=model.bytes_shared + now.n_series * model.bytes_a_series,
         query_seconds=round(seconds, 6),
         query_samples=cost.samples,
         query_share=round(seconds / query.step, 6),
@@ -128,6 +135,8 @@ async def _explain(query: QueryConfig, config: Config, client: PrometheusClient,
         output_series_wanted=now.n_series * a_series,
         scored_after_seconds=max(WARM_UP_SAMPLES * query.step - reach, 0.0),
         trusted_after_seconds=max(FULL_CONFIDENCE_SECONDS - reach, 0.0),
+        cpu_share=points_a_second * model.seconds_a_point,
+        cpu_share_beside=points_a_second * model.seconds_a_point_beside + model.seconds_a_fit / DAY_SECONDS,
         rules=_rules(query, config, now.n_series, reach),
     )
 
@@ -140,23 +149,6 @@ async def _reach(query: QueryConfig, client: PrometheusClient, end_ms: int) -> f
         if found.n_series:
             return query.history * share
     return 0.0
-
-
-def bytes_a_series(query: QueryConfig) -> int:
-    """Memory of one more series: the model's arrays, and what explains it and counts its data's quality."""
-    from sidecar.engine.adwin import InputDrift
-    from sidecar.engine.drift import PageHinkley
-    from sidecar.engine.explain import Chronicle
-    from sidecar.engine.model import QueryModel
-    from sidecar.engine.quality import DataQuality
-
-    model = QueryModel(query)
-    beside = (Chronicle(), DataQuality(query.step), PageHinkley(), InputDrift())
-    total = 0
-    for part in (model.detector, model.calibrator, model.forecaster, model.known, *beside):
-        part.resize(SAMPLE_ROWS)
-        total += sum(array.nbytes for array in part.state().values())
-    return total // SAMPLE_ROWS
 
 
 def _columns(query: QueryConfig, config: Config) -> int:
@@ -200,6 +192,7 @@ def _words(one: Explained) -> str:
             f"  memory    {_size(one.model_bytes)}",
             f"  cost      {_cost(one)}; once "
             f"{one.history_points} points of history over {format_duration(round(one.history_seconds))}",
+            f"  cpu       {_cpu(one)}",
             f"  exported  {shown} series at most",
             f"  scored    {warm}; with full confidence {trusted}",
             f"  rules     {one.rules}",
@@ -212,6 +205,11 @@ def _cost(one: Explained) -> str:
     return f"{one.query_seconds:.2g} s{samples} an evaluation, {one.query_share:.2%} of its step"
 
 
+def _cpu(one: Explained) -> str:
+    beside = f", {one.cpu_share_beside:.2%} beside it" if one.cpu_share_beside else ""
+    return f"{one.cpu_share:.2%} of a core for judging{beside}"
+
+
 def _size(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.0f} KB"
 
@@ -220,6 +218,7 @@ def _total(explained: list[Explained]) -> str:
     return (
         f"in all: {sum(one.n_series for one in explained)} series, "
         f"{_size(sum(one.model_bytes for one in explained))} of memory, "
+        f"{sum(one.cpu_share + one.cpu_share_beside for one in explained):.2%} of a core, "
         f"{sum(one.query_share for one in explained):.2%} of one query slot of Prometheus, "
         f"{sum(one.output_series for one in explained)} exported series"
     )

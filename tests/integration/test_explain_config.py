@@ -40,7 +40,8 @@ def test_a_configuration_is_explained_before_it_runs(tmp_path: Path, prometheus:
         f"prometheus: {{url: '{prometheus.url}'}}\n"
         "queries:\n"
         "- {name: load, expr: load, history: 4d, forecast_horizons: [1h]}\n"
-        "- {name: one, expr: sum(load), history: 1d, rule: false, forecast_horizons: []}\n"
+        "- {name: one, expr: sum(load), history: 1d, rule: false, forecast_horizons: [], "
+        "detector: council, council: [matrix_profile]}\n"
         "rules: {directory: " + str(tmp_path / "rules") + ", min_history: 3d}\n"
         "export: {metric_format: [pronoia, vmanomaly], max_series: 40}\n"
     )
@@ -57,10 +58,13 @@ def test_a_configuration_is_explained_before_it_runs(tmp_path: Path, prometheus:
     assert load["rules"] == "group pronoia-load, 2 series, 2 sides, in 1d"
     assert one["rules"] == "none: rule is false"
     assert load["model_bytes"] > 1000
+    assert 0 < load["cpu_share"] < 0.01
+    assert load["cpu_share_beside"] == 0 < one["cpu_share_beside"]
     assert load["query_samples"] == 2, "as Prometheus counts them"
     assert 0 < load["query_seconds"] < 60 * load["query_share"] + 1e-3
     words = CliRunner().invoke(main, ["explain-config", "--config", str(file)]).output
     assert "in all: 3 series" in words
+    assert words.count(" beside it") == 1, "of the council"
 
 
 def test_a_query_that_fails_is_told(tmp_path: Path, prometheus: Prometheus) -> None:
