@@ -15,6 +15,7 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.model import QueryModel
+from sidecar.engine.protocols import WorksBeside
 from sidecar.engine.snapshot import load, save
 from sidecar.errors import ModelError
 from sidecar.series import SeriesBatch
@@ -25,6 +26,9 @@ LEAST_POINTS = 500
 
 BETTER_ERROR = 0.98
 """A challenger must err by so much less; the rest is luck."""
+
+MEMBERS_SECONDS = 20.0
+"""So long what a challenger's detector has put aside is learnt before it is saved; the rest comes live."""
 
 MOST_ALARMS = 1.1
 """And may not flag more than so many times what the champion flags, one point being allowed always."""
@@ -239,5 +243,7 @@ def train(
     challenger.fit(part)
     if challenger.last_timestamp_ms is None:
         raise ModelError(f"{query.name}: there is no history up to the champion's last step")
+    if isinstance(challenger.detector, WorksBeside):
+        challenger.detector.work(MEMBERS_SECONDS)
     save(challenger, files.of_role(query.name, "challenger"))
     save(champion, files.of_role(query.name, "fit"))

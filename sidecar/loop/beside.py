@@ -14,6 +14,17 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
     from sidecar.engine.model import QueryModel
 
 
+WORK_SHARE = 0.05
+"""Part of a step that may be spent beside scoring, after what is due was published."""
+
+MAX_WORK_SECONDS = 2.0
+
+
+def work_seconds(step_seconds: float) -> float:
+    """So long a query's forecaster, its detector, and its challenger's, may each work between two steps."""
+    return min(WORK_SHARE * step_seconds, MAX_WORK_SECONDS)
+
+
 class BesideMetrics:
     """What is told of it, on the registry that is passed in."""
 
@@ -51,6 +62,8 @@ class Beside:
         self._told: dict[tuple[str, str], int] = {}
         self._log = get_logger("beside").bind(query=query)
         self._forgotten = 0
+        self._told_of: object = None
+        """The detector that was told of; another one counts anew."""
 
     def put_aside(self, model: QueryModel) -> None:
         """From now on the model's detector does what is slow in `work` only."""
@@ -58,7 +71,6 @@ class Beside:
 
         if isinstance(model.detector, WorksBeside):
             model.detector.put_aside(self._trainer)
-        self._told, self._forgotten = {}, 0
 
     def work(self, model: QueryModel, seconds: float) -> None:
         """Give the detector about so long, and tell what came of it; for a worker thread."""
@@ -69,6 +81,8 @@ class Beside:
         detector = model.detector
         if not isinstance(detector, WorksBeside):
             return
+        if self._told_of is not detector:
+            self._told, self._forgotten, self._told_of = {}, 0, detector
         detector.work(seconds)
         members: Mapping[str, object] = {model.detector_name: detector}
         if isinstance(detector, CouncilDetector):

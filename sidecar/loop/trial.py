@@ -16,6 +16,7 @@ from sidecar.config.models import ModelsConfig
 from sidecar.durable import replace_file
 from sidecar.errors import ModelError, PullError
 from sidecar.events import Event, EventBus
+from sidecar.loop.beside import work_seconds
 from sidecar.offload import Offload
 from sidecar.ports import Sink
 from sidecar.series import Evaluation, FloatArray, LabelSet, RowArray, SeriesBatch
@@ -264,11 +265,15 @@ class Trial:
         return SeriesBatch(batch.query, self._tried, batch.timestamps, batch.values[self._chosen])
 
     def _judge(self, batch: SeriesBatch, champion: Evaluation) -> Evaluation | None:
+        from sidecar.engine.protocols import WorksBeside
         from sidecar.engine.trial import Said
 
         model, contest = self._model, self._contest
         assert model is not None
         theirs = model.update(self._part(batch))
+        if isinstance(model.detector, WorksBeside):
+            # What `dress` has put aside; without its share of time a council would never speak here.
+            model.detector.work(work_seconds(self._query.step))
         if theirs is None:
             return None
         self._align(champion.labels, theirs.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import QueryConfig
 from sidecar.config.models import ModelsConfig
+from sidecar.engine.detect.council import SPOKE, CouncilDetector
+from sidecar.engine.detect.discord import DiscordDetector
 from sidecar.engine.model import QueryModel
+from sidecar.engine.protocols import Judged
 from sidecar.engine.registry_models import ModelFiles, lineage, train
-from sidecar.engine.snapshot import save
+from sidecar.engine.snapshot import load, save
 from sidecar.errors import PullError, PullReason
 from sidecar.events import EventBus
 from sidecar.loop.trial import DRIFTING_SECONDS, Trial, TrialMetrics
@@ -171,6 +175,40 @@ async def test_who_judges_by_others_is_tried_on_all(
     await bench.follow(live, DAY, DAY + 1)
     (told,) = bench.shown.published
     assert int(np.isfinite(told.actual).sum()) == n_tried
+
+
+async def test_a_council_that_works_beside_the_step_learns_and_speaks_in_its_trial(
+    tmp_path: Path, offload: Offload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = QUERY.model_copy(update={"detector": "council", "council": ("matrix_profile",)})
+    bench = Bench(tmp_path, offload, query=query)
+    live = QueryModel(query)
+    live.fit(season(0, 100))
+    save(live, bench.files.live("load"))
+    with ThreadPoolExecutor(1) as trainer:
+
+        def dress(model: QueryModel) -> None:
+            assert isinstance(model.detector, CouncilDetector)
+            model.detector.put_aside(trainer)
+
+        train(query, season(0, 100), bench.files, dress)
+        learnt = load(bench.files.of_role("load", "challenger"), query).detector.state()
+        assert learnt["course"][:, SPOKE].min() > 0, "its members have judged the history"
+        judged: list[int] = []
+        judge = DiscordDetector.judge
+
+        def counting(self: DiscordDetector, batch: SeriesBatch) -> Judged:
+            judged.append(batch.n_steps)
+            return judge(self, batch)
+
+        monkeypatch.setattr(DiscordDetector, "judge", counting)
+        dress(live)
+        for at in range(100, 103):
+            batch = season(at, at + 1)
+            evaluation = live.update(batch)
+            assert evaluation is not None
+            await bench.trial.follow(evaluation, batch, bench.pull, dress)
+        assert sum(judged) == 3, "the challenger's, each in its share of time; the live one's wait"
 
 
 async def test_by_hand_nothing_is_promoted(tmp_path: Path, offload: Offload) -> None:
