@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from sidecar.app.ground import Ground
+from sidecar.config.model import Config
 from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
 from webhooks.judge.evidence_feed import EvidenceFeed
+from webhooks.pipeline import AlertsLoop
 from webhooks.quieten.flap_report import FlapReport
 from webhooks.reconcile.alerts_series import AlertsSeries
 from webhooks.reconcile.loop import ReconcileMetrics, Reconciler
 from webhooks.reconcile.outage import OutageReport
-
-if TYPE_CHECKING:
-    from sidecar.app.process import Sidecar
-    from sidecar.config.model import Config
 
 FRESH_SECONDS = 120.0
 """An alert's series that old is no longer evaluated; rules are evaluated each minute or oftener."""
@@ -39,51 +38,57 @@ class AlertsWorkings:
     """These parts, for one configuration."""
 
     def __init__(
-        self, config: Config, sidecar: Sidecar, client: PrometheusClient, clock: SourceClock
+        self,
+        config: Config,
+        ground: Ground,
+        client: PrometheusClient,
+        clock: SourceClock,
+        *,
+        alerts: AlertsLoop,
+        ask: Callable[[PrometheusClient | None], None],
+        metrics: AlertsMetrics,
     ) -> None:
         self._stack = AsyncExitStack()
         self._client = client
-        self._responding = sidecar.responding
+        self._ask = ask
         self._clients = {
-            one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
+            one.url: AlertmanagerClient(one, metrics=ground.pull_metrics) for one in config.alertmanagers
         }
         self.reconciler = Reconciler(
-            [AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers],
+            [AlertmanagerClient(one, metrics=ground.pull_metrics) for one in config.alertmanagers],
             series=AlertsSeries(client, now=clock.now),
-            known=sidecar.alerts.newest,
-            accept=sidecar.alerts.intake.accept,
-            senders=sidecar.store.senders,
-            cut_at_ns=lambda tenant: sidecar.alerts.intake.memory.truncated_at_ns.get(tenant, 0),
-            wake=sidecar.alerts.doubt,
-            metrics=sidecar.alerts_metrics.reconcile,
+            known=alerts.newest,
+            accept=alerts.intake.accept,
+            senders=ground.store.senders,
+            cut_at_ns=lambda tenant: alerts.intake.memory.truncated_at_ns.get(tenant, 0),
+            wake=alerts.doubt,
+            metrics=metrics.reconcile,
             interval_seconds=config.webhook.reconcile_interval,
-            now=sidecar.wall,
+            now=ground.wall,
         )
         self.outage = OutageReport(
-            client, sidecar.store, config.webhook, metrics=sidecar.alerts_metrics.reconcile, now=clock.now
+            client, ground.store, config.webhook, metrics=metrics.reconcile, now=clock.now
         )
         self.dead_man = DeadMan(
-            sidecar.alerts.heartbeats,
-            accept=sidecar.alerts.intake.accept,
-            known=lambda: sidecar.alerts.intake.memory.episodes,
+            alerts.heartbeats,
+            accept=alerts.intake.accept,
+            known=lambda: alerts.intake.memory.episodes,
             evaluates=Firing(client, clock).now,
             alertmanagers=self._clients,
-            store=sidecar.store,
-            metrics=sidecar.alerts_metrics.dead_man,
+            store=ground.store,
+            metrics=metrics.dead_man,
             look_seconds=config.webhook.heartbeat.look_interval,
-            now=sidecar.wall,
+            now=ground.wall,
         )
-
         self.flap_report = FlapReport(
-            sidecar.alerts.placing.flaps, source=client, store=sidecar.store, bus=sidecar.bus, now=clock.now
+            alerts.placing.flaps, source=client, store=ground.store, bus=ground.bus, now=clock.now
         )
-
         self.evidence = EvidenceFeed(
-            lambda: sidecar.alerts.placing.analyst,
+            lambda: alerts.placing.analyst,
             instant=client.instant,
-            feedback=sidecar.store.response_store.feedback,
-            notes=sidecar.store,
-            bus=sidecar.bus,
+            feedback=ground.store.response_store.feedback,
+            notes=ground.store,
+            bus=ground.bus,
             now=clock.now,
         )
 
@@ -91,7 +96,7 @@ class AlertsWorkings:
         """Open the clients, start the parts."""
         for client in self._clients.values():
             await self._stack.enter_async_context(client)
-        self._responding.ask(self._client)
+        self._ask(self._client)
         self.reconciler.start()
         self.outage.start()
         self.dead_man.start()
@@ -105,7 +110,7 @@ class AlertsWorkings:
         await self.dead_man.stop()
         await self.outage.stop()
         await self.reconciler.stop()
-        self._responding.ask(None)
+        self._ask(None)
         await self._stack.aclose()
 
 

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 
 from sidecar.api.explain import Explanations
+from sidecar.app.ground import Ground
 from sidecar.background import Background
+from sidecar.config.model import Config
 from sidecar.loop import contributions as parts
 from sidecar.loop.explain import explain, explain_open
 from sidecar.loop.journal import Journal
 from sidecar.loop.quality import QualityMetrics, QualitySink
+from sidecar.loop.watch import Watch
 from sidecar.ports import Sink
+from sidecar.prometheus.client import PrometheusClient
 from sidecar.series import LabelSet
 from sidecar.telemetry import get_logger
-
-if TYPE_CHECKING:
-    from sidecar.app.process import Sidecar
 
 HOUR_MS = 3_600_000
 
 
 class Explaining:
-    """The journal and the data's quality in one process, and who asks for them."""
+    """The journal and the data's quality in one process, and who asks for them.
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self.journal = Journal(sidecar.config.store.directory / "models")
-        self._quality = QualitySink(QualityMetrics(sidecar.registry), self._most_series)
-        self._sidecar = sidecar
+    `config`, `watches` and `client` tell what is so now, as a reload replaces them;
+    `said`: what people said of a series, in words.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        ground: Ground,
+        *,
+        config: Callable[[], Config],
+        watches: Callable[[], Sequence[Watch]],
+        client: Callable[[], PrometheusClient],
+        said: Callable[[str, LabelSet], str],
+    ) -> None:
+        self.journal = journal
+        self._quality = QualitySink(QualityMetrics(ground.registry), self._most_series)
+        self._offload = ground.offload
+        self._config = config
+        self._watches = watches
+        self._client = client
+        self._said = said
         self._task = Background("journal")
         self._log = get_logger("explain")
 
@@ -44,13 +62,13 @@ class Explaining:
         return self._quality.drifting(query)
 
     def _most_series(self, query: str) -> int:
-        config = self._sidecar.config
+        config = self._config()
         stated = next((one.max_series for one in config.queries if one.name == query), None)
         return stated or config.prometheus.max_series_per_query
 
     async def quality(self) -> Sequence[Mapping[str, Any]]:
         """How good each query's data are, the worst first."""
-        return await self._sidecar.offload.run(self._quality.report)
+        return await self._offload.run(self._quality.report)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
@@ -68,8 +86,8 @@ class Explaining:
 
     async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Every open anomaly, the worst first; see `api.explain.Explainer`."""
-        runbooks = self._sidecar.config.runbooks
-        explained = await self._sidecar.offload.run(explain_open, self.journal, query, limit, runbooks)
+        runbooks = self._config().runbooks
+        explained = await self._offload.run(explain_open, self.journal, query, limit, runbooks)
         found = [dict(one) for one in explained]
         for one in found:
             self._add_feedback(one)
@@ -77,36 +95,35 @@ class Explaining:
 
     async def one(self, query: str, fingerprint: str, *, contributions: bool) -> Mapping[str, Any]:
         """One series; see `api.explain.Explainer`."""
-        runbooks = self._sidecar.config.runbooks
-        found = dict(await self._sidecar.offload.run(explain, self.journal, query, fingerprint, runbooks))
+        runbooks = self._config().runbooks
+        found = dict(await self._offload.run(explain, self.journal, query, fingerprint, runbooks))
         self._add_feedback(found)
         if not contributions:
             return found
-        workings = self._sidecar.workings
-        expr = next(one.query.expr for one in workings.metrics_loop.watches if one.query.name == query)
+        expr = next(watch.query.expr for watch in self._watches() if watch.query.name == query)
         now_ms = found["timestamp_ms"]
         step_ms = max(found["step_ms"], 1000)
         began = found["since_ms"]
         before_ms = now_ms - HOUR_MS if began is None else began - 2 * step_ms
         labels = LabelSet(found["labels"])
         found["contributions"] = await parts.contributions(
-            workings.client, expr, labels, now_ms=now_ms, before_ms=before_ms
+            self._client(), expr, labels, now_ms=now_ms, before_ms=before_ms
         )
         found["text"] = " ".join(filter(None, (found["text"], parts.in_words(found["contributions"]))))
         return found
 
     def _add_feedback(self, found: dict[str, Any]) -> None:
         """Say what people said of the series, and what became of it."""
-        found["feedback"] = self._sidecar.tasting.words(found["query"], LabelSet(found["labels"]))
+        found["feedback"] = self._said(found["query"], LabelSet(found["labels"]))
         found["text"] = " ".join(filter(None, (found["text"], found["feedback"])))
 
     async def _save_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._sidecar.config.store.snapshot_interval)
+            await asyncio.sleep(self._config().store.snapshot_interval)
             await self._save()
 
     async def _save(self) -> None:
         try:
-            await self._sidecar.offload.run(self.journal.save)
+            await self._offload.run(self.journal.save)
         except OSError as error:
             self._log.warning("past events not saved, will try again", err=str(error))

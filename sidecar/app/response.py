@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
+from sidecar.app.ground import Ground
 from sidecar.config.fields import parse_duration
+from sidecar.config.model import Config
+from sidecar.config.response import ResponseConfig
 from sidecar.errors import PullError
 from sidecar.kubernetes import Cluster
 from sidecar.prometheus.alertmanager import AlertmanagerClient
+from sidecar.prometheus.client import PrometheusClient
 from sidecar.records import Episode, Incident
+from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
+from webhooks.pipeline import AlertsLoop
 from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.auto_silences import AutoSilences
@@ -37,71 +43,88 @@ from webhooks.respond.slack_actions import SlackActions
 from webhooks.respond.steps import Steps
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
-if TYPE_CHECKING:
-    from sidecar.app.process import Sidecar
-    from sidecar.config.model import Config
-    from sidecar.prometheus.client import PrometheusClient
-
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
 DEFAULT_SILENCE = "1h"
 MAX_CANDIDATES = 10
 
 
-class Responding:
-    """The alerts loop's teller. It is opened with the loop, so that nothing waits for the neighbours."""
+async def link_secret(config: ResponseConfig, store: SqliteStore) -> bytes:
+    """The stated secret that signs links, or one made at the first start.
 
-    def __init__(self, sidecar: Sidecar, *, secret: bytes) -> None:
-        config, store = sidecar.config, sidecar.store
-        self._sidecar = sidecar
+    Raises: StoreError.
+    """
+    if config.link_secret is not None:
+        return config.link_secret.get_secret_value().encode()
+    secret = await store.note(KEY_NOTE)
+    if secret is None:
+        secret = secrets.token_bytes(KEY_BYTES)
+        await store.put_note(KEY_NOTE, secret)
+    return secret
+
+
+class Responding:
+    """The alerts loop's teller. It is opened with the loop, so that nothing waits for the neighbours.
+
+    `alerts`: that loop, which is made after its teller. `secret`: what signs links.
+    """
+
+    def __init__(
+        self, config: Config, ground: Ground, *, alerts: Callable[[], AlertsLoop], secret: bytes
+    ) -> None:
+        store = ground.store
+        self._store = store
+        self._wall = ground.wall
+        self._alerts = alerts
         self._secret = secret
         self._config = config
+        self._teams = config.teams
         self._log = get_logger("responding")
         self.desk = Desk(
             store.response_store,
             find=store.incident,
-            bus=sidecar.bus,
-            metrics=DeskMetrics(sidecar.registry),
-            now=sidecar.wall,
+            bus=ground.bus,
+            metrics=DeskMetrics(ground.registry),
+            now=ground.wall,
         )
-        self.history = History(store, store.response_store, now=sidecar.wall)
+        self.history = History(store, store.response_store, now=ground.wall)
         self.enricher = Enricher(
             config.enrichment,
             episodes=self._episodes,
-            metrics=EnrichMetrics(sidecar.registry),
-            now=sidecar.wall,
+            metrics=EnrichMetrics(ground.registry),
+            now=ground.wall,
         )
         self.pictures = Pictures(
             enabled=config.enrichment.pictures
             and any(target.takes_pictures for target in config.notify.targets),
             timeout_seconds=config.enrichment.timeout,
             episodes=self._episodes,
-            draw=lambda subject, batch, row: sidecar.offload.run(png, subject, batch, row),
-            metrics=PictureMetrics(sidecar.registry),
-            now=sidecar.wall,
+            draw=lambda subject, batch, row: ground.offload.run(png, subject, batch, row),
+            metrics=PictureMetrics(ground.registry),
+            now=ground.wall,
         )
-        self._rota_metrics = RotaMetrics(sidecar.registry)
+        self._rota_metrics = RotaMetrics(ground.registry)
         self._rotas = self._rotas_of(config)
         audience = self._audience(config)
         self.notifier = Notifier(
             store,
             config.notify,
             hold_seconds=config.webhook.incident_hold,
-            metrics=NotifyMetrics(sidecar.registry),
+            metrics=NotifyMetrics(ground.registry),
             audience=audience,
             picture=self.pictures.of,
-            now=sidecar.wall,
+            now=ground.wall,
         )
         self.desk.on_action(self._acted)
         self._clients = {
-            one.url: AlertmanagerClient(one, metrics=sidecar.pull_metrics) for one in config.alertmanagers
+            one.url: AlertmanagerClient(one, metrics=ground.pull_metrics) for one in config.alertmanagers
         }
         self._stack = AsyncExitStack()
         self._silencer = Silencer(
             self._clients,
             config.response.silences,
-            metrics=SilenceMetrics(sidecar.registry),
-            now=sidecar.wall,
+            metrics=SilenceMetrics(ground.registry),
+            now=ground.wall,
         )
         self._ack_silences = AckSilences(
             self._silencer,
@@ -114,54 +137,39 @@ class Responding:
         self._auto_silences = AutoSilences(
             self._silencer,
             config.response.silences.automatic,
-            episodes=lambda: sidecar.alerts.intake.memory.episodes.values(),
-            flapping=lambda: sidecar.alerts.placing.flaps.flapping,
+            episodes=lambda: alerts().intake.memory.episodes.values(),
+            flapping=lambda: alerts().placing.flaps.flapping,
             incidents=lambda: self.desk.open_incidents,
             note=self.desk.note,
         )
         self._synthetic = SyntheticAlerts(
             self._clients,
             config.response.synthetic,
-            metrics=SyntheticMetrics(sidecar.registry),
+            metrics=SyntheticMetrics(ground.registry),
             facts=lambda incident: self.notifier.audience.facts(incident, target="alertmanager"),
             settled=self._settled,
-            now=sidecar.wall,
+            now=ground.wall,
         )
         self._noise_week = NoiseWeek(
             store,
             store,
-            teams=lambda: self._sidecar.config.teams,
+            teams=lambda: self._teams,
             send=self.notifier.send_report,
-            bus=sidecar.bus,
-            now=sidecar.wall,
+            bus=ground.bus,
+            now=ground.wall,
         )
         self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
         self._hooks = Hooks(
             config.response.hooks,
-            sidecar.store,
-            metrics=HookMetrics(sidecar.registry),
+            store,
+            metrics=HookMetrics(ground.registry),
             note=self.desk.note,
             run=self._steps.run,
-            now=sidecar.wall,
+            now=ground.wall,
         )
 
-    @classmethod
-    async def build(cls, sidecar: Sidecar) -> Responding:
-        """With the secret that signs links, made at the first start.
-
-        Raises: StoreError.
-        """
-        stated = sidecar.config.response.link_secret
-        if stated is not None:
-            return cls(sidecar, secret=stated.get_secret_value().encode())
-        secret = await sidecar.store.note(KEY_NOTE)
-        if secret is None:
-            secret = secrets.token_bytes(KEY_BYTES)
-            await sidecar.store.put_note(KEY_NOTE, secret)
-        return cls(sidecar, secret=secret)
-
     def _rotas_of(self, config: Config) -> Rotas:
-        return Rotas(config.schedules, config.people, metrics=self._rota_metrics, now=self._sidecar.wall)
+        return Rotas(config.schedules, config.people, metrics=self._rota_metrics, now=self._wall)
 
     def _audience(self, config: Config) -> TeamAudience:
         names = [person.name for person in config.people]
@@ -172,10 +180,10 @@ class Responding:
             enricher=self.enricher,
             draw=self.pictures.prepare,
             on_call=self._rotas.on_call,
-            owner=lambda service: self._sidecar.alerts.placing.analyst.reader.topology.team(service),
+            owner=lambda service: self._alerts().placing.analyst.reader.topology.team(service),
             experts=lambda incident: self.history.experts(incident, names),
             before=lambda incident: in_words(self.history.similar(incident)),
-            now=self._sidecar.wall,
+            now=self._wall,
         )
 
     def ask(self, client: PrometheusClient | None) -> None:
@@ -194,6 +202,7 @@ class Responding:
         await rotas.start(before=self._rotas)
         await self._rotas.stop()
         self._rotas = rotas
+        self._teams = config.teams
         self.notifier.audience = self._audience(config)
 
     async def open(self, incidents: Iterable[Incident]) -> None:
@@ -211,7 +220,7 @@ class Responding:
         await self._hooks.open()
         self._noise_week.start()
         self._synthetic.start()
-        if self._sidecar.config.response.silences.acknowledge:
+        if self._config.response.silences.acknowledge:
             self._ack_silences.start()
         self._auto_silences.start()
         self._told_on(incidents)
@@ -254,7 +263,7 @@ class Responding:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
-        slack = [one.slack for one in self._sidecar.config.notify.targets if one.slack is not None]
+        slack = [one.slack for one in self._config.notify.targets if one.slack is not None]
         ResponseEndpoints(
             self.desk,
             specials={
@@ -266,16 +275,16 @@ class Responding:
             view=self._view,
             on_call=self._on_call,
             secret=self._secret,
-            slack=SlackActions(slack, self.desk.do, now=self._sidecar.wall),
+            slack=SlackActions(slack, self.desk.do, now=self._wall),
             candidates=self._others,
-            now=self._sidecar.wall,
+            now=self._wall,
         ).add_routes(router)
 
     def _settled(self, incident_id: str) -> bool:
         """Whether an incident is past the time in which it may go into another."""
         incident = next((one for one in self.desk.open_incidents if one.incident_id == incident_id), None)
-        hold = self._sidecar.config.webhook.incident_hold
-        return incident is not None and self._sidecar.wall() - incident.started_at_ns / 1e9 >= hold
+        hold = self._config.webhook.incident_hold
+        return incident is not None and self._wall() - incident.started_at_ns / 1e9 >= hold
 
     def _others(self, incident_id: str) -> list[Incident]:
         """Open incidents that one may be a duplicate of, the most alike first."""
@@ -287,14 +296,14 @@ class Responding:
         return order[:MAX_CANDIDATES]
 
     async def _episodes(self, incident_id: str) -> list[Episode]:
-        found = await self._sidecar.store.incident(incident_id)
+        found = await self._store.incident(incident_id)
         return found[1] if found is not None else []
 
     async def _merge(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
         by = by or "somebody"
-        found = await self._sidecar.store.incident(incident_id)
+        found = await self._store.incident(incident_id)
         others = await self._episodes(text.strip())
-        stays = self._sidecar.alerts.by_hand().merge(incident_id, text.strip())
+        stays = self._alerts().by_hand().merge(incident_id, text.strip())
         gone = text.strip() if stays == incident_id else incident_id
         self.desk.note(stays, "merge", f"{gone} was put into it", actor=by)
         if found is not None and others:
@@ -304,8 +313,8 @@ class Responding:
     async def _split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
         names = [name.strip() for name in text.split(",") if name.strip()]
         by = by or "somebody"
-        found = await self._sidecar.store.incident(incident_id)
-        new_id = self._sidecar.alerts.by_hand().split(incident_id, names)
+        found = await self._store.incident(incident_id)
+        new_id = self._alerts().by_hand().split(incident_id, names)
         self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by)
         if found is not None:
             incident, episodes = found
@@ -316,7 +325,7 @@ class Responding:
         return {"incident_id": new_id}
 
     async def _silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:
-        found = await self._sidecar.store.incident(incident_id)
+        found = await self._store.incident(incident_id)
         if found is None:
             raise KeyError(incident_id)
         by, text = by or "somebody", text or DEFAULT_SILENCE
@@ -337,15 +346,15 @@ class Responding:
         return {"ended": n_ended}
 
     async def _view(self, incident_id: str) -> Mapping[str, Any] | None:
-        found = await self._sidecar.store.incident(incident_id)
+        found = await self._store.incident(incident_id)
         if found is None:
             return None
         incident, _ = found
-        kept = self._sidecar.store.response_store
+        kept = self._store.response_store
         response = self.desk.response(incident_id) or await kept.response(incident_id)
         timeline = await kept.timeline(incident_id)
         return view_of(status_of(incident, response), response, timeline, self.history.similar(incident))
 
     def _on_call(self) -> Mapping[str, str | None]:
-        now = self._sidecar.wall()
+        now = self._wall()
         return {name: self._rotas.on_call(name, now) for name in self._rotas.names()}

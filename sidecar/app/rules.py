@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
 
 from exporters.rule_thresholds import RuleThresholdPage
 from rules.adapt.unattended import UnattendedMetrics
 from rules.adapt.watch import RewriteMetrics
+from rules.incidents import KnownIncident
+from rules.revise import RuleMetrics
+from sidecar.app.ground import Ground
 from sidecar.config.model import Config
 
 if TYPE_CHECKING:
     from rules.document import RuleFile
-    from sidecar.app.process import Sidecar
     from sidecar.prometheus.client import PrometheusClient
 
 
@@ -29,15 +34,24 @@ def fixed_files(config: Config) -> list[RuleFile]:
 class RewritingMetrics:
     """What rewriting tells of itself; made once, as loops come and go with the configuration."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self.watch = RewriteMetrics(sidecar.registry)
-        self.unattended = UnattendedMetrics(sidecar.registry)
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.watch = RewriteMetrics(registry)
+        self.unattended = UnattendedMetrics(registry)
 
 
 class Rewriting:
     """Rules of people's own: adapted by policy where it is set, and every rewrite watched."""
 
-    def __init__(self, config: Config, sidecar: Sidecar, client: PrometheusClient) -> None:
+    def __init__(
+        self,
+        config: Config,
+        ground: Ground,
+        client: PrometheusClient,
+        *,
+        metrics: RewritingMetrics,
+        rule_metrics: RuleMetrics,
+        incidents: Callable[[], Awaitable[Sequence[KnownIncident]]],
+    ) -> None:
         from rules.adapt.adapted import AdaptedRules
         from rules.adapt.places import place_finder
         from rules.adapt.threshold_export import ThresholdExport
@@ -48,36 +62,36 @@ class Rewriting:
         place_of = place_finder(config.rules)
         rules = AdaptedRules(
             client,
-            sidecar.store,
+            ground.store,
             place_of,
             promtool=config.rules.promtool,
             verify_timeout_seconds=config.rules.verify_seconds,
-            now=sidecar.wall,
+            now=ground.wall,
         )
 
-        series = ThresholdSeries(sidecar.store, now=sidecar.wall)
-        self._export = ThresholdExport(series, RuleThresholdPage(sidecar.page))
+        series = ThresholdSeries(ground.store, now=ground.wall)
+        self._export = ThresholdExport(series, RuleThresholdPage(ground.page))
         self._watch = RewriteWatch(
             rules,
             series,
             client,
             config.rules.adapt,
-            bus=sidecar.bus,
-            rule_metrics=sidecar.rule_metrics,
-            metrics=sidecar.rewrite_metrics.watch,
-            incidents=sidecar.known_incidents,
-            now=sidecar.wall,
+            bus=ground.bus,
+            rule_metrics=rule_metrics,
+            metrics=metrics.watch,
+            incidents=incidents,
+            now=ground.wall,
         )
         self._unattended = Unattended(
             config.rules,
             rules=rules,
             server=client,
-            store=sidecar.store,
+            store=ground.store,
             place_of=place_of,
-            incidents=sidecar.known_incidents,
-            bus=sidecar.bus,
-            metrics=sidecar.rewrite_metrics.unattended,
-            now=sidecar.wall,
+            incidents=incidents,
+            bus=ground.bus,
+            metrics=metrics.unattended,
+            now=ground.wall,
         )
 
     def start(self) -> None:

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sidecar import __version__
 from sidecar.api.views import ComponentHealth
+from sidecar.app.ground import Ground
+from sidecar.app.workings import Workings
 from sidecar.config.load import config_hash
+from sidecar.loop.watch import Watch
 from sidecar.records import Episode, Incident, RuleRevision
 from sidecar.series import Evaluation
 from sidecar.telemetry import redact_url
-
-if TYPE_CHECKING:
-    from sidecar.app.process import Sidecar
+from webhooks.pipeline import AlertsLoop
 
 STALE_STEPS = 5
 
 
 class AppViews:
-    """The API's views over one `Sidecar`; reads only what the loops leave for reading."""
+    """The API's views; reads only what the loops leave for reading.
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    `workings`: the loops as they are now, since a reload replaces them.
+    """
+
+    def __init__(self, ground: Ground, alerts: AlertsLoop, workings: Callable[[], Workings]) -> None:
+        self._store = ground.store
+        self._wall = ground.wall
+        self._alerts = alerts
+        self._workings = workings
+        self._started_seconds = ground.wall()
 
     def status(self) -> Mapping[str, Any]:
         """Version, uptime, configuration hash, neighbours."""
-        config = self._sidecar.config
+        config = self._workings().config
         return {
             "version": __version__,
-            "uptime_seconds": round(self._sidecar.wall() - self._sidecar.started_seconds, 3),
+            "uptime_seconds": round(self._wall() - self._started_seconds, 3),
             "config_hash": config_hash(config),
             "prometheus": redact_url(config.prometheus.url),
             "alertmanagers": [redact_url(alertmanager.url) for alertmanager in config.alertmanagers],
@@ -79,22 +87,19 @@ class AppViews:
 
     async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
         """Newest first."""
-        return await self._sidecar.store.incidents(limit=limit, state=state)
+        return await self._store.incidents(limit=limit, state=state)
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
         """One incident and its episodes."""
-        return await self._sidecar.store.incident(incident_id)
+        return await self._store.incident(incident_id)
 
     async def rules(self, limit: int) -> Sequence[RuleRevision]:
         """Revisions, newest first."""
-        return await self._sidecar.store.revisions(limit=limit)
+        return await self._store.revisions(limit=limit)
 
     def ready(self) -> tuple[bool, str]:
         """Whether a first pull was scored, and if not, why."""
-        workings = self._workings()
-        if workings is None:
-            return False, "starting"
-        loop = workings.metrics_loop
+        loop = self._workings().metrics_loop
         return loop.ready, loop.last_error or "learning from history"
 
     def health(self) -> Mapping[str, Callable[[], ComponentHealth]]:
@@ -108,8 +113,6 @@ class AppViews:
 
     def _metrics_health(self) -> ComponentHealth:
         workings = self._workings()
-        if workings is None:
-            return ComponentHealth(False, {"error": "starting"})
         loop = workings.metrics_loop
         now_ms = workings.clock.now() * 1000
         late = [
@@ -122,30 +125,22 @@ class AppViews:
         return ComponentHealth(not late and loop.ready, detail)
 
     def _alerts_health(self) -> ComponentHealth:
-        error = self._sidecar.alerts.last_error
+        error = self._alerts.last_error
         return ComponentHealth(error is None, {"error": error})
 
     def _rules_health(self) -> ComponentHealth:
-        workings = self._workings()
-        loop = workings.rules_loop if workings else None
+        loop = self._workings().rules_loop
         if loop is None:
             return ComponentHealth(True, {"enabled": False})
         return ComponentHealth(loop.last_error is None, {"enabled": True, "error": loop.last_error})
 
     def _alertmanagers_health(self) -> ComponentHealth:
-        workings = self._workings()
-        if workings is None:
-            return ComponentHealth(True, {"versions": {}})
-        reach = workings.alertmanagers
+        reach = self._workings().alertmanagers
         detail = {"versions": reach.versions, "unreachable": reach.unreachable}
         return ComponentHealth(not reach.unreachable, detail)
 
-    def _workings(self) -> Any:
-        return getattr(self._sidecar, "workings", None)
-
-    def _watches(self) -> Sequence[Any]:
-        workings = self._workings()
-        return list(workings.metrics_loop.watches) if workings else []
+    def _watches(self) -> Sequence[Watch]:
+        return list(self._workings().metrics_loop.watches)
 
 
 def _judgement(evaluation: Evaluation, row: int) -> Mapping[str, Any]:

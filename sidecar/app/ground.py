@@ -1,0 +1,35 @@
+"""What every part of the process stands on, whatever the configuration becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry
+
+from exporters.page import SyntheticPage
+from sidecar.events import EventBus
+from sidecar.fitting import FitProcess
+from sidecar.offload import Offload
+from sidecar.prometheus.session import PullMetrics
+from sidecar.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Made once at the start; parts are given it whole, and each other only where they must."""
+
+    registry: CollectorRegistry
+    store: SqliteStore
+    page: SyntheticPage
+    wall: Callable[[], float]
+    pull_metrics: PullMetrics
+    bus: EventBus = field(default_factory=EventBus)
+    offload: Offload = field(default_factory=Offload)
+    fitting: FitProcess = field(default_factory=FitProcess)
+
+    async def close(self) -> None:
+        """Commit what waits, end threads and processes."""
+        await self.store.close()
+        self.fitting.shutdown(wait=False, cancel_futures=True)
+        self.offload.close()
