@@ -26,7 +26,7 @@ from sidecar.store.bulk import execute_rows
 from sidecar.store.connection import FILE, connect
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import configure_logs
-from tests.benchmarks.bench_webhook import requests_of, speed_of
+from tests.benchmarks.bench_webhook import requests_of, speed_of, wait_until_calm
 from tests.benchmarks.table import Row, show
 from tests.integration.servers import Pronoia, stopping
 from webhooks.intake.payload import parse
@@ -182,7 +182,8 @@ def _history(n_stored: int, seconds: float) -> Row:
             )
             with stopping(server):
                 server.start()
-                tries = [speed_of(server.port, requests[i::4], seconds)[0] for i in (0, 1)]
+                wait_until_calm(server)
+                tries = [speed_of(server.port, requests[i::4], seconds).speed for i in (0, 1)]
             speeds[name] = max(tries)
             requests = requests[::-1]
     ratio = speeds["empty"] / speeds["full"]
