@@ -165,6 +165,11 @@ class Forecaster(Protocol):
     n_rows: int
     horizons_seconds: tuple[float, ...]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be taken over from a saved state, and why; empty where all was."""
+        ...
+
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; new ones have seen nothing."""
         ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
 from sidecar.durable import replace_file
 from sidecar.engine.model import Counts, QueryModel
+from sidecar.engine.versions import libraries
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
@@ -35,11 +35,6 @@ def meaning(query: QueryConfig) -> str:
     fields = QueryConfig.model_fields
     usual = {name: fields[name].get_default(call_default_factory=True) for name in NOT_MEANING}
     return config_hash(query.model_copy(update=usual))
-
-
-def libraries() -> dict[str, str]:
-    """Versions of what computes the state; their patch releases do not change what it means."""
-    return {name: ".".join(version(name).split(".")[:2]) for name in ("numpy", "numba")}
 
 
 def save(model: QueryModel, path: Path) -> None:

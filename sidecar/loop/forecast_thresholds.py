@@ -242,6 +242,8 @@ class ThresholdLoop:
         if path.exists():
             try:
                 load(watched, path)
+                for note in watched.notes:
+                    self._log.info("a part of the saved history is made anew", reason=note)
             except ModelError as error:
                 self._log.warning("saved history set aside, reading anew", err=str(error))
         return watched

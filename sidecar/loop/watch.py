@@ -141,6 +141,8 @@ class Watch:
             last_timestamp_seconds=(model.last_timestamp_ms or 0) / 1000,
             age_seconds=round(age, 1),
         )
+        for note in model.forecaster.notes:
+            self._log.info("a part of the saved model is made anew", reason=note)
         return model
 
     async def _learn(self) -> QueryModel:

@@ -132,6 +132,6 @@ def _by_run(run: Run, threshold: Threshold, leads: np.ndarray) -> FloatArray:
     width = np.sqrt(
         run.scatter**2 + (run.rate_error * leads) ** 2 + (RATE_UNCERTAINTY * run.rate * leads) ** 2
     )
-    with np.errstate(divide="ignore"):
-        z = np.where(width > 0, distance / np.where(width > 0, width, 1.0), np.sign(distance) * np.inf)
+    certain = np.where(distance > 0, np.inf, -np.inf)
+    z = np.where(width > 0, distance / np.where(width > 0, width, 1.0), certain)
     return np.array([0.5 * (1.0 + math.erf(v / math.sqrt(2.0))) for v in z.tolist()])

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.forecast.backtest import pick_leads
-from sidecar.engine.forecast.pool import Selection, select
+from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
+from sidecar.engine.forecast.pool import select
 from sidecar.engine.forecast.seasonal import LEVEL, SeasonalForecaster
 from sidecar.engine.forecast.slots import coarser_ring, first_slot, next_slot
 from sidecar.errors import ModelError
@@ -147,10 +148,8 @@ class PoolForecaster:
         self._hits = np.zeros((n, 2))
         self._issued_at = np.zeros(n)
         self._now = 0.0
-        # Selections are not saved: after a restart the saved trajectories serve until they are made anew.
-        self._selections: dict[int, Selection | None] = {}
-        self._selected_slot: dict[int, int] = {}
-        self._selected_width: dict[int, NDArray[np.float64]] = {}
+        self._chosen: dict[int, Chosen] = {}
+        self.notes: tuple[str, ...] = ()
 
     def _use_slots(self, slot_seconds: float) -> None:
         """Arrays for a grid of such slots, with no rows yet."""
@@ -183,7 +182,7 @@ class PoolForecaster:
         a["newest_slot"][:] = b["newest_slot"] // factor
         for name in ("origin", "samples", "pending", "learned"):
             a[name][:] = b[name]
-        self._selections, self._selected_slot, self._selected_width = {}, {}, {}
+        self._chosen = {}
 
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; see `Forecaster.resize`."""
@@ -199,9 +198,7 @@ class PoolForecaster:
         rows = rows[rows < self._pool.n_rows]
         self._pool.reset(rows)
         for row in rows.tolist():
-            self._selections.pop(row, None)
-            self._selected_slot.pop(row, None)
-            self._selected_width.pop(row, None)
+            self._chosen.pop(row, None)
 
     def update(self, batch: SeriesBatch) -> None:
         """Learn the columns in order of time; see `Forecaster.update`."""
@@ -255,24 +252,25 @@ class PoolForecaster:
             a["trajectory"][row] = grid[-1] - a["origin"][row]
             a["made_at"][row] = made_at
             return True
-        age = (closed - self._selected_slot.get(row, -(10**9))) * self.slot_seconds
-        if age >= RESELECT_SECONDS or (age >= DRIFT_SECONDS and self._drifted(row)):
-            self._selections[row] = select(grid, self.slot_seconds, self._ahead, LEVEL)
-            self._selected_slot[row] = closed
-            self._selected_width[row] = a["learned"][row, :, LOG_WIDTH].copy()
-        selection = self._selections[row]
-        assert selection is not None
-        found = selection.forecast(grid)
+        chosen = self._chosen.get(row)
+        if chosen is None or self._outdated(row, chosen, closed):
+            selection = select(grid, self.slot_seconds, self._ahead, LEVEL)
+            chosen = Chosen(selection, closed, a["learned"][row, :, LOG_WIDTH].copy())
+            self._chosen[row] = chosen
+        found = chosen.selection.forecast(grid)
         at = self._points.astype(np.int64) - 1
         for side, ends in enumerate((found.yhat, found.lower, found.upper)):
             a["trajectory"][row, side] = ends[at] - a["origin"][row]
         a["made_at"][row] = made_at
         return True
 
-    def _drifted(self, row: int) -> bool:
-        """Whether what was selected has missed so often since that another choice may be better."""
-        grown = self._pool.arrays["learned"][row, :, LOG_WIDTH] - self._selected_width[row]
-        return bool(grown.max() >= DRIFT_WIDTH)
+    def _outdated(self, row: int, chosen: Chosen, closed: int) -> bool:
+        """Whether it was made long ago, or has missed so often since that another may be better."""
+        age_seconds = (closed - chosen.made_at) * self.slot_seconds
+        if age_seconds >= RESELECT_SECONDS:
+            return True
+        grown = self._pool.arrays["learned"][row, :, LOG_WIDTH] - chosen.width
+        return age_seconds >= DRIFT_SECONDS and bool(grown.max() >= DRIFT_WIDTH)
 
     def predict(self) -> tuple[Forecast, ...]:
         """One Forecast a horizon; see `Forecaster.predict`."""
@@ -336,7 +334,7 @@ class PoolForecaster:
         return dict(zip(self.horizons_seconds, ratio.tolist(), strict=True))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that was learnt, as arrays; selections are made anew."""
+        """All that was learnt, as arrays; of selections the newest, see `chosen.MOST_BYTES`."""
         state = {f"seasonal_{name}": array for name, array in self.seasonal.state().items()}
         state |= {f"pool_{name}": array for name, array in self._pool.state().items()}
         return state | {
@@ -344,10 +342,11 @@ class PoolForecaster:
             "issued_at": self._issued_at,
             "now": np.array([self._now]),
             "slot_seconds": np.array([self.slot_seconds]),
+            "selections": packed(self._chosen),
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> Self:
-        """Take what `state` once gave.
+        """Take what `state` once gave; `notes` says why selections could not be taken over.
 
         Raises: ModelError where a name or a shape does not fit.
         """
@@ -365,4 +364,20 @@ class PoolForecaster:
         self._hits, self._issued_at = state["hits"].copy(), state["issued_at"].copy()
         self._now = float(state["now"][0])
         self.n_rows = self.seasonal.n_rows
+        self._take_over(state.get("selections"))
         return self
+
+    def _take_over(self, saved: Blob | None) -> None:
+        """Selections that were saved; without them trajectories serve until rows are selected anew."""
+        self._chosen, self.notes = {}, ()
+        try:
+            if saved is None:
+                raise ModelError("selections were not saved with the model")
+            found = unpacked(saved, step_seconds=self.slot_seconds, horizon=self._ahead, level=LEVEL)
+        except ModelError as error:
+            self.notes = (f"selecting anew: {error}",)
+            return
+        n_leads = len(self.horizons_seconds)
+        self._chosen = {
+            row: one for row, one in found.items() if row < self._pool.n_rows and len(one.width) == n_leads
+        }

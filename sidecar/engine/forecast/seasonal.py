@@ -186,6 +186,8 @@ def _predict(s, day, day_mass, week, week_mass, errors, leads, yhat, lower, uppe
 class SeasonalForecaster(RowArrays):
     """The forecaster `seasonal`; see the module's docstring. State 2.7 KB a series."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, horizons_seconds: tuple[float, ...], step_seconds: float) -> None:
         n = len(horizons_seconds)
         super().__init__(

@@ -29,6 +29,11 @@ class SpanForecaster:
     def _parts(self) -> Sequence[tuple[str, PoolForecaster]]:
         return [("near_", self.near)] + ([("far_", self.far)] if self.far else [])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What either part could not take over; see `Forecaster.notes`."""
+        return tuple(note for _, part in self._parts for note in part.notes)
+
     def resize(self, n_rows: int) -> None:
         """Make room for so many rows; see `Forecaster.resize`."""
         for _, part in self._parts:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
-from sidecar.engine.forecast.pool import Selection, select
+from sidecar.engine.forecast.pool import select
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import KnownEvents
 from sidecar.engine.known_history import KnownSeries
@@ -33,15 +34,14 @@ class _Known:
     """What was worked out for one row."""
 
     made_at_ms: int = 0
-    selection: Selection | None = None
-    selected_at_ms: int = -(10**15)
+    chosen: Chosen | None = None
     crossings: list[Crossing] = field(default_factory=list)
 
 
 class WatchedSeries:
     """Coarse history of the series of one expression, on a grid of `step_seconds`, and its forecasts.
 
-    Selections are not saved; they are made anew after a restart.
+    `notes` says why saved selections could not be taken over.
     """
 
     def __init__(
@@ -65,11 +65,17 @@ class WatchedSeries:
         self._calendar: CalendarConfig | None = None
         self._known_events = KnownEvents("")
         self._anything_known = False
+        self.notes: tuple[str, ...] = ()
 
     @property
     def last_ms(self) -> int | None:
         """Time of the newest column; None before the first."""
         return int(self._times[-1]) if len(self._times) else None
+
+    @property
+    def _pool_steps(self) -> int:
+        """So far ahead the pool forecasts."""
+        return max(round(min(self._horizon, POOL_SECONDS) / self._step), 1)
 
     @property
     def n_series(self) -> int:
@@ -146,17 +152,17 @@ class WatchedSeries:
         grid, uplift = self._without_known(row, grid)
         moves = np.nanmin(grid) < np.nanmax(grid)
         reachable = [moves and within_reach(grid, threshold, uplift) for threshold in self._thresholds]
-        if any(reachable) and now_ms - known.selected_at_ms >= RESELECT_SECONDS * 1000:
-            ahead = round(min(self._horizon, POOL_SECONDS) / self._step)
-            known.selection = select(grid, self._step, max(ahead, 1), LEVEL)
-            known.selected_at_ms = now_ms
+        chosen = known.chosen
+        if any(reachable) and (chosen is None or now_ms - chosen.made_at >= RESELECT_SECONDS * 1000):
+            chosen = Chosen(select(grid, self._step, self._pool_steps, LEVEL), now_ms, np.empty(0))
+            known.chosen = chosen
         known.crossings = [
             crossing(
                 grid,
                 self._step,
                 threshold,
                 horizon_seconds=self._horizon,
-                ahead=known.selection if reach else None,
+                ahead=chosen.selection if reach and chosen is not None else None,
                 newest=newest,
                 uplift=uplift,
             )
@@ -191,11 +197,12 @@ class WatchedSeries:
             "last_seen_ms": self._index.last_seen_ms,
             "times": self._times,
             "values": self._values,
+            "selections": packed({row: k.chosen for row, k in self._known.items() if k.chosen is not None}),
         }
         return self._index.labels, arrays
 
     def restore(self, labels: tuple[LabelSet, ...], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Take what `state` once gave.
+        """Take what `state` once gave; selections of other versions or horizons are made anew.
 
         Raises: ModelError where the arrays do not fit each other.
         """
@@ -204,4 +211,16 @@ class WatchedSeries:
             raise ModelError("the saved history's labels, times and values differ in number")
         self._index.restore(labels, last_seen)
         self._times, self._values = times.astype(np.int64), values.astype(np.float32)
+        self._take_over(arrays.get("selections"))
         return self
+
+    def _take_over(self, saved: Blob | None) -> None:
+        self._known, self.notes = {}, ()
+        if saved is None:
+            return
+        try:
+            found = unpacked(saved, step_seconds=self._step, horizon=self._pool_steps, level=LEVEL)
+        except ModelError as error:
+            self.notes = (f"selecting anew: {error}",)
+            return
+        self._known = {row: _Known(chosen=one) for row, one in found.items() if row < self._index.n_rows}

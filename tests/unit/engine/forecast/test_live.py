@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,14 +85,14 @@ def test_a_selection_is_kept_for_hours_and_a_refresh_follows_each_slot() -> None
     values = workdays(1, 15)
     forecaster = learnt(values, 14 * DAY)
     assert forecaster.work(1.0) == 1
-    first = forecaster._selections[0]
+    first = forecaster._chosen[0].selection
     assert forecaster.work(1.0) == 0
     forecaster.update(batch(values, 14 * DAY, 14 * DAY + 1))
     assert forecaster.work(1.0) == 1
-    assert forecaster._selections[0] is first
+    assert forecaster._chosen[0].selection is first
     forecaster.update(batch(values, 14 * DAY + 1, 14 * DAY + 74))
     forecaster.work(1.0)
-    assert forecaster._selections[0] is not first
+    assert forecaster._chosen[0].selection is not first
 
 
 def test_a_series_that_changes_its_ways_is_selected_anew_before_its_time() -> None:
@@ -106,7 +108,7 @@ def test_a_series_that_changes_its_ways_is_selected_anew_before_its_time() -> No
             forecaster.update(batch(series, t, t + 1))
             forecaster.work(1.0)
             forecaster.predict()
-        slots[name] = forecaster._selected_slot[0] - int(START // STEP) - 14 * DAY
+        slots[name] = forecaster._chosen[0].made_at - int(START // STEP) - 14 * DAY
     assert slots["same"] < 0
     assert 0 < slots["changed"] < 40
 
@@ -130,7 +132,7 @@ def test_intervals_that_are_too_narrow_grow_until_they_hold() -> None:
     for t in range(14 * DAY, 17 * DAY):
         forecaster.update(batch(values, t, t + 1))
         # Widths of the selection stay those of the quiet past: only the correction can help.
-        forecaster._selected_slot[0] = int(forecaster._now // STEP)
+        forecaster._chosen[0] = replace(forecaster._chosen[0], made_at=int(forecaster._now // STEP))
         forecaster.work(1.0)
         near = forecaster.predict()[0]
         inside.append(near.lower[0] <= values[0, t + 1] <= near.upper[0])
@@ -181,8 +183,24 @@ def test_saved_and_restored_it_says_the_same(room: int) -> None:
         np.testing.assert_array_equal(ours.upper, theirs.upper)
     twin.update(batch(values, 14 * DAY, 14 * DAY + 2))
     assert twin.work(1.0) == len(values)
+    assert twin.notes == ()
+    for row, chosen in forecaster._chosen.items():
+        # Refreshed, not selected anew.
+        assert twin._chosen[row].made_at == chosen.made_at
     with pytest.raises(ModelError):
         PoolForecaster(HORIZONS[:2], STEP).restore(forecaster.state())
+
+
+def test_a_state_without_selections_is_taken_and_says_that_they_are_made_anew() -> None:
+    values = workdays(1, 15)
+    forecaster = learnt(values, 14 * DAY)
+    forecaster.work(1.0)
+    state = {k: v.copy() for k, v in forecaster.state().items() if k != "selections"}
+    twin = PoolForecaster(HORIZONS, STEP, clock=lambda: 0.0).restore(state)
+    assert twin.notes == ("selecting anew: selections were not saved with the model",)
+    twin.update(batch(values, 14 * DAY, 14 * DAY + 1))
+    assert twin.work(1.0) == 1
+    assert twin._chosen[0].made_at > forecaster._chosen[0].made_at
 
 
 def test_a_reset_row_is_forgotten() -> None:

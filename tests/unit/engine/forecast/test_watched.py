@@ -20,12 +20,14 @@ STEP_MS = 300_000
 A, B = LabelSet({"s": "a"}), LabelSet({"s": "b"})
 
 
-def watched(history_steps: int = 400, clock_step: float = 0.0) -> WatchedSeries:
+def watched(
+    history_steps: int = 400, clock_step: float = 0.0, horizon_seconds: float = 86400.0
+) -> WatchedSeries:
     ticks = iter(np.arange(1e6) * clock_step)
     return WatchedSeries(
         step_seconds=300.0,
         history_seconds=history_steps * 300.0,
-        horizon_seconds=86400.0,
+        horizon_seconds=horizon_seconds,
         clock=lambda: float(next(ticks)),
     )
 
@@ -89,6 +91,30 @@ def test_history_survives_a_restart(tmp_path: Path) -> None:
     assert [c.eta_seconds(0.5) for _, _, c in again.crossings()] == [
         c.eta_seconds(0.5) for _, _, c in found.crossings()
     ]
+
+
+@pytest.mark.parametrize(
+    ("horizon_seconds", "kept"), [(86400.0, True), (7200.0, False)], ids=["the same", "another horizon"]
+)
+def test_selections_survive_a_restart(tmp_path: Path, horizon_seconds: float, kept: bool) -> None:
+    found = watched()
+    found.watch([AT_40])
+    found.take(batch(0, {A: RAMP, B: FLAT}))
+    found.work(10.0)
+    path = history_path(tmp_path, "disk", 300.0)
+    save(found, path)
+    again = watched(horizon_seconds=horizon_seconds)
+    load(again, path)
+    again.watch([AT_40])
+    again.take(batch(300, {A: np.arange(300, 312) * 0.1}))
+    again.work(10.0)
+    row = 0
+    selected = found._known[row].chosen
+    after = again._known[row].chosen
+    assert selected is not None
+    assert after is not None
+    assert (after.made_at == selected.made_at) is kept
+    assert again.notes == () if kept else "wanted are 24 of 300 s" in again.notes[0]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no zip", b"PK\x03\x04cut"], ids=["empty", "foreign", "cut"])
