@@ -54,6 +54,8 @@ $(VENV)/bin/python:
 $(VENV)/.installed: pyproject.toml $(VENV)/bin/python
 	@echo "Installing pronoia and what it needs into $(VENV) …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@# Where Python may not write bytecode, each command would compile all that it imports.
+	@$(BIN)/python -m compileall -q sidecar exporters webhooks rules
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.installed

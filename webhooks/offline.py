@@ -11,11 +11,11 @@ import msgspec
 
 from sidecar.errors import PayloadError
 from sidecar.records import Episode, Feedback
-from webhooks.correlate.bonds import Weights
 from webhooks.correlate.group import Group
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.sighting import Key
 from webhooks.correlate.topology import Topology
+from webhooks.correlate.weights import Weights
 from webhooks.intake.fold import Changes, Memory
 from webhooks.intake.payload import parse, parse_time
 from webhooks.judge.analyst import Analyst, UsualSoFar, Verdict

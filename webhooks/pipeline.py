@@ -21,11 +21,11 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
-from webhooks.correlate.bonds import Weights
 from webhooks.correlate.by_hand import ByHand
 from webhooks.correlate.group import Group, Merge
 from webhooks.correlate.placing import Placing, Unsaved
 from webhooks.correlate.topology import load_or_none
+from webhooks.correlate.weights import Weights
 from webhooks.heartbeats.heartbeat import Heartbeats
 from webhooks.incident import describe
 from webhooks.intake.commits import Intake

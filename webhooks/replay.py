@@ -11,11 +11,11 @@ import msgspec
 
 from sidecar.config.webhook import WebhookConfig
 from sidecar.records import Episode
-from webhooks.correlate.bonds import Weights
 from webhooks.correlate.group import Group
 from webhooks.correlate.quality import is_coincident
 from webhooks.correlate.sighting import Key
 from webhooks.correlate.topology import Topology, load_or_none
+from webhooks.correlate.weights import Weights
 from webhooks.judge.analyst import Analyst
 from webhooks.offline import iso
 from webhooks.own import is_own

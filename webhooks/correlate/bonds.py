@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import islice
 
 from webhooks.correlate.companions import Companions
@@ -12,57 +11,12 @@ from webhooks.correlate.grid import GridWatch
 from webhooks.correlate.group import Group, Link, Party
 from webhooks.correlate.habits import Habits
 from webhooks.correlate.likeness import Likeness
+from webhooks.correlate.reach import FAR_SECONDS, far_seconds
 from webhooks.correlate.sighting import Sighting
 from webhooks.correlate.topology import Topology
 from webhooks.correlate.verdicts import Verdicts
+from webhooks.correlate.weights import Weights
 from webhooks.judge.evidence import Evidence
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """How much each dimension draws at no distance in time, and how fast it fades. Half-lives in seconds."""
-
-    hold_seconds: float = 60.0
-    reach_seconds: float = 2400.0
-    enough: float = 0.3
-    same: float = 0.33
-    half_same: float = 430.0
-    active: float = 0.28
-    half_active: float = 1700.0
-    half_edge: float = 180.0
-    hops: tuple[float, ...] = (0.0, 0.85, 0.6, 0.4, 0.25)
-    edge: float = 0.25
-    callee: float = 0.6
-    covered: float = 0.4
-    hosted: float = 0.32
-    mention: float = 0.55
-    half_mention: float = 600.0
-    companion: float = 0.25
-    namespace: float = 0.12
-    anomaly: float = 0.35
-    half_anomaly: float = 60.0
-    change: float = 0.4
-    same_name: float = 0.75
-    words: float = 0.3
-    dense: float = 0.5
-    dense_seconds: float = 45.0
-    neighbours: float = 0.8
-    strangers: float = 0.55
-    over: float = 0.85
-    sure_seconds: float = 110.0
-    again_seconds: float = 45.0
-    tries: int = 3
-    enough_again: float = 0.345
-    enough_now: float = 0.9
-    near_groups: int = 256
-    habit: float = 0.75
-    company_seconds: float = 130.0
-
-    @property
-    def settling_seconds(self) -> float:
-        """How long a new incident looks for what it belongs to."""
-        return self.hold_seconds + self.tries * self.again_seconds
-
 
 MAX_COMPANY = 48
 """So many entities are looked at for company; with that many there is some."""
@@ -70,11 +24,11 @@ MAX_COMPANY = 48
 MAX_COMPANIONS = 64
 
 SAME_ENTITY = 0.6
+FAINT = 0.01
+"""What binds less is not told."""
+
 LATE = 0.4
 """What company counts that is of the same entity, or that began much earlier or later."""
-
-FAR_SECONDS = 900.0
-"""So far apart in time, only an entity that both know can still bind."""
 
 
 class Bonds:
@@ -167,6 +121,13 @@ class Bonds:
             strength *= self._estranged(seen, group)
         return Link(strength, found, group.incident_id)
 
+    def strangers(self, one: Group, other: Group, enough: float) -> bool:
+        """Whether two incidents are too far apart in time to be drawn together so much, and share no name."""
+        apart = max(one.first - other.last, other.first - one.last) - self.grid.step_seconds
+        if self.evidence or self.verdicts.joins:
+            enough = 0.0  # What these bind does not fade.
+        return apart > far_seconds(self.weights, enough) and not (_share_a_name(one, other))
+
     def _fade(self, apart: float, half: float) -> float:
         apart = max(abs(apart) - self.grid.step_seconds, 0.0)
         return float(0.5 ** (apart / half))
@@ -185,42 +146,33 @@ class Bonds:
         return strength
 
     def _edge(self, seen: Sighting, group: Group) -> float:
-        if not self.topology:
-            return 0.0
-        weights = self.weights
+        weights, graph, parties = self.weights, self.topology, group.parties
         best = 0.0
-        callees = self.topology.callees.get(seen.entity, {})
-        callers = self.topology.callers.get(seen.entity, {})
-        parties = group.parties
+        callees = graph.callees.get(seen.entity, {})
         for entity in _common(callees, parties):
-            hops = callees[entity]
-            weight = weights.edge * weights.hops[hops] if entity not in self.topology.hubs else 0.1
+            weight = weights.edge * weights.hops[callees[entity]] if entity not in graph.hubs else 0.1
             best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
+        callers = graph.callers.get(seen.entity, {})
         above = _common(callers, parties)
-        if above and len(above) >= weights.covered * len(parties) and seen.entity not in self.topology.hubs:
+        if above and len(above) >= weights.covered * len(parties) and seen.entity not in graph.hubs:
             for entity in above:
                 weight = weights.callee * weights.hops[callers[entity]] / weights.hops[1]
                 best = max(best, weight * self._fade(seen.onset - parties[entity].first, weights.half_edge))
         return best
 
     def _hosted(self, seen: Sighting, group: Group) -> float:
-        weights = self.weights
-        best = 0.0
-        entity, node = seen.entity, seen.subject.node
+        graph, parties, entity = self.topology, group.parties, seen.entity
+        places = [seen.subject.node, *seen.subject.others, *graph.hosts.get(entity, ())]
+        guests = _common(graph.guests[entity], parties) if entity in graph.guests else []
+        if len(guests) >= self.weights.covered * len(parties):
+            places += guests
+        onsets = [parties[place].first for place in places if place in parties]
         if entity in group.nodes:
-            best = self._fade(seen.onset - group.nodes[entity], weights.half_edge)
-        for place in (node, *seen.subject.others):
-            if place and place in group.parties:
-                best = max(best, self._fade(seen.onset - group.parties[place].first, weights.half_edge))
-        for other in _common(self.topology.hosts.get(entity, ()), group.parties):
-            best = max(best, self._fade(seen.onset - group.parties[other].first, weights.half_edge))
-        guests = _common(self.topology.guests.get(entity, ()), group.parties)
-        if guests and len(guests) >= weights.covered * len(group.parties):
-            best = max(
-                best,
-                *(self._fade(seen.onset - group.parties[name].first, weights.half_edge) for name in guests),
-            )
-        return weights.hosted * best
+            onsets.append(group.nodes[entity])
+        if not onsets:
+            return 0.0
+        apart = min(abs(seen.onset - onset) for onset in onsets)
+        return self.weights.hosted * self._fade(apart, self.weights.half_edge)
 
     def _mention(self, seen: Sighting, group: Group) -> float:
         weights = self.weights
@@ -236,9 +188,10 @@ class Bonds:
 
     def _companion(self, seen: Sighting, group: Group) -> float:
         best = 0.0
-        if len(group.parties) > MAX_COMPANIONS:
+        partners = self.companions.partners(seen.entity)
+        if not partners or len(group.parties) > MAX_COMPANIONS:
             return best
-        for entity in _common(self.companions.partners(seen.entity), group.parties):
+        for entity in _common(partners, group.parties):
             strength = self.companions.strength(seen.entity, entity)
             if strength > best:
                 apart = seen.onset - group.parties[entity].first
@@ -333,13 +286,13 @@ def may_share(seen: Sighting, group: Group) -> bool:
     return not cluster or not group.cluster or cluster == group.cluster
 
 
-def strangers(one: Group, other: Group) -> bool:
-    """Whether two incidents are too far apart in time for any bond but of names, and share none."""
-    apart = max(one.first - other.last, other.first - one.last)
-    return apart > FAR_SECONDS and all(
-        ours.isdisjoint(theirs)
-        for ours in (one.parties.keys(), one.mentioned.keys())
-        for theirs in (other.parties.keys(), other.mentioned.keys())
+def _share_a_name(one: Group, other: Group) -> bool:
+    """Whether one has, or names, an entity that the other has or names."""
+    return not (
+        one.parties.keys().isdisjoint(other.parties)
+        and one.parties.keys().isdisjoint(other.mentioned)
+        and one.mentioned.keys().isdisjoint(other.parties)
+        and one.mentioned.keys().isdisjoint(other.mentioned)
     )
 
 

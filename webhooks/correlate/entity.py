@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from webhooks.correlate.topology import Topology
 
@@ -115,8 +116,7 @@ _VOLUME = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What one alert is about. Names are lower case; `written` is the entity as its label has it."""
 
     entity: str

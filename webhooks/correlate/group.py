@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from webhooks.correlate.sighting import Key, Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """Why an episode is drawn to an incident: strength 0..1 by dimension, and all together."""
 
     strength: float
@@ -21,8 +21,7 @@ class Link:
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(msgspec.Struct, frozen=True):
     """An incident that went into another, with the episodes that moved."""
 
     gone: str
@@ -30,8 +29,7 @@ class Merge:
     moved: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """A part of an incident that turned out to be another one, with the episodes that moved, and why."""
 
     out_of: str
@@ -40,33 +38,31 @@ class Split:
     reason: str
 
 
-@dataclass(slots=True)
-class Party:
+class Party(msgspec.Struct):
     """One entity's part in an incident."""
 
     first: float
-    onsets: list[float] = field(default_factory=list)
-    sightings: list[Sighting] = field(default_factory=list)
-    names: dict[str, Sighting] = field(default_factory=dict)
+    onsets: list[float] = []
+    sightings: list[Sighting] = []
+    names: dict[str, Sighting] = {}
 
 
-@dataclass
-class Group:
+class Group(msgspec.Struct):
     """An incident as correlation knows it."""
 
     incident_id: str
     tenant: str
     cluster: str
     deadline: float
-    members: dict[Key, Sighting] = field(default_factory=dict)
-    links: dict[Key, Link] = field(default_factory=dict)
-    parties: dict[str, Party] = field(default_factory=dict)
-    onsets: list[tuple[float, str]] = field(default_factory=list)
-    names: dict[str, float] = field(default_factory=dict)
-    namespaces: dict[str, float] = field(default_factory=dict)
-    mentioned: dict[str, float] = field(default_factory=dict)
-    nodes: dict[str, float] = field(default_factory=dict)
-    firing: set[Key] = field(default_factory=set)
+    members: dict[Key, Sighting] = {}
+    links: dict[Key, Link] = {}
+    parties: dict[str, Party] = {}
+    onsets: list[tuple[float, str]] = []
+    names: dict[str, float] = {}
+    namespaces: dict[str, float] = {}
+    mentioned: dict[str, float] = {}
+    nodes: dict[str, float] = {}
+    firing: set[Key] = set()
     last_end: float = 0.0
     shared: dict[str, str] | None = None
     starts_at_ns: int = 0
@@ -74,11 +70,11 @@ class Group:
     first: float = 0.0
     last: float = 0.0
     apart: str = ""
-    flapping: set[tuple[str, str]] = field(default_factory=set)
+    flapping: set[tuple[str, str]] = set()
     """Tenant and fingerprint of members that flap: it is not over in their pauses."""
-    bound: list[frozenset[str]] = field(default_factory=list)
+    bound: list[frozenset[str]] = []
     """Entities that ended together, and so never part."""
-    parted: set[str] = field(default_factory=set)
+    parted: set[str] = set()
     """Incidents that it was one with until they turned out to be others: they never merge again."""
     split: Split | None = None
     """How it came out of another one."""

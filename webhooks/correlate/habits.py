@@ -7,7 +7,7 @@ same company each time: faults that recur bring the same alerts along.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from webhooks.correlate.sighting import Sighting
 
@@ -17,8 +17,7 @@ ALONE_BELOW = 0.8
 MAX_KNOWN = 100_000
 
 
-@dataclass(slots=True)
-class _Record:
+class _Record(msgspec.Struct):
     n: int = 0
     n_alone: int = 0
     last: float = 0.0

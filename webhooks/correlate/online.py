@@ -11,15 +11,16 @@ from __future__ import annotations
 import heapq
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 
 from sidecar.records import Episode
-from webhooks.correlate.bonds import Bonds, Weights, may_share, nearest, strangers
+from webhooks.correlate.bonds import Bonds, may_share, nearest
 from webhooks.correlate.group import Group, Link, Merge, Split
 from webhooks.correlate.parting import next_look, parts, pieces
 from webhooks.correlate.sighting import Key, Sighting
 from webhooks.correlate.topology import Topology
+from webhooks.correlate.weights import Weights
 from webhooks.judge.evidence import Evidence
 
 
@@ -234,9 +235,9 @@ class Correlator:
         """Keep `groups` in the order of last activity, so that the near ones are found at its end."""
         self.groups[group.incident_id] = self.groups.pop(group.incident_id)
 
-    def _near(self) -> list[Group]:
+    def _near(self) -> Iterator[Group]:
         """The incidents of latest activity: beyond so many, a new alert is compared with no more."""
-        return list(islice(reversed(self.groups.values()), self.weights.near_groups))
+        return islice(reversed(self.groups.values()), self.weights.near_groups)
 
     def _where_it_was(self, seen: Sighting) -> Group | None:
         """The incident of the alert's episode before this one."""
@@ -245,8 +246,8 @@ class Correlator:
 
     def _best_with_entity(self, seen: Sighting) -> Group | None:
         best, closest = None, self.weights.sure_seconds
-        for group in [one for one in self._near() if seen.entity in one.parties]:
-            if not may_share(seen, group):
+        for group in self._near():
+            if seen.entity not in group.parties or not may_share(seen, group):
                 continue
             apart = nearest(group.parties[seen.entity].onsets, seen.onset)
             if apart <= closest:
@@ -259,24 +260,31 @@ class Correlator:
         if enough is None:
             enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
         earliest = source.first - self.weights.reach_seconds
-        # The cheapest question first: most incidents that are remembered are of another time.
-        for group in [one for one in self._near() if one.last >= earliest]:
-            if group is source or group.tenant != source.tenant or group.apart != source.apart:
+        for group in self._near():
+            # The cheapest question first: most incidents that are remembered are of another time.
+            if group.last < earliest or group is source:
+                continue
+            if group.tenant != source.tenant or group.apart != source.apart:
                 continue
             if group.incident_id in source.parted or source.incident_id in group.parted:
                 continue
-            if strangers(group, source):
+            needed = strongest.strength if strongest else enough
+            if self.bonds.strangers(group, source, enough):
                 continue
             small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)
-            link = self._between(small, large)
-            if link.strength > (strongest.strength if strongest else enough):
+            link = self._between(small, large, needed)
+            if link is not None:
                 best, strongest = group, link
         return best, strongest
 
-    def _between(self, small: Group, large: Group) -> Link:
-        """How strongly one incident's entities are drawn to another incident, on average."""
+    def _between(self, small: Group, large: Group, enough: float) -> Link | None:
+        """How strongly one incident's entities are drawn to another, on average; None where not enough."""
+        n_left, n_needed = len(small.parties), enough * len(small.parties)
         total, best = 0.0, Link(0.0, {}, large.incident_id)
         for party in small.parties.values():
+            if total + n_left <= n_needed:
+                return None  # However strongly the others are drawn; most pairs are strangers.
+            n_left -= 1
             links = [self.bonds.link(seen, large) for seen in party.sightings[:4] if may_share(seen, large)]
             if not links:
                 continue
@@ -284,7 +292,8 @@ class Correlator:
             total += own.strength
             if own.strength > best.strength:
                 best = own
-        return Link(total / len(small.parties), best.dimensions, large.incident_id)
+        strength = total / len(small.parties)
+        return Link(strength, best.dimensions, large.incident_id) if strength > enough else None
 
 
 def _by_size(group: Group, parts: Iterable[Set[str]]) -> list[set[Key]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from sidecar.records import Episode
 from webhooks.correlate.entity import EntityReader, Subject
@@ -12,8 +12,7 @@ from webhooks.own import is_own
 Key = tuple[str, str, int]
 
 
-@dataclass(slots=True)
-class Sighting:
+class Sighting(msgspec.Struct):
     """One episode as correlation sees it. Times are seconds since the epoch."""
 
     episode: Episode
@@ -26,9 +25,9 @@ class Sighting:
     wording: Wording
     apart: str = ""
     """What keeps to itself: only sightings of the same word share its incident."""
-    entity: str = field(init=False)
+    entity: str = ""
     """What the alert is about."""
-    habit: tuple[str, str, str] = field(init=False)
+    habit: tuple[str, str, str] = ("", "", "")
     """What it has in common with its kind: tenant, entity, rule."""
 
     def __post_init__(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from sidecar.errors import SidecarError
 
@@ -20,8 +21,7 @@ class TopologyError(SidecarError):
     """A topology that cannot be read; the message names the place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """One service or node of the graph, as the operator describes it."""
 
     name: str
@@ -32,22 +32,21 @@ class Place:
     zone: str = ""
 
 
-@dataclass
-class Topology:
+class Topology(msgspec.Struct):
     """Services, nodes and their edges. Names are lower case throughout; `places` keeps the written form."""
 
-    places: dict[str, Place] = field(default_factory=dict)
-    callees: dict[str, dict[str, int]] = field(default_factory=dict)
-    callers: dict[str, dict[str, int]] = field(default_factory=dict)
-    hosts: dict[str, frozenset[str]] = field(default_factory=dict)
-    guests: dict[str, frozenset[str]] = field(default_factory=dict)
-    zones: dict[str, frozenset[str]] = field(default_factory=dict)
+    places: dict[str, Place] = {}
+    callees: dict[str, dict[str, int]] = {}
+    callers: dict[str, dict[str, int]] = {}
+    hosts: dict[str, frozenset[str]] = {}
+    guests: dict[str, frozenset[str]] = {}
+    zones: dict[str, frozenset[str]] = {}
     hubs: frozenset[str] = frozenset()
     described: bool = False
     """Whether an operator says what each place is; names and edges that metrics show say less."""
-    _direct: dict[str, set[str]] = field(default_factory=dict)
-    _runs: dict[str, set[str]] = field(default_factory=dict)
-    _aliases: dict[str, str] = field(default_factory=dict)
+    _direct: dict[str, set[str]] = {}
+    _runs: dict[str, set[str]] = {}
+    _aliases: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self.places)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from sidecar.records import Episode, Incident
-from webhooks.correlate.bonds import Weights
+from webhooks.correlate.weights import Weights
 
 MEANING = {
     "same": "its entity was in the incident already",

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, field
 from itertools import islice
 
+import msgspec
+
 from sidecar.records import Cause, Episode
-from webhooks.correlate.bonds import Weights
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Group
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.sighting import Key, Sighting, sight
 from webhooks.correlate.topology import Topology
+from webhooks.correlate.weights import Weights
 from webhooks.judge.cause import CauseWeights, rank, shares
 from webhooks.judge.noise import Doubt, NoiseModel, NoiseWeights
 from webhooks.judge.priority import Standing, Urgency, judge
@@ -26,13 +27,12 @@ GRAIN_SECONDS = 15.0
 """Onsets closer than this are simultaneous: scrape and evaluation intervals hide their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What is thought of an incident as things stand."""
 
     causes: list[Cause]
     urgency: Urgency
-    doubts: dict[Key, Doubt] = field(default_factory=dict)
+    doubts: dict[Key, Doubt] = {}
     if_real: Urgency | None = None
     """Where all alerts are probably noise: what the incident would be if they were not."""
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sidecar.records import Cause
 from webhooks.correlate.sighting import Sighting
@@ -23,8 +24,7 @@ HOP_FADE = 0.85
 SILENT_CANDIDATES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class CauseWeights:
+class CauseWeights(msgspec.Struct, frozen=True):
     """What each kind of evidence is worth, for a value of 1."""
 
     covers: float = 1.6
@@ -47,9 +47,8 @@ class CauseWeights:
     anomalous: float = 0.4
 
 
-@dataclass(slots=True)
-class _Own:
-    sightings: list[Sighting] = field(default_factory=list)
+class _Own(msgspec.Struct):
+    sightings: list[Sighting] = []
     first: float = 1e18
     words: float = 0.0
     load: bool = False
@@ -57,7 +56,7 @@ class _Own:
     scraped: bool = False
     serves_all: bool = False
     down_node: bool = False
-    mentions: set[str] = field(default_factory=set)
+    mentions: set[str] = set()
 
 
 def rank(

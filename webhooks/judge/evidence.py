@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+import msgspec
 
 T = TypeVar("T", "Change", "Anomaly")
 
@@ -20,8 +21,7 @@ EARLY_SECONDS, LATE_SECONDS = 600.0, 120.0
 """A metric goes wrong before its alert fires, by the rule's `for` and more, and hardly after it."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, order=True):
     """Something that was changed: when, in seconds, what kind (deploy, scale, flag), and in words."""
 
     at: float
@@ -29,8 +29,7 @@ class Change:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Anomaly:
+class Anomaly(msgspec.Struct, frozen=True, order=True):
     """A series that left what was expected of it: since when, how far (1 is the edge), by which query."""
 
     at: float
@@ -38,10 +37,9 @@ class Anomaly:
     query: str
 
 
-@dataclass(slots=True)
-class _Facts:
-    changes: list[Change] = field(default_factory=list)
-    anomalies: list[Anomaly] = field(default_factory=list)
+class _Facts(msgspec.Struct):
+    changes: list[Change] = []
+    anomalies: list[Anomaly] = []
 
 
 class Evidence:

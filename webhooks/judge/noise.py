@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import defaultdict
-from dataclasses import dataclass, field
+
+import msgspec
 
 from webhooks.correlate.bonds import Bonds
 from webhooks.correlate.group import Group
@@ -33,8 +34,7 @@ MAX_RATIO = 3.0
 REMEMBERED = 400
 
 
-@dataclass(frozen=True, slots=True)
-class NoiseWeights:
+class NoiseWeights(msgspec.Struct, frozen=True):
     """Log-odds of being noise."""
 
     base: float = -1.1
@@ -48,19 +48,17 @@ class NoiseWeights:
     blames: float = -1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(msgspec.Struct, frozen=True):
     """Probability that an alert is a false positive, and why."""
 
     probability: float
     reasons: tuple[str, ...]
 
 
-@dataclass
-class Durations:
+class Durations(msgspec.Struct):
     """How long episodes lasted, as sorted logarithms; the oldest knowledge is thinned out."""
 
-    values: list[float] = field(default_factory=list)
+    values: list[float] = []
 
     def add(self, seconds: float) -> None:
         """Take one more."""

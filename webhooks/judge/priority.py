@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass
+
+import msgspec
 
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.sighting import Sighting
@@ -38,8 +39,7 @@ CATEGORIES: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Urgency:
+class Urgency(msgspec.Struct, frozen=True):
     """Priority and category of an incident, and why."""
 
     priority: str

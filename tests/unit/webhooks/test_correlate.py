@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
-from webhooks.correlate.bonds import Weights
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Split
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.parting import UNRELATED_SECONDS
 from webhooks.correlate.sighting import Sighting, sight
 from webhooks.correlate.topology import Topology
+from webhooks.correlate.weights import Weights
 
 START = EPOCH / SECOND
 GRAPH = Topology.of(
