@@ -10,6 +10,8 @@ import importlib
 
 import click
 
+from sidecar.cores import one_core_for_algebra
+
 COMMANDS = {
     "run": ("sidecar.cli.run:run", "Run the sidecar."),
     "score": ("sidecar.cli.score:score", "Score anomalies in files, directories or a query's history."),
@@ -56,6 +58,7 @@ class LazyGroup(click.Group):
         """The command, imported now; None where there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
+        one_core_for_algebra()
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
