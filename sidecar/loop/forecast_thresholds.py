@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -11,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from sidecar.background import Background
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
-from sidecar.errors import ModelError, PullError, SidecarError
+from sidecar.errors import ModelError, PullError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
 from sidecar.loop.forecast_rules import Measured, taken_apart, with_capacities
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource
 from sidecar.prometheus.answers import Rule
+from sidecar.rounds import Rounds
 from sidecar.series import ThresholdEta
 from sidecar.telemetry import get_logger
 
@@ -114,42 +113,33 @@ class ThresholdLoop:
         self._known_of = known_of
         self._monotonic = monotonic
         self._log = get_logger("threshold-loop")
-        self._task = Background("threshold-loop")
+        self._rounds = Rounds(
+            "threshold-loop",
+            self.cycle,
+            pause=self._pause,
+            undone="thresholds not forecast",
+            cycles=metrics.cycles,
+        )
         self._watched: dict[str, WatchedSeries] = {}
         self._measured: list[Measured] = []
         self._saved_at = monotonic()
         self.etas: list[ThresholdEta] = []
-        self.last_error: str | None = None
 
     def start(self) -> None:
         """Begin, where it is enabled."""
         if self._config.enabled:
-            self._task.start(self._run())
+            self._rounds.start()
 
     async def stop(self) -> None:
         """End, and keep the history that was read."""
-        if self._task.started:
-            await self._task.stop()
+        if self._rounds.started:
+            await self._rounds.stop()
             await self._save()
 
-    async def _run(self) -> None:
-        while True:
-            pause = self._config.interval
-            try:
-                await self.cycle()
-                self._metrics.cycles.labels("ok").inc()
-                self.last_error = None
-            except SidecarError as error:
-                self._metrics.cycles.labels("error").inc()
-                if str(error) != self.last_error:
-                    self._log.warning("thresholds not forecast, will try again", err=str(error))
-                self.last_error, pause = str(error), min(pause, RETRY_SECONDS)
-            except Exception as error:
-                # The loop's edge: a defect here must not end the process' other work.
-                self._metrics.cycles.labels("error").inc()
-                self.last_error = repr(error)
-                self._log.exception("forecasting of thresholds broke off")
-            await asyncio.sleep(min(pause, self._clock.until_next_step(pause, OFFSET_SECONDS)))
+    def _pause(self) -> float:
+        interval = self._config.interval
+        pause = interval if self._rounds.last_error is None else min(interval, RETRY_SECONDS)
+        return min(pause, self._clock.until_next_step(pause, OFFSET_SECONDS))
 
     async def cycle(self) -> None:
         """One round: the rules as they are now, new samples, new forecasts.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
-from sidecar.background import Background, woken
 from sidecar.config.response import SilencesConfig
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
+from sidecar.rounds import Rounds
 from sidecar.telemetry import get_logger
 from webhooks.respond.lifecycle import PAUSED, ActionError
 from webhooks.respond.silences import Caps, Silencer
@@ -36,30 +35,25 @@ class AckSilences:
         self._note = note
         self._caps = Caps(config.duration, config.max_total, config.max_active)
         self._silenced: set[str] = set()
-        self._task = Background("ack-silences")
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(
+            "ack-silences",
+            self.look,
+            pause=lambda: TICK_SECONDS,
+            undone="silences of acknowledgements not looked after",
+        )
         self._log = get_logger("silences")
 
     def start(self) -> None:
         """Begin to look after them."""
-        self._task.start(self._run())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """End; the silences run out by themselves."""
-        await self._task.stop()
+        await self._rounds.stop()
 
     def wake(self) -> None:
         """Something was acknowledged, or has ended."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except Exception:
-                # The loop's edge: one odd incident must not leave the others' silences to run out.
-                self._log.exception("looking after silences broke off")
-            await woken(self._wake, TICK_SECONDS)
+        self._rounds.wake()
 
     async def look(self) -> None:
         """Make, extend and end what has to be."""

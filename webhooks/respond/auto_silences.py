@@ -6,14 +6,12 @@ reason holds and ended with it; every change is on the timeline of the alert's i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from sidecar.background import Background, woken
 from sidecar.config.response import AutomaticSilencesConfig
-from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
+from sidecar.rounds import Rounds
 from sidecar.telemetry import get_logger
 from webhooks.own import is_own
 from webhooks.respond.lifecycle import ActionError
@@ -99,35 +97,27 @@ class AutoSilences:
         self._note = note
         self._had: set[str] = set()
         self._homes: dict[str, str] = {}
-        self._task = Background("auto-silences")
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(
+            "auto-silences",
+            self.look,
+            pause=lambda: TICK_SECONDS,
+            undone="automatic silences not changed",
+            settle_seconds=PAUSE_SECONDS,
+        )
         self._log = get_logger("silences")
 
     def start(self) -> None:
         """Begin, where anything is to be silenced by itself."""
         if self._config.flapping or self._config.duplicates:
-            self._task.start(self._run())
+            self._rounds.start()
 
     async def stop(self) -> None:
         """End; the silences run out by themselves."""
-        await self._task.stop()
+        await self._rounds.stop()
 
     def wake(self) -> None:
         """Something has changed."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except PullError as error:
-                self._log.warning("automatic silences not changed, will try again", err=str(error))
-            except Exception:
-                # The loop's edge: one odd alert must not leave the others' silences as they are.
-                self._log.exception("looking after automatic silences broke off")
-            if await woken(self._wake, TICK_SECONDS):
-                # What changes within a second is looked at together.
-                await asyncio.sleep(PAUSE_SECONDS)
+        self._rounds.wake()
 
     async def look(self) -> None:
         """Make, extend and end what has to be.

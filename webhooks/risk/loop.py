@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -11,10 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.background import Background
 from sidecar.config.forecast import RiskConfig
-from sidecar.errors import SidecarError
 from sidecar.events import EventBus
 from sidecar.offload import Offload
 from sidecar.records import Signal
+from sidecar.rounds import Rounds
 from sidecar.telemetry import get_logger
 from webhooks.risk.past import RiskPast, RiskStore, SignalReader, read_past
 from webhooks.risk.signals import SignalRecorder
@@ -113,11 +112,16 @@ class RiskLoop:
         self._now = now
         self._log = get_logger("risk-loop")
         self._listening = Background("risk-signals")
-        self._task = Background("risk-loop")
+        self._rounds = Rounds(
+            "risk-loop",
+            self.cycle,
+            pause=lambda: config.interval,
+            undone="incident risk not renewed",
+            cycles=metrics.cycles,
+        )
         self._learnt_at = float("-inf")
         self.learnt: Learnt | None = None
         self.risks: tuple[Risk, ...] = ()
-        self.last_error: str | None = None
 
     def start(self) -> None:
         """Begin, where it is enabled."""
@@ -125,30 +129,12 @@ class RiskLoop:
             self._metrics.silent.clear()
             self._metrics.silent.labels(NOT_YET).set(1)
             self._listening.start(self._recorder.listen(self._bus))
-            self._task.start(self._run())
+            self._rounds.start()
 
     async def stop(self) -> None:
         """End."""
         await self._listening.stop()
-        await self._task.stop()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.cycle()
-                self._metrics.cycles.labels("ok").inc()
-                self.last_error = None
-            except SidecarError as error:
-                self._metrics.cycles.labels("error").inc()
-                if str(error) != self.last_error:
-                    self._log.warning("incident risk not renewed, will try again", err=str(error))
-                self.last_error = str(error)
-            except Exception as error:
-                # The loop's edge: a defect here must not end the process' other work.
-                self._metrics.cycles.labels("error").inc()
-                self.last_error = repr(error)
-                self._log.exception("predicting incidents broke off")
-            await asyncio.sleep(self._config.interval)
+        await self._rounds.stop()
 
     async def cycle(self) -> None:
         """One round: keep what was signalled, learn if it is time, tell the risks.
