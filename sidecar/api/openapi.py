@@ -19,6 +19,11 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],
     ),
     "/api/v1/quality": ("How good each query's data are for judging them, the worst first", []),
+    "/api/v1/families": ("Families of series that spend their days alike, by query, and who left them", []),
+    "/api/v1/families/{query}": (
+        "Families of one query: members, how far off each is, the families' days, how sure, how they join",
+        [{"name": "query", "in": "path", "required": True, "schema": {"type": "string"}}],
+    ),
     "/api/v1/explanations": (
         "Open anomalies in words and data, the worst first",
         [{"name": "query", "in": "query", "schema": {"type": "string"}}, _LIMIT],

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from exporters.scrape import ScrapeEndpoints
+from sidecar.api.families import FamilyEndpoints
 from sidecar.api.outlook import OutlookEndpoints
 from sidecar.api.server import build_app
 from sidecar.api.views import Reload
@@ -61,6 +62,7 @@ def endpoints(
     responding.add_routes(app.router)
     explaining.add_routes(app.router)
     tasting.add_routes(app.router)
+    FamilyEndpoints(lambda: workings().behaviour).add_routes(app.router)
     OutlookEndpoints(SidecarOutlook(workings, ground.offload)).add_routes(app.router)
     ChangesEndpoint(
         lambda: alerts.placing.analyst, config.webhook.auth, ground.store, ground.wall

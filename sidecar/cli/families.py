@@ -41,65 +41,40 @@ def families(config_path: Path | None, output: str, **query: Any) -> None:
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
-    from sidecar.engine.behaviour import tree
-    from sidecar.loop.behaviour import look
+    from sidecar.loop.behaviour import details, look
 
-    found = look(batch)
-    names = [str(dict(label_set)) for label_set in batch.labels]
+    found = details(look(batch))
     if output == "json":
-        click.echo(json.dumps(_facts(found, names, tree(found.families))))
+        click.echo(json.dumps(found))
     else:
-        _show(found, names, tree(found.families))
-    if found.leavers:
+        _show(found)
+    if found["left"]:
         raise SystemExit(1)
 
 
-def _members(found: Any, family: int, names: list[str]) -> list[str]:
-    return [name for name, own in zip(names, found.families.of_row.tolist(), strict=True) if own == family]
-
-
-def _facts(found: Any, names: list[str], joined: list[tuple[list[int], float]]) -> dict[str, Any]:
-    return {
-        "stability": round(found.families.stability, 3),
-        "families": [
-            {
-                "family": family,
-                "series": _members(found, family, names),
-                "hours": found.families.middles[family].round(4).tolist(),
-            }
-            for family in range(found.families.n_families)
-        ],
-        "joined": [{"families": list(which), "distance": round(far, 4)} for which, far in joined],
-        "left": [
-            {
-                "series": names[one.row],
-                "family": one.family,
-                "like": one.like,
-                "distance": round(one.distance, 4),
-            }
-            for one in found.leavers
-        ],
-    }
-
-
-def _show(found: Any, names: list[str], joined: list[tuple[list[int], float]]) -> None:
-    click.echo(f"{found.families.n_families} families, stability {found.families.stability:.2f}")
-    for family in range(found.families.n_families):
-        members = _members(found, family, names)
-        middle = found.families.middles[family]
+def _show(found: dict[str, Any]) -> None:
+    click.echo(
+        f"{len(found['families'])} families, stability {found['stability']:.2f}, "
+        f"silhouette {found['silhouette']:.2f}"
+    )
+    for one in found["families"]:
+        hours = one["hours"]
+        highest, lowest = max(hours), min(hours)
         click.echo(
-            f"family {family}: {len(members)} series, "
-            f"highest at {int(middle.argmax()):02d}h ({middle.max():+.0%} of the level), "
-            f"lowest at {int(middle.argmin()):02d}h ({middle.min():+.0%}), UTC"
+            f"family {one['family']}: {one['n_series']} series, "
+            f"highest at {hours.index(highest):02d}h ({highest:+.0%} of the level), "
+            f"lowest at {hours.index(lowest):02d}h ({lowest:+.0%}), UTC"
         )
-        for name in members[:SHOWN]:
-            click.echo(f"  {name}")
-        if len(members) > SHOWN:
-            click.echo(f"  and {len(members) - SHOWN} more")
-    for which, far in joined:
-        click.echo(f"alike at {far:.0%}: families {', '.join(map(str, which))}")
-    for one in found.leavers:
+        for member in one["series"][:SHOWN]:
+            click.echo(f"  {member['labels']}")
+        if one["n_series"] > SHOWN:
+            click.echo(f"  and {one['n_series'] - SHOWN} more")
+    if found["n_unknown"]:
+        click.echo(f"of no family: {found['n_unknown']} series without most of a day")
+    for pair in found["joined"]:
+        click.echo(f"alike at {pair['distance']:.0%}: families {', '.join(map(str, pair['families']))}")
+    for one in found["left"]:
         click.echo(
-            f"left family {one.family} on the last day: {names[one.row]} ({one.distance:.0%} off its middle, "
-            f"usual is {one.usual_distance:.0%}; now most like family {one.like})"
+            f"left family {one['family']} on the last day: {one['labels']} ({one['distance']:.0%} off its "
+            f"middle, usual is {one['usual_distance']:.0%}; now most like family {one['like']})"
         )

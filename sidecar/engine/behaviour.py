@@ -140,6 +140,25 @@ def _distance(one: FloatArray, other: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(((one - other) ** 2).mean(axis=-1)))
 
 
+def middles_of(families: BehaviourFamilies, course: FloatArray) -> FloatArray:
+    """Where each family's middle is on another day, (k, 24): as it was where no member is known."""
+    middles = families.middles.copy()
+    known = np.isfinite(course).all(axis=1)
+    for family in range(families.n_families):
+        members = np.flatnonzero((families.of_row == family) & known)
+        if len(members):
+            middles[family] = np.median(course[members], axis=0)
+    return middles
+
+
+def distances_of(families: BehaviourFamilies, course: FloatArray) -> FloatArray:
+    """How far each series is from where its family is that day, (N,), shares of the level; NaN: unknown."""
+    inside = families.of_row >= 0
+    found = np.full(len(course), np.nan)
+    found[inside] = _distance(course[inside], middles_of(families, course)[families.of_row[inside]])
+    return found
+
+
 def leavers(before: BehaviourFamilies, earlier: FloatArray, now: FloatArray) -> list[Leaver]:
     """Who has left its family since: `earlier` and `now` are days of the same series, (N, 24).
 
@@ -147,11 +166,7 @@ def leavers(before: BehaviourFamilies, earlier: FloatArray, now: FloatArray) -> 
     """
     found = []
     both = np.isfinite(earlier).all(axis=1) & np.isfinite(now).all(axis=1)
-    middles = before.middles.copy()
-    for family in range(before.n_families):
-        members = np.flatnonzero((before.of_row == family) & both)
-        if len(members):
-            middles[family] = np.median(now[members], axis=0)
+    middles = middles_of(before, now)
     for family in range(before.n_families):
         members = np.flatnonzero((before.of_row == family) & both)
         if len(members) < LEAST_SERIES // 2:

@@ -31,7 +31,7 @@ def test_a_series_that_changes_sides_is_told(prometheus: Prometheus) -> None:
     assert result.stdout, result.stderr
     found = json.loads(result.stdout)
     assert sorted(len(one["series"]) for one in found["families"]) == [6, 7]
-    assert [one["series"] for one in found["left"]] == ["{'shard': '12'}"]
+    assert [one["labels"] for one in found["left"]] == [{"shard": "12"}]
     assert [one["families"] for one in found["joined"]] == [[0, 1]]
     text = CliRunner().invoke(main, arguments).stdout
     assert "2 families, stability 1.00" in text

@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sidecar.api import stream as stream_module
 from sidecar.api.explain import Explanations
+from sidecar.api.families import FamilyEndpoints
 from sidecar.api.outlook import OutlookEndpoints
 from sidecar.api.series_feedback import SeriesFeedback
 from sidecar.api.server import build_app
@@ -211,6 +212,7 @@ async def test_the_description_lists_every_route_and_no_other(client: TestClient
     ).add_routes(responding.router)
     ChangesEndpoint(nothing, nothing, nothing).add_routes(responding.router)
     Explanations(nothing).add_routes(responding.router)
+    FamilyEndpoints(nothing).add_routes(responding.router)
     OutlookEndpoints(nothing).add_routes(responding.router)
     SeriesFeedback(nothing).add_routes(responding.router)
     both = (*client.server.app.router.routes(), *responding.router.routes())

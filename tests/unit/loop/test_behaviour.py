@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry
 
 from sidecar.config.behaviour import BehaviourConfig
@@ -67,11 +68,46 @@ async def test_who_left_is_told_once_and_again_after_a_return() -> None:
         event = await asyncio.wait_for(anext(aiter(events)), 5)
         assert event.kind == "series.left_family"
         assert event.facts["labels"] == {"shard": "3"}
+        (told,) = loop.summaries()
+        assert [one["n_series"] for one in told["families"]] == [8, 8]
+        assert [one["labels"]["shard"] for one in told["left"]] == ["3", "4"]
         source.broken = True
         await loop.round()
         queries.clear()
         await loop.round()
         assert registry.get_sample_value("pronoia_behaviour_families", {"query": "load"}) is None
+
+
+async def test_families_are_found_when_asked_for_and_kept_for_an_interval() -> None:
+    source, now = History(), NOW
+    with ThreadPoolExecutor(1) as worker:
+        loop = BehaviourLoop(
+            BehaviourConfig(),
+            queries=lambda: [QueryConfig(name="load", expr="load")],
+            source=source,
+            bus=EventBus(),
+            worker=worker,
+            clock=SourceClock(lambda: now),
+            metrics=BehaviourMetrics(CollectorRegistry()),
+            max_series=100,
+            now=lambda: now,
+        )
+        assert loop.summaries() == []
+        source.changed = [3]
+        found = await loop.families("load")
+        assert found["stability"] == 1
+        assert found["silhouette"] > 0.9
+        assert [one["families"] for one in found["joined"]] == [[0, 1]]
+        office = next(one for one in found["families"] if one["hours"][12] > 0)
+        assert office["series"][-1]["labels"] == {"shard": "3"}, "the furthest from its family's day"
+        assert office["series"][-1]["distance"] > 0.3 > office["series"][-2]["distance"]
+        source.broken = True
+        assert await loop.families("load") == found
+        now += 7 * 3600
+        with pytest.raises(PullError):
+            await loop.families("load")
+        with pytest.raises(KeyError):
+            await loop.families("other")
 
 
 async def test_it_does_nothing_unless_enabled() -> None:
