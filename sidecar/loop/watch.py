@@ -20,7 +20,7 @@ from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
 from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.anomalies import AnomalyTracker
-from sidecar.loop.beside import Beside
+from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
@@ -36,10 +36,6 @@ from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
-
-WORK_SHARE = 0.05
-"""Part of a step that forecasters may work on selecting and refreshing, after what is due was published."""
-MAX_WORK_SECONDS = 2.0
 
 
 class Watch:
@@ -270,7 +266,7 @@ class Watch:
 
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give forecaster and detector their shares of the time until the next one."""
-        seconds = min(WORK_SHARE * self.query.step, MAX_WORK_SECONDS)
+        seconds = work_seconds(self.query.step)
         async with self._model_lock:
             await self._offload.run(model.forecaster.work, seconds)
             if self._beside is not None:
