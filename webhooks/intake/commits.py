@@ -1,4 +1,8 @@
-"""From a parsed delivery to a durable one: many requests share one fold and one commit."""
+"""From a parsed delivery to a durable one: many requests share one commit.
+
+While one batch is being stored the next is folded, as if the first were durable
+already; where the first fails, the next is folded anew.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -13,12 +18,11 @@ from sidecar.errors import StoreError
 from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode
 from sidecar.telemetry import get_logger
-from webhooks.intake.fold import Memory
+from webhooks.intake.fold import Changes, Memory
 from webhooks.own import without_echoes
 
 BATCH_ALERTS = 2000
-"""So many alerts are folded without a breath, a few milliseconds; more wait for the next commit."""
-
+"""So many alerts become durable together; more wait for the next commit."""
 
 BUSY_SECONDS = 0.05
 """So long after a commit more is expected at once."""
@@ -59,6 +63,32 @@ class QueueFull(StoreError):
     reason = "queue_full"
 
 
+@dataclass
+class Batch:
+    """Deliveries that become durable by one commit, those who wait for it, and what it changes."""
+
+    changes: Changes = field(default_factory=Changes)
+    deliveries: list[Delivery] = field(default_factory=list)
+    futures: list[asyncio.Future[None]] = field(default_factory=list)
+    n_alerts: int = 0
+
+    def add(self, delivery: Delivery, future: asyncio.Future[None]) -> None:
+        """Take a delivery that is folded into `changes` already."""
+        self.deliveries.append(delivery)
+        self.futures.append(future)
+        self.n_alerts += len(delivery.alerts)
+
+    def settle(self, error: StoreError | None = None) -> None:
+        """Tell those who wait that it is durable, or why it is not."""
+        for future in self.futures:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+
 class Intake:
     """Makes deliveries durable. Start it on the event loop that serves requests."""
 
@@ -78,9 +108,12 @@ class Intake:
         self._on_committed = on_committed
         self._on_delivered = on_delivered
         self._metrics = IntakeMetrics(registry)
+        self._next = Batch()
+        self._storing: Batch | None = None
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
-        self._metrics.queue.set_function(lambda: float(len(self._waiting)))
-        self._waiting_alerts = 0
+        """What there was no room for in the next batch."""
+        self._queued_alerts = 0
+        self._metrics.queue.set_function(lambda: float(self._n_waiting))
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -91,7 +124,11 @@ class Intake:
     @property
     def is_busy(self) -> bool:
         """Whether deliveries wait to become durable, or have just done so."""
-        return bool(self._waiting) or time.monotonic() - self._committed_at < BUSY_SECONDS
+        return bool(self._n_waiting) or time.monotonic() - self._committed_at < BUSY_SECONDS
+
+    @property
+    def _n_waiting(self) -> int:
+        return len(self._next.deliveries) + len(self._waiting)
 
     def start(self) -> None:
         """Begin to commit."""
@@ -112,75 +149,114 @@ class Intake:
         if self._closing:
             raise StoreError("shutting down")
         delivery = without_echoes(delivery)
-        n_alerts = len(delivery.alerts)
-        too_many = self._waiting_alerts and self._waiting_alerts + n_alerts > MAX_WAITING_ALERTS
-        if too_many or len(self._waiting) >= self._max_waiting:
-            raise QueueFull(f"{len(self._waiting)} deliveries of {self._waiting_alerts} alerts wait already")
+        n_alerts, n_ahead = len(delivery.alerts), self._next.n_alerts + self._queued_alerts
+        too_many = n_ahead and n_ahead + n_alerts > MAX_WAITING_ALERTS
+        if too_many or self._n_waiting >= self._max_waiting:
+            raise QueueFull(f"{self._n_waiting} deliveries of {n_ahead} alerts wait already")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, future))
-        self._waiting_alerts += n_alerts
+        self._queued_alerts += n_alerts
+        self._gather()
         self._wake.set()
         await future
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch = self._next_batch()
-                try:
-                    await self._commit(batch)
-                except Exception as error:
-                    # The loop's edge: whatever one batch does, the next must be taken.
-                    self._log.exception("a batch of deliveries broke off")
-                    _fail(batch, StoreError(f"internal: {type(error).__name__}"))
-            if self._closing:
-                return
+    def _gather(self) -> None:
+        """Fold what waits into the next batch, as far as there is room."""
+        while self._waiting and self._next.n_alerts < BATCH_ALERTS:
+            delivery, future = self._waiting.popleft()
+            self._queued_alerts -= len(delivery.alerts)
+            try:
+                self.memory.fold([delivery], into=self._next.changes)
+            except Exception as error:
+                # One delivery is at fault, whatever it is; the others must not fail with it.
+                self._log.exception("a delivery broke off")
+                future.set_exception(_internal(error))
+                self._fold_anew(over=self._next.changes.over)
+            else:
+                self._next.add(delivery, future)
 
-    def _next_batch(self) -> list[tuple[Delivery, asyncio.Future[None]]]:
-        batch: list[tuple[Delivery, asyncio.Future[None]]] = []
-        n_alerts = 0
-        while self._waiting and (not batch or n_alerts < BATCH_ALERTS):
-            item = self._waiting.popleft()
-            n_alerts += len(item[0].alerts)
-            batch.append(item)
-        self._waiting_alerts -= n_alerts
-        return batch
-
-    async def _commit(self, batch: list[tuple[Delivery, asyncio.Future[None]]]) -> None:
-        deliveries = [delivery for delivery, _ in batch]
-        changes = self.memory.fold(deliveries)
-        durable = changes.durable()
+    def _fold_anew(self, *, over: Changes | None) -> None:
+        """Let the next batch be made on top of something else."""
+        batch = self._next
         try:
-            await self._store.commit_deliveries(deliveries, durable)
-        except StoreError as error:
-            # Memory has not changed, so the sender's next try is folded as if it were the first.
+            batch.changes = self.memory.fold(batch.deliveries, into=Changes(over))
+        except Exception as error:
+            # The loop's edge: whatever one batch does, the next must be taken.
+            self._log.exception("a batch of deliveries broke off")
+            batch.settle(_internal(error))
+            self._next = Batch(Changes(over))
+
+    async def _run(self) -> None:
+        durable: Batch | None = None
+        while True:
+            storing = self._begin_commit()
+            if storing is not None:
+                await asyncio.sleep(0)  # It is on its way before anything else is done.
+            if durable is not None:
+                self._tell(durable)
+                durable = None
+            if storing is not None:
+                durable = await self._end_commit(*storing)
+            elif self._closing:
+                return
+            else:
+                await self._wake.wait()
+                self._wake.clear()
+
+    def _begin_commit(self) -> tuple[Batch, asyncio.Task[None]] | None:
+        """Have what was gathered stored, and gather on top of it; None where there is nothing."""
+        batch = self._next
+        if not batch.deliveries:
+            return None
+        self._next = Batch(Changes(over=batch.changes))
+        work = self._store.commit_deliveries(batch.deliveries, batch.changes.durable())
+        return batch, asyncio.create_task(work, name="commit")
+
+    async def _end_commit(self, batch: Batch, commit: asyncio.Task[None]) -> Batch | None:
+        """Answer, and let memory have what is durable; None where it is not."""
+        self._gather()
+        error: StoreError | None = None
+        try:
+            await commit
+        except StoreError as trouble:
+            error = trouble
             if time.monotonic() - self._told_trouble > 30:
                 self._told_trouble = time.monotonic()
                 self._log.error(
                     "alerts not stored, answering 503 so that they are sent again", err=str(error)
                 )
-            _fail(batch, error)
-            return
-        self.memory.apply(changes)
+        except Exception as trouble:
+            # The loop's edge: nobody may wait for ever for what broke off.
+            self._log.exception("a batch of deliveries broke off")
+            error = _internal(trouble)
+        batch.settle(error)
+        if error is not None:
+            # Memory has not changed, so the sender's next try is folded as if it were the first.
+            self._fold_anew(over=None)
+            return None
+        self.memory.apply(batch.changes)
+        self._next.changes.over = None
         self._committed_at = time.monotonic()
-        for _, future in batch:
-            if not future.done():
-                future.set_result(None)
-        metrics = self._metrics
+        return batch
+
+    def _tell(self, batch: Batch) -> None:
+        """Count a batch that is durable, and hand it to those who work with it."""
+        metrics, changes = self._metrics, batch.changes
         metrics.alerts.labels("firing").inc(changes.n_firing)
         metrics.alerts.labels("resolved").inc(changes.n_resolved)
         metrics.stale.inc(changes.n_stale)
-        metrics.dead.inc(sum(len(delivery.dead_letters) for delivery in deliveries))
-        metrics.truncated.inc(sum(delivery.truncated_alerts for delivery in deliveries))
+        metrics.dead.inc(sum(len(delivery.dead_letters) for delivery in batch.deliveries))
+        metrics.truncated.inc(sum(delivery.truncated_alerts for delivery in batch.deliveries))
         metrics.open.set(self.memory.n_open)
         current = [self.memory.episodes[key] for key in changes.written if key in self.memory.episodes]
-        if current:
-            self._on_committed([*changes.closed, *current])
-        self._on_delivered(deliveries)
+        try:
+            if current:
+                self._on_committed([*changes.closed, *current])
+            self._on_delivered(batch.deliveries)
+        except Exception:
+            # The loop's edge: intake must go on whatever a strange alert does behind it.
+            self._log.exception("what follows a commit broke off")
 
 
-def _fail(batch: Sequence[tuple[Delivery, asyncio.Future[None]]], error: StoreError) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+def _internal(error: Exception) -> StoreError:
+    return StoreError(f"internal: {type(error).__name__}")

@@ -30,9 +30,13 @@ Key = tuple[str, str]
 class Changes:
     """What a batch of deliveries changes. `written` must become durable; `touched` are mere repeats."""
 
+    over: Changes | None = None
+    """Changes that are being stored, and that memory does not have yet: these are made on top of them."""
     episodes: dict[Key, Episode] = field(default_factory=dict)
     closed: list[Episode] = field(default_factory=list)
     written: set[Key] = field(default_factory=set)
+    touched: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    """Of episodes that memory holds and that only were repeated: how often, and when the last time."""
     n_firing: int = 0
     n_resolved: int = 0
     n_stale: int = 0
@@ -43,6 +47,11 @@ class Changes:
     def durable(self) -> list[Episode]:
         """Episodes that must be stored, an episode that another one displaced first."""
         return [*self.closed, *(self.episodes[key] for key in self.written)]
+
+    def take_touches(self, key: Key, episode: Episode) -> None:
+        """Let an episode that is about to change have its repeats first."""
+        n, seen_ns = self.touched.pop(key, (0, 0))
+        _touch(episode, n, seen_ns)
 
 
 class Memory:
@@ -67,9 +76,12 @@ class Memory:
             self.episodes[episode.tenant, episode.fingerprint] = episode
         self.n_open = sum(episode.state != "resolved" for episode in self.episodes.values())
 
-    def fold(self, deliveries: Iterable[Delivery]) -> Changes:
-        """What these deliveries change; memory itself stays as it is until `apply`."""
-        changes = Changes()
+    def fold(self, deliveries: Iterable[Delivery], into: Changes | None = None) -> Changes:
+        """What these deliveries change; memory itself stays as it is until `apply`.
+
+        `into`: what deliveries before them changed, and was not applied yet; these are added.
+        """
+        changes = Changes() if into is None else into
         for delivery in deliveries:
             if delivery.truncated_alerts:
                 changes.truncated_at_ns[delivery.tenant] = delivery.received_at_ns
@@ -82,6 +94,10 @@ class Memory:
 
         Episodes that the alerts loop holds stay the same objects, so that it sees the change.
         """
+        for key, (n, seen_ns) in changes.touched.items():
+            held = self.episodes.get(key)
+            if held is not None:
+                _touch(held, n, seen_ns)
         self.truncated_at_ns.update(changes.truncated_at_ns)
         for key, start in changes.inferred.items():
             if start is not None:
@@ -147,24 +163,43 @@ class Memory:
         else:
             changes.n_resolved += 1
         key = (delivery.tenant, event.fingerprint)
-        known = changes.episodes.get(key) or self.episodes.get(key)
-        if known is None or event.starts_at_ns > known.starts_at_ns:
-            if known is not None and known.state != "resolved":
-                # It fired anew, so it had ended: that resolve never reached us.
-                ended = msgspec.structs.replace(known, state="resolved", ends_at_ns=event.starts_at_ns)
-                changes.closed.append(ended)
-            elif known is not None and key in changes.written:
-                changes.closed.append(known)  # Resolved in this very batch, and not stored yet.
-            changes.episodes[key] = _new_episode(event, delivery, self.birthplace.get(delivery.tenant))
-            changes.written.add(key)
-            return
         current = changes.episodes.get(key)
+        known = current
+        if known is None and changes.over is not None:
+            known = changes.over.episodes.get(key)
+        if known is None:
+            known = self.episodes.get(key)
+            if known is not None and _is_mere_repeat(event, delivery, known):
+                n, seen_ns = changes.touched.get(key, (0, 0))
+                changes.touched[key] = (n + 1, max(seen_ns, delivery.received_at_ns))
+                return
+        if known is None:
+            self._begin(event, delivery, changes)
+            return
         if current is None:
-            current = changes.episodes[key] = msgspec.structs.replace(known)
+            current = msgspec.structs.replace(known)
+            if changes.over is not None and key in changes.over.touched:
+                _touch(current, *changes.over.touched[key])
+            changes.take_touches(key, current)
+        if event.starts_at_ns > current.starts_at_ns:
+            if current.state != "resolved":
+                # It fired anew, so it had ended: that resolve never reached us.
+                ended = msgspec.structs.replace(current, state="resolved", ends_at_ns=event.starts_at_ns)
+                changes.closed.append(ended)
+            elif key in changes.written:
+                changes.closed.append(current)  # Resolved in this very batch, and not stored yet.
+            self._begin(event, delivery, changes)
+            return
+        changes.episodes[key] = current
         if event.firing:
             self._fold_firing(event, delivery, current, changes)
         else:
             self._fold_end(event, delivery, current, changes)
+
+    def _begin(self, event: AlertEvent, delivery: Delivery, changes: Changes) -> None:
+        key = (delivery.tenant, event.fingerprint)
+        changes.episodes[key] = _new_episode(event, delivery, self.birthplace.get(delivery.tenant))
+        changes.written.add(key)
 
     def _fold_firing(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
         key = (current.tenant, current.fingerprint)
@@ -210,8 +245,25 @@ class Memory:
     def _undoes(self, delivery: Delivery, current: Episode, changes: Changes) -> bool:
         """Whether a sender tells of an episode whose end was only concluded from absence."""
         key = (current.tenant, current.fingerprint)
-        inferred = changes.inferred[key] if key in changes.inferred else self.inferred.get(key)
-        return delivery.authority == "told" and inferred == current.starts_at_ns
+        over = changes.over.inferred if changes.over is not None else {}
+        told = next((one[key] for one in (changes.inferred, over) if key in one), self.inferred.get(key))
+        return delivery.authority == "told" and told == current.starts_at_ns
+
+
+def _is_mere_repeat(event: AlertEvent, delivery: Delivery, known: Episode) -> bool:
+    """Whether a delivery says of an alert only what is known and was written a moment ago."""
+    return (
+        event.firing
+        and known.state == "firing"
+        and event.starts_at_ns <= known.starts_at_ns
+        and delivery.received_at_ns - known.last_seen_ns < QUIET_NS
+        and event.annotations == known.annotations
+    )
+
+
+def _touch(episode: Episode, n: int, seen_ns: int) -> None:
+    episode.deliveries += n
+    episode.last_seen_ns = max(episode.last_seen_ns, seen_ns)
 
 
 def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Episode:

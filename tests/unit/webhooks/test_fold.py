@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.records import Delivery, Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, T2, T3, alert, delivery
-from webhooks.intake.fold import Memory
+from webhooks.intake.fold import Changes, Memory
 
 
 def told(*deliveries: Delivery) -> tuple[Memory, dict[tuple[str, str, int], Episode]]:
@@ -159,6 +159,26 @@ def test_commits_may_be_cut_anywhere(sequence: list[int], cut: int) -> None:
         stored.update((episode.key, episode) for episode in changes.durable())
         memory.apply(changes)
     assert summary(stored) == summary(separate)
+
+
+@given(st.lists(st.sampled_from(range(4)), min_size=2, max_size=12), st.data())
+def test_what_is_folded_while_the_former_is_stored_is_the_same(
+    sequence: list[int], data: st.DataObject
+) -> None:
+    """Also where the former is applied half-way through the next one."""
+    deliveries = [delivery(EVENTS[i], at_seconds=n) for n, i in enumerate(sequence)]
+    memory, separate = told(*deliveries)
+    first, second = sorted(data.draw(st.tuples(*[st.integers(0, len(sequence))] * 2)))
+    piped = Memory()
+    before = piped.fold(deliveries[:first])
+    after = piped.fold(deliveries[first:second], into=Changes(over=before))
+    piped.apply(before)
+    after.over = None
+    piped.fold(deliveries[second:], into=after)
+    piped.apply(after)
+    stored = {episode.key: episode for changes in (before, after) for episode in changes.durable()}
+    assert summary(stored) == summary(separate)
+    assert [e.deliveries for e in piped.episodes.values()] == [e.deliveries for e in memory.episodes.values()]
 
 
 def test_a_failed_commit_leaves_memory_as_it_was() -> None:

@@ -214,7 +214,7 @@ async def test_intake_survives_what_it_does_not_know(tmp_path: Path, monkeypatch
         memory = s.loop.intake.memory
         whole = memory.fold
 
-        def broken(_: object) -> None:
+        def broken(*_: object, **__: object) -> None:
             monkeypatch.setattr(memory, "fold", whole)
             raise RuntimeError("strange")
 

@@ -1,0 +1,167 @@
+"""While one batch is being stored the next is made on top of it; a failure takes nothing else along."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.errors import StoreError, StoreFull
+from sidecar.ports import AlertStore
+from sidecar.records import Delivery, Episode
+from tests.unit.webhooks.deliveries import T1, alert, delivery
+from webhooks.intake.commits import Intake
+from webhooks.intake.fold import Memory
+
+
+class Disk:
+    """A store whose commits last until they are told how they end."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[asyncio.Future[None], list[Episode]]] = []
+        self.rows: dict[tuple[str, str, int], tuple[str, int]] = {}
+        self._news = asyncio.Event()
+
+    async def commit_deliveries(self, _: Sequence[Delivery], changed: Sequence[Episode]) -> None:
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.begun.append((end, list(changed)))
+        self._news.set()
+        await end
+        self.rows.update({one.key: (one.state, one.deliveries) for one in changed})
+
+    async def begins(self, n: int) -> None:
+        """Return once the n-th commit has begun."""
+        async with asyncio.timeout(30.0):
+            while len(self.begun) <= n:
+                self._news.clear()
+                await self._news.wait()
+
+    async def finish(self, n: int, error: Exception | None = None) -> list[Episode]:
+        """End the n-th commit, once it has begun; what it was to store."""
+        await self.begins(n)
+        end, changed = self.begun[n]
+        if error is None:
+            end.set_result(None)
+        else:
+            end.set_exception(error)
+        return changed
+
+
+class Desk:
+    """An intake over such a store, and what it handed on."""
+
+    def __init__(self) -> None:
+        self.disk, self.memory = Disk(), Memory()
+        self.told: list[Episode] = []
+        self.registry = CollectorRegistry()
+        self.intake = Intake(
+            cast(AlertStore, self.disk),
+            memory=self.memory,
+            max_waiting=100,
+            registry=self.registry,
+            on_committed=self.told.extend,
+        )
+
+    def send(self, *alerts: dict[str, Any], at_seconds: float = 0.0) -> asyncio.Task[None]:
+        return asyncio.create_task(self.intake.accept(delivery(*alerts, at_seconds=at_seconds)))
+
+    def accepted(self) -> float:
+        names = ("firing", "resolved")
+        found = [
+            self.registry.get_sample_value("pronoia_webhook_alerts_total", {"status": name}) for name in names
+        ]
+        return sum(one or 0.0 for one in found)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+async def test_a_repeat_and_an_end_are_folded_over_what_is_being_stored(desk: Desk) -> None:
+    desk.intake.start()
+    first = desk.send(alert())
+    await desk.disk.begins(0)
+    repeat, end = desk.send(alert(), at_seconds=1.0), desk.send(alert(ends=T1), at_seconds=2.0)
+    await asyncio.sleep(0)
+    assert desk.memory.episodes == {}
+    await desk.disk.finish(0)
+    await first
+    await desk.disk.finish(1)
+    await asyncio.gather(repeat, end)
+    await desk.intake.stop()
+    assert list(desk.disk.rows.values()) == [("resolved", 3)]
+    assert (desk.memory.n_open, desk.accepted()) == (0, 3.0)
+
+
+async def test_what_was_folded_over_a_failed_commit_is_folded_anew(desk: Desk) -> None:
+    """The second sender only repeats; it must not be answered before the alert itself is durable."""
+    desk.intake.start()
+    first = desk.send(alert())
+    await desk.disk.begins(0)
+    second = desk.send(alert(), at_seconds=1.0)
+    await asyncio.sleep(0)
+    await desk.disk.finish(0, StoreFull("no room"))
+    with pytest.raises(StoreFull):
+        await first
+    (stored,) = await desk.disk.finish(1)
+    await second
+    await desk.intake.stop()
+    assert (stored.state, stored.deliveries) == ("firing", 1)
+    assert (desk.memory.n_open, desk.accepted()) == (1, 1.0)
+
+
+async def test_repeats_during_a_commit_count_once_each(desk: Desk) -> None:
+    desk.intake.start()
+    sent = [desk.send(alert())]
+    await desk.disk.finish(0)
+    await sent[0]
+    for n in range(1, 4):
+        sent.append(desk.send(alert(), at_seconds=float(n)))
+        await desk.disk.begins(n)
+        sent.append(desk.send(alert(), at_seconds=n + 0.5))
+        await asyncio.sleep(0)
+        await desk.disk.finish(n)
+    await desk.disk.finish(4)
+    await asyncio.gather(*sent)
+    await desk.intake.stop()
+    (episode,) = desk.memory.episodes.values()
+    assert (episode.deliveries, episode.last_seen_ns - episode.first_seen_ns) == (7, 3_500_000_000)
+
+
+async def test_a_delivery_that_cannot_be_read_fails_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = desk.memory._fold_one
+
+    def odd(event: Any, *rest: Any) -> None:
+        if event.labels["alertname"] == "Odd":
+            raise RuntimeError("strange")
+        whole(event, *rest)
+
+    monkeypatch.setattr(desk.memory, "_fold_one", odd)
+    desk.intake.start()
+    sent = [desk.send(alert(name)) for name in ("A", "Odd", "B")]
+    await asyncio.sleep(0)
+    changed = await desk.disk.finish(0)
+    answers = await asyncio.gather(*sent, return_exceptions=True)
+    await desk.intake.stop()
+    assert [type(answer) for answer in answers] == [type(None), StoreError, type(None)]
+    assert sorted(one.labels["alertname"] for one in changed) == ["A", "B"]
+
+
+async def test_trouble_behind_a_commit_stops_no_intake(desk: Desk) -> None:
+    def broken(_: Sequence[Episode]) -> None:
+        raise RuntimeError("strange")
+
+    desk.intake._on_committed = broken
+    desk.intake.start()
+    for n, name in enumerate("AB"):
+        sent = desk.send(alert(name))
+        await desk.disk.finish(n)
+        await sent
+    await desk.intake.stop()
+    assert desk.memory.n_open == 2
