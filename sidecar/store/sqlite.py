@@ -16,6 +16,7 @@ from sidecar.errors import StoreError
 from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevision
 from sidecar.store import schema
 from sidecar.store.bulk import execute_rows
+from sidecar.store.checkpoint import Checkpointer
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
 from sidecar.store.responses import ResponseStore
@@ -54,13 +55,14 @@ class SqliteStore:
         connection = connect(path)
         try:
             schema.migrate(connection)
+            checkpointer = Checkpointer(connect(path))
         except sqlite3.Error as error:
             connection.close()
             raise StoreError(f"{path}: {error}") from error
         except StoreError:
             connection.close()
             raise
-        self._writer = Writer(connection, metrics)
+        self._writer = Writer(connection, metrics, checkpointer)
         self.response_store = ResponseStore(self._writer, self._read)
         self.signal_store = SignalStore(self._writer, self._read)
         self.verdict_store = VerdictStore(self._writer, self._read)

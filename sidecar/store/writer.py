@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.errors import StoreError, StoreFull
+from sidecar.store.checkpoint import Checkpointer
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -46,9 +47,12 @@ class StoreMetrics:
 class Writer:
     """Runs write work on its own thread and connection, many pieces a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, metrics: StoreMetrics) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, metrics: StoreMetrics, checkpointer: Checkpointer
+    ) -> None:
         self._connection = connection
         self._metrics = metrics
+        self._checkpointer = checkpointer
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="pronoia-store", daemon=True)
@@ -93,6 +97,7 @@ class Writer:
             if items:
                 self._commit(items)
                 self._metrics.queue.set(self._queue.qsize())
+        self._checkpointer.close()
         self._connection.close()
 
     def _commit(self, items: list[_Item]) -> None:
@@ -117,10 +122,12 @@ class Writer:
 
     def _transaction(self, works: list[Work]) -> list[Any]:
         connection = self._connection
+        before = connection.total_changes
         try:
             connection.execute("begin immediate")
             results = [work(connection) for work in works]
             connection.execute("commit")
+            self._checkpointer.committed(connection.total_changes - before)
         except BaseException:
             # SQLite rolls back by itself on some errors (full disk); doing it twice is an error.
             if connection.in_transaction:
