@@ -128,6 +128,9 @@ class Workings:
 
     async def stop(self) -> None:
         """Stop the loops, save the models, close the client."""
+        await (
+            self.metrics_loop.stop()
+        )  # First, so that nothing is learnt any more that others would wait for.
         await self.rewrites.stop()
         if self.rules_loop is not None:
             await self.rules_loop.stop()
@@ -137,7 +140,6 @@ class Workings:
         await self.risk.stop()
         await self.behaviour.stop()
         await self.thresholds.stop()
-        await self.metrics_loop.stop()
         await self._stack.aclose()
 
     def _watch(self, query: QueryConfig) -> Watch:

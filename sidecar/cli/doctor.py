@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.options import (
+    config_option,
+    data_option,
+    format_option,
+    neighbour_options,
+    neighbours,
+    read_config,
+)
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
@@ -17,9 +24,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
+@neighbour_options
 @data_option
 @format_option
-def doctor(config_path: Path | None, data_directory: Path | None, output: str) -> None:
+def doctor(
+    config_path: Path | None,
+    prometheus_url: str | None,
+    alertmanager_urls: tuple[str, ...],
+    data_directory: Path | None,
+    output: str,
+) -> None:
     """Ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
 
     \b
@@ -29,7 +43,9 @@ def doctor(config_path: Path | None, data_directory: Path | None, output: str) -
 
     Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
     """
-    overrides = {"store": {"directory": data_directory}} if data_directory else {}
+    overrides = neighbours(prometheus_url, alertmanager_urls)
+    if data_directory is not None:
+        overrides["store"] = {"directory": data_directory}
     findings = asyncio.run(_look(read_config(config_path, overrides)))
     if output == "json":
         click.echo(json.dumps(findings))

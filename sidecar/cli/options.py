@@ -40,6 +40,30 @@ def data_option(command: F) -> F:
     )(command)
 
 
+def neighbour_options(command: F) -> F:
+    """`--prometheus URL` and `--alertmanager URL …`, as the arguments of `neighbours`."""
+    with_alertmanagers = click.option(
+        "--alertmanager",
+        "alertmanager_urls",
+        metavar="URL",
+        multiple=True,
+        help="Alertmanager; may be repeated.",
+    )(command)
+    return click.option(
+        "--prometheus", "prometheus_url", metavar="URL", help="Prometheus, or what speaks its API."
+    )(with_alertmanagers)
+
+
+def neighbours(prometheus_url: str | None, alertmanager_urls: tuple[str, ...]) -> dict[str, Any]:
+    """What of a configuration these options override."""
+    overrides: dict[str, Any] = {}
+    if prometheus_url is not None:
+        overrides["prometheus"] = {"url": prometheus_url}
+    if alertmanager_urls:
+        overrides["alertmanagers"] = [{"url": url} for url in alertmanager_urls]
+    return overrides
+
+
 def format_option(command: F) -> F:
     """`--format json|text`."""
     return click.option(

@@ -8,15 +8,19 @@ from typing import Any
 
 import click
 
-from sidecar.cli.options import config_option, data_option, load_config, read_config
+from sidecar.cli.options import (
+    config_option,
+    data_option,
+    load_config,
+    neighbour_options,
+    neighbours,
+    read_config,
+)
 
 
 @click.command()
 @config_option
-@click.option("--prometheus", "prometheus_url", metavar="URL", help="Prometheus, or what speaks its API.")
-@click.option(
-    "--alertmanager", "alertmanager_urls", metavar="URL", multiple=True, help="Alertmanager; may be repeated."
-)
+@neighbour_options
 @click.option("--listen", metavar="HOST:PORT", help="Address to serve on.  [default: 0.0.0.0:9469]")
 @data_option
 @click.option(
@@ -52,9 +56,8 @@ def run(
         static_configs:
         - targets: [HOST:9469]
     """
-    overrides: dict[str, Any] = {}
+    overrides = neighbours(prometheus_url, alertmanager_urls)
     given: list[tuple[str, str, Any]] = [
-        ("prometheus", "url", prometheus_url),
         ("server", "listen", listen),
         ("store", "directory", data_directory),
         ("rules", "directory", rules_directory),
@@ -64,8 +67,6 @@ def run(
     for section, key, value in given:
         if value is not None:
             overrides.setdefault(section, {})[key] = value
-    if alertmanager_urls:
-        overrides["alertmanagers"] = [{"url": url} for url in alertmanager_urls]
     config = read_config(config_path, overrides)
 
     from sidecar.app.process import Sidecar

@@ -20,6 +20,18 @@ from sidecar.errors import ConfigError, ConfigProblem
 _VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
+_MEANT = {
+    r"^https?://": "is not a URL; write http://host:port or https://host",
+    r"^[a-zA-Z_]": "is not a name; use letters, digits and _, and no digit first",
+    r"^[a-zA-Z0-9_.-]": "is not a name; use letters, digits, and _ . -",
+    r"^[a-z0-9](": "is not a DNS label; use small letters, digits and -",
+    r"^(\[": "is not an address; write 0.0.0.0:9469, [::1]:9469, or :9469 for every interface",
+    r"^[^:\s]": "is not an address; write host:port, or host",
+    r"^[^@\s]": "is not an e-mail address",
+}
+"""What the beginnings of the model's patterns mean to people."""
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML in which the same key twice is an error, not the last one silently."""
 
@@ -42,8 +54,11 @@ def load_file(path: Path, *, env: Mapping[str, str], overrides: Mapping[str, Any
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([ConfigProblem("(file)", f"cannot be read: {error}")], str(path)) from error
+    except OSError as error:
+        words = f"cannot be read: {error.strerror}; `pronoia init` writes one"
+        raise ConfigError([ConfigProblem("(file)", words)], str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([ConfigProblem("(file)", f"is not UTF-8: {error}")], str(path)) from error
     return load_text(text, env=env, overrides=overrides, source=str(path))
 
 
@@ -164,9 +179,19 @@ def _translate(error: ValidationError) -> Iterator[ConfigProblem]:
             message = _unknown_key(location)
         elif fault["type"] == "missing":
             message = "is required"
+        elif fault["type"] == "string_pattern_mismatch":
+            message = _unlike_its_pattern(str(fault["ctx"]["pattern"]))
         else:
             message = message[:1].lower() + message[1:]
         yield ConfigProblem(_dotted(location), message)
+
+
+def _unlike_its_pattern(pattern: str) -> str:
+    """What to write in place of a text that a pattern refuses; the text itself may be a secret."""
+    for beginning, words in _MEANT.items():
+        if pattern.startswith(beginning):
+            return words
+    return f"does not match {pattern}"
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

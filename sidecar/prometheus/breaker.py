@@ -37,10 +37,6 @@ class Breaker:
         self._retry_at = self._now() + self._cooldown
         return True
 
-    def retry_in_seconds(self) -> float:
-        """How long until the next probe; 0 while closed."""
-        return max(self._retry_at - self._now(), 0.0) if self.open else 0.0
-
     def succeeded(self) -> None:
         """The server answered; what it answered does not matter."""
         self._failures = 0

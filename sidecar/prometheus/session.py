@@ -108,6 +108,7 @@ class Session:
         self._slots = asyncio.Semaphore(settings.max_concurrent)
         self._session: aiohttp.ClientSession | None = None
         self._name = redact_url(settings.url)
+        self._failure = self._name
         self._accept = "identity" if _is_local(settings) else "gzip"
 
     async def __aenter__(self) -> Self:
@@ -186,7 +187,8 @@ class Session:
         if not self._breaker.allow():
             raise PullError(
                 PullReason.CIRCUIT_OPEN,
-                f"{self._name} failed repeatedly; next try in {self._breaker.retry_in_seconds():.0f} s",
+                f"{self._failure} (failed repeatedly, is tried every "
+                f"{self.settings.breaker_cooldown_seconds:g} s)",
             )
         async with self._slots:
             began = self._monotonic()
@@ -204,29 +206,27 @@ class Session:
                     if response.status // 100 != 2:
                         raise await self._refusal(response, path)
                     yield response
-                self._settle(ok=True)
+                self._settle(failure=None)
             except PullError as error:
-                self._settle(ok=not error.retryable)
+                self._settle(failure=str(error) if error.retryable else None)
                 raise
             except TimeoutError as error:
-                self._settle(ok=False)
-                raise PullError(
-                    PullReason.TIMEOUT,
-                    f"{self._name}{path}: no answer within {self.settings.timeout_seconds:g} s",
-                    retryable=True,
-                ) from error
+                words = f"{self._name}{path}: no answer within {self.settings.timeout_seconds:g} s"
+                self._settle(failure=words)
+                raise PullError(PullReason.TIMEOUT, words, retryable=True) from error
             except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-                self._settle(ok=False)
-                raise PullError(
-                    PullReason.UNREACHABLE, f"{self._name}{path}: {_words(error)}", retryable=True
-                ) from error
+                words = f"{self._name}{path}: {_words(error)}"
+                self._settle(failure=words)
+                raise PullError(PullReason.UNREACHABLE, words, retryable=True) from error
             finally:
                 self._metrics.duration.labels(api).observe(self._monotonic() - began)
 
-    def _settle(self, *, ok: bool) -> None:
-        if ok:
+    def _settle(self, *, failure: str | None) -> None:
+        """Let the breaker know; its own refusals say what the server's failure was."""
+        if failure is None:
             self._breaker.succeeded()
         else:
+            self._failure = failure
             self._breaker.failed()
         self._metrics.circuit_open.labels(self._name).set(float(self._breaker.open))
 
@@ -256,6 +256,8 @@ class Session:
     async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> PullError:
         text = (await response.content.read(ERROR_BODY_BYTES)).decode(errors="replace")
         status = response.status
+        if response.content_type == "text/html":
+            text = f"{response.reason or ''}, as a web page: is it the address of an API, less its path?"
         words = f"{self._name}{path}: {status} {' '.join(text.split())[:300]}"
         if status in (401, 403):
             return PullError(PullReason.UNAUTHORIZED, words)

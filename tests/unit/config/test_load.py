@@ -55,6 +55,10 @@ rules: {margin: 0.5}
             "log: {level: info}\nlog: {level: debug}\n", "line 2, column 1", "twice", id="key twice"
         ),
         pytest.param("zzz: 1\n", "zzz", "known here", id="unknown with nothing near"),
+        pytest.param('server: {listen: "9469"}', "server.listen", "0.0.0.0:9469", id="no address"),
+        pytest.param("slo: [{name: a-b}]", "slo[0].name", "letters, digits", id="no name"),
+        pytest.param("teams: [{name: a b}]", "teams[0].name", "letters, digits", id="no team's name"),
+        pytest.param("response: {external_url: example.com}", "response.external_url", "http", id="no URL"),
         pytest.param(
             "queries: [{name: a, expr: up}, {name: a, expr: up}]", "queries", "used twice", id="name twice"
         ),

@@ -115,6 +115,9 @@ async def test_nobody_there_is_unreachable_and_the_breaker_opens() -> None:
             with pytest.raises(PullError) as caught:
                 await ask(opened)
             assert caught.value.reason == reason
+            assert "http://127.0.0.1:1/api/v1/" in str(caught.value), (
+                "what failed is said, also while it rests"
+            )
     assert registry.get_sample_value("pronoia_pull_circuit_open", {"server": "http://127.0.0.1:1"}) == 1
 
 
