@@ -20,6 +20,9 @@ from webhooks.judge.noise import Doubt, NoiseModel, NoiseWeights
 from webhooks.judge.priority import Standing, Urgency, judge
 
 NOISE_AT = 0.5
+DOUBTFUL_AT = 0.4
+"""Of alerts told .4 to .5 three in four are noise: nobody is called for such a one that is over."""
+
 MAX_JUDGED = 200
 """Alerts of one incident that are judged each; of a storm the first movers and the newest."""
 
@@ -98,7 +101,12 @@ class Analyst:
             weights=self._causes,
             evidence=self.evidence,
         )
-        urgency = judge(real, self._standing, cause=causes[0].service if causes else "")
+        passed = {
+            seen.key
+            for seen in real
+            if seen.ended is not None and doubts[seen.key].probability >= DOUBTFUL_AT
+        }
+        urgency = judge(real, self._standing, cause=causes[0].service if causes else "", passed=passed)
         if_real = None if real else judge(members, self._standing)
         named = [
             Cause(cause.fingerprint, self.reader.written(cause.service), cause.score, cause.reasons)

@@ -16,7 +16,7 @@ from collections.abc import Set
 import msgspec
 
 from webhooks.correlate.entity import EntityReader
-from webhooks.correlate.sighting import Sighting
+from webhooks.correlate.sighting import Key, Sighting
 
 _GATEWAY = re.compile(
     r"(^|[-_./])(gateway|ingress|frontend|front-end|bff|edge|proxy|portal|www|lb|elb|alb|loadbalancer)([-_./:]|$)"
@@ -99,15 +99,25 @@ class Standing:
         return len(self._reader.fronts | self._reader.promised)
 
 
-def judge(sightings: list[Sighting], standing: Standing, *, cause: str = "") -> Urgency:
-    """The priority of an incident from those of its alerts that are not noise."""
+def judge(
+    sightings: list[Sighting],
+    standing: Standing,
+    *,
+    cause: str = "",
+    passed: Set[Key] = frozenset(),
+) -> Urgency:
+    """The priority of an incident from those of its alerts that are not noise.
+
+    `passed`: episodes that are over and may well have been noise; that they tell of failing does not count.
+    """
     if not sightings:
         return Urgency("P4", "noise", ("all its alerts are probably noise",))
     first: dict[str, Sighting] = {}
     for seen in sightings:
         first.setdefault(seen.entity, seen)
-    hard = {s.entity for s in sightings if s.wording.hard}
+    hard = {s.entity for s in sightings if s.wording.hard and s.key not in passed}
     gateways = {name for name in first if standing.is_gateway(name)}
+    brief = {s.entity for s in sightings if s.wording.hard and s.key in passed}
     top = gateways | {name for name in first if standing.tier(name, first[name]) == 1}
     hard_gateways, hard_top = gateways & hard, top & hard
     category = _category(sightings, cause)
@@ -121,13 +131,20 @@ def judge(sightings: list[Sighting], standing: Standing, *, cause: str = "") -> 
         words = f"{MUCH_BENEATH} and more that {_names(felt)} depends on fail; users must feel it"
         return Urgency("P1", category, (words,))
     if top:
-        return Urgency("P2", category, (f"slow or saturated where users see it: {_names(top)}",))
+        return Urgency("P2", category, (_soft(top, brief),))
     if any(s.wording.monitoring and not s.wording.scraped for s in sightings):
         return Urgency("P2", category, ("monitoring itself is affected",))
     hard_second = {name for name in hard if standing.tier(name, first[name]) == 2}
     if hard_second:
         return Urgency("P2", category, (f"requests fail behind the front: {_names(hard_second)}",))
     return Urgency("P3", category, ("real, but no user-facing service is affected so far",))
+
+
+def _soft(top: set[str], brief: set[str]) -> str:
+    """Why what users see first is no page."""
+    if top <= brief:
+        return f"requests failed for a while where users see it, probably of no account: {_names(top)}"
+    return f"slow or saturated where users see it: {_names(top)}"
 
 
 def _category(sightings: list[Sighting], cause: str) -> str:

@@ -17,7 +17,8 @@ from webhooks.correlate.sighting import sight
 from webhooks.correlate.topology import Topology, TopologyError, load
 from webhooks.correlate.wording import read
 from webhooks.incident import describe
-from webhooks.judge.analyst import Analyst, Verdict
+from webhooks.judge.analyst import DOUBTFUL_AT, NOISE_AT, Analyst, Verdict
+from webhooks.judge.noise import NoiseWeights
 from webhooks.offline import correlate
 
 
@@ -104,9 +105,9 @@ def ended(one: Episode, seconds: float) -> Episode:
     return one
 
 
-def verdict(*episodes: Episode, topology: Topology | None = GRAPH) -> Verdict:
+def verdict(*episodes: Episode, topology: Topology | None = GRAPH, analyst: Analyst | None = None) -> Verdict:
     """What is thought of the incident of the first of the episodes."""
-    analyst = Analyst(topology)
+    analyst = analyst or Analyst(topology)
     stream = Stream(topology)
     stream.reader, stream.correlator = analyst.reader, analyst.correlator
     stream.hear(*episodes)
@@ -290,6 +291,18 @@ def test_noise_silences_no_page_by_itself(consent: bool, priority: str) -> None:
     group = Group("i1", "default", "", 0.0)
     group.add(sight(one, EntityReader(GRAPH)))
     assert describe(group, said, now_ns=EPOCH, noise_may_silence=consent).priority == priority
+
+
+@pytest.mark.parametrize(
+    ("lasted", "priority"),
+    [pytest.param(None, "P1", id="while it fires"), pytest.param(300, "P2", id="once it is over")],
+)
+def test_a_page_that_is_doubtful_ends_with_its_alert(lasted: float | None, priority: str) -> None:
+    doubting = Analyst(GRAPH, noise=NoiseWeights(base=-0.8))
+    one = episode("HighErrorRate", at=0, service="web", text="requests fail")
+    said = verdict(one if lasted is None else ended(one, lasted), analyst=doubting)
+    assert DOUBTFUL_AT < said.noise < NOISE_AT
+    assert said.urgency.priority == priority
 
 
 def test_an_alert_heard_of_late_is_not_chronic() -> None:
