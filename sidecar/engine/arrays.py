@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sidecar.errors import ModelError
-from sidecar.series import RowArray
+from sidecar.series import FloatArray, RowArray
+
+MAX_VALUE = 1e150
+"""Squares of what is beyond would overflow; such samples are no measurements."""
+
+
+def measurements(values: FloatArray) -> FloatArray:
+    """The values, NaN where one cannot be a measurement."""
+    return np.where(np.abs(values) < MAX_VALUE, values, np.nan)
 
 
 class RowArrays:

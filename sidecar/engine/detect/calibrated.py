@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from sidecar.engine.arrays import RowArrays
+from sidecar.engine.arrays import RowArrays, measurements
 from sidecar.engine.calibrate import Calibrator
 from sidecar.engine.protocols import NO_SIDE, Judged, Statistic
 from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
@@ -18,7 +18,6 @@ N_NOW = 5
 """Every such detector keeps an array `now` with these columns, and may keep more behind them."""
 
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
-MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 
 class CalibratedDetector(RowArrays):
@@ -62,7 +61,7 @@ class CalibratedDetector(RowArrays):
     def update(self, batch: SeriesBatch) -> Statistic:
         """The bare statistic of the columns, learning them."""
         value, yhat, down, up = (np.full(batch.values.shape, np.nan) for _ in range(4))
-        x = np.where(np.abs(batch.values) < MAX_VALUE, batch.values, np.nan)
+        x = measurements(batch.values)
         self._run(*self._arrays(), batch.timestamps / 1000.0, x, value, yhat, down, up)
         return Statistic(value, yhat, down, up)
 

@@ -11,7 +11,6 @@ Robust M-estimators of multivariate location and scatter, for the weights.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,13 +18,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sidecar.engine.arrays import RowArrays
-from sidecar.engine.calibrate import Calibrator
+from sidecar.engine.arrays import measurements
+from sidecar.engine.detect.course import CourseDetector
 from sidecar.engine.index import GONE
 from sidecar.engine.profile import HOURS_OF_DAY, learn, place, read
-from sidecar.engine.protocols import NO_SIDE, Judged
+from sidecar.engine.protocols import Judged
 from sidecar.errors import ModelError
-from sidecar.series import FloatArray, LabelSet, RowArray, SeriesBatch, TimeArray
+from sidecar.series import FloatArray, LabelSet, RowArray, SeriesBatch
 
 KEPT = 256
 """Columns of residuals that a fit learns from."""
@@ -45,8 +44,6 @@ SCALE_SECONDS = 7 * 86400.0
 LEVEL_SECONDS = 86400.0
 LEAST_NOISE = 0.1
 """Part of a series' variance that no factor explains: two equal series may differ a little."""
-
-MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 SAMPLES, LAST_SECONDS, LEVEL, SCALE, NEGATIVE = range(5)
 
@@ -212,10 +209,10 @@ class Groups:
         self.starts = np.cumsum([0, *(len(rows) for rows in groups.values())]).astype(np.int64)
 
 
-class MultivariateDetector(RowArrays):
+class MultivariateDetector(CourseDetector[tuple[FloatArray, FloatArray]]):
     """The detector `multivariate`; see the module's docstring. State 1,640 bytes a series with its threshold.
 
-    `group_by`: labels whose values make a group. `trainer`: where fits run; None: at once.
+    `group_by`: labels whose values make a group.
     """
 
     def __init__(self, budget_per_month: float, step_seconds: float, group_by: tuple[str, ...] = ()) -> None:
@@ -228,13 +225,12 @@ class MultivariateDetector(RowArrays):
                 "recent": ((KEPT,), np.float32),
                 "loadings": ((FACTORS,), np.float64),
                 "noise": ((), np.float64),
-            }
+            },
+            budget_per_month,
+            step_seconds,
         )
-        self.calibrator = Calibrator(budget_per_month, step_seconds)
-        self.trainer: Executor | None = None
         self._groups = Groups(group_by)
         self._period = max(round(86400 / step_seconds), KEPT)
-        self._coming: Future[tuple[FloatArray, FloatArray]] | None = None
         self._n_columns = 0
         self._due = FIRST_FIT
 
@@ -242,11 +238,6 @@ class MultivariateDetector(RowArrays):
         """Forget these rows; a fit under way knows them still, and is not taken."""
         super().reset(rows)
         self._coming = None
-
-    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
-        """Take all that the donors know, thresholds included; see `Detector.adopt`."""
-        self.copy_rows(rows, donors)
-        self.calibrator.copy_rows(rows, donors)
 
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
@@ -258,15 +249,13 @@ class MultivariateDetector(RowArrays):
             part = replace(batch, timestamps=batch.timestamps[first:end], values=batch.values[:, first:end])
             value[:, first:end], yhat[:, first:end] = self._statistic(part)
             first = end
-        score = value / self.calibrator.update(batch.timestamps, value)
-        with np.errstate(invalid="ignore"):
-            shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0))
-        known = np.where(np.isfinite(score), 0.0, np.nan)
-        return Judged(score, yhat, known - np.inf, known + np.inf, shape)
+        return self._judged(batch.timestamps, value, yhat)
 
     def _statistic(self, part: SeriesBatch) -> tuple[FloatArray, FloatArray]:
-        self._take_fit()
-        x = np.where(np.abs(part.values) < MAX_VALUE, part.values, np.nan)
+        arrived = self._arrived()
+        if arrived is not None:
+            self._take(*arrived)
+        x = measurements(part.values)
         z, centre, scale, value, off = (np.full(x.shape, np.nan) for _ in range(5))
         course, day, loud, day_mass = (self.arrays[name] for name in ("course", "day", "loud", "day_mass"))
         _residuals(course, day, loud, day_mass, part.timestamps / 1000.0, x, z, centre, scale)
@@ -292,28 +281,9 @@ class MultivariateDetector(RowArrays):
         else:
             self._coming = self.trainer.submit(fit_groups, *work)
 
-    def _take_fit(self) -> None:
-        if self._coming is not None and self._coming.done():
-            coming, self._coming = self._coming, None
-            if not coming.cancelled() and coming.exception() is None:
-                self._take(*coming.result())
-
     def _take(self, loadings: FloatArray, noise: FloatArray) -> None:
         self.arrays["loadings"][: len(loadings)] = loadings
         self.arrays["noise"][: len(noise)] = noise
-
-    def put_aside(self, trainer: Executor) -> None:
-        """Fit in `trainer` from now on."""
-        self.trainer = trainer
-
-    def work(self, seconds: float) -> int:
-        """Nothing is put aside but fits."""
-        return 0
-
-    def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Nothing is expected of other times: it depends on what the others do then."""
-        unknown = np.full((self.n_rows, len(timestamps)), np.nan)
-        return unknown, unknown.copy(), unknown.copy()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The rows' arrays, and how many columns were seen."""

@@ -7,7 +7,6 @@ judging goes on with the arrays of the fit before; until the first fit nothing i
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -15,12 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sidecar.engine.arrays import RowArrays
-from sidecar.engine.calibrate import Calibrator
+from sidecar.engine.detect.course import CourseDetector
 from sidecar.engine.detect.windows import Samples, Windows
-from sidecar.engine.protocols import NO_SIDE, Judged
+from sidecar.engine.protocols import Judged
 from sidecar.errors import ModelError
-from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
+from sidecar.series import FloatArray, RowArray, SeriesBatch
 
 Fitted = dict[str, NDArray[Any]]
 """What a fit gave: arrays by name; `quality` tells how good it is, by the model's own measures."""
@@ -138,11 +136,11 @@ def _standardise(usual, raw, value):
             usual[row, POINTS] = n + 1.0
 
 
-class TrainedDetector(RowArrays):
+class TrainedDetector(CourseDetector[Fit]):
     """A `WindowModel` behind the protocol of a detector; thresholds by peaks over threshold.
 
-    `trainer`: where fits run; None: at once, when they are due, so that the same
-    columns give the same answers. State 24 bytes a series beside its windows', and the bank.
+    With no `trainer` fits are made when they are due, so that the same columns give the same
+    answers. State 24 bytes a series beside its windows', and the bank.
     """
 
     def __init__(
@@ -154,16 +152,13 @@ class TrainedDetector(RowArrays):
         windows: Windows | Samples | None = None,
         seed: int = 7,
     ) -> None:
-        super().__init__({"usual_score": ((3,), np.float64)})
+        super().__init__({"usual_score": ((3,), np.float64)}, budget_per_month, step_seconds)
         self.model = model
         self.windows = Windows() if windows is None else windows
-        self.calibrator = Calibrator(budget_per_month, step_seconds)
-        self.trainer: Executor | None = None
-        self.n_fits = self.n_failed_fits = 0
+        self.n_fits = 0
         self._seed = seed
         self._period = max(round(86400 / step_seconds), LEAST_PERIOD)
         self._fit: Fit | None = None
-        self._coming: Future[Fit] | None = None
         self._bank = np.zeros((BANK, self.windows.n_features))
         self._n_banked = self._n_columns = 0
         self._due = FIRST_FIT
@@ -188,8 +183,8 @@ class TrainedDetector(RowArrays):
 
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
         """Take all that the donors know, thresholds included; see `Detector.adopt`."""
-        for part in (self, self.windows, self.calibrator):
-            part.copy_rows(rows, donors)
+        super().adopt(rows, donors, now_ms)
+        self.windows.copy_rows(rows, donors)
 
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
@@ -202,27 +197,13 @@ class TrainedDetector(RowArrays):
             part = replace(batch, timestamps=batch.timestamps[first:end], values=batch.values[:, first:end])
             value[:, first:end], level[:, first:end] = self._statistic(part)
             first = end
-        score = value / self.calibrator.update(batch.timestamps, value)
-        with np.errstate(invalid="ignore"):
-            shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0))
-        known = np.where(np.isfinite(score), 0.0, np.nan)
-        return Judged(score, level, known - np.inf, known + np.inf, shape)
-
-    def put_aside(self, trainer: Executor) -> None:
-        """Fit in `trainer` from now on."""
-        self.trainer = trainer
-
-    def work(self, seconds: float) -> int:
-        """Nothing is put aside but fits."""
-        return 0
-
-    def expect(self, timestamps: TimeArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Nothing is expected of other times: windows have a shape, not a level."""
-        unknown = np.full((self.n_rows, len(timestamps)), np.nan)
-        return unknown, unknown.copy(), unknown.copy()
+        return self._judged(batch.timestamps, value, level)
 
     def _statistic(self, part: SeriesBatch) -> tuple[FloatArray, FloatArray]:
-        self._take_fit()
+        arrived = self._arrived()
+        if arrived is not None:
+            self._fit = arrived
+            self.n_fits += 1
         features, level = self.windows.features(part)
         value, raw = np.full(level.shape, np.nan), np.full(level.shape, np.nan)
         ready = np.isfinite(features[:, :, 0])
@@ -266,15 +247,6 @@ class TrainedDetector(RowArrays):
             self.n_fits += 1
         else:
             self._coming = self.trainer.submit(fit, self.model, windows, self._seed)
-
-    def _take_fit(self) -> None:
-        if self._coming is not None and self._coming.done():
-            coming, self._coming = self._coming, None
-            if coming.cancelled() or coming.exception() is not None:
-                self.n_failed_fits += 1
-                return  # What was fitted before serves until the next is due.
-            self._fit = coming.result()
-            self.n_fits += 1
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The rows' arrays, the bank, and the fit."""

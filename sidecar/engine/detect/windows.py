@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.arrays import RowArrays
+from sidecar.engine.arrays import RowArrays, measurements
 from sidecar.engine.profile import HOURS_OF_WEEK, learn, read
 from sidecar.series import FloatArray, SeriesBatch
 
@@ -31,8 +31,6 @@ TEACHES = 6.0
 
 REACH = 12.0
 """Features beyond so many deviations are all the same: far."""
-
-MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 SAMPLES, LAST_SECONDS, MEAN, SQUARE, RESIDUAL = range(5)
 
@@ -137,7 +135,7 @@ class Windows(RowArrays):
 
         NaN where nothing can be said.
         """
-        x = np.where(np.abs(batch.values) < MAX_VALUE, batch.values, np.nan)
+        x = measurements(batch.values)
         out, level = np.full((*x.shape, N_FEATURES), np.nan), np.full(x.shape, np.nan)
         _features(*self._arrays(), batch.timestamps / 1000.0, x, out, level)
         return out, level
@@ -187,7 +185,7 @@ class Samples(RowArrays):
 
         NaN where nothing can be said.
         """
-        x = np.where(np.abs(batch.values) < MAX_VALUE, batch.values, np.nan)
+        x = measurements(batch.values)
         out, level = np.full((*x.shape, WINDOW), np.nan), np.full(x.shape, np.nan)
         _samples(*self._arrays(), batch.timestamps / 1000.0, x, out, level)
         return out, level
