@@ -11,7 +11,7 @@ from sidecar.app.ground import Ground
 from sidecar.config.model import Config, QueryConfig
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
-from sidecar.loop.forecast_rules import known_of
+from sidecar.loop.forecast_rules import About, Measured, known_of
 from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.offload import Offload
 from sidecar.prometheus.client import PrometheusClient
@@ -32,6 +32,10 @@ def threshold_loop(
 ) -> ThresholdLoop:
     """The loop that forecasts the thresholds of existing alert rules, and the budgets of objectives."""
     settings = config.forecast.thresholds
+
+    def known(measured: Measured) -> About:
+        return known_of(measured, queries(), config.events, config.calendar)
+
     budgets = Budgets(
         config.slo,
         source=client,
@@ -39,6 +43,7 @@ def threshold_loop(
         clock=clock,
         horizon_seconds=settings.horizon,
         probabilities=settings.probabilities,
+        known_of=known,
     )
     return ThresholdLoop(
         settings,
@@ -49,7 +54,7 @@ def threshold_loop(
         metrics=metrics,
         directory=config.store.directory / "thresholds",
         budgets=budgets,
-        known_of=lambda measured: known_of(measured, queries(), config.events, config.calendar),
+        known_of=known,
     )
 
 

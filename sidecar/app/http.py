@@ -19,6 +19,7 @@ from sidecar.app.response import Responding
 from sidecar.app.views import AppViews
 from sidecar.app.workings import Workings
 from sidecar.config.model import Config
+from sidecar.loop.warming import Warming
 from webhooks.intake.receiver import ROUTES, Receiver
 from webhooks.judge.evidence_feed import CHANGES_PATH, ChangesEndpoint
 from webhooks.pipeline import AlertsLoop
@@ -37,13 +38,14 @@ def endpoints(
     responding: Responding,
     explaining: Explaining,
     tasting: Tasting,
+    warming: Warming,
     workings: Callable[[], Workings],
     reload: Reload,
     quit_process: Callable[[], None],
 ) -> web.Application:
     """The application as the start's configuration describes it; `workings`: the loops as they are now."""
     app = build_app(
-        views=AppViews(ground, alerts, workings),
+        views=AppViews(ground, alerts, warming, workings),
         bus=ground.bus,
         reload=reload,
         quit_process=quit_process,

@@ -28,6 +28,7 @@ from sidecar.config.model import Config
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import Event
 from sidecar.loop.journal import Journal
+from sidecar.loop.warming import Warming, judge_once
 from sidecar.loop.watch import Watch
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
@@ -77,11 +78,11 @@ class Sidecar:
         self._explaining.start()
         self._tasting.start()
         self._upkeep.start()
+        self._warming.start()
         self._listen_to_signals()
-        warming = asyncio.create_task(self._ground.offload.run(_warm, self._ground.page), name="warm")
         await self._stop.wait()
         self._log.info("stopping")
-        warming.cancel()
+        await self._warming.stop()
         await self._upkeep.stop()
         await runner.cleanup()  # No more requests; those under way get their answer.
         await self._alerts.stop()
@@ -163,6 +164,7 @@ class Sidecar:
             said=self._tasting.words,
         )
         self._upkeep = Upkeep(ground)
+        self._warming = Warming([warm_decoder, ground.page.warm, judge_once], registry=ground.registry)
         self._workings = self._make_workings()
 
     async def _make_ground(self) -> Ground:
@@ -210,6 +212,7 @@ class Sidecar:
             responding=self._responding,
             explaining=self._explaining,
             tasting=self._tasting,
+            warming=self._warming,
             workings=lambda: self._workings,
             reload=self.reload,
             quit_process=self.stop,
@@ -261,9 +264,8 @@ class Sidecar:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
 
-def _warm(page: SyntheticPage) -> None:
-    """Compile or load the kernels before the first pull needs them."""
+def warm_decoder() -> None:
+    """Compile or load what decodes answers."""
     from sidecar.prometheus import scan
 
     scan.warm()
-    page.warm()

@@ -12,6 +12,7 @@ from sidecar.api.views import ComponentHealth
 from sidecar.app.ground import Ground
 from sidecar.app.workings import Workings
 from sidecar.config.load import config_hash
+from sidecar.loop.warming import Warming
 from sidecar.loop.watch import Watch
 from sidecar.records import Episode, Incident, RuleRevision
 from sidecar.series import Evaluation
@@ -27,10 +28,13 @@ class AppViews:
     `workings`: the loops as they are now, since a reload replaces them.
     """
 
-    def __init__(self, ground: Ground, alerts: AlertsLoop, workings: Callable[[], Workings]) -> None:
+    def __init__(
+        self, ground: Ground, alerts: AlertsLoop, warming: Warming, workings: Callable[[], Workings]
+    ) -> None:
         self._store = ground.store
         self._wall = ground.wall
         self._alerts = alerts
+        self._warming = warming
         self._workings = workings
         self._started_seconds = ground.wall()
 
@@ -100,7 +104,8 @@ class AppViews:
     def ready(self) -> tuple[bool, str]:
         """Whether a first pull was scored, and if not, why."""
         loop = self._workings().metrics_loop
-        return loop.ready, loop.last_error or "learning from history"
+        doing = "compiling for this machine, once" if self._warming.under_way else "learning from history"
+        return loop.ready, loop.last_error or doing
 
     def health(self) -> Mapping[str, Callable[[], ComponentHealth]]:
         """A check for each component."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+import sidecar
 from sidecar.cli.options import (
     config_option,
     data_option,
@@ -16,6 +18,17 @@ from sidecar.cli.options import (
     neighbours,
     read_config,
 )
+
+CACHE_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def _keep_compiled_code(directory: Path) -> None:
+    """Have numba, before it is imported, cache beside the data where it may not beside the code.
+
+    It refuses to work where it finds no place at all, as with a service's user without a home.
+    """
+    if CACHE_VARIABLE not in os.environ and not os.access(sidecar.__path__[0], os.W_OK):
+        os.environ[CACHE_VARIABLE] = str((directory / ".numba").absolute())
 
 
 @click.command()
@@ -69,9 +82,11 @@ def run(
             overrides.setdefault(section, {})[key] = value
     config = read_config(config_path, overrides)
 
+    _keep_compiled_code(config.store.directory)
+
     from sidecar.app.process import Sidecar
     from sidecar.telemetry import configure_logs
 
     configure_logs(config.log.level, config.log.format)
-    sidecar = Sidecar(config, load=lambda: load_config(config_path, overrides))
-    raise SystemExit(asyncio.run(sidecar.run()))
+    process = Sidecar(config, load=lambda: load_config(config_path, overrides))
+    raise SystemExit(asyncio.run(process.run()))
