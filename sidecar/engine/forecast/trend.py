@@ -120,8 +120,7 @@ def chance_of_rise(
     it counts how many of them came so far (scaled to this one's rate, if it is where the series
     never was): sawtooths and daily ramps are known to turn, a disk that always grew to grow.
     """
-    age = BELIEF_AGES * run.n_steps
-    belief = age / (age + leads) * if_straight
+    belief = _belief(run, leads, if_straight)
     before = grid[: max(len(grid) - run.n_steps, 0)]
     age_steps = run.n_steps
     starts = _similar(before, run, age_steps)
@@ -142,6 +141,17 @@ def chance_of_rise(
     known = np.isfinite(reached)
     came = (known & (reached >= wanted[:, None])).sum(axis=0)
     return (came + belief) / (known.sum(axis=0) + 1.0)
+
+
+def _belief(run: Run, leads: FloatArray, if_straight: FloatArray) -> FloatArray:
+    """The probability that the run has come so far by each lead, it being believed by its age alone, (h,).
+
+    It must go on until it is there, and no longer: what came by a lead may have ended before it.
+    """
+    age = BELIEF_AGES * run.n_steps
+    arrives = np.diff(np.maximum.accumulate(if_straight), prepend=0.0)
+    goes_on = age / (age + leads)
+    return np.cumsum(goes_on * arrives)
 
 
 def _similar(before: FloatArray, run: Run, age: int) -> np.ndarray:
