@@ -33,6 +33,11 @@ class Factors:
     least: FloatArray
     most: FloatArray
 
+    @property
+    def parts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Centre, least, most."""
+        return self.centre, self.least, self.most
+
     def expected(self, judged: Judged) -> Judged:
         """What is said of the usual part, as it is to be said of the values."""
         low, high = np.minimum(self.least, 1.0), np.maximum(self.most, 1.0)
@@ -128,7 +133,7 @@ class KnownEvents:
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.clip(expect(like) / expect(timestamps), *RATIO_BOUNDS)
             ratio = np.where(np.isfinite(ratio), ratio, 1.0)
-            for array, wrong in zip(_parts(found), (0.0, -HOLIDAY_TOLERANCE, HOLIDAY_TOLERANCE), strict=True):
+            for array, wrong in zip(found.parts, (0.0, -HOLIDAY_TOLERANCE, HOLIDAY_TOLERANCE), strict=True):
                 array *= np.where(like != timestamps, ratio * (1.0 + wrong), 1.0)
         return found
 
@@ -153,7 +158,7 @@ class KnownEvents:
         rows = self._rows(n, labels)
         centre, least, most = self._uplift(event)
         where = rows[:, None] & within
-        for array, factor in zip(_parts(found), (centre, least, most), strict=True):
+        for array, factor in zip(found.parts, (centre, least, most), strict=True):
             array *= np.where(where, factor[:, None], 1.0)
 
     def _uplift(self, event: EventConfig) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -200,10 +205,6 @@ class KnownEvents:
 def _within(event: EventConfig, timestamps: TimeArray) -> BoolArray:
     begin = event.start.timestamp() * 1000.0
     return (timestamps >= begin) & (timestamps < begin + event.duration * 1000.0)
-
-
-def _parts(factors: Factors) -> tuple[FloatArray, FloatArray, FloatArray]:
-    return factors.centre, factors.least, factors.most
 
 
 def _note(memory: FloatArray, known: BoolArray, ratio: FloatArray) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from sidecar.config.slo import WINDOW, SloConfig
 from sidecar.errors import ModelError, PullError
 from sidecar.loop.clock import SourceClock
+from sidecar.loop.forecast_rules import KnownOf, measured_by, nothing_known
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource
 from sidecar.prometheus.client import joined
@@ -35,6 +36,7 @@ class Budgets:
         clock: SourceClock,
         horizon_seconds: float,
         probabilities: Sequence[float],
+        known_of: KnownOf = nothing_known,
     ) -> None:
         self._slos = slos
         self._source = source
@@ -42,6 +44,7 @@ class Budgets:
         self._clock = clock
         self._horizon_steps = max(round(horizon_seconds / STEP_SECONDS), 1)
         self._probabilities = probabilities
+        self._known_of = known_of
         self._hours: dict[str, SeriesBatch] = {}
         self._found: dict[str, tuple[int, list[ThresholdEta]]] = {}
         self._log = get_logger("budgets")
@@ -81,7 +84,9 @@ class Budgets:
 
     def _etas(self, slo: SloConfig, bad: SeriesBatch, every: SeriesBatch) -> list[ThresholdEta]:
         from sidecar.engine.forecast.budget import SPENT, budget_crossing
+        from sidecar.engine.known_history import KnownSeries
 
+        known = self._known_of(measured_by(*(expr.replace(WINDOW, STEP) for expr in (slo.errors, slo.total))))
         rows = {_plain(labels): row for labels, row in zip(bad.labels, bad.values, strict=True)}
         found = []
         for labels, total in zip(every.labels, every.values, strict=True):
@@ -96,6 +101,9 @@ class Budgets:
                     step_seconds=STEP_SECONDS,
                     window_steps=round(slo.window / STEP_SECONDS),
                     horizon_steps=self._horizon_steps,
+                    # Either learns from its own past: a deployment costs errors, a release brings traffic.
+                    known_errors=KnownSeries(_plain(labels), *known),
+                    known_traffic=KnownSeries(_plain(labels), *known),
                 )
             except ModelError:
                 continue  # No events at all, so nothing that could be spent.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sidecar.config.capacity import CapacityConfig
@@ -17,6 +17,10 @@ from sidecar.promql.threshold import NoComparison, parse_comparison
 
 _OWN = re.compile(r"^pronoia[_:]|^ALERTS(_FOR_STATE)?$")
 _PREDICTS = re.compile(r"\b(predict_linear|holt_winters|double_exponential_smoothing)\b")
+
+
+About = tuple[tuple[EventConfig, ...], CalendarConfig | None]
+"""The events, and the calendar or none, that are about what an expression measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,14 @@ class Measured:
     metrics: tuple[str, ...] = ()
     capacity: bool = False
     """Not, or not only, an alert rule's: it is something that can be used up."""
+
+
+KnownOf = Callable[[Measured], About]
+
+
+def nothing_known(_: Measured) -> About:
+    """Where nothing is configured."""
+    return (), None
 
 
 def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measured], Counter[str]]:
@@ -92,7 +104,7 @@ def known_of(
     queries: Iterable[QueryConfig],
     events: Iterable[EventConfig],
     calendar: CalendarConfig,
-) -> tuple[tuple[EventConfig, ...], CalendarConfig | None]:
+) -> About:
     """The events, and the calendar or none, that are about what a rule measures.
 
     They are about queries: a rule that measures a metric of such a query is meant as well.
@@ -106,6 +118,12 @@ def known_of(
     if calendar.country is None or not about(calendar.queries):
         return found, None
     return found, calendar.model_copy(update={"queries": ()})
+
+
+def measured_by(*exprs: str) -> Measured:
+    """What several expressions tell of together, without thresholds."""
+    metrics = {metric for expr in exprs for metric in _metrics_of(expr)}
+    return Measured(" / ".join(exprs), (), tuple(sorted(metrics)))
 
 
 def _metrics_of(expr: str) -> set[str]:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.config.forecast import ThresholdsConfig
-from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.errors import ModelError, PullError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
-from sidecar.loop.forecast_rules import Measured, taken_apart, with_capacities
+from sidecar.loop.forecast_rules import KnownOf, Measured, nothing_known, taken_apart, with_capacities
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource
 from sidecar.prometheus.answers import Rule
@@ -33,14 +32,6 @@ SLICE_SECONDS = 0.5
 """The worker threads serve others too: no piece of work is longer than about this."""
 SAVE_SECONDS = 3600.0
 RETRY_SECONDS = 15.0
-
-
-KnownOf = Callable[[Measured], tuple[tuple[EventConfig, ...], CalendarConfig | None]]
-"""The events and the calendar that are about what a rule measures."""
-
-
-def _nothing_known(_: Measured) -> tuple[tuple[EventConfig, ...], CalendarConfig | None]:
-    return (), None
 
 
 class ThresholdSource(HistorySource, Protocol):
@@ -99,7 +90,7 @@ class ThresholdLoop:
         metrics: ThresholdMetrics,
         directory: Path,
         budgets: Budgets | None = None,
-        known_of: KnownOf = _nothing_known,
+        known_of: KnownOf = nothing_known,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config

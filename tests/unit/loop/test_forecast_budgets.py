@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
+from sidecar.config.known import EventConfig
 from sidecar.config.slo import SloConfig
 from sidecar.errors import PullError, PullReason
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
+from sidecar.loop.forecast_rules import About, KnownOf, Measured, nothing_known
 from sidecar.offload import Offload
 from sidecar.series import LabelSet, SeriesBatch
 
@@ -49,7 +53,7 @@ def clock() -> list[float]:
     return [float(NOW)]
 
 
-def budgets(source: Source, clock: list[float]) -> Budgets:
+def budgets(source: Source, clock: list[float], known_of: KnownOf = nothing_known) -> Budgets:
     return Budgets(
         [SLO],
         source=source,  # type: ignore[arg-type]
@@ -57,6 +61,7 @@ def budgets(source: Source, clock: list[float]) -> Budgets:
         clock=SourceClock(lambda: clock[0]),
         horizon_seconds=7 * 86400.0,
         probabilities=(0.5,),
+        known_of=known_of,
     )
 
 
@@ -81,3 +86,19 @@ async def test_what_was_known_stays_while_the_source_is_gone(clock: list[float])
     clock[0] += 3600
     source.broken = True
     assert await one.renew() == before
+
+
+async def test_a_release_of_what_the_objective_counts_ends_its_budget_sooner(clock: list[float]) -> None:
+    start = datetime.fromtimestamp(NOW + 3600, UTC)
+    release = EventConfig(name="album", start=start, duration=86400.0, uplift=3.0)
+    asked: list[Measured] = []
+
+    def known_of(measured: Measured) -> About:
+        asked.append(measured)
+        return (release,), None
+
+    (usual,) = await budgets(Source(), clock).renew()
+    (sooner,) = await budgets(Source(), clock, known_of).renew()
+    # An hour at the usual burn, and what is left three times as fast.
+    assert sooner.seconds == pytest.approx(3600 + (usual.seconds - 3600) / 3, rel=0.2)
+    assert asked[0].metrics == ("requests_total",)
