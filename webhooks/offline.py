@@ -12,6 +12,7 @@ import msgspec
 from sidecar.errors import PayloadError
 from sidecar.records import Episode, Feedback
 from webhooks.correlate.group import Group
+from webhooks.correlate.meaning import Encode
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.sighting import Key
 from webhooks.correlate.topology import Topology
@@ -36,6 +37,7 @@ def correlate(
     topology: Topology | None = None,
     identity: Iterable[str] = (),
     weights: Weights | None = None,
+    encode: Encode | None = None,
     noise: NoiseWeights | None = None,
     causes: CauseWeights | None = None,
     feedback: Iterable[Feedback] = (),
@@ -48,7 +50,7 @@ def correlate(
     turn out to be several is written apart, each part with the ids of those it is with so far.
     """
     ids = count(1)
-    correlator = Correlator(topology, weights=weights, new_id=lambda: f"inc-{next(ids):05d}")
+    correlator = Correlator(topology, weights=weights, encode=encode, new_id=lambda: f"inc-{next(ids):05d}")
     analyst = Analyst(topology, identity=identity, correlator=correlator, noise=noise, causes=causes)
     correlator.bonds.verdicts.heed(feedback)
     memory = Memory()

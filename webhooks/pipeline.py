@@ -21,6 +21,7 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
+from webhooks.correlate import meaning
 from webhooks.correlate.by_hand import ByHand
 from webhooks.correlate.group import Group, Merge
 from webhooks.correlate.placing import Placing, Unsaved
@@ -135,9 +136,14 @@ class AlertsLoop:
         self._listening_since_ns = int(now * 1e9)
         config = self._config
         topology = await asyncio.to_thread(load_or_none, config.topology_file)
+        encode = await asyncio.to_thread(meaning.load_or_none, config.embeddings)
         weights = Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap)
         self.placing.analyst = Analyst(
-            topology, identity=config.identity_labels, folds=config.fold_pairs, weights=weights
+            topology,
+            identity=config.identity_labels,
+            folds=config.fold_pairs,
+            weights=weights,
+            encode=encode,
         )
         learned = await self._store.note(NOTE)
         if learned:

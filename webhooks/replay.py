@@ -11,7 +11,9 @@ import msgspec
 
 from sidecar.config.webhook import WebhookConfig
 from sidecar.records import Episode
+from webhooks.correlate import meaning
 from webhooks.correlate.group import Group
+from webhooks.correlate.meaning import Encode
 from webhooks.correlate.quality import is_coincident
 from webhooks.correlate.sighting import Key
 from webhooks.correlate.topology import Topology, load_or_none
@@ -80,6 +82,7 @@ def ways_of(config: WebhookConfig) -> dict[str, Any]:
         "topology": load_or_none(config.topology_file),
         "identity": config.identity_labels,
         "folds": config.fold_pairs,
+        "encode": meaning.load_or_none(config.embeddings),
         "weights": Weights(hold_seconds=config.incident_hold, reach_seconds=config.incident_gap),
     }
 
@@ -91,9 +94,10 @@ def regroup(
     identity: Iterable[str] = (),
     folds: Iterable[tuple[str, str]] = (),
     weights: Weights | None = None,
+    encode: Encode | None = None,
 ) -> Analyst:
     """An analyst who heard of each episode when it was first heard of, and of its end when it ended."""
-    analyst = Analyst(topology, identity=identity, folds=folds, weights=weights)
+    analyst = Analyst(topology, identity=identity, folds=folds, weights=weights, encode=encode)
     correlator = analyst.correlator
     events: list[tuple[int, int, Episode, Episode]] = []
     for episode in episodes:

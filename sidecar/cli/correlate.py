@@ -39,7 +39,18 @@ from sidecar.errors import SidecarError
     multiple=True,
     help="A label that names what an alert is about, before the known ones; may be given again.",
 )
-def correlate(source: Path, topology_path: Path | None, target: Path, identity: tuple[str, ...]) -> None:
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a static embedding model: other words for the same thing are alike (extra `embeddings`).",
+)
+def correlate(
+    source: Path,
+    topology_path: Path | None,
+    target: Path,
+    identity: tuple[str, ...],
+    embeddings: Path | None,
+) -> None:
     """Turn recorded webhooks into incidents.
 
     Deliveries are read in order and without look-ahead, by the same parts that
@@ -48,6 +59,7 @@ def correlate(source: Path, topology_path: Path | None, target: Path, identity: 
     Exit codes: 0 fine, 1 some lines could not be read, 2 wrong use.
     """
     from sidecar.durable import replace_file
+    from webhooks.correlate import meaning
     from webhooks.correlate.topology import load
     from webhooks.offline import correlate as incidents_of
 
@@ -58,7 +70,10 @@ def correlate(source: Path, topology_path: Path | None, target: Path, identity: 
     complaints: list[str] = []
     try:
         topology = load(topology_path) if topology_path else None
-        incidents = incidents_of(lines(), topology=topology, identity=identity, warn=complaints.append)
+        encode = meaning.load(embeddings) if embeddings else None
+        incidents = incidents_of(
+            lines(), topology=topology, identity=identity, encode=encode, warn=complaints.append
+        )
     except (SidecarError, OSError) as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(2) from error

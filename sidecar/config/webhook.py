@@ -105,6 +105,11 @@ class WebhookConfig(Section):
     topology_file: Path | None = Field(
         None, description="the service graph (YAML): services with depends_on and runs_on, nodes with zones"
     )
+    embeddings: Path | None = Field(
+        None,
+        description="folder of a static embedding model (model2vec), by which other words for the same thing "
+        "are alike; needs the extra `embeddings`",
+    )
     noise_may_silence_pages: bool = Field(
         False, description="whether what would be P0 or P1 may become P4 while it fires, as probable noise"
     )

@@ -11,6 +11,7 @@ from webhooks.correlate.grid import GridWatch
 from webhooks.correlate.group import Group, Link, Party
 from webhooks.correlate.habits import Habits
 from webhooks.correlate.likeness import Likeness
+from webhooks.correlate.meaning import Encode
 from webhooks.correlate.reach import FAR_SECONDS, far_seconds
 from webhooks.correlate.sighting import Sighting
 from webhooks.correlate.topology import Topology
@@ -34,12 +35,18 @@ LATE = 0.4
 class Bonds:
     """What binds alerts: the graph, and what the stream itself has taught."""
 
-    def __init__(self, topology: Topology, weights: Weights, evidence: Evidence | None = None) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        weights: Weights,
+        evidence: Evidence | None = None,
+        encode: Encode | None = None,
+    ) -> None:
         self.topology = topology
         self.weights = weights
         self.evidence = Evidence() if evidence is None else evidence
         self.companions = Companions()
-        self.likeness = Likeness()
+        self.likeness = Likeness(encode)
         self.grid = GridWatch()
         self.habits = Habits()
         self.verdicts = Verdicts()

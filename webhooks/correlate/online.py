@@ -17,6 +17,7 @@ from itertools import islice
 from sidecar.records import Episode
 from webhooks.correlate.bonds import Bonds, may_share, nearest
 from webhooks.correlate.group import Group, Link, Merge, Split
+from webhooks.correlate.meaning import Encode
 from webhooks.correlate.parting import next_look, parts, pieces
 from webhooks.correlate.sighting import Key, Sighting
 from webhooks.correlate.topology import Topology
@@ -33,10 +34,11 @@ class Correlator:
         *,
         weights: Weights | None = None,
         evidence: Evidence | None = None,
+        encode: Encode | None = None,
         new_id: Callable[[], str] = lambda: f"inc-{uuid.uuid4().hex[:12]}",
     ) -> None:
         self.weights = weights or Weights()
-        self.bonds = Bonds(Topology() if topology is None else topology, self.weights, evidence)
+        self.bonds = Bonds(Topology() if topology is None else topology, self.weights, evidence, encode)
         self.groups: dict[str, Group] = {}
         self.home: dict[Key, str] = {}
         self._new_id = new_id

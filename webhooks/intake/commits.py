@@ -113,6 +113,7 @@ class Intake:
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
         """What there was no room for in the next batch."""
         self._queued_alerts = 0
+        self._n_storing = 0
         self._metrics.queue.set_function(lambda: float(self._n_waiting))
         self._wake = asyncio.Event()
         self._closing = False
@@ -162,7 +163,7 @@ class Intake:
 
     def _gather(self) -> None:
         """Fold what waits into the next batch, as far as there is room."""
-        while self._waiting and self._next.n_alerts < BATCH_ALERTS:
+        while self._waiting and self._has_room():
             delivery, future = self._waiting.popleft()
             self._queued_alerts -= len(delivery.alerts)
             try:
@@ -174,6 +175,15 @@ class Intake:
                 self._fold_anew(over=self._next.changes.over)
             else:
                 self._next.add(delivery, future)
+
+    def _has_room(self) -> bool:
+        """Whether the next batch has neither too many alerts nor more than half of all that is at hand.
+
+        Senders that wait for their answers come back together: were they all of one batch, they
+        would be read while nothing is stored, and stored while nothing is read.
+        """
+        half = (self._n_storing + self._n_waiting + 1) // 2
+        return self._next.n_alerts < BATCH_ALERTS and len(self._next.deliveries) < half
 
     def _fold_anew(self, *, over: Changes | None) -> None:
         """Let the next batch be made on top of something else."""
@@ -208,7 +218,7 @@ class Intake:
         batch = self._next
         if not batch.deliveries:
             return None
-        self._next = Batch(Changes(over=batch.changes))
+        self._next, self._n_storing = Batch(Changes(over=batch.changes)), len(batch.deliveries)
         work = self._store.commit_deliveries(batch.deliveries, batch.changes.durable())
         return batch, asyncio.create_task(work, name="commit")
 
@@ -229,6 +239,7 @@ class Intake:
             # The loop's edge: nobody may wait for ever for what broke off.
             self._log.exception("a batch of deliveries broke off")
             error = _internal(trouble)
+        self._n_storing = 0
         batch.settle(error)
         if error is not None:
             # Memory has not changed, so the sender's next try is folded as if it were the first.

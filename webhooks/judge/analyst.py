@@ -11,6 +11,7 @@ import msgspec
 from sidecar.records import Cause, Episode
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Group
+from webhooks.correlate.meaning import Encode
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.sighting import Key, Sighting, sight
 from webhooks.correlate.topology import Topology
@@ -61,11 +62,12 @@ class Analyst:
         folds: Iterable[tuple[str, str]] = (),
         correlator: Correlator | None = None,
         weights: Weights | None = None,
+        encode: Encode | None = None,
         noise: NoiseWeights | None = None,
         causes: CauseWeights | None = None,
     ) -> None:
         self.reader = EntityReader(topology, labels=identity, folds=folds)
-        self.correlator = correlator or Correlator(self.reader.topology, weights=weights)
+        self.correlator = correlator or Correlator(self.reader.topology, weights=weights, encode=encode)
         self.evidence = self.correlator.bonds.evidence
         self.model = NoiseModel(self.correlator.bonds, noise)
         self._standing = Standing(self.reader)
