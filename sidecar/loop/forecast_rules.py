@@ -15,7 +15,10 @@ from sidecar.prometheus.answers import Rule
 from sidecar.promql.syntax import Syntax, selectors
 from sidecar.promql.threshold import NoComparison, parse_comparison
 
-_OWN = re.compile(r"^pronoia[_:]|^ALERTS(_FOR_STATE)?$")
+_OWN = re.compile(r"^pronoia[_:]|^slo:error_ratio:|^ALERTS(_FOR_STATE)?$")
+"""What pronoia tells itself; when an error budget is spent is told of the objective, not of its alerts."""
+_LEARNT = {"query", "ahead_of"}
+"""Labels of generated rules whose threshold is itself learnt or forecast; those of packs have none."""
 _PREDICTS = re.compile(r"\b(predict_linear|holt_winters|double_exponential_smoothing)\b")
 
 
@@ -53,15 +56,14 @@ def nothing_known(_: Measured) -> About:
 def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measured], Counter[str]]:
     """What is to be forecast, in the rules' order; and how many rules there are by what became of them.
 
-    Pronoia's own rules, rules that predict by themselves, and bounds that are
-    no bounds (`== 0`) are left out. Several rules on one expression share its history.
+    Rules that pronoia learnt, rules that predict by themselves, and bounds that are no bounds
+    (`== 0`) are left out. Several rules on one expression share its history. Where there are more
+    expressions than `max_expressions`, those of packs are left out before those of people.
     """
     found: dict[str, dict[RuleThreshold, None]] = {}
     metrics: dict[str, tuple[str, ...]] = {}
     outcome: Counter[str] = Counter()
-    for rule in rules:
-        if rule.kind != "alerting":
-            continue
+    for rule in sorted((rule for rule in rules if rule.kind == "alerting"), key=_generated):
         reason = _refused(rule)
         if reason is not None:
             outcome[reason] += 1
@@ -134,7 +136,11 @@ def _metrics_of(expr: str) -> set[str]:
         return set()
 
 
+def _generated(rule: Rule) -> bool:
+    return rule.labels.get("generator") == "pronoia"
+
+
 def _refused(rule: Rule) -> str | None:
-    if rule.labels.get("generator") == "pronoia":
+    if _generated(rule) and _LEARNT.intersection(rule.labels):
         return "own"
     return "predicts_already" if _PREDICTS.search(rule.expr) else None

@@ -40,7 +40,10 @@ def rule(expr: str, name: str = "R", kind: str = "alerting", **labels: str) -> R
         pytest.param(rule("absent(a)"), "no_comparison", id="absence"),
         pytest.param(rule("pronoia_anomaly_score > 1"), "own", id="our metric"),
         pytest.param(rule("ALERTS > 0"), "own", id="alerts"),
-        pytest.param(rule("a > 1", generator="pronoia"), "own", id="our rule"),
+        pytest.param(rule("a > 1", generator="pronoia", query="a"), "own", id="our rule"),
+        pytest.param(rule("a > 1", generator="pronoia", ahead_of="A"), "own", id="our warning"),
+        pytest.param(rule("slo:error_ratio:rate1h > 1", generator="pronoia"), "own", id="our objective"),
+        pytest.param(rule("a > 1", generator="pronoia"), "watched", id="of a pack"),
         pytest.param(rule("predict_linear(a[1h], 3600) > 1"), "predicts_already", id="predicts"),
     ],
 )
@@ -58,6 +61,13 @@ def test_rules_on_one_expression_share_it_and_expressions_are_bounded() -> None:
         ("b", ["< 1"]),
     ]
     assert counts == {"watched": 3, "beyond_max_rules": 1}
+
+
+def test_rules_of_packs_leave_room_for_those_of_people() -> None:
+    rules = [rule("packed > 1", generator="pronoia"), rule("a > 1"), rule("b > 1")]
+    measured, counts = taken_apart(rules, 2)
+    assert [one.expr for one in measured] == ["a", "b"]
+    assert counts == {"watched": 2, "beyond_max_rules": 1}
 
 
 @pytest.mark.parametrize(
