@@ -173,6 +173,8 @@ def chart_values() -> JSON:
                 "scrapeTimeout": PROMETHEUS_DURATION,
             }
         ),
+        "alerts": _object({"enabled": BOOL, "labels": STRINGS}),
+        "dashboards": _object({"enabled": BOOL, "labels": STRINGS, "annotations": STRINGS}),
         "serviceAccount": _object(
             {"create": BOOL, "name": STRING, "annotations": STRINGS, "automountToken": BOOL}
         ),

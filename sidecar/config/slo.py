@@ -21,6 +21,7 @@ PackName = Literal[
     "node",
     "prometheus",
     "queues",
+    "self",
 ]
 
 

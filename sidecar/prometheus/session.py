@@ -267,6 +267,8 @@ class Session:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
+        return "connection refused"
     return redact_url(" ".join(str(error).split()) or type(error).__name__)[:300]
 
 

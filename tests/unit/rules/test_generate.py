@@ -55,7 +55,7 @@ def test_every_pack_passes_its_own_tests(tmp_path: Path) -> None:
 
 def test_the_packs_that_are_promised() -> None:
     promised = {"prometheus", "alertmanager", "node", "kubernetes", "http", "databases", "queues"}
-    assert promised | {"music-streaming"} == set(pack_names()) == set(get_args(PackName))
+    assert promised | {"music-streaming", "self"} == set(pack_names()) == set(get_args(PackName))
     with pytest.raises(RuleError, match="known: alertmanager"):
         load_pack("no-such")
 
@@ -67,7 +67,7 @@ def test_every_alert_says_what_to_do(pack: Pack) -> None:
     for rule in yaml.safe_load(pack.file().text)["groups"][0]["rules"]:
         if "alert" in rule:
             assert rule["annotations"]["runbook"]
-            assert rule["annotations"]["dashboard_url"].startswith("https://")
+            assert rule["annotations"]["dashboard_url"].startswith(("https://", "/d/pronoia-"))
             assert rule["annotations"]["pronoia_revision"] == pack.file().revision
             assert rule["labels"]["severity"] in ("warning", "critical")
 
