@@ -10,19 +10,17 @@ import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
 from sidecar.errors import PullError
-from sidecar.promql.threshold import Comparison, parse_comparison
 from sidecar.records import Episode, Incident
-from sidecar.series import FloatArray, LabelSet, SeriesBatch
+from sidecar.series import FloatArray, SeriesBatch
 from sidecar.telemetry import get_logger
+from webhooks.measured import Subject, worst
 
 WIDTH, HEIGHT = 640, 240
 LEFT, TOP, RIGHT, BOTTOM = 70, 34, 14, 26
@@ -59,25 +57,6 @@ class PictureMetrics:
         )
         for result in ("drawn", "none", "error", "late"):
             self.made.labels(result)
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What to show of an alert: its expression, and the comparison in it where it has one."""
-
-    episode: Episode
-    expr: str
-    comparison: Comparison | None
-
-    @classmethod
-    def of(cls, episode: Episode) -> Subject | None:
-        """By the address that Prometheus gives each alert; None where that has no expression."""
-        expr = parse_qs(urlsplit(episode.generator_url).query).get("g0.expr", [""])[0]
-        if not expr:
-            return None
-        found = parse_comparison(expr)
-        comparison = found if isinstance(found, Comparison) else None
-        return cls(episode, comparison.measured if comparison else expr, comparison)
 
 
 class Pictures:
@@ -161,27 +140,6 @@ def subject_of(incident: Incident, episodes: Sequence[Episode]) -> Subject | Non
     cause = incident.causes[0].fingerprint if incident.causes else None
     order = sorted(episodes, key=lambda e: (e.fingerprint != cause, e.state != "firing", e.starts_at_ns))
     return next((found for one in order if (found := Subject.of(one)) is not None), None)
-
-
-def worst(batch: SeriesBatch, subject: Subject) -> int | None:
-    """The row to show: the alert's own series, or of several that fit it the furthest gone; None of none."""
-    rows = [row for row in range(batch.n_series) if np.isfinite(batch.values[row]).sum() >= 2]
-    own = [row for row in rows if _is_of(batch.labels[row], subject.episode)]
-    candidates = own or rows
-    if not candidates:
-        return None
-    return max(candidates, key=lambda row: _how_bad(batch.values[row], subject.comparison))
-
-
-def _is_of(labels: LabelSet, episode: Episode) -> bool:
-    return all(episode.labels.get(name) == value for name, value in labels.items() if name != "__name__")
-
-
-def _how_bad(values: FloatArray, comparison: Comparison | None) -> float:
-    found = values[np.isfinite(values)]
-    if comparison is not None and comparison.ordered:
-        return float(found.max() if comparison.above else -found.min())
-    return float(abs(found[-1] - np.median(found)) / (found.std() or 1.0))
 
 
 def png(subject: Subject, batch: SeriesBatch, row: int) -> bytes:

@@ -21,11 +21,12 @@ from sidecar.records import Cause, Episode
 from sidecar.series import LabelSet, SeriesBatch
 from tests.integration.channels import SlackServer
 from tests.unit.webhooks.respond.incidents import NOW, episode, incident
+from webhooks.measured import Subject, worst
 from webhooks.notify.channel import Outgoing
 from webhooks.notify.channels.email import mail_of
 from webhooks.notify.channels.registry import channel_of
 from webhooks.notify.message import document
-from webhooks.respond.picture import PictureMetrics, Pictures, Subject, png, subject_of, worst
+from webhooks.respond.picture import PictureMetrics, Pictures, png, subject_of
 
 MESSAGE = document("opened", incident(), key="t/i1/1")
 
