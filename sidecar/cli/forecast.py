@@ -13,7 +13,14 @@ import click
 import numpy as np
 
 from sidecar.cli.forecast_known import known_of, with_known
-from sidecar.cli.forecast_questions import Source, Wanted, answers_of, tell, with_questions
+from sidecar.cli.forecast_questions import (
+    Source,
+    Wanted,
+    answers_of,
+    tell,
+    tell_of_scenario,
+    with_questions,
+)
 from sidecar.cli.options import config_option, format_option, read_config, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
@@ -149,6 +156,8 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
             f"{n_steps} steps of {format_duration(source.step_seconds)} are too many, {MAX_STEPS} the most; "
             "use a shorter --horizon or a series with a longer step"
         )
+    if wanted.scenario is not None:
+        tell_of_scenario(wanted.scenario, n_steps * source.step_seconds)
     known = None if wanted.config is None else known_of(source, wanted.config)
     if known is not None:
         source = replace(source, values=known.without_events(source.timestamps, source.values))

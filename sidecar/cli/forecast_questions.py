@@ -82,6 +82,19 @@ def with_questions(
         raise click.UsageError(str(error)) from error
 
 
+def tell_of_scenario(scenario: Scenario, ahead_seconds: float) -> None:
+    """Refuse a scenario that begins after what is forecast, and say so where its end lies beyond."""
+    ends = scenario.delay_seconds + scenario.duration_seconds
+    needed = f"a --horizon of {format_duration(ends)} holds all of it"
+    if scenario.delay_seconds >= ahead_seconds:
+        raise click.UsageError(
+            f"--scenario begins in {format_duration(scenario.delay_seconds)}, "
+            f"the forecast ends in {format_duration(ahead_seconds)}; {needed}"
+        )
+    if ends > ahead_seconds:
+        click.echo(f"pronoia: --scenario lasts longer than the forecast; {needed}", err=True)
+
+
 def answers_of(source: Source, found: SeriesForecast, wanted: Wanted) -> dict[str, Any]:
     """What was asked beside the forecast: when the threshold is crossed, what the peak needs."""
     from sidecar.engine.forecast.crossing import first_step, probabilities

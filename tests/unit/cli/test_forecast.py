@@ -148,6 +148,8 @@ def test_a_scenario_asks_for_more_replicas(tmp_path: Path) -> None:
     assert plain["replicas"] == 6
     assert busy["upper"] == pytest.approx(3 * plain["upper"])
     assert busy["replicas"] >= 16
+    longer = forecast(*asked, "--scenario", "3x for 30h")
+    assert "lasts longer than the forecast; a --horizon of 1d6h holds all of it" in longer.stderr
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,7 @@ def test_a_scenario_asks_for_more_replicas(tmp_path: Path) -> None:
     [
         pytest.param(("--threshold", "90"), "write '> 90'", id="no direction"),
         pytest.param(("--scenario", "a lot"), "write '3.5x for 8h'", id="no scenario"),
+        pytest.param(("--scenario", "2x for 8h in 2d"), "a --horizon of 2d8h", id="after the forecast's end"),
         pytest.param(("--per-replica", "0"), "--per-replica", id="a replica that bears nothing"),
     ],
 )
