@@ -224,6 +224,11 @@ class Sidecar:
         host, _, port = config.server.listen.rpartition(":")
         try:
             context = server_context(config.server.tls)
+        except OSError as error:
+            self._log.error("files of server.tls cannot be used", err=str(error))
+            await runner.cleanup()
+            return None
+        try:
             await web.TCPSite(runner, host.strip("[]") or None, int(port), ssl_context=context).start()
         except OSError as error:
             self._log.error(

@@ -34,12 +34,12 @@ def doctor(
     data_directory: Path | None,
     output: str,
 ) -> None:
-    """Ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
+    """Look around, ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
 
     \b
-    It looks for: servers that do not answer; an Alertmanager without a route to
-    pronoia, with send_resolved off, with max_alerts, with intervals that lose ends;
-    no alert that fires always, which would show that alerts arrive at all.
+    It looks for: files and folders that it cannot use; servers that do not answer; an
+    Alertmanager without a route to pronoia, with send_resolved off, with max_alerts,
+    with intervals that lose ends; no alert that fires always, which would show that alerts arrive at all.
 
     Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
     """
@@ -62,6 +62,7 @@ async def _look(config: Config) -> list[dict[str, str]]:
 
     from rules.adapt.routes import reached_by_shadows
     from sidecar.cli.doctor_data import examine_data
+    from sidecar.cli.doctor_places import examine_places
     from sidecar.errors import PullError
     from sidecar.prometheus.alertmanager import AlertmanagerClient
     from sidecar.prometheus.client import PrometheusClient
@@ -74,6 +75,8 @@ async def _look(config: Config) -> list[dict[str, str]]:
     def add(level: str, where: str, what: str, remedy: str) -> None:
         found.append({"level": level, "where": where, "what": what, "remedy": remedy})
 
+    for trouble in await asyncio.to_thread(lambda: list(examine_places(config))):
+        add(*trouble)
     metrics = PullMetrics(CollectorRegistry())
     where = redact_url(config.prometheus.url)
     try:

@@ -181,7 +181,12 @@ def _translate(error: ValidationError) -> Iterator[ConfigProblem]:
             message = "is required"
         elif fault["type"] == "string_pattern_mismatch":
             message = _unlike_its_pattern(str(fault["ctx"]["pattern"]))
+        elif fault["type"] in ("tuple_type", "list_type"):
+            message = "is one thing; write a list"
+        elif fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            message = "is not a section; write keys and values"
         else:
+            message = message.removeprefix("Input ")
             message = message[:1].lower() + message[1:]
         yield ConfigProblem(_dotted(location), message)
 

@@ -244,7 +244,8 @@ class Session:
                 if token is not None:
                     headers["Authorization"] = f"Bearer {token}"
         except OSError as error:
-            raise PullError(PullReason.UNAUTHORIZED, f"credentials cannot be read: {error}") from error
+            words = f"credentials cannot be read: {error.filename}: {error.strerror}"
+            raise PullError(PullReason.UNAUTHORIZED, words) from error
         return headers
 
     def _note_time(self, response: aiohttp.ClientResponse) -> None:

@@ -78,7 +78,7 @@ class SqliteStore:
             try:
                 config.directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(f"{config.directory}: {error}") from error
+                raise StoreError(f"{config.directory} cannot be made: {error.strerror}") from error
             return cls(config.directory / FILE, config, StoreMetrics(registry))
 
         return await asyncio.to_thread(make)
