@@ -164,6 +164,12 @@ class AlertsLoop:
         """What people may correct of correlation."""
         return ByHand(self.placing, self._wake.set, now=self._now)
 
+    def reconsider(self, incident_id: str) -> None:
+        """Judge an incident anew: something else than its alerts tells more of it."""
+        if incident_id in self.placing.analyst.correlator.groups:
+            self.placing.unsaved.incidents.add(incident_id)
+            self._wake.set()
+
     def newest(self) -> dict[str, dict[str, Episode]]:
         """By tenant, the newest episode of every fingerprint, less those that we raised."""
         found: dict[str, dict[str, Episode]] = {}

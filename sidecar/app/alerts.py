@@ -14,6 +14,7 @@ from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
 from webhooks.judge.evidence_feed import EvidenceFeed
+from webhooks.judge.lag_feed import LagFeed, LagMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.quieten.flap_report import FlapReport
 from webhooks.reconcile.alerts_series import AlertsSeries
@@ -32,6 +33,7 @@ class AlertsMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.reconcile = ReconcileMetrics(registry)
         self.dead_man = DeadManMetrics(registry)
+        self.lags = LagMetrics(registry)
 
 
 class AlertsWorkings:
@@ -91,6 +93,13 @@ class AlertsWorkings:
             bus=ground.bus,
             now=clock.now,
         )
+        self.lags = LagFeed(
+            lambda: alerts.placing.analyst,
+            source=client,
+            reconsider=alerts.reconsider,
+            metrics=metrics.lags,
+            now=clock.now,
+        )
 
     async def start(self) -> None:
         """Open the clients, start the parts."""
@@ -102,9 +111,11 @@ class AlertsWorkings:
         self.dead_man.start()
         self.flap_report.start()
         self.evidence.start()
+        self.lags.start()
 
     async def stop(self) -> None:
         """Stop the parts, close the clients."""
+        await self.lags.stop()
         await self.evidence.stop()
         await self.flap_report.stop()
         await self.dead_man.stop()

@@ -45,6 +45,8 @@ class CauseWeights(msgspec.Struct, frozen=True):
     silent_blamed: float = 0.3
     changed: float = 1.2
     anomalous: float = 0.4
+    leads: float = 0.6
+    led: float = -0.4
 
 
 class _Own(msgspec.Struct):
@@ -115,6 +117,12 @@ class _Case:
                 self.blamers[name].add(entity)
         onsets = [facts.first for facts in self.own.values()]
         self.start = min(onsets, default=0.0)
+        self.leads = {
+            entity: {
+                one.follower: one for one in told.precedences(entity, self.start) if one.follower in self.own
+            }
+            for entity in self.own
+        }
         self.span = max(max(onsets, default=0.0) - self.start, grain_seconds, 60.0)
         self.n_alerts = sum(len(facts.sightings) for facts in self.own.values())
 
@@ -162,6 +170,21 @@ class _Case:
             found["anomalous"] = 1.0 if anomaly.at <= self.start else 0.5
             early = onset - anomaly.at
             reasons.append(f"its metrics ({anomaly.query}) left the expected {early:.0f} s before")
+        self._lag_evidence(name, found, reasons)
+
+    def _lag_evidence(self, name: str, found: dict[str, float], reasons: list[str]) -> None:
+        """Whose metrics its own moves before, and whose before its own."""
+        n_others = max(len(self.own) - 1, 1)
+        followers = self.leads.get(name, {})
+        if followers:
+            found["leads"] = len(followers) / n_others
+            lag = min(one.lag_seconds for one in followers.values())
+            shown = ", ".join(sorted(followers)[:3])
+            reasons.append(f"its metric moves {lag:.0f} s and more before that of {shown} (Granger test)")
+        leaders = sorted(other for other, theirs in self.leads.items() if name in theirs)
+        if leaders:
+            found["led"] = len(leaders) / n_others
+            reasons.append(f"its metric moves after that of {', '.join(leaders[:3])} (Granger test)")
 
     def _own_evidence(self, name: str, facts: _Own, found: dict[str, float], reasons: list[str]) -> None:
         late = facts.first - self.start

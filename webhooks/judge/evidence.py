@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-T = TypeVar("T", "Change", "Anomaly")
+T = TypeVar("T", "Change", "Anomaly", "Precedence")
 
 KEPT_SECONDS = 6 * 3600.0
 MAX_ENTITIES = 20_000
@@ -37,9 +37,19 @@ class Anomaly(msgspec.Struct, frozen=True, order=True):
     query: str
 
 
+class Precedence(msgspec.Struct, frozen=True, order=True):
+    """The metric behind an alert moves before another's: asked when, whose, by how much, by what chance."""
+
+    at: float
+    follower: str
+    lag_seconds: float
+    chance: float
+
+
 class _Facts(msgspec.Struct):
     changes: list[Change] = []
     anomalies: list[Anomaly] = []
+    precedences: list[Precedence] = []
 
 
 class Evidence:
@@ -59,6 +69,17 @@ class Evidence:
     def add_anomaly(self, entity: str, anomaly: Anomaly) -> None:
         """Take a series of an entity that went wrong."""
         _keep(self._of(entity).anomalies, anomaly)
+
+    def add_precedence(self, leader: str, precedence: Precedence) -> None:
+        """Take that an entity's metric moves before another's; what was found before of the two is over."""
+        facts = self._of(leader)
+        others = [one for one in facts.precedences if one.follower != precedence.follower]
+        facts.precedences = [*others, precedence][-MAX_EACH:]
+
+    def precedences(self, leader: str, since: float) -> list[Precedence]:
+        """Before whose metrics an entity's moves, as far as that was found since a time."""
+        facts = self._facts.get(leader)
+        return [one for one in facts.precedences if one.at >= since] if facts else []
 
     def change_before(self, entity: str, at: float) -> Change | None:
         """The latest change of an entity within half an hour before a time."""
@@ -104,7 +125,8 @@ class Evidence:
         for entity, facts in list(self._facts.items()):
             facts.changes = [change for change in facts.changes if change.at >= before]
             facts.anomalies = [anomaly for anomaly in facts.anomalies if anomaly.at >= before]
-            if not facts.changes and not facts.anomalies:
+            facts.precedences = [one for one in facts.precedences if one.at >= before]
+            if not facts.changes and not facts.anomalies and not facts.precedences:
                 del self._facts[entity]
 
     def _of(self, entity: str) -> _Facts:
