@@ -144,13 +144,25 @@ async def test_a_delivery_that_cannot_be_read_fails_alone(
 
     monkeypatch.setattr(desk.memory, "_fold_one", odd)
     desk.intake.start()
-    sent = [desk.send(alert(name)) for name in ("A", "Odd", "B")]
+    sent = [desk.send(alert())]
+    await desk.disk.begins(0)
+    sent += [desk.send(alert(name)) for name in ("A", "B", "Odd", "C")]
     await asyncio.sleep(0)
-    changed = await desk.disk.finish(0)
+    for n in range(3):
+        await desk.disk.finish(n)
     answers = await asyncio.gather(*sent, return_exceptions=True)
     await desk.intake.stop()
-    assert [type(answer) for answer in answers] == [type(None), StoreError, type(None)]
-    assert sorted(one.labels["alertname"] for one in changed) == ["A", "B"]
+    assert [type(answer) for answer in answers] == [type(None)] * 3 + [StoreError, type(None)]
+    assert len(desk.disk.rows) == 4
+
+
+async def test_senders_that_come_back_together_are_parted_into_halves(desk: Desk) -> None:
+    desk.intake.start()
+    sent = [desk.send(alert(f"A{n}")) for n in range(8)]
+    sizes = [len(await desk.disk.finish(n)) for n in range(2)]
+    await asyncio.gather(*sent)
+    await desk.intake.stop()
+    assert sizes == [4, 4]
 
 
 async def test_trouble_behind_a_commit_stops_no_intake(desk: Desk) -> None:
