@@ -49,6 +49,11 @@ class Correlator:
         self._ended: dict[str, None] = {}
         self._looks: list[tuple[float, str]] = []
 
+    @property
+    def n_comparisons(self) -> int:
+        """Pairs of incidents that the next `advance` compares because one of the two is new."""
+        return len(self._fresh) * min(len(self.groups), self.weights.near_groups)
+
     def add(self, seen: Sighting, *, now: float, again: bool = False) -> Group:
         """The incident that a new sighting is put into for now. A known one stays where it is.
 
