@@ -18,6 +18,9 @@ HOUR_MS = 3_600_000
 EPOCH_HOUR = 96
 """The epoch's hour of the week, counted from Sunday 00:00 UTC: a Thursday."""
 
+WEEKS_OF_HOURS = 3
+"""An hour of the week must be seen so often to be known; before that days are taken to be alike."""
+
 TREND_DAYS_AHEAD = 60
 """A line is followed so far past what it was learned on, and stays level from there on."""
 
@@ -190,8 +193,9 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
     """Where the hour of the week explains a good part of what normal life varies by; else None."""
     hours = hour_of_week(times)
     centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
+    period = HOURS if times[-1] - times[0] >= WEEKS_OF_HOURS * HOURS * HOUR_MS else 24
     for hour in range(HOURS):
-        there = mirrored[:, normal & (hours == hour)]
+        there = mirrored[:, normal & (hours % period == hour % period)]
         there = there[np.isfinite(there)]
         if there.size:
             centre[hour] = np.median(there)

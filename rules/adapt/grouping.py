@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rules.adapt.judge import Evidence, Verdict, fired, verdict
-from rules.adapt.solve import FOLDS, Proposal, Unchanged, as_it_is
+from rules.adapt.search import as_it_is
+from rules.adapt.solve import FOLDS, Proposal, Unchanged
 from rules.adapt.uncertainty import poisson_interval, share_interval
 from rules.backtest.firing import Firing
 from rules.rewrite import plain_number

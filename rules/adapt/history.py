@@ -10,7 +10,8 @@ from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence
 from rules.adapt.limits import held_back, within_limits
-from rules.adapt.solve import Objective, Proposal, Unchanged, solve
+from rules.adapt.search import Objective
+from rules.adapt.solve import Proposal, Unchanged, solve
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
 from rules.read import WrittenRule, taken_apart

@@ -1,54 +1,28 @@
 """The rewrite of a rule that meets its objective on the past, chosen by what holds on weeks not learned from.
 
-Pure. The tightest threshold whose false alarms are within the budget is the floor,
-the loosest that still catches every incident in time the ceiling; what is proposed
-lies between them. The same choice is then made again on the first part of the history
-alone and held against what came after, part by part, in the order of time.
+Pure. What suits all of the history is searched for first; the same choice is then made
+again on the first part of the history alone and held against what came after, part by
+part, in the order of time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, Family, Static, families
+from rules.adapt.bounds import Family, Static, families
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
+from rules.adapt.search import Objective, as_it_is, best_candidate, placed, traded_candidate
 from rules.adapt.uncertainty import poisson_interval, share_interval
 from sidecar.config.fields import format_duration
 
 FOLDS = 4
-FORS = (120.0, 300.0, 900.0)
-KEEPS = (600.0,)
-HYSTERESIS = 0.5
-INWARD = 0.3
-"""How far from the tightest sufficient threshold towards the loosest that still catches everything."""
-
-BEYOND = 0.25
-"""The same where no incident bounds it: this share of the way from the median beyond the tightest."""
-
-MAX_GIVEN_UP = 2
-"""A rule that would have to miss more than this is for people to judge."""
-
-MIN_NORMAL = 500
+MIN_NORMAL = 100
 """So few normal samples tell nothing of the rare ones that raise alarms."""
 
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught.
-
-    `only_threshold`: durations stay as they are written. `miss_cost`: so many false alarms are as bad
-    as an incident missed; None: nothing is worth one.
-    """
-
-    max_false_per_month: float
-    min_days: float = 7.0
-    knows_keep_firing: bool = True
-    only_threshold: bool = False
-    miss_cost: float | None = None
+NEVER = "which nothing that it measures goes below: think of deleting it"
 
 
 @dataclass(frozen=True)
@@ -90,9 +64,9 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     missed = _could_catch(evidence, before, forms)
     if before.false_per_month <= objective.max_false_per_month and not missed:
         return Unchanged("its false alarms are within the budget", before)
-    best = _best(evidence, objective, forms, wanted, missed)
+    best = best_candidate(evidence, objective, forms, wanted, missed)
     if best is None and objective.miss_cost is not None:
-        best, wanted = _traded(evidence, objective, forms, wanted, missed, objective.miss_cost)
+        best, wanted = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
     if best is None:
         return Unchanged(
             f"no threshold keeps to {objective.max_false_per_month:g} false alarms in 30 days "
@@ -125,13 +99,15 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
 
 def describe(evidence: Evidence, candidate: Candidate) -> tuple[str, ...]:
     """What the candidate changes of the rule, in words."""
-    return tuple(_changes(as_it_is(evidence), candidate))
+    words = tuple(_changes(as_it_is(evidence), candidate))
+    return (*words, NEVER) if _out_of_reach(evidence, candidate) else words
 
 
-def as_it_is(evidence: Evidence) -> Candidate:
-    """The rule as it was written, as a candidate."""
-    rule = evidence.rule
-    return Candidate(Static(evidence.comparison.threshold), rule.for_seconds, rule.keep_firing_seconds)
+def _out_of_reach(evidence: Evidence, candidate: Candidate) -> bool:
+    """Whether the threshold lies below zero for what never goes there: such a rule tells of nothing."""
+    if evidence.comparison.above or not isinstance(candidate.bound, Static):
+        return False
+    return candidate.bound.value <= 0 <= float(np.nanmin(evidence.values))
 
 
 def _too_thin(evidence: Evidence, objective: Objective) -> str:
@@ -179,147 +155,6 @@ def _stands_out(evidence: Evidence, name: str, forms: Sequence[Family]) -> bool:
     return False
 
 
-def _best(
-    evidence: Evidence,
-    objective: Objective,
-    forms: Sequence[Family],
-    wanted: dict[str, float],
-    missed: Sequence[str],
-) -> Candidate | None:
-    """The candidate that costs least: few false alarms first, then as little change as may be."""
-    best: tuple[float, Candidate] | None = None
-    for family in forms:
-        for shape in _shapes(evidence, objective):
-            found = _placed(family, shape, evidence, objective, wanted, missed)
-            if found is None:
-                continue
-            cost = _cost(found, family, evidence, objective, missed)
-            if best is None or cost < best[0]:
-                best = cost, found
-        if best is not None and best[0] < 1.0:
-            break  # A table or a line is for what one number cannot do.
-    return None if best is None else best[1]
-
-
-def _traded(
-    evidence: Evidence,
-    objective: Objective,
-    forms: Sequence[Family],
-    wanted: dict[str, float],
-    missed: Sequence[str],
-    miss_cost: float,
-) -> tuple[Candidate | None, dict[str, float]]:
-    """The best candidate that gives up incidents which cost more false alarms than they are worth.
-
-    With it the incidents that are still caught. None where giving up none is the lesser evil.
-    """
-    old = judge(as_it_is(evidence), evidence)
-    best: tuple[float, Candidate, dict[str, float]] | None = None
-    for n in range(1, min(len(wanted), MAX_GIVEN_UP) + 1):
-        for given_up in combinations(wanted, n):
-            kept = {name: delay for name, delay in wanted.items() if name not in given_up}
-            found = _best(evidence, objective, forms, kept, missed)
-            if found is None:
-                continue
-            price = judge(found, evidence).n_false + n * miss_cost
-            if price < old.n_false and (best is None or price < best[0]):
-                best = price, found, kept
-        if best is not None:
-            break
-    return (None, wanted) if best is None else (best[1], best[2])
-
-
-def _shapes(evidence: Evidence, objective: Objective) -> Iterator[Candidate]:
-    """The ways to hold a threshold, without the threshold."""
-    rule = evidence.rule
-    nowhere = Static(np.nan)
-    quiet = evidence.values[:, evidence.normal]
-    rest = float(np.nanmedian(quiet))
-    if objective.only_threshold:
-        yield Candidate(nowhere, rule.for_seconds, rule.keep_firing_seconds)
-        return
-    fors = sorted({rule.for_seconds, *(one for one in FORS if one > rule.for_seconds)})
-    for held in fors:
-        yield Candidate(nowhere, held, rule.keep_firing_seconds)
-        for kept in KEEPS:
-            if objective.knows_keep_firing and kept > rule.keep_firing_seconds:
-                yield Candidate(nowhere, held, kept)
-        if not objective.knows_keep_firing:
-            yield Candidate(nowhere, held, rule.keep_firing_seconds, HYSTERESIS, rest)
-
-
-def _placed(
-    family: Family,
-    shape: Candidate,
-    evidence: Evidence,
-    objective: Objective,
-    wanted: dict[str, float],
-    missed: Sequence[str],
-) -> Candidate | None:
-    """The shape with the threshold of this form that suits best; None where none is good enough."""
-    if shape.hysteresis is not None and family.form != "static":
-        return None
-    tight = loose = None
-    reached: set[str] = set()
-    for level in family.levels:
-        seen = judge(replace(shape, bound=family.make(level)), evidence)
-        if seen.false_per_month > objective.max_false_per_month:
-            tight = loose = None  # Tighter ones that happen to do better are flukes.
-            continue
-        if any(seen.delays.get(name, np.inf) > delay for name, delay in wanted.items()):
-            if tight is not None:
-                break
-            continue
-        also = {name for name in missed if name in seen.delays}
-        if tight is not None and not reached <= also:
-            break
-        if tight is None:
-            tight, reached = level, also
-        loose = level
-    if tight is None or loose is None:
-        return None
-    if wanted or reached:
-        level = tight + INWARD * (loose - tight)
-    else:
-        level = tight + BEYOND * (tight - family.middle)
-    placed = replace(shape, bound=family.make(level))
-    # What lies between two good levels is good as a rule, and not always.
-    return placed if _good(placed, evidence, objective, wanted) else replace(shape, bound=family.make(tight))
-
-
-def _good(candidate: Candidate, evidence: Evidence, objective: Objective, wanted: dict[str, float]) -> bool:
-    seen = judge(candidate, evidence)
-    return seen.false_per_month <= objective.max_false_per_month and all(
-        seen.delays.get(name, np.inf) <= delay for name, delay in wanted.items()
-    )
-
-
-def _cost(
-    candidate: Candidate, family: Family, evidence: Evidence, objective: Objective, missed: Sequence[str]
-) -> float:
-    """Below 1 for a change of one number that leaves few false alarms and misses nothing."""
-    seen = judge(candidate, evidence)
-    rule = evidence.rule
-    cost = 0.5 * seen.false_per_month / max(objective.max_false_per_month, 0.5)
-    cost += 0.3 * (candidate.for_seconds != rule.for_seconds) + 0.2 * (candidate.for_seconds > 300)
-    cost += 0.2 * (candidate.keep_firing_seconds != rule.keep_firing_seconds)
-    cost += 0.3 * (candidate.hysteresis is not None)
-    cost += {"static": 0.0, "by hour": 0.4, "trend": 0.4}[family.form]
-    cost += 2.0 * len(set(missed) - seen.delays.keys())
-    if family.form == "static":
-        cost += 0.3 * _blinded(candidate.bound, evidence)
-    return cost
-
-
-def _blinded(bound: Bound, evidence: Evidence) -> float:
-    """How much more than normal life spans must happen before the bound is reached; 0 within that."""
-    sign = 1 if evidence.comparison.above else -1
-    quiet = sign * evidence.values[:, evidence.normal]
-    middle, high = float(np.nanmedian(quiet)), float(np.nanquantile(quiet, 0.999))
-    reach = float(np.median(sign * bound.at(evidence.times))) - high
-    return max(reach / ((high - middle) or abs(high) or 1.0), 0.0)
-
-
 def _on_unseen(
     evidence: Evidence, objective: Objective, chosen: Candidate, old: Candidate, kept: Collection[str]
 ) -> tuple[int, int, float, list[str]]:
@@ -338,13 +173,21 @@ def _on_unseen(
         if same is None:
             continue  # So short a past does not show yet that a table or a line is needed.
         wanted = _must_catch(known, judge(old, known), forms)
-        refit = _placed(same, chosen, known, objective, wanted, ()) or old
+        refit = placed(same, chosen, known, objective, wanted, ()) or old
+        if _tighter(refit, old, known) and not _tighter(chosen, old, known):
+            refit = old  # Few weeks make a tight number; what is proposed gives the rule more room.
         as_it_was, as_it_would = judge(old, later), judge(refit, later)
         n_old += as_it_was.n_false
         n_new += as_it_would.n_false
         days += later.days
         lost += sorted((as_it_was.delays.keys() - as_it_would.delays.keys()) & set(kept))
     return n_old, n_new, days, lost
+
+
+def _tighter(one: Candidate, other: Candidate, evidence: Evidence) -> bool:
+    sign = 1 if evidence.comparison.above else -1
+    ours, theirs = (float(np.median(sign * each.bound.at(evidence.times))) for each in (one, other))
+    return ours < theirs
 
 
 def _written(candidate: Candidate, evidence: Evidence) -> str:

@@ -1,12 +1,8 @@
-"""The example of `pronoia rules`: eight weeks of the demo's platform with its incidents, in a Prometheus."""
+"""The example of `pronoia rules`: eight weeks of the demo's platform with its incidents."""
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from rules.incidents import KnownIncident
-from sidecar.cli.demo.backfill import BackfillError, openmetrics
-from sidecar.cli.demo.children import Child, choose_port, stop_all
-from sidecar.cli.demo.install import advice, find_all, missing
+from sidecar.cli.demo.backfill import openmetrics
 from sidecar.cli.demo.platform import DAY, Incident, Platform, Track
-from sidecar.errors import SidecarError
 from sidecar.series import FloatArray
 
 RULES = Path(__file__).parents[2] / "rules" / "example" / "noisy.rules.yaml"
 DAYS = 56.0
 END_SECONDS = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
-ONE_BLOCK = "1458h"
 
 Effects = Mapping[tuple[str, str], str]
 """Which track, by family and a value among its labels, is hit and how (see the platform's FACTORS)."""
@@ -126,6 +118,10 @@ class ExampleHistory:
     values: FloatArray
     incidents: tuple[KnownIncident, ...]
 
+    def openmetrics(self) -> Iterator[str]:
+        """All samples as OpenMetrics text, in pieces."""
+        return openmetrics(self.platform, self.times, self.values)
+
 
 def make_history(*, step_seconds: float = 60.0, days: float = DAYS) -> ExampleHistory:
     """Eight weeks of the platform, with a trouble every four days; the same at any time of asking."""
@@ -156,55 +152,3 @@ def make_history(*, step_seconds: float = 60.0, days: float = DAYS) -> ExampleHi
             )
         )
     return ExampleHistory(calm, times, values, tuple(incidents))
-
-
-@asynccontextmanager
-async def example_prometheus(history: ExampleHistory) -> AsyncIterator[str]:
-    """URL of a Prometheus that holds the history, for as long as the block lasts.
-
-    Raises: SidecarError where the programs are not installed or do not start.
-    """
-    import aiohttp
-
-    programs = find_all()
-    absent = [program for program in missing() if program.name in ("prometheus", "promtool")]
-    if absent:
-        raise SidecarError(advice(absent))
-    with tempfile.TemporaryDirectory(prefix="pronoia-example-") as name:
-        folder = Path(name)
-        await asyncio.to_thread(_write_blocks, history, folder, programs["promtool"])
-        server = _server(folder, programs["prometheus"])
-        server.start()
-        try:
-            async with aiohttp.ClientSession() as session:
-                await server.wait_healthy(session)
-            yield server.url
-        finally:
-            stop_all([server])
-
-
-def _write_blocks(history: ExampleHistory, folder: Path, promtool: str) -> None:
-    page = folder / "history.openmetrics"
-    with page.open("w", encoding="ascii") as sink:
-        sink.writelines(openmetrics(history.platform, history.times, history.values))
-    done = subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", f"--max-block-duration={ONE_BLOCK}", "--quiet",
-         "openmetrics", str(page), str(folder / "tsdb")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    page.unlink()
-    if done.returncode != 0:
-        raise BackfillError(f"promtool wrote no history: {(done.stderr or done.stdout).strip()[-300:]}")
-
-
-def _server(folder: Path, program: str) -> Child:
-    port = choose_port(0)
-    (folder / "prometheus.yml").write_text("global: {scrape_interval: 1m}\n", encoding="ascii")
-    argv: Sequence[str] = [
-        program,
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'tsdb'}",
-        "--storage.tsdb.retention.time=400d",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    return Child("prometheus", argv, log=folder / "log", url=f"http://127.0.0.1:{port}", health="/-/ready")

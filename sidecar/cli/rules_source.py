@@ -126,10 +126,11 @@ class RuleSource:
             async with self._connected(self.config) as source:
                 yield source
             return
-        from sidecar.cli.rules_example import RULES, example_prometheus, make_history
+        from sidecar.cli.rules_example import RULES, make_history
+        from sidecar.cli.rules_temporary import temporary_prometheus
 
         history = make_history(step_seconds=self.step_ms / 1000)
-        async with example_prometheus(history) as url:
+        async with temporary_prometheus(history.openmetrics()) as url:
             config = self.config.model_copy(
                 update={"prometheus": self.config.prometheus.model_copy(update={"url": url})}
             )

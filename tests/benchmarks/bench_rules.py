@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from rules.backtest.past import BackTester, Window
 from rules.read import read_files
-from sidecar.cli.rules_example import RULES, example_prometheus, make_history
+from sidecar.cli.rules_example import RULES, make_history
+from sidecar.cli.rules_temporary import temporary_prometheus
 from sidecar.config.model import SourceConfig
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
@@ -45,7 +46,8 @@ def run(quick: bool = False) -> list[Row]:
 
 
 async def _backtests(n_rules: int, days: int) -> Row:
-    async with example_prometheus(history := make_history()) as url:
+    history = make_history()
+    async with temporary_prometheus(history.openmetrics()) as url:
         source = SourceConfig(url=url)
         async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
             shipped = read_files([RULES])

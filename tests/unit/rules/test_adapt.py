@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from rules.adapt.bounds import ByHour, Static, Trend, hour_of_week
+from rules.adapt.bounds import ByHour, Static, Trend, families, hour_of_week
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.limits import cooling, frozen, limited, within_limits
-from rules.adapt.solve import Objective, Proposal, Unchanged, solve
+from rules.adapt.search import Objective
+from rules.adapt.solve import Proposal, Unchanged, solve
 from rules.incidents import KnownIncident
 from rules.read import WrittenRule
 from sidecar.config.adapt import AdaptConfig, FreezeWindow, RuleLimits
@@ -26,6 +27,12 @@ DAY = 86_400_000
 
 def clock(days: float) -> np.ndarray:
     return START + np.arange(int(days * 1440)) * MINUTE
+
+
+def hourly(values: np.ndarray, expr: str, incidents: tuple[KnownIncident, ...] = ()) -> Evidence:
+    """One series with a sample in each hour."""
+    times = START + np.arange(len(values)) * 60 * MINUTE
+    return replace(evidence(values, expr, incidents), times=times)
 
 
 def evidence(
@@ -121,7 +128,7 @@ def test_an_incident_week_teaches_nothing() -> None:
         pytest.param(noise(3), "load > 10.5", "days of history", id="short"),
         pytest.param(np.full(28 * 1440, np.nan), "load > 10.5", "no value", id="nothing there"),
         pytest.param(
-            np.where(np.arange(28 * 1440) < 300, 10.0, np.nan), "load > 9", "normal samples", id="sparse"
+            np.where(np.arange(28 * 1440) < 90, 10.0, np.nan), "load > 9", "normal samples", id="sparse"
         ),
         pytest.param(noise(28), "load > 30", "within the budget", id="in order"),
     ],
@@ -130,6 +137,46 @@ def test_nothing_is_proposed(values: np.ndarray, expr: str, words: str) -> None:
     found = solve(evidence(values, expr), Objective(2))
     assert isinstance(found, Unchanged)
     assert words in found.why
+
+
+def test_two_weeks_of_hourly_samples_are_enough() -> None:
+    values = 10 + np.random.default_rng(3).normal(0, 0.5, 14 * 24)
+    found = proposal(solve(hourly(values, "load > 10.6"), Objective(2)))
+    assert found.before.n_false > 20
+    assert found.after.n_false <= 1
+
+
+def test_noise_that_began_late_is_held_against_thresholds_that_earlier_weeks_would_have_made() -> None:
+    values = np.random.default_rng(3).normal(10, 0.5, 16 * 24)
+    values[13 * 24 :] = np.random.default_rng(4).normal(11, 0.5, 3 * 24)
+    found = proposal(solve(hourly(values, "load > 11.4"), Objective(2)))
+    assert found.unseen_after < found.unseen_before
+
+
+def test_a_threshold_that_nothing_reaches_says_so() -> None:
+    values = np.random.default_rng(3).exponential(5.0, 14 * 24).round()
+    found = proposal(solve(hourly(values, "crashes < 1"), Objective(2)))
+    assert "think of deleting it" in " ".join(found.changes)
+
+
+def test_the_threshold_stays_near_normal_life_however_high_the_known_incident_was() -> None:
+    values = noise(28)
+    incident = with_incident(values, 12.3, height=500.0)
+    found = proposal(solve(evidence(values, incidents=(incident,)), Objective(2)))
+    assert isinstance(found.candidate.bound, Static)
+    assert found.candidate.bound.value < 14  # Normal life ends near 12.
+
+
+def test_two_weeks_know_no_hours_of_the_week() -> None:
+    times = START + np.arange(15 * 24) * 60 * MINUTE
+    values = 10 + 5 * np.sin(2 * np.pi * np.arange(times.size) / 24)
+    values += np.random.default_rng(5).normal(0, 0.1, times.size)
+    comparison = parse_comparison("load > 14")
+    assert isinstance(comparison, Comparison)
+    forms = families(values[None, :], times, np.ones(times.size, dtype=np.bool_), comparison)
+    by_hour = next(family for family in forms if family.form == "by hour").make(3.0)
+    assert isinstance(by_hour, ByHour)
+    assert by_hour.table.period == 24
 
 
 def test_an_old_server_gets_hysteresis_in_place_of_keep_firing_for() -> None:

@@ -60,7 +60,7 @@ def test_without_a_place_there_are_no_rules() -> None:
         pytest.param(
             "{publish: prometheus_rule, prometheus_rule: {labels: {'a b': c}}}",
             "rules.prometheus_rule.labels",
-            "pattern",
+            "does not match",
             id="not a label",
         ),
         pytest.param(
@@ -72,13 +72,13 @@ def test_without_a_place_there_are_no_rules() -> None:
         pytest.param(
             "{publish: prometheus_rule, prometheus_rule: {namespace: Monitoring}}",
             "rules.prometheus_rule.namespace",
-            "pattern",
+            "DNS label",
             id="not a namespace",
         ),
         pytest.param(
             "{publish: prometheus_rule, prometheus_rule: {api_url: localhost}}",
             "rules.prometheus_rule.api_url",
-            "pattern",
+            "not a URL",
             id="not a URL",
         ),
     ],

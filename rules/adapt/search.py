@@ -1,0 +1,196 @@
+"""The search for a rule's candidate: among forms, durations and levels the one that costs least on the past.
+
+Pure. The tightest threshold whose false alarms are within the budget is the floor,
+the loosest that still catches every incident in time the ceiling; what is taken lies between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from rules.adapt.bounds import Bound, Family, Static
+from rules.adapt.judge import Candidate, Evidence, judge
+
+FORS = (120.0, 300.0, 900.0)
+KEEPS = (600.0,)
+HYSTERESIS = 0.5
+INWARD = 0.15
+"""How far from the tightest sufficient threshold towards the loosest that still catches everything."""
+
+INWARD_AT_MOST = 0.5
+"""The same as a share of the way from the median: the next incident may be lower than known ones."""
+
+BEYOND = 0.25
+"""The same where no incident bounds it: this share of the way from the median beyond the tightest."""
+
+MAX_GIVEN_UP = 2
+"""A rule that would have to miss more than this is for people to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught.
+
+    `only_threshold`: durations stay as they are written. `miss_cost`: so many false alarms are as bad
+    as an incident missed; None: nothing is worth one.
+    """
+
+    max_false_per_month: float
+    min_days: float = 7.0
+    knows_keep_firing: bool = True
+    only_threshold: bool = False
+    miss_cost: float | None = None
+
+
+def as_it_is(evidence: Evidence) -> Candidate:
+    """The rule as it was written, as a candidate."""
+    rule = evidence.rule
+    return Candidate(Static(evidence.comparison.threshold), rule.for_seconds, rule.keep_firing_seconds)
+
+
+def best_candidate(
+    evidence: Evidence,
+    objective: Objective,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+) -> Candidate | None:
+    """The candidate that costs least: few false alarms first, then as little change as may be."""
+    best: tuple[float, Candidate] | None = None
+    for family in forms:
+        for shape in _shapes(evidence, objective):
+            found = placed(family, shape, evidence, objective, wanted, missed)
+            if found is None:
+                continue
+            cost = _cost(found, family, evidence, objective, missed)
+            if best is None or cost < best[0]:
+                best = cost, found
+        if best is not None and best[0] < 1.0:
+            break  # A table or a line is for what one number cannot do.
+    return None if best is None else best[1]
+
+
+def traded_candidate(
+    evidence: Evidence,
+    objective: Objective,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+    miss_cost: float,
+) -> tuple[Candidate | None, dict[str, float]]:
+    """The best candidate that gives up incidents which cost more false alarms than they are worth.
+
+    With it the incidents that are still caught. None where giving up none is the lesser evil.
+    """
+    old = judge(as_it_is(evidence), evidence)
+    best: tuple[float, Candidate, dict[str, float]] | None = None
+    for n in range(1, min(len(wanted), MAX_GIVEN_UP) + 1):
+        for given_up in combinations(wanted, n):
+            kept = {name: delay for name, delay in wanted.items() if name not in given_up}
+            found = best_candidate(evidence, objective, forms, kept, missed)
+            if found is None:
+                continue
+            price = judge(found, evidence).n_false + n * miss_cost
+            if price < old.n_false and (best is None or price < best[0]):
+                best = price, found, kept
+        if best is not None:
+            break
+    return (None, wanted) if best is None else (best[1], best[2])
+
+
+def _shapes(evidence: Evidence, objective: Objective) -> Iterator[Candidate]:
+    """The ways to hold a threshold, without the threshold."""
+    rule = evidence.rule
+    nowhere = Static(np.nan)
+    quiet = evidence.values[:, evidence.normal]
+    rest = float(np.nanmedian(quiet))
+    if objective.only_threshold:
+        yield Candidate(nowhere, rule.for_seconds, rule.keep_firing_seconds)
+        return
+    one_more = rule.for_seconds + evidence.step_seconds
+    fors = sorted({rule.for_seconds, *(one for one in (one_more, *FORS) if one > rule.for_seconds)})
+    for held in fors:
+        yield Candidate(nowhere, held, rule.keep_firing_seconds)
+        for kept in KEEPS:
+            if objective.knows_keep_firing and kept > rule.keep_firing_seconds:
+                yield Candidate(nowhere, held, kept)
+        if not objective.knows_keep_firing:
+            yield Candidate(nowhere, held, rule.keep_firing_seconds, HYSTERESIS, rest)
+
+
+def placed(
+    family: Family,
+    shape: Candidate,
+    evidence: Evidence,
+    objective: Objective,
+    wanted: dict[str, float],
+    missed: Sequence[str],
+) -> Candidate | None:
+    """The shape with the threshold of this form that suits best; None where none is good enough."""
+    if shape.hysteresis is not None and family.form != "static":
+        return None
+    tight = loose = None
+    reached: set[str] = set()
+    for level in family.levels:
+        seen = judge(replace(shape, bound=family.make(level)), evidence)
+        if seen.false_per_month > objective.max_false_per_month:
+            tight = loose = None  # Tighter ones that happen to do better are flukes.
+            continue
+        if any(seen.delays.get(name, np.inf) > delay for name, delay in wanted.items()):
+            if tight is not None:
+                break
+            continue
+        also = {name for name in missed if name in seen.delays}
+        if tight is not None and not reached <= also:
+            break
+        if tight is None:
+            tight, reached = level, also
+        loose = level
+    if tight is None or loose is None:
+        return None
+    if wanted or reached:
+        level = tight + min(INWARD * (loose - tight), INWARD_AT_MOST * (tight - family.middle))
+    else:
+        level = tight + BEYOND * (tight - family.middle)
+    found = replace(shape, bound=family.make(level))
+    # What lies between two good levels is good as a rule, and not always.
+    return found if _good(found, evidence, objective, wanted) else replace(shape, bound=family.make(tight))
+
+
+def _good(candidate: Candidate, evidence: Evidence, objective: Objective, wanted: dict[str, float]) -> bool:
+    seen = judge(candidate, evidence)
+    return seen.false_per_month <= objective.max_false_per_month and all(
+        seen.delays.get(name, np.inf) <= delay for name, delay in wanted.items()
+    )
+
+
+def _cost(
+    candidate: Candidate, family: Family, evidence: Evidence, objective: Objective, missed: Sequence[str]
+) -> float:
+    """Below 1 for a change of one number that leaves few false alarms and misses nothing."""
+    seen = judge(candidate, evidence)
+    rule = evidence.rule
+    cost = 0.5 * seen.false_per_month / max(objective.max_false_per_month, 0.5)
+    cost += 0.3 * (candidate.for_seconds != rule.for_seconds)
+    # What waits longer than one more evaluation is late for the next incident, whatever the known ones say.
+    cost += 0.8 * (candidate.for_seconds > rule.for_seconds + evidence.step_seconds)
+    cost += 0.2 * (candidate.keep_firing_seconds != rule.keep_firing_seconds)
+    cost += 0.3 * (candidate.hysteresis is not None)
+    cost += {"static": 0.0, "by hour": 0.4, "trend": 0.4}[family.form]
+    cost += 2.0 * len(set(missed) - seen.delays.keys())
+    if family.form == "static":
+        cost += 0.3 * _blinded(candidate.bound, evidence)
+    return cost
+
+
+def _blinded(bound: Bound, evidence: Evidence) -> float:
+    """How much more than normal life spans must happen before the bound is reached; 0 within that."""
+    sign = 1 if evidence.comparison.above else -1
+    quiet = sign * evidence.values[:, evidence.normal]
+    middle, high = float(np.nanmedian(quiet)), float(np.nanquantile(quiet, 0.999))
+    reach = float(np.median(sign * bound.at(evidence.times))) - high
+    return max(reach / ((high - middle) or abs(high) or 1.0), 0.0)
