@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-ROWS_PER_STATEMENT = (512, 64, 8, 1)
-"""Few sizes, so that each statement is compiled once; 512 × 13 values are below SQLite's limit of 32,766."""
+MOST_ROWS = 512
+"""A statement's rows are this or a smaller power of two, so that each is compiled once and a few do for
+any number; 512 × 13 values are below SQLite's limit of 32,766."""
 
 
 def execute_rows(
@@ -24,10 +26,14 @@ def execute_rows(
     """
     start = 0
     while start < len(rows):
-        n = next(size for size in ROWS_PER_STATEMENT if size <= len(rows) - start)
-        row = f"({', '.join('?' * len(rows[start]))})"
+        n = min(1 << (len(rows) - start).bit_length() - 1, MOST_ROWS)
         connection.execute(
-            f"{head} values {', '.join([row] * n)} {tail}",
-            list(chain.from_iterable(rows[start : start + n])),
+            _statement(head, len(rows[start]), n, tail), list(chain.from_iterable(rows[start : start + n]))
         )
         start += n
+
+
+@lru_cache(maxsize=256)
+def _statement(head: str, n_values: int, n_rows: int, tail: str) -> str:
+    row = f"({', '.join('?' * n_values)})"
+    return f"{head} values {', '.join([row] * n_rows)} {tail}"

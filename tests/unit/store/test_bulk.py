@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from sidecar.store.bulk import ROWS_PER_STATEMENT, execute_rows
+from sidecar.store.bulk import MOST_ROWS, execute_rows
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 7, 9, 600, 1500])
@@ -25,6 +25,6 @@ def test_statements_are_few() -> None:
     connection.execute("create table t (k)")
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
-    execute_rows(connection, "insert into t", [(i,) for i in range(2 * ROWS_PER_STATEMENT[0] + 3)])
-    assert len(seen) == 5
+    execute_rows(connection, "insert into t", [(i,) for i in range(2 * MOST_ROWS + 3)])
+    assert len(seen) == 4
     connection.close()
