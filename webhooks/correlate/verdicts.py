@@ -21,6 +21,15 @@ LEARNING = 0.5
 MOST_ODDS = 3.0
 """However often people said so: an alert may change its nature."""
 
+LEARNING_OF_ALL, MOST_OF_ALL = 0.05, 0.75
+"""The same for all rules of a tenant: what was believed too seldom, or too often, everywhere.
+
+At most what moves .35 to .53: some people only ever say what was noise.
+"""
+
+TOLD_OF_ALL = 0.2
+"""Less is not told as a reason."""
+
 ESTRANGED = 0.6
 """What each "wrong merge" leaves of the bond between two rules."""
 
@@ -33,6 +42,7 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._odds: dict[tuple[str, str], float] = {}
+        self._of_all: dict[str, float] = {}
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._apart: Counter[tuple[str, str, str]] = Counter()
         self._together: Counter[tuple[str, str, str]] = Counter()
@@ -53,26 +63,37 @@ class Verdicts:
                 pairs[one.tenant, first, second] += 1
             elif one.verdict in OUTCOME:
                 by_speaker[one.tenant, one.incident_id, one.actor][one.rule] = one
-        self._odds, self._counts = defaultdict(float), Counter()
+        self._odds, self._of_all, self._counts = defaultdict(float), defaultdict(float), Counter()
         self._misses = [
             (OUTCOME[one.verdict] - one.believed) ** 2
             for rules in by_speaker.values()
             for one in rules.values()
         ]
         for (tenant, _, _), rules in by_speaker.items():
+            surprises = [OUTCOME[one.verdict] - one.believed for one in rules.values()]
+            self._of_all[tenant] += LEARNING_OF_ALL * sum(surprises) / len(surprises)
             for rule, one in rules.items():
                 surprise = OUTCOME[one.verdict] - one.believed
                 self._odds[tenant, rule] += LEARNING * surprise / len(rules)
                 self._counts[tenant, rule, one.verdict] += 1
 
     def odds(self, tenant: str, rule: str) -> float:
-        """Log-odds that a rule's alert is noise, by what people said; 0 where they said nothing."""
-        return max(min(self._odds.get((tenant, rule), 0.0), MOST_ODDS), -MOST_ODDS)
+        """Log-odds that a rule's alert is noise, by what people said of it and of others; 0 of nothing."""
+        return max(min(self._odds.get((tenant, rule), 0.0) + self._shift(tenant), MOST_ODDS), -MOST_ODDS)
+
+    def _shift(self, tenant: str) -> float:
+        """By how much all of a tenant's rules are likelier to be noise than is believed, in log-odds."""
+        return max(min(self._of_all.get(tenant, 0.0), MOST_OF_ALL), -MOST_OF_ALL)
 
     def words(self, tenant: str, rule: str) -> str:
         """The same for people; empty where they said nothing."""
         noise, useful = (self._counts[tenant, rule, verdict] for verdict in ("noise", "useful"))
-        return f"people called it noise {noise} times, useful {useful}" if noise or useful else ""
+        if noise or useful:
+            return f"people called it noise {noise} times, useful {useful}"
+        shift = self._shift(tenant)
+        if abs(shift) < TOLD_OF_ALL:
+            return ""
+        return f"people called {'more' if shift > 0 else 'fewer'} alerts noise here than was believed"
 
     @property
     def brier(self) -> float:

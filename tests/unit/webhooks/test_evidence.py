@@ -18,6 +18,7 @@ from sidecar.records import Episode, Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from webhooks.correlate.group import Group
 from webhooks.correlate.topology import Topology
+from webhooks.correlate.verdicts import MOST_OF_ALL
 from webhooks.judge.analyst import Analyst
 from webhooks.judge.evidence import Anomaly, Change, Evidence
 from webhooks.judge.evidence_feed import CALLS, CHANGES_PATH, GENERATIONS, ChangesEndpoint, EvidenceFeed
@@ -251,7 +252,30 @@ def test_what_people_say_moves_the_probability_of_noise_both_ways_and_not_withou
     )
     expected = [Feedback("i", "default", 0, "useful", "ann", "SlowCheckout", "", 0.0)] * 9
     assert doubt(*expected)[0] == plain, "what was believed anyway teaches nothing"
-    assert doubt(said("noise", "Other"))[0] == plain
+    assert plain < doubt(said("noise", "Other"))[0] < plain + 0.02
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        pytest.param("noise", "people called more alerts noise here than was believed", id="noise"),
+        pytest.param("useful", "people called fewer alerts noise here than was believed", id="useful"),
+    ],
+)
+def test_what_people_say_of_many_rules_moves_all_of_their_tenant_and_not_far(
+    verdict: str, words: str
+) -> None:
+    def odds(n_rules: int, tenant: str = "default") -> float:
+        verdicts.heed(
+            Feedback(f"i{n}", "default", n, verdict, "ann", f"R{n}", "", 0.0 if verdict == "noise" else 1.0)
+            for n in range(n_rules)
+        )
+        return abs(verdicts.odds(tenant, "Other"))
+
+    verdicts = Analyst().correlator.bonds.verdicts
+    assert 0.0 < odds(2) < odds(10) < odds(1000) == MOST_OF_ALL
+    assert verdicts.words("default", "Other") == words
+    assert odds(1000, "elsewhere") == 0.0
 
 
 @pytest.mark.parametrize(
