@@ -15,12 +15,8 @@ from tests.integration.servers import Alertmanager, Pronoia, free_port, wait_unt
 pytestmark = pytest.mark.integration
 
 
-def test_ends_never_told_and_alerts_missed(tmp_path: Path, keep: Callable[..., Any]) -> None:
-    port = free_port()
-    alertmanager: Alertmanager = keep(
-        Alertmanager(tmp_path / "am", webhook=f"http://127.0.0.1:{port}/webhooks/alertmanager")
-    )
-    alertmanager.start()
+def asking(alertmanager: Alertmanager, tmp_path: Path, port: int) -> Pronoia:
+    """A pronoia that asks this Alertmanager each second, and no Prometheus; not started."""
     config = {
         "prometheus": {"url": "http://127.0.0.1:1"},
         "alertmanagers": [{"url": alertmanager.url}],
@@ -29,7 +25,16 @@ def test_ends_never_told_and_alerts_missed(tmp_path: Path, keep: Callable[..., A
     }
     file = tmp_path / "pronoia.yaml"
     file.write_text(json.dumps(config))
-    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(file), port=port))
+    return Pronoia(tmp_path / "pronoia", "--config", str(file), port=port)
+
+
+def test_ends_never_told_and_alerts_missed(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    port = free_port()
+    alertmanager: Alertmanager = keep(
+        Alertmanager(tmp_path / "am", webhook=f"http://127.0.0.1:{port}/webhooks/alertmanager")
+    )
+    alertmanager.start()
+    pronoia: Pronoia = keep(asking(alertmanager, tmp_path, port))
     pronoia.start()
     alertmanager.post([fired("Silenced"), fired("Lasting")])
     wait_until(lambda: states(pronoia) == {"Silenced": "firing", "Lasting": "firing"}, what="both are known")
@@ -62,15 +67,7 @@ def test_what_a_group_does_not_show(tmp_path: Path, keep: Callable[..., Any]) ->
     settings["receivers"][0]["webhook_configs"][0]["max_alerts"] = 2
     (tmp_path / "am" / "alertmanager.yml").write_text(json.dumps(settings))
     alertmanager.start()
-    config = {
-        "prometheus": {"url": "http://127.0.0.1:1"},
-        "alertmanagers": [{"url": alertmanager.url}],
-        "webhook": {"reconcile_interval": "1s", "incident_hold": "0s"},
-        "store": {"directory": str(tmp_path / "data")},
-    }
-    file = tmp_path / "pronoia.yaml"
-    file.write_text(json.dumps(config))
-    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(file), port=port))
+    pronoia: Pronoia = keep(asking(alertmanager, tmp_path, port))
     pronoia.start()
     cut = [fired(f"Cut{i}", minutes_ago=0, service="cart") for i in range(5)]
     alertmanager.post([fired("Muted"), fired("Over"), *cut])
