@@ -1,0 +1,264 @@
+"""What adapting rules is worth on labelled series: `python -m tools.rules_replay DIRECTORY`.
+
+The directory is laid out as for `tools.detection_table`; where moments are labelled beside
+windows (`labels/combined_labels.json`), an incident begins at its moment, not at its window.
+
+Each series gets two rules as one writes them after a look at a graph: above the 95th
+percentile of its first half, and below the 5th, without `for`. They are adapted on that
+half, and old and new run over the other half, in a Prometheus that holds the series.
+
+What the old rules told of by chance is counted apart, since fewer alarms lose it by design:
+an incident that never leaves what normal life reached in the first half, and in which their
+rate of false alarms makes so early a firing more probable than one in twenty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+from rich.progress import track
+
+from rules.adapt.history import Adapted, Adapter
+from rules.adapt.judge import noise, troubled_by
+from rules.backtest.compare import Comparison, IncidentRow, compare
+from rules.backtest.past import BackTester, Window
+from rules.incidents import KnownIncident, within
+from rules.read import WrittenRule
+from sidecar.cli.rules_table import print_table
+from sidecar.cli.rules_temporary import temporary_prometheus
+from sidecar.config.adapt import AdaptConfig
+from sidecar.config.fields import format_duration
+from sidecar.config.model import SourceConfig
+from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.session import PullMetrics
+from sidecar.tables import SeriesTable
+from tools.detection_table import Runs, labelled
+
+CHANCE = 0.05
+BY_CHANCE = "was told of by chance"
+LOOKBACK_STEPS = 1.5
+"""Samples come at uneven times; one is the newest until the next ought to be there."""
+
+
+@dataclass(frozen=True)
+class LabelledSeries:
+    """One series, by its set and a name that is unique in it, with its incidents."""
+
+    group: str
+    name: str
+    table: SeriesTable
+    incidents: tuple[KnownIncident, ...]
+
+    @property
+    def step_ms(self) -> int:
+        """The usual distance of its samples."""
+        return round(self.table.step_seconds) * 1000
+
+    @property
+    def windows(self) -> tuple[Window, Window]:
+        """The half that is learned from, and the half that is replayed."""
+        step = self.step_ms
+        start, end = (int(at) // step * step for at in self.table.timestamps[self.table.in_order][[0, -1]])
+        middle = (start + end) // 2 // step * step
+        return Window(start, middle, step), Window(middle, end, step)
+
+    def stands_out(self, incident: KnownIncident) -> bool:
+        """Whether it goes beyond everything that the first half has outside of incidents."""
+        learned, _ = self.windows
+        times, values = self.table.timestamps, self.table.values
+        calm = values[(times <= learned.end_ms) & ~within(self.incidents, times)]
+        there = values[(times >= incident.start_ms) & (times <= incident.end_ms)]
+        return bool((there > np.nanmax(calm)).any() or (there < np.nanmin(calm)).any())
+
+    def rules(self, share: float) -> list[WrittenRule]:
+        """One rule above all but a share of the first half, one below."""
+        learned, _ = self.windows
+        first = self.table.values[self.table.timestamps <= learned.end_ms]
+        selector = f"sample{{series={json.dumps(self.name)}}}"
+        high, low = np.nanquantile(first, (1 - share, share))
+        return [
+            WrittenRule(f"{self.name} high", f"{selector} > {high:.6g}", "alerting"),
+            WrittenRule(f"{self.name} low", f"{selector} < {low:.6g}", "alerting"),
+        ]
+
+    def openmetrics(self) -> str:
+        """Its samples."""
+        kept = self.table.in_order & np.isfinite(self.table.values)
+        head = f"sample{{series={json.dumps(self.name)}}}"
+        pairs = zip(
+            self.table.values[kept].tolist(), (self.table.timestamps[kept] / 1000).tolist(), strict=True
+        )
+        return "".join([f"{head} {value!r} {moment:.3f}\n" for value, moment in pairs])
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One series' rules, adapted and run."""
+
+    series: LabelledSeries
+    adapted: Sequence[Adapted]
+    comparison: Comparison
+
+    def verdict(self, row: IncidentRow) -> str:
+        """What became of an incident that the old rules caught."""
+        if row.kept(self.comparison.interval_seconds):
+            return "kept"
+        if self._chance(row) > CHANCE and not self.series.stands_out(row.incident):
+            return BY_CHANCE
+        return "lost" if row.after is None else "late"
+
+    def _chance(self, row: IncidentRow) -> float:
+        """How probable it is that false alarms alone would have told of it so early."""
+        assert row.before is not None
+        false = sum(
+            len(noise(past.firings, troubled_by(past.labels, self.series.incidents)))
+            for past in self.comparison.before
+        )
+        window = self.comparison.before[0].window
+        seconds = (window.end_ms - window.start_ms) / 1000 - sum(
+            (one.incident.end_ms - one.incident.start_ms) / 1000 for one in self.comparison.incidents
+        )
+        waited = row.before.delay_seconds + self.comparison.interval_seconds
+        return 1 - math.exp(-false * waited / max(seconds, 1.0))
+
+
+def read_series(folder: Path) -> list[LabelledSeries]:
+    """Every labelled series below the folder whose step is a minute or more."""
+    moments = _moments(folder)
+    found = []
+    for group, table, runs in labelled(folder):
+        if table.step_seconds < 60:
+            continue
+        name = f"{table.path.parent.name}/{table.path.stem}"
+        incidents = tuple(_incidents(name, table, runs, moments.get(table.path, ())))
+        # A folder of files alone is a set itself.
+        group = folder.resolve().name if group == table.path.name else group
+        found.append(LabelledSeries(group, name, table, incidents))
+    return found
+
+
+def _moments(folder: Path) -> dict[Path, list[int]]:
+    """By file the labelled moments (ms)."""
+    return {
+        labels.parent.parent / "data" / name: [int(np.datetime64(one, "ms").astype(np.int64)) for one in ones]
+        for labels in folder.rglob("combined_labels.json")
+        for name, ones in json.loads(labels.read_text()).items()
+    }
+
+
+def _incidents(name: str, table: SeriesTable, runs: Runs, moments: Sequence[int]) -> Iterator[KnownIncident]:
+    for n, (first, last) in enumerate(runs):
+        start, end = int(table.timestamps[first]), int(table.timestamps[last])
+        start = min((one for one in moments if start <= one <= end), default=start)
+        end = max(end, start + round(table.step_seconds) * 1000)
+        yield KnownIncident(f"{name} #{n + 1}", start, end, match={"series": re.escape(name)})
+
+
+async def replay(series: Sequence[LabelledSeries], config: AdaptConfig, share: float) -> list[Replayed]:
+    """Every series of one step, in one Prometheus."""
+    step_seconds = series[0].step_ms / 1000
+    pages = ["# TYPE sample gauge\n", *(one.openmetrics() for one in series), "# EOF\n"]
+    done = []
+    async with temporary_prometheus(pages, lookback_seconds=LOOKBACK_STEPS * step_seconds) as url:
+        source = SourceConfig(url=url)
+        async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
+            tester = BackTester(client)
+            adapter = Adapter(tester, config)
+            for one in track(series, description=f"step {format_duration(step_seconds)}"):
+                learned, later = one.windows
+                adapted = await adapter.all(one.rules(share), learned, one.incidents)
+                before = await tester.all([each.rule for each in adapted], later)
+                after = await tester.all([each.written for each in adapted], later)
+                done.append(Replayed(one, adapted, compare(before, after, one.incidents)))
+    return done
+
+
+def show(done: Sequence[Replayed]) -> None:
+    """Tables by rule and by incident, then what it comes to by set."""
+    rows = [
+        (
+            one.series.group,
+            adapted.rule.name,
+            str(len(before.firings)),
+            str(len(after.firings)),
+            "; ".join(adapted.changes) or f"– {adapted.why_not}",
+        )
+        for one in done
+        for adapted, before, after in zip(
+            one.adapted, one.comparison.before, one.comparison.after, strict=True
+        )
+    ]
+    print_table(("set", "rule", "before", "after", "change"), rows)
+    print()
+    incidents = [
+        (
+            row.incident.name,
+            format_duration(row.before.delay_seconds),
+            format_duration(row.after.delay_seconds) if row.after else "–",
+            one.verdict(row),
+        )
+        for one in done
+        for row in one.comparison.incidents
+        if row.before is not None
+    ]
+    print_table(("incident", "before after", "now after", ""), incidents)
+    print()
+    print_table(SUMMARY, [summary(name, done) for name in sorted({one.series.group for one in done})])
+
+
+SUMMARY = (
+    *("set", "rules", "rewritten", "firings before", "after", "fewer", "incidents", "told of before"),
+    *("kept", "late", "lost", "by chance, and gone"),
+)
+
+
+def summary(group: str, done: Sequence[Replayed]) -> tuple[str, ...]:
+    """One set's line."""
+    ours = [one for one in done if one.series.group == group]
+    before = sum(one.comparison.n_before for one in ours)
+    after = sum(one.comparison.n_after for one in ours)
+    rows = [(one, row) for one in ours for row in one.comparison.incidents]
+    fates = Counter(one.verdict(row) for one, row in rows if row.before is not None)
+    return (
+        group,
+        str(sum(len(one.adapted) for one in ours)),
+        str(sum(each.changed for one in ours for each in one.adapted)),
+        str(before),
+        str(after),
+        f"{1 - after / max(before, 1):.1%}",
+        str(len(rows)),
+        str(sum(fates.values()) - fates[BY_CHANCE]),
+        *(str(fates[fate]) for fate in ("kept", "late", "lost", BY_CHANCE)),
+    )
+
+
+def main() -> None:
+    """Replay every series, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--share", type=float, default=0.05, help="of the first half beyond each rule")
+    parser.add_argument("--min-days", type=float, default=5.0, help="of a first half that is learned from")
+    arguments = parser.parse_args()
+    config = AdaptConfig(min_history=arguments.min_days * 86_400)
+    series = read_series(arguments.directory)
+    done: list[Replayed] = []
+    for step in sorted({one.step_ms for one in series}):
+        same = [one for one in series if one.step_ms == step]
+        done += asyncio.run(replay(same, config, arguments.share))
+    show(done)
+
+
+if __name__ == "__main__":
+    main()
