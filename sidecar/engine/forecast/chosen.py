@@ -61,6 +61,7 @@ class _Row(msgspec.Struct, array_like=True):
     knots: bytes
     quantiles: bytes
     mix: bytes
+    few: bytes
 
 
 class _File(msgspec.Struct, array_like=True):
@@ -142,6 +143,7 @@ def _row(row: int, chosen: Chosen, names: dict[str, int]) -> _Row:
         _whole(interval.knots),
         _floats(interval.quantiles),
         _floats(interval.mix),
+        _floats(interval.few),
     )
 
 
@@ -161,6 +163,7 @@ def _chosen(one: _Row, names: list[str], grid: _Grid) -> Chosen:
         knots,
         _array(one.quantiles).reshape(-1, 2, len(knots)),
         _array(one.mix).reshape(-1, len(leads)),
+        _array(one.few).reshape(len(leads)),
     )
     selection = Selection(
         grid.step_seconds,
@@ -178,7 +181,7 @@ def _chosen(one: _Row, names: list[str], grid: _Grid) -> Chosen:
 
 def _bytes(one: _Row) -> int:
     """About what a row takes."""
-    parts = (one.width, one.leads, one.weights, one.knots, one.quantiles, one.mix)
+    parts = (one.width, one.leads, one.weights, one.knots, one.quantiles, one.mix, one.few)
     return sum(map(len, parts)) + sum(len(rule.coef) + len(rule.leads) for rule in one.linear) + 200
 
 

@@ -59,6 +59,14 @@ Errors in a back-test are of rules that were chosen by it, and the more so the
 fewer independent moments it had: long leads.
 """
 
+FEW_MOMENTS = 1.0
+"""With so few independent moments at a lead, errors are taken as 1.4 times what was seen of them.
+
+With 3 days of history the 95 % interval held 75 % of the next day's values on 254 made-up and real
+series, and so holds 85 %; a week ahead of a week 79 %, and so 88 %. With ten moments nothing changes.
+"""
+MOST_WIDENED = 4.0
+
 
 def _scales(past: Past, view: View) -> list[FloatArray]:
     """How large errors are usually, in several ways, each (B, L)."""
@@ -117,7 +125,8 @@ class IntervalPlan:
     """Widths of each way at some leads, and how the ways are mixed; frozen with the selection.
 
     `knots` (K,) leads, `quantiles` (S, 2, K) of scaled errors for each scale;
-    `mix` (W, L) at `leads` (L,), the scales first, then the windows.
+    `mix` (W, L) at `leads` (L,), the scales first, then the windows. `few` (L,): how many times as wide
+    the interval is because there were few moments to learn its width from.
     """
 
     level: float
@@ -125,6 +134,7 @@ class IntervalPlan:
     knots: Index
     quantiles: FloatArray
     mix: FloatArray
+    few: FloatArray
 
     def ways(self, past: Past, centre: FloatArray, view: View) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of each way, (W, B, L), around `centre` (B, L)."""
@@ -149,7 +159,7 @@ class IntervalPlan:
             mix = np.full((len(lows), len(leads)), 1.0 / len(lows))
         low, high = (mix * lows[:, 0]).sum(axis=0), (mix * highs[:, 0]).sum(axis=0)
         hours = np.clip(leads * past.step_seconds / HOUR, 1.0, 48.0)
-        wide = 1.0 + WIDEN * np.log2(hours) / 2.0
+        wide = (1.0 + WIDEN * np.log2(hours) / 2.0) * np.interp(leads, self.leads, self.few)
         return yhat + (low - yhat) * wide, yhat + (high - yhat) * wide
 
 
@@ -165,7 +175,8 @@ def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
     if not len(had):
         quantiles = np.tile(np.array([-3.0, 3.0])[None, :, None], (len(scales), 1, 1))
         n_ways = len(scales) + len(WINDOW_DAYS)
-        return IntervalPlan(level, leads, leads[:1], quantiles, np.full((n_ways, len(leads)), 1.0 / n_ways))
+        even = np.full((n_ways, len(leads)), 1.0 / n_ways)
+        return IntervalPlan(level, leads, leads[:1], quantiles, even, np.full(len(leads), MOST_WIDENED))
     knots = had[np.unique(np.linspace(0, len(had) - 1, min(KNOTS, len(had))).astype(int))]
     quantiles = np.empty((len(scales), 2, len(knots)))
     for s, scale in enumerate(scales):
@@ -176,11 +187,23 @@ def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
             weight = (tested.weights[:, near] * tested.kernel[j, near])[ok]
             quantiles[s, :, i] = weighted_quantiles(z[:, near][ok], weight, (share, 1.0 - share))
     quantiles[:, 0], quantiles[:, 1] = np.minimum(quantiles[:, 0], 0.0), np.maximum(quantiles[:, 1], 0.0)
-    ways = IntervalPlan(level, leads, leads[knots], quantiles, np.empty(0))
+    few = _widened(past, tested)
+    ways = IntervalPlan(level, leads, leads[knots], quantiles, np.empty(0), few)
     lower, upper = ways.ways(past, tested.fitted, view)
     actual = np.where(known, tested.fitted + tested.residual, 0.0)
     scores = (winkler(actual, lower, upper, level) * (tested.weights * known)).sum(axis=1) @ tested.kernel
     scores = scores / np.maximum(evidence, 1e-300)
     scores = scores[:, had[np.abs(np.arange(len(leads))[:, None] - had).argmin(axis=1)]]
     mix = ((scores.min(axis=0) + 1e-300) / (scores + 1e-300)) ** SHARPNESS
-    return IntervalPlan(level, leads, leads[knots], quantiles, mix / mix.sum(axis=0))
+    return IntervalPlan(level, leads, leads[knots], quantiles, mix / mix.sum(axis=0), few)
+
+
+def _widened(past: Past, tested: Tested) -> FloatArray:
+    """How much wider an interval must be whose width so few moments taught that were independent, (L,).
+
+    Moments nearer to each other than the lead share most of what they wait for.
+    """
+    moments = np.maximum(past.n - tested.leads - tested.origins[0], 0) / tested.leads
+    with np.errstate(divide="ignore"):
+        widened = np.sqrt(1.0 + (FEW_MOMENTS / moments) ** 2)
+    return np.minimum(widened, MOST_WIDENED)

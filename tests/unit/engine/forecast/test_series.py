@@ -67,6 +67,36 @@ def test_too_short_carries_the_last_value_on_with_a_growing_interval(n: int) -> 
     assert width[-1] > width[0] > 0
 
 
+def test_under_two_days_has_no_daily_rules() -> None:
+    found = forecast(daily(3)[: 2 * DAY - 10], steps=12)
+    daily_words = ("day", "yesterday", "hw", "week")
+    assert found.rules
+    assert not [rule for rule in found.rules if rule.startswith(daily_words)]
+    assert np.abs(found.yhat - daily(3)[2 * DAY - 10 : 2 * DAY + 2]).max() < 20.0
+
+
+def test_beyond_what_could_be_tested_the_interval_grows_as_a_random_walk() -> None:
+    # Two days and a half: ten days ahead no rule could be tried.
+    values = np.cumsum(np.random.default_rng(2).normal(0, 1, 5 * DAY // 2))
+    found = forecast(values, steps=10 * DAY)
+    width = found.upper - found.lower
+    assert (np.diff(width[[2 * DAY, 4 * DAY, 8 * DAY, 10 * DAY - 1]]) > 0).all()
+    assert width[8 * DAY] > 1.5 * width[2 * DAY]
+
+
+def test_a_short_past_gives_a_wide_interval_that_holds() -> None:
+    at = np.arange(4 * 24)
+    times = START_MS + at.astype(np.int64) * 3_600_000
+    held = []
+    for seed in range(30):
+        noise = np.random.default_rng(seed).normal(0, 1, (2, len(at)))
+        values = 50 + 10 * np.sin(2 * np.pi * at / 24) + np.cumsum(noise[0]) + noise[1]
+        found = forecast_series(times[:72], values[:72], step_seconds=3600.0, horizon_steps=24)
+        held.append(((values[72:] >= found.lower) & (values[72:] <= found.upper)).mean())
+    # By what was seen of errors in three days alone, 70 % would.
+    assert np.mean(held) > 0.82
+
+
 def test_a_level_shift_yesterday_is_believed() -> None:
     values = daily(10, noise=1.0)
     values[-DAY:] += 200
