@@ -59,6 +59,8 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
     subject = reader.read(labels, episode.annotations)
     if wording.promise:
         reader.promised.add(subject.entity)
+    # What fires for ever begins with all others when Prometheus does, and is of no incident for that.
+    alone = is_own(labels) or wording.heartbeat
     return Sighting(
         episode=episode,
         key=episode.key,
@@ -68,5 +70,5 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
         heard=episode.first_seen_ns / 1e9,
         subject=subject,
         wording=wording,
-        apart=episode.fingerprint if is_own(labels) else "",
+        apart=episode.fingerprint if alone else "",
     )

@@ -111,6 +111,6 @@ def sentences(episode: Episode, incident: Incident, found: Why) -> list[str]:
         return lines
     lines.append("It would have stayed out")
     for cut, left in found.keeps_out:
-        remedies = "; ".join(REMEDY.get(dimension, "") for dimension in cut)
-        lines.append(f"  without {' and '.join(cut)} (then {left:.2f}): {remedies}")
+        lines.append(f"  without {' and '.join(cut)} (then {left:.2f})")
+        lines += [f"    {dimension}: {REMEDY[dimension]}" for dimension in cut if dimension in REMEDY]
     return lines

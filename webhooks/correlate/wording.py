@@ -15,9 +15,13 @@ import msgspec
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]+")
 
 _HEARTBEAT = re.compile(
-    r"\b(always (be )?firing|dead ?man'?s?( switch)?|watch ?dog|heartbeat alert|used to inhibit"
+    r"\b(always (be )?firing|dead ?man'?s? (switch|snitch)|heartbeat alert|used to inhibit"
     r"|alerting pipeline is functional|inhibitor)\b"
 )
+_HEARTBEAT_NAME = re.compile(
+    r"(alert ?manager |prometheus )?(watch ?dog|heartbeat|dead ?mans? (switch|snitch))"
+)
+"""The whole of a rule's name: a kernel's watchdog that barks is another thing."""
 _LOAD = re.compile(
     r"\b(traffic|request rate|requests? per second|rps|qps|throughput|call volume|surge|flood|ddos)\b"
 )
@@ -122,7 +126,7 @@ def _read(alertname: str, text: str) -> Wording:
     both = f"{name} . {text}"
     hard = bool(_HARD.search(both)) and not _NOT_HARD.search(both)
     return Wording(
-        heartbeat=bool(_HEARTBEAT.search(both)),
+        heartbeat=bool(_HEARTBEAT_NAME.fullmatch(name) or _HEARTBEAT.search(both)),
         load=bool(_LOAD.search(both)) and not re.search(r"\berrors?\b|fail", both),
         monitoring=bool(_MONITORING.search(both)),
         down=bool(_DOWN.search(both)),

@@ -18,6 +18,7 @@ from webhooks.correlate.bonds import Bonds
 from webhooks.correlate.group import Group
 from webhooks.correlate.habits import ALONE_BELOW
 from webhooks.correlate.sighting import Key, Sighting
+from webhooks.own import is_own
 
 SILENT_SEVERITIES = frozenset({"none", "ok", "debug", "test", "deadman", "heartbeat"})
 MILD_SEVERITIES = frozenset({"info", "information", "informational", "notice", "low", "p4", "p5", "minor"})
@@ -140,7 +141,7 @@ class NoiseModel:
     def judge(self, seen: Sighting, group: Group, *, now: float) -> Doubt:
         """How probably this episode is noise, as things stand."""
         weights = self._weights
-        if seen.apart:
+        if is_own(seen.episode.labels):
             return Doubt(0.0, ("raised by pronoia itself",))
         if seen.severity in SILENT_SEVERITIES:
             return Doubt(0.99, (f"its severity is {seen.severity}",))

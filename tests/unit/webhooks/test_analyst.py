@@ -165,6 +165,32 @@ def test_heartbeats_and_severity_none_are_noise() -> None:
     assert verdict(episode("Pulse", at=0, text="this alert is always firing")).noise > 0.9
 
 
+def test_a_heartbeat_is_of_no_incident_though_it_begins_with_others() -> None:
+    stream = Stream(GRAPH)
+    stream.hear(
+        episode("Watchdog", at=0, text="alerting works"),
+        episode("HighErrorRate", at=0, service="cart", text="requests fail"),
+        episode("HighErrorRate", at=1, service="web", text="requests fail"),
+    )
+    assert sorted(map(len, stream.settle())) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "heartbeat"),
+    [
+        pytest.param("Watchdog", "", True, id="by its name"),
+        pytest.param("DeadMansSwitch", "", True, id="another name"),
+        pytest.param("Pulse", "This alert is always firing.", True, id="by its text"),
+        pytest.param(
+            "SoftLockup", "the kernel's watchdog barks on node-1", False, id="a watchdog of a kernel"
+        ),
+        pytest.param("AgentHeartbeatMissing", "no heartbeat of agent 7", False, id="one that is missed"),
+    ],
+)
+def test_what_is_a_heartbeat(name: str, text: str, heartbeat: bool) -> None:
+    assert read(name, {"summary": text}).heartbeat == heartbeat
+
+
 def _story(*, like_company: bool) -> list[Episode]:
     """Incidents of two, and lone alerts that are as long as those, or much shorter."""
     story = []
