@@ -169,7 +169,8 @@ class _Case:
             # The earlier it went wrong before the first alert, the likelier it drew the others along.
             found["anomalous"] = 1.0 if anomaly.at <= self.start else 0.5
             early = onset - anomaly.at
-            reasons.append(f"its metrics ({anomaly.query}) left the expected {early:.0f} s before")
+            when = f"{early:.0f} s before" if early >= 0.0 else f"{-early:.0f} s after its alert began"
+            reasons.append(f"its metrics ({anomaly.query}) left the expected {when}")
         self._lag_evidence(name, found, reasons)
 
     def _lag_evidence(self, name: str, found: dict[str, float], reasons: list[str]) -> None:
