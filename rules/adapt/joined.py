@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from rules.rewrite import plain_number, with_bound
+from sidecar.prometheus.answers import Rule
 from sidecar.promql.threshold import Comparison, parse_comparison
 
 SERIES = "pronoia_rule_threshold"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
+_KEY = re.compile(r'\bkey\s*=\s*"(?P<key>[0-9a-f]+)"')
 _JOIN = re.compile(
     r"on\s*\(\s*\)\s*group_left\s*\(\s*\)\s*\(\s*max\s*\(\s*"
     + SERIES
-    + rf"\s*\{{(?:[^\"}}]|{_QUOTED})*\}}\s*\)\s*or\s+vector\s*\(\s*(?P<number>[-+.\w]+)\s*\)\s*\)"
+    + rf"\s*\{{(?P<matchers>(?:[^\"}}]|{_QUOTED})*)\}}\s*\)"
+    + r"\s*or\s+vector\s*\(\s*(?P<number>[-+.\w]+)\s*\)\s*\)"
 )
 
 
@@ -58,3 +64,18 @@ def without_series(expr: str, value: float | None = None) -> str | None:
         return None
     number = found["number"] if value is None else plain_number(value)
     return expr[: found.start()] + number + expr[found.end() :]
+
+
+def as_numbers(rules: Iterable[Rule], values: Mapping[str, float]) -> list[Rule]:
+    """The rules, with the number that holds now in place of each join; `values` by series' key.
+
+    A series that is not among them is not exported: the rule's own number holds.
+    """
+    return [_as_number(rule, values) for rule in rules]
+
+
+def _as_number(rule: Rule, values: Mapping[str, float]) -> Rule:
+    join = _JOIN.search(rule.expr)
+    key = join and _KEY.search(join["matchers"])
+    plain = without_series(rule.expr, values.get(key["key"]) if key else None)
+    return rule if plain is None else msgspec.structs.replace(rule, expr=plain)

@@ -10,8 +10,8 @@ from rules.predictive import GROUP, Ahead, render_ahead
 from sidecar.background import Background
 from sidecar.config.model import Config
 from sidecar.errors import SidecarError
+from sidecar.loop.forecast_thresholds import ThresholdSource
 from sidecar.offload import Offload
-from sidecar.prometheus.client import PrometheusClient
 from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AheadFiles:
     groups = frozenset({GROUP})
 
     def __init__(
-        self, config: Config, client: PrometheusClient, offload: Offload, *, now: Callable[[], float]
+        self, config: Config, client: ThresholdSource, offload: Offload, *, now: Callable[[], float]
     ) -> None:
         self._ahead = config.rules.ahead
         self._thresholds = config.forecast.thresholds

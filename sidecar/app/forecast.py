@@ -8,6 +8,7 @@ from exporters.eta import EtaPage
 from exporters.page import SyntheticPage
 from exporters.risk import RiskPage
 from sidecar.app.ground import Ground
+from sidecar.app.joined_rules import JoinedRules
 from sidecar.config.model import Config, QueryConfig
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
@@ -24,6 +25,7 @@ def threshold_loop(
     config: Config,
     *,
     client: PrometheusClient,
+    rules: JoinedRules,
     page: SyntheticPage,
     offload: Offload,
     clock: SourceClock,
@@ -47,7 +49,7 @@ def threshold_loop(
     )
     return ThresholdLoop(
         settings,
-        source=client,
+        source=rules,
         sink=EtaPage(page),
         offload=offload,
         clock=clock,

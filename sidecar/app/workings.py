@@ -17,6 +17,7 @@ from sidecar.app.explain import Explaining
 from sidecar.app.feedback import Tasting
 from sidecar.app.forecast import risk_loop, threshold_loop
 from sidecar.app.ground import Ground
+from sidecar.app.joined_rules import joined_rules
 from sidecar.app.models import trial_of
 from sidecar.app.response import Responding
 from sidecar.app.rules import Rewriting, RewritingMetrics, fixed_files
@@ -84,9 +85,11 @@ class Workings:
             metrics=metrics.loop,
             snapshot_interval_seconds=config.store.snapshot_interval,
         )
+        joined = joined_rules(self.client, ground)
         self.thresholds = threshold_loop(
             config,
             client=self.client,
+            rules=joined,
             page=ground.page,
             offload=ground.offload,
             clock=self.clock,
@@ -101,7 +104,7 @@ class Workings:
         self.alerts_workings = AlertsWorkings(
             config, ground, self.client, self.clock, alerts=alerts, ask=responding.ask, metrics=metrics.alerts
         )
-        self.ahead = AheadFiles(config, self.client, ground.offload, now=self.clock.now)
+        self.ahead = AheadFiles(config, joined, ground.offload, now=self.clock.now)
         self.rules_loop = self._rules_loop() if config.rules.enabled else None
         self.rewrites = Rewriting(
             config,

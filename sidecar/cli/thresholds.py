@@ -126,9 +126,11 @@ def backtest(
 async def _trials(
     client: PrometheusClient, only: tuple[str, ...], terms: Terms, capacities: Sequence[CapacityConfig]
 ) -> list[Trial]:
+    from rules.adapt.joined import as_numbers
     from sidecar.loop.forecast_trials import trials
 
-    rules = [rule for rule in await client.rules() if not only or rule.name in only]
+    loaded = as_numbers(await client.rules(), {})
+    rules = [rule for rule in loaded if not only or rule.name in only]
     return await trials(
         client,
         rules,

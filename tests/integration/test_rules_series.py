@@ -22,8 +22,12 @@ from rules.adapt.solve import Proposal
 from rules.adapt.threshold_export import ThresholdExport
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.read import read_files
+from sidecar.app.joined_rules import JoinedRules
 from sidecar.cli.main import main
-from sidecar.config.model import StoreConfig
+from sidecar.config.model import SourceConfig, StoreConfig
+from sidecar.loop.forecast_rules import taken_apart
+from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from tests.integration.servers import Prometheus, free_port, get_json, wait_until
 
@@ -77,6 +81,13 @@ def threshold(rule: Any, value: float) -> Adapted:
     return Adapted(rule, found, rule, joined=True)
 
 
+async def forecast(url: str, series: ThresholdSeries) -> list[str]:
+    """What is forecast of the loaded rules, and to which thresholds."""
+    async with PrometheusClient(SourceConfig(url=url), metrics=PullMetrics(CollectorRegistry())) as client:
+        measured, _ = taken_apart(await JoinedRules(client, series).rules(), 10)
+    return [f"{one.metrics[0]} {of.bound}" for one in measured for of in one.thresholds]
+
+
 async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
     page: Page, tmp_path: Path, keep: Callable[..., Any]
 ) -> None:
@@ -109,6 +120,9 @@ async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
     assert revision is not None
     await export.show()
     await until(lambda: active() is None, "9 > 7: it is over")
+    assert await forecast(server.url, series) == ["load > 9"], (
+        "what it measures is forecast to the live number"
+    )
     await series.put(threshold(rule, 6.0), {}, approver="ada")
     await export.show()
     await until(active, "7 > 6: it fires")

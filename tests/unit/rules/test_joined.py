@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.adapt.bounds import Bound, ByHour, Static, Trend
-from rules.adapt.joined import series_key, with_series, without_series
+from rules.adapt.joined import as_numbers, series_key, with_series, without_series
 from rules.adapt.threshold_series import content_of, value_at
 from rules.document import as_yaml
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule, taken_apart
 from rules.rewrite import plain_number
 from rules.verify import meaning
+from sidecar.prometheus.answers import Rule
 from sidecar.promql.threshold import Comparison
 from sidecar.series import LabelSet
 from tests.integration.servers import binary
@@ -91,3 +92,20 @@ def test_a_rule_is_known_again_as_prometheus_prints_it(ours: str, theirs: str) -
     assert meaning(WrittenRule("A", ours, "alerting")) != meaning(
         WrittenRule("A", "up{job='b'} > 1", "alerting")
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param({}, "load > 5", id="not exported: the rule's number"),
+        pytest.param({series_key("g/A"): 7.5}, "load > 7.5", id="exported"),
+        pytest.param({series_key("g/B"): 7.5}, "load > 5", id="another rule's"),
+    ],
+)
+def test_a_join_reads_as_the_number_that_holds(values: dict[str, float], expected: str) -> None:
+    joined, plain = loaded(with_series("load > 5", "A", "g/A")), loaded("load > 4")
+    assert [rule.expr for rule in as_numbers([joined, plain], values)] == [expected, "load > 4"]
+
+
+def loaded(expr: str) -> Rule:
+    return Rule("A", expr, "alerting", "g", "f", "ok", "", "inactive", 0.0, {}, {}, [])
