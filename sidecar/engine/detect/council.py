@@ -1,10 +1,12 @@
 """The default detector with a council of slow ones beside it: a doubtful alarm waits for a second opinion.
 
-The core decides at once on what is clear. Where it barely crosses its threshold, the threshold is
-higher until a member of the council has found the series unusual in its last steps. A member's
-word counts by how many of the clear alarms on this series it confirmed; one that is often
-unusual without one has no say. Members judge after the core has spoken, so what they say counts
-from the next step on, and where a step is longer than ten minutes nothing waits for them.
+The core decides at once on what is clear, and on what lasts. Where it barely crosses its threshold
+for a single step, the threshold is the higher the more such alarms of the series came to nothing
+before: neither lasted, nor grew, nor did a member find them unusual. A member that has found the
+series unusual in its last steps takes the doubt away, if it confirmed the clear alarms of the
+series so far and is not often unusual without one. Members judge after the core has spoken, so
+what they say counts from the next step on, and where a step is longer than ten minutes nothing
+waits for them. So there are never more alarms than the core's.
 """
 
 from __future__ import annotations
@@ -28,22 +30,37 @@ from sidecar.engine.protocols import Detector, Judged, WorksBeside
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 
-RAISED = 0.5
-"""The score from which on a member finds a series unusual: half of what it takes for an alarm of its own."""
+RAISED = 0.3
+"""The score from which on a member finds a series unusual; 1 would be an alarm of its own."""
 
-HEARD_STEPS = 6.0
+HEARD_STEPS = 12.0
 """So many steps what a member said is heard."""
 
-DOUBT = 1.6
-"""In thresholds of the core: beyond, an alarm is clear enough to need no one."""
+DOUBT = 1.8
+"""In thresholds of the core: the higher one, where all doubtful alarms of a series came to nothing."""
+
+PRIOR = 4.0
+"""As many alarms that came to something are believed of a series before there were any."""
+
+LASTS = 2
+"""An alarm of the core that is still there at this step needs no one."""
+
+GROWN = 1.6
+"""In thresholds of the core: an alarm that grows so far came to something."""
+
+SEEN_STEPS = 6.0
+"""After so many steps it is clear what an alarm came to."""
+
+REMEMBERED = 40.0
+"""Alarms whose outcome counts, about; the older ones fade."""
 
 ENOUGH = 0.5
-"""The sum of the weights of those who agree that confirms an alarm; a member starts with so much."""
+"""A member that confirmed so large a part of the clear alarms is believed; each starts with a half."""
 
 CLEAR = 2.0
 """Alarms so far beyond the threshold tell who of the members sees what matters."""
 
-OFTEN = 0.1
+OFTEN = 0.02
 """A member that finds more than this share of the steps unusual says nothing about one of them."""
 
 RATE_MEMORY = 2000.0  # Steps.
@@ -54,52 +71,103 @@ PIECE_POINTS = 20_000
 PENDING_POINTS = 2_000_000
 """At most so many points wait for the members; beyond, the oldest are forgotten."""
 
-N_CLEAR, SINCE, IN_ALARM, SPOKE = range(4)
+N_CLEAR, SINCE, IN_ALARM, SPOKE, BELIEVED_UNTIL, RUN, DOUBTED, LASTED, SOMETHING, NOTHING = range(10)
 
 
 @njit(cache=True, nogil=True)
-def _hear(said, hits, rate, confirmed, course, seconds, step, score, opinions, factor):
-    """The factor on the core's threshold at each point, learning whom to believe."""
-    n_members = said.shape[1]
-    span = HEARD_STEPS * step + 0.5
+def _hear(said, hits, rate, course, seconds, step, score, opinions, factor):
+    """The factor on the core's threshold at each point, learning whom to believe and what to doubt."""
+    heard = HEARD_STEPS * step + 0.5
+    told = len(opinions) > 0
     for row in range(score.shape[0]):
-        c = course[row]
         for t in range(score.shape[1]):
-            now = seconds[t]
-            support = 0.0
-            for m in range(n_members):
-                unusual = said[row, m] > 0.0 and now - said[row, m] <= span
-                if unusual and c[SINCE] > 0.0:
-                    confirmed[row, m] = 1.0
-                if unusual and rate[row, m] < OFTEN:
-                    support += (hits[row, m] + 1.0) / (c[N_CLEAR] + 2.0)
-                rate[row, m] += ((1.0 if unusual else 0.0) - rate[row, m]) / RATE_MEMORY
-            waits = now - c[SPOKE] <= span and c[IN_ALARM] == 0.0 and step <= LONGEST_STEP_SECONDS
-            factor[row, t] = DOUBT if waits and support < ENOUGH else 1.0
-            s = score[row, t]
+            now, s = seconds[t], score[row, t]
+            factor[row, t] = 1.0
             if np.isfinite(s):
-                c[IN_ALARM] = 1.0 if s > factor[row, t] else 0.0
-                if c[SINCE] > 0.0 and now - c[SINCE] >= span:
-                    c[N_CLEAR] += 1.0
-                    for m in range(n_members):
-                        hits[row, m] += confirmed[row, m]
-                    c[SINCE] = 0.0
-                if s > CLEAR and c[SINCE] == 0.0:
-                    c[SINCE] = now
-                    confirmed[row] = 0.0
-            for m in range(n_members):
-                opinion = opinions[m, row, t]
-                if np.isfinite(opinion):
-                    c[SPOKE] = now
-                    if opinion > RAISED:
-                        said[row, m] = now
+                factor[row, t] = _doubt(course, row, now, step, heard, s)
+                _see(course, row, now, step, s, factor[row, t])
+                if course[row, SINCE] > 0.0 and now - course[row, SINCE] >= heard:
+                    _reckon(said, hits, course, row, heard)
+                if s > CLEAR and course[row, SINCE] == 0.0:
+                    course[row, SINCE] = now
+            if told:
+                _listen(said, hits, rate, course, row, now, heard, opinions[:, row, t])
+
+
+@njit(cache=True, inline="always")
+def _doubt(course, row, now, step, heard, s):
+    """1, or the factor by which the core has to say more to be believed."""
+    course[row, RUN] = course[row, RUN] + 1.0 if s > 1.0 else 0.0
+    if (
+        course[row, NOTHING] == 0.0
+        or course[row, IN_ALARM] > 0.0
+        or course[row, RUN] >= LASTS
+        or step > LONGEST_STEP_SECONDS
+        or now - course[row, SPOKE] > heard
+        or now <= course[row, BELIEVED_UNTIL]
+    ):
+        return 1.0
+    known = course[row, NOTHING] + course[row, SOMETHING]
+    return 1.0 + (DOUBT - 1.0) * course[row, NOTHING] / (known + PRIOR)
+
+
+@njit(cache=True, inline="always")
+def _see(course, row, now, step, s, factor):
+    """Follow what a doubtful alarm of the core comes to."""
+    if course[row, DOUBTED] > 0.0:
+        # Of the steps after the first; one that grew need not last.
+        course[row, LASTED] += 1.0 if s > 1.0 else 0.0
+        course[row, LASTED] += LASTS if s > GROWN else 0.0
+        if now - course[row, DOUBTED] >= SEEN_STEPS * step + 0.5:
+            something = course[row, LASTED] >= LASTS or now <= course[row, BELIEVED_UNTIL]
+            course[row, SOMETHING if something else NOTHING] += 1.0
+            if course[row, SOMETHING] + course[row, NOTHING] > REMEMBERED:
+                course[row, SOMETHING] *= 0.5
+                course[row, NOTHING] *= 0.5
+            course[row, DOUBTED] = 0.0
+    elif 1.0 < s <= GROWN and course[row, IN_ALARM] == 0.0:
+        course[row, DOUBTED], course[row, LASTED] = now, 0.0
+    course[row, IN_ALARM] = 1.0 if s > factor else 0.0
+
+
+@njit(cache=True)
+def _reckon(said, hits, course, row, heard):
+    """Count who confirmed a clear alarm, now that everyone has had the time to."""
+    course[row, N_CLEAR] += 1.0
+    for m in range(said.shape[1]):
+        # What it said just before was still heard when the alarm came.
+        confirmed = said[row, m] > 0.0 and said[row, m] >= course[row, SINCE] - heard
+        hits[row, m] += 1.0 if confirmed else 0.0
+    course[row, SINCE] = 0.0
+
+
+@njit(cache=True)
+def _listen(said, hits, rate, course, row, now, heard, opinions):
+    """What the members say of one point."""
+    for m in range(len(opinions)):
+        if np.isfinite(opinions[m]):
+            course[row, SPOKE] = max(course[row, SPOKE], now)
+            unusual = opinions[m] > RAISED
+            if unusual:
+                said[row, m] = max(said[row, m], now)
+                if rate[row, m] < OFTEN and (hits[row, m] + 1.0) / (course[row, N_CLEAR] + 2.0) >= ENOUGH:
+                    course[row, BELIEVED_UNTIL] = max(course[row, BELIEVED_UNTIL], now + heard)
+            rate[row, m] += ((1.0 if unusual else 0.0) - rate[row, m]) / RATE_MEMORY
+
+
+@njit(cache=True, nogil=True)
+def _listen_to_all(said, hits, rate, course, seconds, step, opinions):
+    heard = HEARD_STEPS * step + 0.5
+    for row in range(len(course)):
+        for t in range(len(seconds)):
+            _listen(said, hits, rate, course, row, seconds[t], heard, opinions[:, row, t])
 
 
 class CouncilDetector(RowArrays):
     """The detector `council`; see the module's docstring.
 
     `members`: detectors by name. Until `put_aside` they judge with the core, so that the same columns
-    give the same answers; from then on only in `work`. State 152 bytes a series beside theirs.
+    give the same answers; from then on only in `work`. State 176 bytes a series beside theirs.
     """
 
     def __init__(self, members: Mapping[str, Detector], budget_per_month: float, step_seconds: float) -> None:
@@ -109,8 +177,7 @@ class CouncilDetector(RowArrays):
                 "said": ((n,), np.float64),
                 "hits": ((n,), np.float32),
                 "rate": ((n,), np.float32),
-                "confirmed": ((n,), np.float32),
-                "course": ((4,), np.float64),
+                "course": ((10,), np.float64),
             }
         )
         self.core = EnsembleDetector(budget_per_month, step_seconds)
@@ -149,14 +216,16 @@ class CouncilDetector(RowArrays):
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
         found = self.core.judge(batch)
-        opinions = np.full((len(self.members), *batch.values.shape), np.nan)
         if self._aside:
             self._put_off(batch)
+            opinions = np.empty((0, *batch.values.shape))
         else:
-            for first, end, part in self._hours(batch):
-                for at, member in enumerate(self.members.values()):
-                    opinions[at, :, first:end] = member.judge(part).score
-        factor = self._hear(batch.timestamps, found.score, opinions)
+            opinions = self._opinions(batch)
+        factor = np.empty(found.score.shape)
+        seconds = batch.timestamps / 1000.0
+        _hear(*self._arrays(), seconds, self._step_seconds, found.score, opinions, factor)
+        if (factor == 1.0).all():
+            return found
         shape = None if found.shape is None else np.where(found.score > factor, found.shape, np.int8(0))
         return replace(
             found,
@@ -234,10 +303,13 @@ class CouncilDetector(RowArrays):
             raise ModelError(f"members differ in rows: {sorted(rows)}")
         return self
 
-    def _hear(self, timestamps: TimeArray, score: FloatArray, opinions: FloatArray) -> FloatArray:
-        factor = np.ones(score.shape)
-        _hear(*self._arrays(), timestamps / 1000.0, self._step_seconds, score, opinions, factor)
-        return factor
+    def _opinions(self, batch: SeriesBatch) -> FloatArray:
+        """What each member says of the columns, (members, N, T); they learn them."""
+        opinions = np.empty((len(self.members), *batch.values.shape))
+        for first, end, part in self._hours(batch):
+            for at, member in enumerate(self.members.values()):
+                opinions[at, :, first:end] = member.judge(part).score
+        return opinions
 
     def _put_off(self, batch: SeriesBatch) -> None:
         self._pending.append(replace(batch, values=batch.values.copy()))
@@ -248,16 +320,10 @@ class CouncilDetector(RowArrays):
             self.forgotten_points += oldest.values.size
 
     def _ask(self, batch: SeriesBatch) -> None:
-        """Let every member judge some columns, and note who found what unusual, and when."""
-        said, spoke = self.arrays["said"], self.arrays["course"][:, SPOKE]
-        for _, _, part in self._hours(self._of_now(batch)):
-            seconds = part.timestamps / 1000.0
-            for at, member in enumerate(self.members.values()):
-                score = member.judge(part).score
-                with np.errstate(invalid="ignore"):
-                    unusual = np.where(score > RAISED, seconds, 0.0).max(axis=1)
-                said[:, at] = np.maximum(said[:, at], unusual)
-                np.maximum(spoke, np.where(np.isfinite(score), seconds, 0.0).max(axis=1), out=spoke)
+        """Let every member judge some columns, and hear what they say."""
+        now = self._of_now(batch)
+        opinions = self._opinions(now)
+        _listen_to_all(*self._arrays(), now.timestamps / 1000.0, self._step_seconds, opinions)
 
     def _hours(self, batch: SeriesBatch) -> Iterator[tuple[int, int, SeriesBatch]]:
         """The columns in parts that hold no two hours; the members' pools are renewed between."""

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sidecar.config.model import QueryConfig
-from sidecar.engine.detect.council import DOUBT, CouncilDetector
+from sidecar.engine.detect.council import CouncilDetector
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.hampel import HampelDetector
 from sidecar.engine.protocols import Detector, Judged
@@ -48,105 +49,136 @@ def sized(detector: Detector, n_rows: int = 1) -> Detector:
     return detector
 
 
-def doubtful() -> FloatArray:
-    """A series whose point 1400 crosses the core's threshold by a fifth."""
-    values = np.random.default_rng(1).normal(100, 2, (1, N))
-    core = sized(EnsembleDetector(BUDGET, STEP))
-    before = core.judge(batch(values))
-    off = before.upper[0, 1400] - before.yhat[0, 1400]
-    values[0, 1400] = before.yhat[0, 1400] + 1.2 * off
-    score = sized(EnsembleDetector(BUDGET, STEP)).judge(batch(values)).score[0, 1400]
-    assert 1.0 < score < DOUBT
-    return values
-
-
-def judged(members: dict[str, Detector], values: FloatArray, step: int = STEP) -> Judged:
-    return sized(CouncilDetector(members, BUDGET, step), len(values)).judge(batch(values, step=step))
-
-
-@pytest.mark.parametrize(
-    ("unusual_at", "flagged"),
-    [
-        pytest.param(None, False, id="nobody agrees: held back"),
-        pytest.param(1397, True, id="a member found it unusual just before"),
-        pytest.param(1390, False, id="too long ago"),
-        pytest.param(1400, False, id="what is said of the point itself comes a step later"),
-    ],
-)
-def test_a_doubtful_alarm_needs_a_second_opinion(unusual_at: int | None, flagged: bool) -> None:
-    unusual = np.zeros(N, dtype=np.bool_)
-    if unusual_at is not None:
-        unusual[unusual_at] = True
-    found = judged({"a": Member(unusual)}, doubtful())
-    assert (found.score[0, 1400] > 1) == flagged
-    outside = doubtful()[0, 1400] > found.upper[0, 1400]
-    assert outside == flagged, "the band says the same"
-
-
-def test_what_is_clear_needs_no_one() -> None:
-    values = doubtful()
-    values[0, 1400] = 200.0
-    assert judged({"a": Member(np.zeros(N, dtype=np.bool_))}, values).score[0, 1400] > 1
-
-
-def test_a_member_that_always_cries_has_no_say() -> None:
-    unusual = np.ones(N, dtype=np.bool_)
-    assert not judged({"a": Member(unusual)}, doubtful()).score[0, 1400] > 1
-
-
 class Core(EnsembleDetector):
-    """Scores as it is told to."""
+    """Scores as it is told to, column by column."""
 
     def __init__(self, score: FloatArray) -> None:
         super().__init__(BUDGET, STEP)
         self.score = score
+        self.seen = 0
 
     def judge(self, batch: SeriesBatch) -> Judged:
-        return Judged(self.score, batch.values, batch.values - 1, batch.values + 1)
+        part = self.score[:, self.seen : self.seen + batch.n_steps]
+        self.seen += batch.n_steps
+        return Judged(part, batch.values, batch.values - 1, batch.values + 1)
+
+
+def scores(**alarms: tuple[list[int], float]) -> FloatArray:
+    """Zero but for alarms: when, and how far beyond the threshold."""
+    score = np.zeros((1, N))
+    for columns, height in alarms.values():
+        score[0, columns] = height
+    return score
+
+
+NOTHING = (list(range(100, 1300, 100)), 1.2)
+"""Twelve alarms of one step each, that nobody else found unusual."""
+
+DOUBTFUL = scores(nothing=NOTHING, now=([1400], 1.2))
+
+
+def unusual(*columns: int) -> BoolArray:
+    found = np.zeros(N, dtype=np.bool_)
+    found[list(columns)] = True
+    return found
+
+
+def judged(score: FloatArray, *members: BoolArray, step: int = STEP) -> Judged:
+    council = CouncilDetector({str(at): Member(one) for at, one in enumerate(members)}, BUDGET, step)
+    council.core = Core(score)
+    return sized(council).judge(batch(np.ones((1, N)), step=step))
+
+
+@pytest.mark.parametrize(
+    ("member", "flagged"),
+    [
+        pytest.param(unusual(), False, id="nobody agrees: held back"),
+        pytest.param(unusual(1397), True, id="a member found it unusual just before"),
+        pytest.param(unusual(1385), False, id="too long ago"),
+        pytest.param(unusual(1400), False, id="what is said of the point itself comes a step later"),
+        pytest.param(np.ones(N, dtype=np.bool_), False, id="a member that always cries has no say"),
+    ],
+)
+def test_a_doubtful_alarm_needs_a_second_opinion(member: BoolArray, flagged: bool) -> None:
+    found = judged(DOUBTFUL, member)
+    assert (found.score[0, 1400] > 1) == flagged
+    edge = found.upper[0, 1400] - found.yhat[0, 1400]
+    assert (edge < 1.2) == flagged, "the band says the same"
+
+
+@pytest.mark.parametrize(
+    ("score", "at", "why"),
+    [
+        pytest.param(scores(nothing=NOTHING, now=([1400], 2.5)), 1400, "it is clear", id="clear"),
+        pytest.param(scores(nothing=NOTHING, now=([1400, 1401], 1.2)), 1401, "it lasts", id="lasting"),
+        pytest.param(scores(now=([1400], 1.2)), 1400, "nothing is known against it", id="first"),
+        pytest.param(
+            scores(lasting=([at + k for at in NOTHING[0] for k in range(3)], 1.2), now=([1400], 1.2)),
+            1400,
+            "those before lasted",
+            id="of a series whose alarms last",
+        ),
+        pytest.param(
+            scores(nothing=NOTHING, grown=([at + 3 for at in NOTHING[0]], 1.7), now=([1400], 1.2)),
+            1400,
+            "those before grew",
+            id="of a series whose alarms grow",
+        ),
+    ],
+)
+def test_where_there_is_no_doubt_nothing_waits(score: FloatArray, at: int, why: str) -> None:
+    assert judged(score, unusual()).score[0, at] > 1, why
+
+
+def test_alarms_that_members_came_to_confirm_are_no_reason_to_doubt() -> None:
+    confirmed = unusual(*(at + 1 for at in NOTHING[0]))
+    assert judged(DOUBTFUL, confirmed).score[0, 1400] > 1
 
 
 @pytest.mark.parametrize("confirms", [True, False], ids=["it confirmed the clear ones", "it missed them"])
 def test_a_member_is_believed_by_the_clear_alarms_that_it_confirmed(confirms: bool) -> None:
-    score = np.zeros((1, N))
-    score[0, [600, 800, 1000]] = 5.0
-    score[0, 1400] = 1.2
-    unusual = np.zeros(N, dtype=np.bool_)
-    unusual[[601, 801, 1001]] = confirms
-    unusual[1397] = True
-    council = CouncilDetector({"a": Member(unusual)}, BUDGET, STEP)
-    council.core = Core(score)
-    found = sized(council).judge(batch(np.ones((1, N))))
+    clear = [150, 350, 550, 750, 950]
+    score = scores(nothing=NOTHING, clear=(clear, 5.0), now=([1400], 1.2))
+    told = [at + 1 for at in clear] if confirms else []
+    found = judged(score, unusual(*told, 1397))
     assert (found.score[0, 1400] > 1) == confirms
-    assert (found.score[0, [600, 800, 1000]] > 1).all()
+    assert (found.score[0, clear] > 1).all()
+
+
+def test_there_are_never_more_alarms_than_the_cores() -> None:
+    rng = np.random.default_rng(3)
+    score = np.exp(rng.normal(-1.0, 0.8, (1, N)))
+    found = judged(score, rng.random(N) < 0.01, rng.random(N) < 0.3).score > 1
+
+    def begun(flags: NDArray[np.bool_]) -> int:
+        return int((flags[0, 1:] & ~flags[0, :-1]).sum())
+
+    assert not (found & ~(score > 1)).any()
+    assert 0 < begun(found) < begun(score > 1)
 
 
 def test_an_alarm_that_is_on_stays_on_without_further_words() -> None:
-    score = np.zeros((1, N))
-    score[0, 600:700] = 1.2
-    score[0, 600] = 5.0
-    council = CouncilDetector({"a": Member(np.zeros(N, dtype=np.bool_))}, BUDGET, STEP)
-    council.core = Core(score)
-    assert (sized(council).judge(batch(np.ones((1, N)))).score[0, 600:700] > 1).all()
+    score = scores(nothing=NOTHING, clear=([1400], 5.0))
+    score[0, 1401:1450] = 1.2
+    assert (judged(score, unusual()).score[0, 1400:1450] > 1).all()
 
 
 def test_nothing_waits_where_steps_are_long_or_members_silent() -> None:
-    hourly = np.random.default_rng(2).normal(100, 2, (1, 600))
-    core = sized(EnsembleDetector(BUDGET, 3600)).judge(batch(hourly, step=3600))
-    quiet: dict[str, Detector] = {"a": Member(np.zeros(600, dtype=np.bool_))}
-    np.testing.assert_array_equal(judged(quiet, hourly, 3600).score, core.score)
-    aside = CouncilDetector(quiet, BUDGET, STEP)
+    assert judged(DOUBTFUL, unusual(), step=3600).score[0, 1400] > 1
+    aside = CouncilDetector({"a": Member(unusual())}, BUDGET, STEP)
+    aside.core = Core(DOUBTFUL)
     sized(aside)
     with ThreadPoolExecutor(1) as trainer:
         aside.put_aside(trainer)
-        found = aside.judge(batch(doubtful()))
+        found = aside.judge(batch(np.ones((1, N))))
     assert found.score[0, 1400] > 1, "members have not spoken yet"
 
 
 def test_put_aside_members_speak_after_work_and_are_heard_from_the_next_step() -> None:
-    values = doubtful()
-    unusual = np.zeros(N, dtype=np.bool_)
-    council = CouncilDetector({"a": Member(unusual)}, BUDGET, STEP)
+    council = CouncilDetector({"a": Member(unusual())}, BUDGET, STEP)
+    council.core = Core(DOUBTFUL)
     sized(council)
+    values = np.ones((1, N))
     with ThreadPoolExecutor(1) as trainer:
         council.put_aside(trainer)
         council.judge(batch(values[:, :1400]))
