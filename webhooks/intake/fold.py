@@ -34,7 +34,8 @@ class Changes:
     """Changes that are being stored, and that memory does not have yet: these are made on top of them."""
     episodes: dict[Key, Episode] = field(default_factory=dict)
     closed: list[Episode] = field(default_factory=list)
-    written: set[Key] = field(default_factory=set)
+    written: dict[Key, None] = field(default_factory=dict)
+    """In the order of their first change: what was made together lies together in memory, and in the store."""
     touched: dict[Key, tuple[int, int]] = field(default_factory=dict)
     """Of episodes that memory holds and that only were repeated: how often, and when the last time."""
     n_firing: int = 0
@@ -199,7 +200,7 @@ class Memory:
     def _begin(self, event: AlertEvent, delivery: Delivery, changes: Changes) -> None:
         key = (delivery.tenant, event.fingerprint)
         changes.episodes[key] = _new_episode(event, delivery, self.birthplace.get(delivery.tenant))
-        changes.written.add(key)
+        changes.written[key] = None
 
     def _fold_firing(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
         key = (current.tenant, current.fingerprint)
@@ -213,15 +214,15 @@ class Memory:
                 return
             current.ends_at_ns = None
             changes.inferred[key] = None
-            changes.written.add(key)
+            changes.written[key] = None
         if seen_ns - current.last_seen_ns >= QUIET_NS or current.state == "unknown":
-            changes.written.add(key)
+            changes.written[key] = None
         current.state = "firing"
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
         current.deliveries += 1
         if event.annotations != current.annotations:
             current.annotations = event.annotations
-            changes.written.add(key)
+            changes.written[key] = None
 
     def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
         key = (current.tenant, current.fingerprint)
@@ -240,7 +241,7 @@ class Memory:
         current.state = "resolved"
         current.ends_at_ns = ends_ns
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
-        changes.written.add(key)
+        changes.written[key] = None
 
     def _undoes(self, delivery: Delivery, current: Episode, changes: Changes) -> bool:
         """Whether a sender tells of an episode whose end was only concluded from absence."""

@@ -65,26 +65,26 @@ class Storm:
             self.last_end_ns = max(self.last_end_ns, episode.ends_at_ns or episode.last_seen_ns)
         elif not known and len(self.firing) < MAX_FIRING:
             self.firing.add(key)
-        if key in self.group.members:
-            self.group.members[key].episode = episode
-            self.group.refresh(self.group.members[key])
+        member = self.group.members.get(key)
+        if member is not None:
+            member.episode = episode
+            self.group.refresh(member)
         elif not known:
             self._count(episode, analyst)
 
     def _count(self, episode: Episode, analyst: Analyst) -> None:
-        self.n_episodes += 1
-        rule = episode.labels.get("alertname", "")
-        if self.n_episodes <= EXACT:
+        self.n_episodes = n = self.n_episodes + 1
+        if n <= EXACT:
             self._count_labels(episode, 1)
-        elif self.n_episodes % SAMPLED == 0:
+        elif n % SAMPLED == 0:
             self._count_labels(episode, SAMPLED)
-        mover = len(self.first_movers) < FIRST_MOVERS
+        rule = episode.labels.get("alertname", "")
         stands_for = rule not in self.representatives and len(self.representatives) < MAX_REPRESENTATIVES
-        if mover:
-            self.first_movers.append(episode)
         if stands_for:
             self.representatives[rule] = episode
-        if mover or stands_for:
+        if n <= FIRST_MOVERS:
+            self.first_movers.append(episode)
+        if stands_for or n <= FIRST_MOVERS:
             self.group.add(analyst.sight(episode))
 
     def _count_labels(self, episode: Episode, weight: int) -> None:

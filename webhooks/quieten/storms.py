@@ -50,7 +50,10 @@ class Storms:
         """Count what is new of changed alerts, and give storms what is theirs."""
         episodes = list(episodes)
         taken = Taken()
-        new = Counter(one.tenant for one in episodes if one.deliveries == 1 and not is_own(one.labels))
+        new: Counter[str] = Counter()
+        for one in episodes:
+            if one.deliveries == 1 and not is_own(one.labels):
+                new[one.tenant] += 1
         for tenant, n_new in new.items():
             taken.begun |= self._feel(tenant, n_new, now)
         self.assign(episodes, analyst, taken)
@@ -59,7 +62,7 @@ class Storms:
     def assign(self, episodes: Iterable[Episode], analyst: Analyst, taken: Taken) -> None:
         """Give storms what is theirs, without counting it."""
         for episode in episodes:
-            known = self.known.get(episode.incident_id) if episode.incident_id is not None else None
+            known = self.known.get(episode.incident_id or "")
             storm = known or self._to_join(episode)
             if storm is None:
                 taken.rest.append(episode)
