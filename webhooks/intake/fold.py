@@ -35,7 +35,7 @@ class Changes:
     episodes: dict[Key, Episode] = field(default_factory=dict)
     closed: list[Episode] = field(default_factory=list)
     written: dict[Key, None] = field(default_factory=dict)
-    """In the order of their first change: what was made together lies together in memory, and in the store."""
+    """In the order of their first change: what came together lies together, in memory and in the store."""
     touched: dict[Key, tuple[int, int]] = field(default_factory=dict)
     """Of episodes that memory holds and that only were repeated: how often, and when the last time."""
     n_firing: int = 0
