@@ -109,7 +109,7 @@ def forecast(
 ) -> None:
     """Forecast series, with an interval that holds what it claims.
 
-    Some seventy cheap rules (last value, means, yesterday, last week, smoothing,
+    Some eighty cheap rules (last value, means, yesterday, last week, smoothing,
     linear models) are tried from about a hundred past moments of the very series;
     at each lead time those that were right then make the forecast, and their
     errors there make the interval. There is nothing to tune.
