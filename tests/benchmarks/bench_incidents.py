@@ -1,4 +1,4 @@
-"""From delivery to incident: how late the decision is, what judging costs, and whether history slows intake.
+"""From delivery to incident: how late the decision is, what judging costs; what history and storms cost intake.
 
 In a storm an alert's incident is decided as it is stored; below that, alerts are compared with each other.
 """
@@ -26,9 +26,10 @@ from sidecar.store.bulk import execute_rows
 from sidecar.store.connection import FILE, connect
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import configure_logs
-from tests.benchmarks.bench_webhook import requests_of, speed_of, wait_until_calm
+from tests.benchmarks.bench_webhook import requests_of, resident_bytes, speed_of, wait_until_calm
 from tests.benchmarks.table import Row, show
 from tests.integration.servers import Pronoia, stopping
+from webhooks.intake.fold import MAX_EPISODES
 from webhooks.intake.payload import parse
 from webhooks.pipeline import AlertsLoop
 
@@ -37,6 +38,7 @@ DECISION_BUDGET_SECONDS = 1.0
 JUDGING_BUDGET_SECONDS = 0.001
 SLOWER_BUDGET = 1.2
 STORED = 1_000_000
+MORE_MEMORY_BUDGET = 1.15
 
 
 def run(quick: bool = False) -> list[Row]:
@@ -49,6 +51,7 @@ def run(quick: bool = False) -> list[Row]:
         _judging(),
     ]
     rows.append(_history(100_000 if quick else STORED, 1.0 if quick else 4.0))
+    rows.append(_memory(MAX_EPISODES // 200 * 200, 1 if quick else 4))
     return rows
 
 
@@ -194,6 +197,31 @@ def _history(n_stored: int, seconds: float) -> Row:
         ratio,
         f"≤ {SLOWER_BUDGET:.1f}× slower",
         ratio <= SLOWER_BUDGET,
+    )
+
+
+def _memory(n_alerts: int, n_more: int) -> Row:
+    """What a storm of as many alerts as memory holds takes, and one that goes on so many times as long."""
+    with tempfile.TemporaryDirectory() as directory:
+        server = Pronoia(
+            Path(directory) / "pronoia",
+            *("--prometheus", "http://127.0.0.1:1", "--data", f"{directory}/data", "--log-level", "error"),
+        )
+        with stopping(server):
+            server.start()
+            wait_until_calm(server)
+            found = []
+            for _ in range(1 + n_more):
+                speed_of(server.port, requests_of(200, n_alerts // 200), seconds=600.0)
+                found.append(resident_bytes(server))
+    ratio = found[-1] / found[0]
+    return Row(
+        f"memory in a storm of {n_alerts * (1 + n_more):,} alerts",
+        f"{found[-1] / 1e6:,.0f} MB",
+        f"{found[0] / 1e6:,.0f} MB (after {n_alerts:,})",
+        ratio,
+        f"≤ {MORE_MEMORY_BUDGET}× as much",
+        ratio <= MORE_MEMORY_BUDGET,
     )
 
 

@@ -95,6 +95,13 @@ def _cpu_seconds(server: Server) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def resident_bytes(server: Server) -> int:
+    """Memory that the server holds."""
+    assert server.process is not None
+    pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def wait_until_calm(server: Server) -> None:
     """Let the server compile and load what it does at its start."""
 
