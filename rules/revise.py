@@ -40,6 +40,11 @@ class RuleMetrics:
         self.rolled_back = Counter(
             "pronoia_rules_rolled_back_total", "Live rule files that were taken back.", registry=registry
         )
+        self.canary_failed = Counter(
+            "pronoia_rules_canary_failed_total",
+            "Shadows that did not do as their back-test said, of generated rules and of rewrites.",
+            registry=registry,
+        )
         self.live = Gauge(
             "pronoia_rules_live_groups", "Generated rule groups that are live.", registry=registry
         )
@@ -205,6 +210,7 @@ class Reviser:
         await self._store.put_revision(
             msgspec.structs.replace(revision, state="rejected", live_until_ns=now_ns, reason=why)
         )
+        self._metrics.canary_failed.inc()
         self._log.warning("shadow ended", group=revision.group, why=why)
         self.tell("rules.canary_failed", group=revision.group, revision=revision.content_hash, why=why)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from rules.adapt.history import Adapted
 from rules.adapt.limits import cooling
+from rules.adapt.memory import failed_before
 from rules.adapt.plan import edited_since, last_change
 from rules.adapt.solve import Proposal, Unchanged
 from sidecar.config.adapt import AdaptConfig
@@ -20,7 +21,7 @@ def allowed(
     config: AdaptConfig,
     now_seconds: float,
 ) -> list[Adapted]:
-    """The same, with rules left as they are that people edited since, or that are still to cool down."""
+    """The same, without rewrites of rules that were edited or changed lately, and without those that failed before."""
     return [_allowed(one, revisions, config, now_seconds) for one in adapted]
 
 
@@ -30,7 +31,11 @@ def _allowed(
     if not one.changed:
         return one
     changed = last_change(one.rule, revisions)
-    why = edited_since(one.rule, revisions) or cooling(config, changed, now_seconds)
+    why = (
+        edited_since(one.rule, revisions)
+        or cooling(config, changed, now_seconds)
+        or failed_before(one, revisions)
+    )
     return replace(one, outcome=Unchanged(why, one.outcome.before), written=one.rule) if why else one
 
 

@@ -142,6 +142,7 @@ class RewriteWatch:
         if revision.state == "canary":
             if why:
                 await self._rules.end_shadow(revision, why)
+                self._rule_metrics.canary_failed.inc()
                 self._tell("rules.canary_failed", revision, why)
             elif self._age(revision) >= as_number(revision.evidence.get("canary_seconds")):
                 await self._rules.promote(revision)

@@ -100,7 +100,8 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
-    live = f"live from {_when(found.live_from_ns)}" if found.live_from_ns else "never live"
+    how = "a shadow" if "canary_seconds" in found.evidence else "live"
+    live = f"{how} from {_when(found.live_from_ns)}" if found.live_from_ns else "never live"
     until = f" until {_when(found.live_until_ns)}" if found.live_until_ns else ""
     click.echo(f"{found.group}  {found.content_hash}  {found.state}, {live}{until}  {found.reason}".rstrip())
     for name, words in found.checks.items():

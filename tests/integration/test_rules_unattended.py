@@ -140,6 +140,8 @@ async def test_with_a_canary_policy_starts_shadows_and_waits_for_them(own: Own) 
     assert undone.exit_code == 0, undone.output
     assert not shadow.exists()
     assert own.file.read_text() == RULES
+    async with policy(own, CollectorRegistry(), canary=3600) as loop:
+        assert await loop.run_once() == [], "what was taken back is not tried again"
 
 
 async def _stored(own: Own, *arguments: str) -> str:

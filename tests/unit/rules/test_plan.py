@@ -6,11 +6,13 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from rules.adapt.bounds import Static
 from rules.adapt.git import commit_branch
 from rules.adapt.history import Adapted
+from rules.adapt.joined import with_series
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
 from rules.adapt.plan import Plan, plan_places
@@ -118,6 +120,45 @@ def test_what_may_be_changed_now(revisions: list[RuleRevision], words: str) -> N
     assert found.changed is not bool(words)
     assert words in found.why_not
     assert not words or found.written == found.rule
+
+
+def ended(state: str, value: float, **changes: object) -> RuleRevision:
+    """A rewrite of rule A that is over."""
+    told = {"rule": rule("A").key, "before": "load > 5", "after": f"load > {value:g}", "form": "static"}
+    told |= {"changes": ["threshold 5 → 6"], **changes}
+    at_ns = int((NOW - 30 * 86_400) * 1e9)
+    evidence: dict[str, object] = {"rules": [told]}
+    return RuleRevision("r", "file:/a", at_ns, "", "f00d", evidence, {}, state, reason="fired 40 times")
+
+
+@pytest.mark.parametrize(
+    ("revision", "again"),
+    [
+        pytest.param(ended("rolled_back", 6), False, id="taken back"),
+        pytest.param(ended("rejected", 6), False, id="failed as a shadow, or refused"),
+        pytest.param(ended("rejected", 6.05), False, id="nearly the same number"),
+        pytest.param(ended("rejected", 7), True, id="another number"),
+        pytest.param(ended("rejected", 6, changes=["for 0s → 5m"]), True, id="another duration"),
+        pytest.param(ended("rejected", 6, before="load > 4"), True, id="the rule is another since"),
+        pytest.param(ended("rejected", 6, rule="own/B"), True, id="of another rule"),
+        pytest.param(ended("superseded", 6), True, id="nothing was wrong with it"),
+    ],
+)
+def test_what_failed_is_not_proposed_again_unchanged(revision: RuleRevision, again: bool) -> None:
+    (found,) = allowed([adapted(rule("A"), 6.0)], [revision], AdaptConfig(), NOW)
+    assert found.changed is again
+    assert again or "fired 40 times" in found.why_not
+    assert again or "f00d" in found.why_not
+
+
+@pytest.mark.parametrize(("value", "again"), [(6.0, False), (8.0, True)])
+def test_a_series_that_was_taken_back_is_not_exported_again(value: float, again: bool) -> None:
+    expr = with_series("load > 5", "A", rule("A").key)
+    joined = replace(rule("A"), expr=expr)
+    content = '{"form": "static", "value": 6.0}'
+    back = msgspec.structs.replace(ended("rolled_back", 6, before=expr, after=expr), content=content)
+    (found,) = allowed([adapted(joined, value, joined=True)], [back], AdaptConfig(), NOW)
+    assert found.changed is again
 
 
 def names(found: list[Adapted]) -> list[str]:
