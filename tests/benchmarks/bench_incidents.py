@@ -1,4 +1,4 @@
-"""From delivery to incident: how late the decision is, what judging costs; what history and storms cost intake.
+"""From delivery to incident: how late the decision is, what judging costs, what history and storms take.
 
 In a storm an alert's incident is decided as it is stored; below that, alerts are compared with each other.
 """
