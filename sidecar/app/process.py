@@ -31,6 +31,7 @@ from sidecar.loop.journal import Journal
 from sidecar.loop.warming import Warming, judge_once
 from sidecar.loop.watch import Watch
 from sidecar.prometheus.session import PullMetrics
+from sidecar.store.folder_lock import FolderLock
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
 from webhooks.pipeline import AlertsLoop
@@ -64,11 +65,21 @@ class Sidecar:
     async def run(self) -> int:
         """Serve until told to stop; the process' exit code."""
         gc.set_threshold(*COLLECT_AFTER)
+        lock = FolderLock(self._config.store.directory)
         try:
+            await asyncio.to_thread(lock.take)
             await self._build()
         except StoreError as error:
-            self._log.error("the database cannot be used; see pronoia db status", err=str(error))
+            self._log.error("the data folder cannot be used; see pronoia db status", err=str(error))
+            lock.release()
             return 1
+        try:
+            return await self._live()
+        finally:
+            lock.release()
+
+    async def _live(self) -> int:
+        """Serve and watch until told to stop; the exit code."""
         runner = await self._serve()
         if runner is None:
             await self._alerts.stop()

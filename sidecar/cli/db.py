@@ -87,12 +87,17 @@ def backup(config_path: Path | None, data_directory: Path | None, target: Path) 
 @data_option
 @click.argument("source", type=click.Path(path_type=Path, dir_okay=False))
 def restore(config_path: Path | None, data_directory: Path | None, source: Path) -> None:
-    """Put the backup SOURCE in the database's place; what was there stays beside it."""
+    """Put the backup SOURCE in the database's place; what was there stays beside it. Stop pronoia first."""
+    from sidecar.store.folder_lock import FolderLock
     from sidecar.store.maintenance import restore as put
 
     file = _file(config_path, data_directory)
+    lock = FolderLock(file.parent)
     try:
+        lock.take()
         put(file, source)
     except StoreError as error:
         raise _fail(error) from error
+    finally:
+        lock.release()
     click.echo(f"{file} is now {source}; the former one, if any, is {file}.before-restore")

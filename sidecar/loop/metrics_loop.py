@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from sidecar.config.model import QueryConfig
-from sidecar.errors import PullError, SidecarError
+from sidecar.errors import SidecarError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.watch import Watch
 from sidecar.series import LearnedBand
 from sidecar.telemetry import get_logger
 
+NOTHING_YET = "the source has no series worth watching yet"
 RETRY_SECONDS = 5.0
 """While a query has no model yet, so long between tries; the client's breaker spares the server."""
 
@@ -83,21 +84,27 @@ class MetricsLoop:
 
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
         while True:
+            before = self.last_error
             try:
                 queries = await self._propose()
-            except PullError as error:
-                self._complain("no proposal of queries yet", error)
+            except SidecarError as error:
+                self._complain("no proposal of queries yet", error, told=before)
+            except Exception as error:
+                # The loop's edge: an answer that nobody foresaw must not leave everything unwatched for ever.
+                self.last_error = repr(error)
+                if self.last_error != before:
+                    self._log.exception("proposing queries broke off, will try again")
             else:
                 if queries:
                     return queries
-                self.last_error = "the source has no series worth watching yet"
-                self._log.info("nothing to watch yet, will look again")
+                self.last_error = NOTHING_YET
+                if before != NOTHING_YET:
+                    self._log.info("nothing to watch yet, will look again")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _keep(self, watch: Watch) -> None:
-        """Learn, then step for ever; a failure is told once, counted each time, and tried again."""
-        log = self._log.bind(query=watch.query.name)
-        prepared = failing = False
+        """Learn, then step and save for ever; a failure is told once, counted each time, and tried again."""
+        prepared, told = False, None
         saved_at = time.monotonic()
         while True:
             began = time.monotonic()
@@ -106,31 +113,33 @@ class MetricsLoop:
                     await watch.prepare()
                     prepared = True
                 await watch.step()
-                if failing:
-                    log.info("query is answered again")
-                failing, self.last_error = False, None
+                if began - saved_at >= self._snapshot_interval:
+                    saved_at = began
+                    await watch.checkpoint()
+                if told is not None:
+                    self._log.info("query is answered again", query=watch.query.name)
+                told = self.last_error = None
             except SidecarError as error:
                 self._metrics.evaluations.labels(watch.query.name, "error").inc()
-                if not failing:
-                    self._complain(
-                        "query not evaluated, its steps will be caught up", error, watch.query.name
-                    )
-                failing = True
+                name = watch.query.name
+                self._complain(
+                    "query not evaluated, its steps will be caught up", error, told=told, query=name
+                )
+                told = str(error)
             except Exception as error:
                 # The loop's edge: a defect in one query must not blind the others.
                 self._metrics.evaluations.labels(watch.query.name, "error").inc()
                 self.last_error = repr(error)
-                log.exception("evaluation broke off")
-                failing = True
+                if told != self.last_error:
+                    self._log.exception("evaluation broke off", query=watch.query.name)
+                told = self.last_error
             self._metrics.duration.observe(time.monotonic() - began)
             self._metrics.clock_skew.set(self._clock.skew_seconds)
-            if prepared and time.monotonic() - saved_at >= self._snapshot_interval:
-                saved_at = time.monotonic()
-                await watch.checkpoint()
             pause = self._clock.until_next_step(watch.query.step, watch.query.offset)
             await asyncio.sleep(pause if prepared else min(pause, RETRY_SECONDS))
 
-    def _complain(self, message: str, error: SidecarError, query: str = "") -> None:
+    def _complain(self, message: str, error: SidecarError, *, told: str | None, **fields: str) -> None:
+        """Tell of a failure, unless it is the one that was told already."""
         self.last_error = str(error)
-        fields = {"query": query} if query else {}
-        self._log.warning(message, reason=error.reason, err=str(error), **fields)
+        if self.last_error != told:
+            self._log.warning(message, reason=error.reason, err=self.last_error, **fields)

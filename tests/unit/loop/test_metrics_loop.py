@@ -1,0 +1,105 @@
+"""The metrics loop goes on through failures, tells each of them once, and saves what was learnt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from sidecar.config.model import QueryConfig
+from sidecar.errors import PullError, PullReason
+from sidecar.loop import metrics_loop
+from sidecar.loop.clock import SourceClock
+from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.metrics_loop import MetricsLoop
+from sidecar.loop.watch import Watch
+
+DOWN = PullError(PullReason.UNREACHABLE, "connection refused")
+QUERY = QueryConfig(name="up", expr="up", step="10ms")  # type: ignore[arg-type]
+
+
+class Script:
+    """A watch, or a proposal, that does what is written down; `done` is set when all was."""
+
+    def __init__(self, outcomes: Sequence[Exception | None]) -> None:
+        self.query, self.ready, self.saves = QUERY, True, 0
+        self._outcomes = list(outcomes)
+        self.done = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Nothing to learn."""
+
+    async def step(self) -> bool:
+        outcome = self._outcomes.pop(0) if self._outcomes else None
+        if not self._outcomes:
+            self.done.set()
+        if outcome is not None:
+            raise outcome
+        return True
+
+    async def checkpoint(self) -> None:
+        self.saves += 1
+
+
+def loop_of(watch: Script, registry: CollectorRegistry, propose: Any = None) -> MetricsLoop:
+    return MetricsLoop(
+        () if propose else (QUERY,),
+        make_watch=lambda _: cast(Watch, watch),
+        propose=propose,
+        clock=SourceClock(),
+        metrics=LoopMetrics(registry),
+        snapshot_interval_seconds=0.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        pytest.param([None, None], [], id="well"),
+        pytest.param([DOWN, DOWN, DOWN, None], ["warning", "info"], id="an outage is told once, and its end"),
+        pytest.param([KeyError("x"), KeyError("x"), None], ["error", "info"], id="a defect as well"),
+        pytest.param([DOWN, KeyError("x"), None], ["warning", "error", "info"], id="another failure anew"),
+    ],
+)
+async def test_failures_are_told_once_and_counted_each_time(
+    outcomes: list[Exception | None], told: list[str]
+) -> None:
+    registry = CollectorRegistry()
+    watch = Script([*outcomes, None])
+    loop = loop_of(watch, registry)
+    with capture_logs() as logs:
+        loop.start()
+        async with asyncio.timeout(20):
+            await watch.done.wait()
+        await loop.stop()
+    assert [entry["log_level"] for entry in logs] == told
+    labels = {"query": "up", "result": "error"}
+    n_failed = sum(outcome is not None for outcome in outcomes)
+    assert (registry.get_sample_value("pronoia_evaluations_total", labels) or 0) == n_failed
+    assert loop.last_error is None
+    assert watch.saves
+
+
+async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_loop, "RETRY_SECONDS", 0.0)
+    answers: list[Any] = [DOWN, DOWN, ValueError("not foreseen"), [], [], [QUERY]]
+
+    async def propose() -> Sequence[QueryConfig]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(Sequence[QueryConfig], answer)
+
+    watch = Script([None])
+    loop = loop_of(watch, CollectorRegistry(), propose)
+    with capture_logs() as logs:
+        loop.start()
+        async with asyncio.timeout(20):
+            await watch.done.wait()
+        await loop.stop()
+    assert [entry["log_level"] for entry in logs] == ["warning", "error", "info"]
+    assert loop.queries == [QUERY]
