@@ -58,6 +58,7 @@ def correlate(
 
     Exit codes: 0 fine, 1 some lines could not be read, 2 wrong use.
     """
+    gc.disable()  # A short process that keeps nearly all it makes.
     from sidecar.durable import replace_file
     from webhooks.correlate import meaning
     from webhooks.correlate.topology import load
@@ -66,7 +67,6 @@ def correlate(
     def lines() -> list[bytes]:
         return (sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()).splitlines()
 
-    gc.disable()  # A short process that keeps nearly all it makes.
     complaints: list[str] = []
     try:
         topology = load(topology_path) if topology_path else None
@@ -77,8 +77,8 @@ def correlate(
     except (SidecarError, OSError) as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(2) from error
-    encode = msgspec.json.Encoder().encode
-    content = b"".join(encode(incident) + b"\n" for incident in incidents)
+    line_of = msgspec.json.Encoder().encode
+    content = b"".join(line_of(incident) + b"\n" for incident in incidents)
     if str(target) == "-":
         sys.stdout.buffer.write(content)
     else:

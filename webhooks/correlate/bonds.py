@@ -73,9 +73,9 @@ class Bonds:
         total = 0.0
         for entity, party in islice(group.parties.items(), MAX_COMPANY):
             own = entity == seen.entity
-            others = [one for name, one in party.names.items() if not own or name != seen.name]
-            if not others:
+            if own and len(party.names) == 1 and seen.name in party.names:
                 continue
+            others = [one for name, one in party.names.items() if not own or name != seen.name]
             weight = 1.0 - min(self.habits.habit(one) for one in others[:4])
             weight = (
                 SAME_ENTITY * weight if own else max(weight, self.companions.strength(seen.entity, entity))
@@ -86,39 +86,17 @@ class Bonds:
 
     def link(self, seen: Sighting, group: Group) -> Link:
         """How strongly a sighting is drawn to an incident, by dimension."""
-        found: dict[str, float] = {}
         weights = self.weights
         apart = max(seen.onset - group.last, group.first - seen.onset)
         if apart > weights.reach_seconds or (apart > FAR_SECONDS and not _acquainted(seen, group)):
-            return Link(0.0, found, group.incident_id)
-        same = self._same(seen, group)
-        if same:
-            found["same"] = same
-        found["edge"] = self._edge(seen, group)
-        found["hosted"] = self._hosted(seen, group)
-        found["mention"] = self._mention(seen, group)
-        found["companion"] = self._companion(seen, group)
-        found["density"] = self._density(seen, group)
-        if seen.entity not in group.parties:
-            found["words"] = self._alike(seen, group)
-        if self.evidence:
-            found["anomaly"] = self._anomaly(seen, group)
-            found["change"] = self._change(seen, group)
-        last_named = group.names.get(seen.name)
-        if last_named is not None and seen.entity not in group.parties:
-            found["name"] = weights.same_name * self._fade(seen.onset - last_named, weights.dense_seconds)
-        namespace = seen.subject.namespace
-        if not self.topology and namespace in group.namespaces:
-            found["namespace"] = weights.namespace * self._fade(
-                seen.onset - group.namespaces[namespace], weights.half_edge
-            )
-        if self.verdicts.joins:
-            found["said"] = self._said(seen, group)
-        found = {name: value for name, value in found.items() if value > 0.01}
+            return Link(0.0, {}, group.incident_id)
+        found = self._dimensions(seen, group, apart)
         against = 1.0
         for value in found.values():
             against *= 1.0 - value
         strength = 1.0 - against
+        if not strength:
+            return Link(0.0, found, group.incident_id)
         ended = group.ended()
         if ended is not None and seen.onset > ended + self.grid.step_seconds:
             strength *= weights.over
@@ -128,12 +106,42 @@ class Bonds:
             strength *= self._estranged(seen, group)
         return Link(strength, found, group.incident_id)
 
-    def strangers(self, one: Group, other: Group, enough: float) -> bool:
-        """Whether two incidents are too far apart in time to be drawn together so much, and share no name."""
-        apart = max(one.first - other.last, other.first - one.last) - self.grid.step_seconds
-        if self.evidence or self.verdicts.joins:
-            enough = 0.0  # What these bind does not fade.
-        return apart > far_seconds(self.weights, enough) and not (_share_a_name(one, other))
+    def _dimensions(self, seen: Sighting, group: Group, apart: float) -> dict[str, float]:
+        """What binds, each 0..1, less what is next to nothing; asked so often that it asks only what may."""
+        weights, graph = self.weights, bool(self.topology)
+        foreign = seen.entity not in group.parties
+        found: dict[str, float] = {}
+        if not foreign:
+            found["same"] = self._same(seen, group)
+        if graph:
+            found["edge"] = self._edge(seen, group)
+        found["hosted"] = self._hosted(seen, group)
+        if seen.subject.mentions or group.mentioned:
+            found["mention"] = self._mention(seen, group)
+        found["companion"] = self._companion(seen, group)
+        if apart <= weights.dense_seconds + self.grid.step_seconds:
+            found["density"] = self._density(seen, group)
+        if foreign:
+            found["words"] = self._alike(seen, group)
+        if self.evidence:
+            found["anomaly"] = self._anomaly(seen, group)
+            found["change"] = self._change(seen, group)
+        if foreign and seen.name in group.names:
+            fade = self._fade(seen.onset - group.names[seen.name], weights.dense_seconds)
+            found["name"] = weights.same_name * fade
+        namespace = seen.subject.namespace
+        if not graph and namespace in group.namespaces:
+            fade = self._fade(seen.onset - group.namespaces[namespace], weights.half_edge)
+            found["namespace"] = weights.namespace * fade
+        if self.verdicts.joins:
+            found["said"] = self._said(seen, group)
+        return {name: value for name, value in found.items() if value > FAINT}
+
+    def far_seconds(self, enough: float) -> float:
+        """How far apart in time two incidents without a common name cannot be drawn together so much."""
+        # What an anomaly, a change or people's words bind does not fade.
+        fades = not self.evidence and not self.verdicts.joins
+        return far_seconds(self.weights, enough if fades else 0.0) + self.grid.step_seconds
 
     def _fade(self, apart: float, half: float) -> float:
         apart = max(abs(apart) - self.grid.step_seconds, 0.0)
@@ -293,7 +301,7 @@ def may_share(seen: Sighting, group: Group) -> bool:
     return not cluster or not group.cluster or cluster == group.cluster
 
 
-def _share_a_name(one: Group, other: Group) -> bool:
+def share_a_name(one: Group, other: Group) -> bool:
     """Whether one has, or names, an entity that the other has or names."""
     return not (
         one.parties.keys().isdisjoint(other.parties)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 
 from sidecar.records import Episode
-from webhooks.correlate.bonds import Bonds, may_share, nearest
+from webhooks.correlate.bonds import Bonds, may_share, nearest, share_a_name
 from webhooks.correlate.group import Group, Link, Merge, Split
 from webhooks.correlate.meaning import Encode
 from webhooks.correlate.parting import next_look, parts, pieces
@@ -267,6 +267,7 @@ class Correlator:
         if enough is None:
             enough = self.weights.enough if len(source.parties) == 1 else self.weights.enough_again
         earliest = source.first - self.weights.reach_seconds
+        far = self.bonds.far_seconds(enough)
         for group in self._near():
             # The cheapest question first: most incidents that are remembered are of another time.
             if group.last < earliest or group is source:
@@ -275,9 +276,10 @@ class Correlator:
                 continue
             if group.incident_id in source.parted or source.incident_id in group.parted:
                 continue
-            needed = strongest.strength if strongest else enough
-            if self.bonds.strangers(group, source, enough):
+            apart = max(group.first - source.last, source.first - group.last)
+            if apart > far and not share_a_name(group, source):
                 continue
+            needed = strongest.strength if strongest else enough
             small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)
             link = self._between(small, large, needed)
             if link is not None:
