@@ -12,6 +12,7 @@ from rules.adapt.judge import Evidence
 from rules.adapt.limits import held_back, within_limits
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
+from rules.adapt.told import ToldChange, by_alert, tried
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
 from rules.read import WrittenRule, taken_apart
@@ -28,12 +29,14 @@ class Adapted:
     """One rule and what became of it; `written`: the rule from now on, the old one where unchanged.
 
     `joined`: its threshold is a series, so that nothing is written but that series' value.
+    `told`: why the alerts loop asked for it; empty where the rule's own past did.
     """
 
     rule: WrittenRule
     outcome: Proposal | Unchanged
     written: WrittenRule
     joined: bool = False
+    told: str = ""
 
     @property
     def changed(self) -> bool:
@@ -66,12 +69,15 @@ class Adapter:
         incidents: Sequence[KnownIncident],
         *,
         thresholds: Mapping[str, float] | None = None,
+        told: Sequence[ToldChange] = (),
         on_done: Callable[[Adapted], object] = lambda _: None,
     ) -> list[Adapted]:
         """What becomes of every alerting rule, in order.
 
-        `thresholds`: by rule's key, the values of those that are series now.
+        `thresholds`: by rule's key, the values of those that are series now. `told`: durations that
+        the alerts loop asks for, tried where the rule's own past asks for nothing.
         """
+        asked_for = by_alert(told)
         alerts = [rule for rule in rules if rule.alerting]
         evidence: dict[str, Evidence] = {}
 
@@ -85,6 +91,9 @@ class Adapter:
                 if rule.labels.get(self._config.team_label) in self._config.pages_per_week:
                     evidence[rule.key] = read  # To be solved anew; of others nothing is kept.
                 adapted = await self._solved(read, rule, self._budget(rule))
+                change = asked_for.get(rule.name)
+                if change is not None and not adapted.changed and not adapted.joined:
+                    adapted = await self._told(read, change)
             on_done(adapted)
             return adapted
 
@@ -118,6 +127,10 @@ class Adapter:
         )
         outcome = await asyncio.to_thread(self._outcome, evidence, objective)
         return Adapted(rule, outcome, rewritten(evidence.rule, outcome), joined=joined)
+
+    async def _told(self, evidence: Evidence, change: ToldChange) -> Adapted:
+        outcome = await asyncio.to_thread(tried, evidence, change, knows_keep_firing=self._knows_keep_firing)
+        return Adapted(evidence.rule, outcome, rewritten(evidence.rule, outcome), told=change.reason)
 
     def _outcome(self, evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         may_group = self._config.grouping and not objective.only_threshold

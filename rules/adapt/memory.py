@@ -52,7 +52,7 @@ def _alike(one: Adapted, told: Mapping[str, object], revision: RuleRevision) -> 
 
 def _durations(changes: object) -> list[str]:
     words = changes if isinstance(changes, list | tuple) else ()
-    return [str(word) for word in words if not str(word).startswith("threshold")]
+    return [str(word) for word in words if str(word).startswith(("for ", "keep_firing_for "))]
 
 
 def _moved_to(told: Mapping[str, object], revision: RuleRevision, *, joined: bool) -> float | None:

@@ -108,6 +108,7 @@ def argument(adapted: Adapted) -> str:
         f"on weeks not learned from {found.unseen_before} → {found.unseen_after} "
         f"({low:g} to {high:g} a month); "
         f"incidents caught {len(found.before.delays)} → {len(found.after.delays)}"
+        + (f"; the alerts loop asked for it: {adapted.told}" if adapted.told else "")
     )
 
 

@@ -21,7 +21,7 @@ def allowed(
     config: AdaptConfig,
     now_seconds: float,
 ) -> list[Adapted]:
-    """The same, without rewrites of rules that were edited or changed lately, and without those that failed before."""
+    """Those without rewrites that failed before, or of rules that were edited or changed lately."""
     return [_allowed(one, revisions, config, now_seconds) for one in adapted]
 
 
@@ -40,12 +40,15 @@ def _allowed(
 
 
 def divided(adapted: Sequence[Adapted], config: UnattendedConfig) -> tuple[list[Adapted], list[Adapted]]:
-    """Rewrites that may go live by themselves, the worst offenders first; and those that wait."""
+    """Rewrites that may go live by themselves, the worst offenders first; and those that wait.
+
+    What the alerts loop asked for waits: it was not solved for.
+    """
     changed = sorted((one for one in adapted if one.changed), key=_relief, reverse=True)
     if config.mode != "apply":
         return [], changed
-    alone = [one for one in changed if one.rule.severity not in config.ask_for]
-    waiting = [one for one in changed if one.rule.severity in config.ask_for]
+    waiting = [one for one in changed if one.told or one.rule.severity in config.ask_for]
+    alone = [one for one in changed if one not in waiting]
     return alone[: config.max_rewrites], waiting
 
 

@@ -201,7 +201,8 @@ def _written(candidate: Candidate, evidence: Evidence) -> str:
 
 
 def _changes(old: Candidate, new: Candidate) -> Iterator[str]:
-    yield f"threshold {old.bound.words()} → {new.bound.words()}"
+    if new.bound != old.bound:
+        yield f"threshold {old.bound.words()} → {new.bound.words()}"
     if new.for_seconds != old.for_seconds:
         yield f"for {format_duration(old.for_seconds)} → {format_duration(new.for_seconds)}"
     if new.keep_firing_seconds != old.keep_firing_seconds:

@@ -18,6 +18,7 @@ from rules.adapt.plan import Plan, argument, evidence_of, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.rewriter import Rewriter
 from rules.adapt.threshold_series import ThresholdSeries
+from rules.adapt.told import ToldChange, nothing_told
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
 from rules.verify import RuleServer
@@ -88,8 +89,10 @@ class Unattended:
         incidents: Callable[[], Awaitable[Sequence[KnownIncident]]],
         bus: EventBus,
         metrics: UnattendedMetrics,
+        told: Callable[[], Awaitable[Sequence[ToldChange]]] = nothing_told,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._told = told
         self._config = config
         self._rules = rules
         self._server = server
@@ -201,7 +204,11 @@ class Unattended:
         )
         rules = await own_rules(self._config, self._server)
         return await adapter.all(
-            rules, window, await self._incidents(), thresholds=await self._series.current()
+            rules,
+            window,
+            await self._incidents(),
+            thresholds=await self._series.current(),
+            told=await self._told(),
         )
 
     async def _run(self) -> None:

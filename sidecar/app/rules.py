@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from rules.adapt.watch import RewriteMetrics
 from rules.incidents import KnownIncident
 from rules.revise import RuleMetrics
 from sidecar.app.ground import Ground
+from sidecar.app.told_changes import told_changes
 from sidecar.config.model import Config
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class Rewriting:
             incidents=incidents,
             bus=ground.bus,
             metrics=metrics.unattended,
+            told=partial(told_changes, ground.store),
             now=ground.wall,
         )
 

@@ -133,6 +133,7 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
     from rules.adapt.places import own_rules
     from rules.adapt.policy import allowed
     from rules.adapt.threshold_series import ThresholdSeries
+    from sidecar.app.told_changes import told_changes
 
     config = opened.config.rules.adapt
     adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing)
@@ -143,6 +144,7 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
             opened.window,
             opened.incidents,
             thresholds=await ThresholdSeries(store).current(),
+            told=await told_changes(store),
             on_done=advance,
         )
     why_none = frozen(config, time.time())

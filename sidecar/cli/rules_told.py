@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from sidecar.config.model import Config
 from sidecar.store.connection import FILE
 
 if TYPE_CHECKING:
     from rules.audit.finding import Finding
-    from sidecar.store.sqlite import SqliteStore
 
 
 def told_findings(config: Config, names: frozenset[str]) -> list[Finding]:
@@ -19,18 +16,11 @@ def told_findings(config: Config, names: frozenset[str]) -> list[Finding]:
     if not (config.store.directory / FILE).exists():
         return []
     from rules.audit.finding import Finding, Kind
+    from sidecar.app.told_changes import handed_over
     from sidecar.cli.stored import with_store
-    from webhooks.quieten import flap_report
-    from webhooks.quieten.flapping import Proposal
-    from webhooks.respond import noise_week
 
-    async def read(store: SqliteStore) -> tuple[bytes | None, bytes | None]:
-        return await store.note(flap_report.NOTE), await store.note(noise_week.NOTE)
-
-    flaps, noise = with_store(config, read)
-    told = [(Kind.FLAPS, one) for one in msgspec.json.decode(flaps or b"[]", type=list[Proposal])]
-    handed = msgspec.json.decode(noise or b"{}", type=noise_week.Handed)
-    told += [(Kind.BRIEF, one) for one in handed.changes]
+    flaps, brief = with_store(config, handed_over)
+    told = [*((Kind.FLAPS, one) for one in flaps), *((Kind.BRIEF, one) for one in brief)]
     return [
         Finding(
             one.alertname,

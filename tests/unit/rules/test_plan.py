@@ -168,10 +168,12 @@ def names(found: list[Adapted]) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "alone", "waiting"),
     [
-        pytest.param({"mode": "propose"}, [], ["Worst", "Page", "Mild"], id="everything waits"),
-        pytest.param({"mode": "apply"}, ["Worst", "Mild"], ["Page"], id="pages wait"),
-        pytest.param({"mode": "apply", "max_rewrites": 1}, ["Worst"], ["Page"], id="the worst first"),
-        pytest.param({"mode": "apply", "ask_for": []}, ["Worst", "Page", "Mild"], [], id="nothing waits"),
+        pytest.param({"mode": "propose"}, [], ["Worst", "Page", "Mild", "Told"], id="everything waits"),
+        pytest.param({"mode": "apply"}, ["Worst", "Mild"], ["Page", "Told"], id="pages wait"),
+        pytest.param({"mode": "apply", "max_rewrites": 1}, ["Worst"], ["Page", "Told"], id="the worst first"),
+        pytest.param(
+            {"mode": "apply", "ask_for": []}, ["Worst", "Page", "Mild"], ["Told"], id="nothing waits"
+        ),
     ],
 )
 def test_policy(settings: dict[str, object], alone: list[str], waiting: list[str]) -> None:
@@ -181,6 +183,7 @@ def test_policy(settings: dict[str, object], alone: list[str], waiting: list[str
         untouched,
         adapted(rule("Worst"), saves=90),
         adapted(rule("Page", "critical"), saves=20),
+        replace(adapted(rule("Told"), saves=1), told="12 starts in an hour"),
     ]
     first, second = divided(found, UnattendedConfig.model_validate(settings))
     assert (names(first), names(second)) == (alone, waiting)
