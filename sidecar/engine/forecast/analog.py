@@ -37,15 +37,12 @@ class Analog:
 
     def _windows(self, positions: Index) -> FloatArray:
         """What the series looked like before each position, (P, F); nearer values weigh more."""
-        y = self.past.y
-        windows = y[np.maximum(positions[:, None] - self._lags, 0)] - self._base(positions)[:, None]
-        # Means over what lies between the lags steady the picture of noisy series.
-        means = [self.past.window_mean(positions, int(w)) - self._base(positions) for w in self._lags[3:]]
+        base = self._base(positions)[:, None]
+        windows = self.past.y[np.maximum(positions[:, None] - self._lags, 0)] - base
         weights = 1.0 / np.sqrt(np.arange(1, len(self._lags) + 1))
-        parts = [windows * weights]
-        if means:
-            parts.append(np.stack(means, axis=1) * weights[3:])
-        return np.concatenate(parts, axis=1)
+        # Means over what lies between the lags steady the picture of noisy series.
+        means = self.past.window_mean(positions[:, None], self._lags[3:]) - base
+        return np.concatenate([windows * weights, means * weights[3:]], axis=1)
 
     @cached_property
     def _candidates(self) -> tuple[Index, FloatArray]:

@@ -72,7 +72,7 @@ def _scales(past: Past, view: View) -> list[FloatArray]:
     """How large errors are usually, in several ways, each (B, L)."""
     period = past.day or 1
     off = np.abs(np.concatenate([np.zeros(period), past.y[period:] - past.y[:-period]]))
-    off = np.minimum(off, 5.0 * np.quantile(off, 0.95) + 1e-12)
+    off = np.minimum(off, 5.0 * float(_quantile(np.sort(off)[None], 0.95)[0]) + 1e-12)
     typical = float(off.mean()) + 1e-9 * float(np.abs(past.y).max()) + 1e-300
     # A quarter of the usual is added so that a quiet stretch does not promise silence.
     volatility = (ewma(off, min(past.step_seconds / (6 * HOUR), 1.0)) / typical + 0.25) / 1.25

@@ -199,8 +199,11 @@ class Past:
         """Running sums of `y`, (n + 1,)."""
         return np.concatenate([[0.0], np.cumsum(self.y)])
 
-    def window_mean(self, origins: Index, width: int) -> FloatArray:
-        """Mean of the `width` values before each origin, of what there is near the start."""
+    def window_mean(self, origins: Index, width: int | Index) -> FloatArray:
+        """Mean of the `width` values before each origin, of what there is near the start.
+
+        Several widths at once are broadcast against the origins.
+        """
         low = np.maximum(origins - width, 0)
         mean: FloatArray = (self.sums[origins] - self.sums[low]) / np.maximum(origins - low, 1)
         return mean

@@ -68,9 +68,9 @@ class Selection:
         for n, name in enumerate(self.names):
             # History may have been trimmed since: what no longer fits has no say.
             if name in rules:
-                said.append(_possible(past, rules[name](view))[0])
+                said.append(rules[name](view)[0])
             elif name in self.linear:
-                said.append(_possible(past, self.linear[name].predict(past, grid, view))[0])
+                said.append(self.linear[name].predict(past, grid, view)[0])
             else:
                 continue
             kept.append(n)
@@ -79,7 +79,7 @@ class Selection:
         else:
             share = self.weights[kept] @ self._between
         total = share.sum(axis=0)
-        yhat = (share * np.stack(said)).sum(axis=0) / np.where(total > 0, total, 1.0)
+        yhat = (share * _possible(past, np.stack(said))).sum(axis=0) / np.where(total > 0, total, 1.0)
         yhat = np.where(total > 0, yhat, past.y[-1])
         lower, upper = self.interval.ends(past, yhat, view)
         yhat, lower, upper = yhat + past.centre, lower + past.centre, upper + past.centre

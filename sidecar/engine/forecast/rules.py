@@ -33,8 +33,9 @@ class View:
     past: Past
     origins: Index
     leads: Index
+    _same_time: dict[int, Index] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def lead_seconds(self) -> FloatArray:
         """Leads in seconds, (1, L)."""
         seconds: FloatArray = self.leads * self.past.step_seconds
@@ -45,6 +46,12 @@ class View:
 
         Where history does not reach so far back it is whole days, and at last the start.
         """
+        if period not in self._same_time:
+            # Dozens of rules look at the same few places.
+            self._same_time[period] = self._find_same_time(period)
+        return self._same_time[period]
+
+    def _find_same_time(self, period: int) -> Index:
         targets = self.origins + self.leads - 1
         at = targets - -(-self.leads // period) * period
         if at.min() >= 0:
@@ -55,7 +62,13 @@ class View:
 
     def flat(self, per_origin: FloatArray) -> FloatArray:
         """One value for each origin, at every lead."""
-        return np.broadcast_to(per_origin, (len(self.origins), self.leads.shape[1]))
+        # A sum takes a tenth of the time of `np.broadcast_to`.
+        flat: FloatArray = per_origin + self._nothing
+        return flat
+
+    @cached_property
+    def _nothing(self) -> FloatArray:
+        return np.zeros((len(self.origins), self.leads.shape[1]))
 
 
 Rule = Callable[[View], FloatArray]
