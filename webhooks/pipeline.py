@@ -23,7 +23,7 @@ from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
 from webhooks.correlate import meaning
 from webhooks.correlate.by_hand import ByHand
-from webhooks.correlate.group import Group, Merge
+from webhooks.correlate.group import Group, Merge, Split
 from webhooks.correlate.placing import Placing, Unsaved
 from webhooks.correlate.topology import load_or_none
 from webhooks.correlate.weights import Weights
@@ -32,6 +32,7 @@ from webhooks.incident import describe
 from webhooks.intake.commits import Intake
 from webhooks.intake.fold import Memory
 from webhooks.judge.analyst import Analyst
+from webhooks.judge.impact import Impact
 from webhooks.loop_metrics import LoopMetrics
 from webhooks.notes import NoteStore
 from webhooks.own import is_own
@@ -45,6 +46,9 @@ UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
 RETRY_SECONDS = 5.0
+PLACING_SECONDS = 0.3
+"""So long a pass goes on to place alerts before it stores where they are."""
+
 JUDGING_SECONDS = 0.02
 """So long a pass judges incidents that are stored already; the rest waits for the next pass."""
 BUSY_REST, CALM_REST = 3.0, 0.3
@@ -97,6 +101,7 @@ class AlertsLoop:
         self._now = now
         self._config = config
         self._listening_since_ns = 0
+        self._at_work_since = 0.0
         self._wake = asyncio.Event()
         self._task = Background("alerts-loop")
         self._log = get_logger("alerts-loop")
@@ -144,6 +149,7 @@ class AlertsLoop:
             folds=config.fold_pairs,
             weights=weights,
             encode=encode,
+            impact=Impact(config.impact),
         )
         learned = await self._store.note(NOTE)
         if learned:
@@ -206,7 +212,7 @@ class AlertsLoop:
         swept = time.monotonic()
         while True:
             await woken(self._wake, self._patience())
-            began = time.monotonic()
+            self._at_work_since = time.monotonic()
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept = time.monotonic()
@@ -214,8 +220,7 @@ class AlertsLoop:
                     await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
                 await self._work()
                 self.last_error = None
-                rest = BUSY_REST if self.intake.is_busy else CALM_REST
-                await asyncio.sleep(rest * (time.monotonic() - began))
+                await self._rest()
                 if self.placing.pending:
                     self._wake.set()
             except StoreError as error:
@@ -230,6 +235,12 @@ class AlertsLoop:
                 self._metrics.failures.inc()
                 self.last_error = repr(error)
                 self._log.exception("correlation broke off")
+
+    async def _rest(self) -> None:
+        """Let deliveries go first, in proportion to the time since the last rest."""
+        rest = BUSY_REST if self.intake.is_busy else CALM_REST
+        await asyncio.sleep(rest * (time.monotonic() - self._at_work_since))
+        self._at_work_since = time.monotonic()
 
     def _patience(self) -> float:
         """Seconds until there is something to do though nothing arrives."""
@@ -254,9 +265,9 @@ class AlertsLoop:
 
     async def _work(self, *, final: bool = False) -> None:
         """Place what waits, store what changed, tell of it."""
+        changes = await self._place()
         began = time.perf_counter()
         now = self._now()
-        changes = self.placing.place(now)
         n_merged = sum(isinstance(change, Merge) for change in changes)
         self._metrics.merges.inc(n_merged)
         self._metrics.splits.inc(len(changes) - n_merged)
@@ -288,6 +299,15 @@ class AlertsLoop:
             self._take_stored(incident)
         self._metrics.open.set(sum(one.state == "open" for one in self.placing.known.values()))
         self._metrics.passes.observe(time.perf_counter() - began)
+
+    async def _place(self) -> list[Merge | Split]:
+        """Place what waits, in small pieces, as far as one pass may take; the merges and splits made."""
+        began = time.monotonic()
+        changes = self.placing.place(self._now())
+        while self.placing.pending and time.monotonic() - began < PLACING_SECONDS:
+            await self._rest()
+            changes += self.placing.place(self._now())
+        return changes
 
     def _describe(self, began: float, now: float, *, final: bool) -> tuple[list[Incident], set[str]]:
         """Incidents that changed as they now are, and those that are put off to a later pass."""
