@@ -49,6 +49,8 @@ class Trial:
     def words(self) -> str:
         """The back-test in a sentence's half."""
         worth = self.worth
+        if not self.n_series:
+            return "there is no series to try it on"
         if not worth.n_warnings and not worth.n_crossings:
             return "the threshold was neither crossed nor expected to be"
         lead = worth.median_lead_seconds
@@ -59,9 +61,9 @@ class Trial:
         )
 
     def may_be_published(self, min_precision: float) -> bool:
-        """Whether its past does not speak against it."""
+        """Whether it has a past, and that does not speak against it."""
         precision = self.worth.precision
-        return precision is None or precision >= min_precision
+        return self.n_series > 0 and (precision is None or precision >= min_precision)
 
 
 async def trials(

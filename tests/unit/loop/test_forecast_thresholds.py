@@ -214,6 +214,21 @@ async def test_warnings_of_capacities_that_there_are_are_tried_on_the_past() -> 
     assert (worth.n_warnings, worth.n_true, worth.n_crossings) == (1, 1, 1)
 
 
+async def test_a_rule_without_series_is_not_worth_a_warning() -> None:
+    found = await trials(
+        Source([]),  # type: ignore[arg-type]
+        [rule("disk > 90", "DiskFull"), rule("none > 1", "NothingThere")],
+        Terms(STEP, 4 * 86400.0, 4 * 3600.0, 0.5, 600.0, 3),
+        end_seconds=NOW + 4.6 * 3600.0,
+        run=asyncio.to_thread,
+    )
+    assert {trial.rule: trial.may_be_published(0.5) for trial in found} == {
+        "DiskFull": True,
+        "NothingThere": False,
+    }
+    assert found[1].words == "there is no series to try it on"
+
+
 def test_every_usual_capacity_is_promql_with_metrics_of_its_own() -> None:
     found = with_capacities([], CAPACITIES)
     assert len({one.expr for one in found}) == len(CAPACITIES)
