@@ -5,6 +5,7 @@ Source: Grafana Mimir HTTP API, "Ruler"; Cortex and Loki have the same under oth
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import quote
 
@@ -39,17 +40,27 @@ class RulerApi:
         return list((await self._document(quote(namespace, safe=""))).get(namespace) or ())
 
     async def put(self, namespace: str, groups: Groups) -> None:
-        """The namespace as these groups, and no others. Raises: RuleError."""
+        """The namespace as these groups, and no others; as it was, where the ruler takes only some.
+
+        Raises: RuleError.
+        """
+        before = await self.read(namespace)
+        try:
+            await self._write(namespace, groups)
+        except PullError as error:
+            # The API takes one group at a time and knows no transaction.
+            with contextlib.suppress(PullError):
+                await self._write(namespace, before)
+            raise _as_rule_error(error) from error
+
+    async def _write(self, namespace: str, groups: Groups) -> None:
         wanted = {group["name"] for group in groups}
         path = quote(namespace, safe="")
-        try:
-            for group in groups:
-                await self._fetch("POST", path, body=as_yaml(group).encode())
-            for group in await self.read(namespace):
-                if group["name"] not in wanted:
-                    await self._fetch("DELETE", f"{path}/{quote(group['name'], safe='')}")
-        except PullError as error:
-            raise _as_rule_error(error) from error
+        for group in groups:
+            await self._fetch("POST", path, body=as_yaml(group).encode())
+        for group in await self.read(namespace):
+            if group["name"] not in wanted:
+                await self._fetch("DELETE", f"{path}/{quote(group['name'], safe='')}")
 
     async def _document(self, path: str) -> dict[str, Any]:
         try:

@@ -27,6 +27,7 @@ class Ruler:
         self.namespaces: dict[str, dict[str, dict[str, object]]] = {}
         self.tenants: set[str | None] = set()
         self.refuses = False
+        self.refused_name: str | None = None
         self.health = "ok"
 
     async def read(self, request: web.Request) -> web.Response:
@@ -45,6 +46,8 @@ class Ruler:
         if self.refuses:
             return web.Response(status=400, text="invalid rules configuration")
         group = yaml.safe_load(await request.text())
+        if group["name"] == self.refused_name:
+            return web.Response(status=400, text="too many groups")
         self.namespaces.setdefault(request.match_info["namespace"], {})[group["name"]] = group
         return web.Response(status=202, text="{}")
 
@@ -130,3 +133,15 @@ async def test_what_the_ruler_refuses_is_said(ruler: tuple[Ruler, RulerPublisher
     there.refuses = True
     with pytest.raises(RuleError, match="invalid rules configuration"):
         await publisher.publish(file(2, "pronoia-load"))
+
+
+async def test_a_namespace_that_is_taken_in_part_is_as_it_was() -> None:
+    there = Ruler()
+    there.refused_name = "extra"
+    async with serving_ruler(there) as config:
+        api = RulerApi(config)
+        await api.put("own", yaml.safe_load(file(1, "first").text)["groups"])
+        before = await api.read("own")
+        with pytest.raises(RuleError, match="too many groups"):
+            await api.put("own", yaml.safe_load(file(2, "first", "extra").text)["groups"])
+        assert await api.read("own") == before
