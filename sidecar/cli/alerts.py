@@ -14,6 +14,7 @@ import click
 from sidecar.cli.alerts_flapping import flapping
 from sidecar.cli.alerts_import import import_alerts
 from sidecar.cli.options import config_option, data_option, read_config
+from sidecar.cli.own_api import own_url
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
@@ -38,12 +39,10 @@ alerts.add_command(flapping)
 @click.option(
     "--to",
     "url",
-    default="http://127.0.0.1:9469",
-    show_default=True,
-    help="The running pronoia that shall take them.",
+    help="The running pronoia that shall take them.  [default: where it is configured to listen]",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what there is.")
-def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_run: bool) -> None:
+def replay(config_path: Path | None, data_directory: Path | None, url: str | None, dry_run: bool) -> None:
     """Give the dead letters to a running pronoia again; those that it can use now leave the table.
 
     A dead letter is an alert of a delivery that could not be used, kept with its reason:
@@ -60,6 +59,7 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str, dry_
     if not path.exists():
         click.echo(f"pronoia: no database at {path}", err=True)
         raise SystemExit(2)
+    url = url or own_url(config_path)
     with sqlite3.connect(path, timeout=10.0) as connection:
         letters = connection.execute(
             "select id, tenant, reason, raw from dead_letters order by id"

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from sidecar.cli.main import main
 from sidecar.store.connection import FILE
-from tests.integration.servers import Pronoia, get_json, http, wait_until
+from tests.integration.servers import Pronoia, free_port, get_json, http, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -22,8 +22,9 @@ BAD = {"status": "firing", "labels": {"alertname": "Odd"}, "startsAt": "yesterda
 
 
 def test_what_is_usable_now_is_taken(tmp_path: Path, keep: Callable[..., Any]) -> None:
-    data = tmp_path / "data"
+    data, port = tmp_path / "data", free_port()
     settings = {
+        "server": {"listen": f"127.0.0.1:{port}"},
         "prometheus": {"url": "http://127.0.0.1:1"},
         "store": {"directory": str(data)},
         "webhook": {
@@ -33,7 +34,7 @@ def test_what_is_usable_now_is_taken(tmp_path: Path, keep: Callable[..., Any]) -
     }
     config = tmp_path / "pronoia.yaml"
     config.write_text(json.dumps(settings))
-    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(config)))
+    pronoia: Pronoia = keep(Pronoia(tmp_path / "pronoia", "--config", str(config), port=port))
     pronoia.start()
     body = json.dumps({"version": "4", "alerts": [BAD]}).encode()
     assert http(pronoia.url + "/webhooks/alertmanager", data=body)[0] == 200
@@ -46,8 +47,7 @@ def test_what_is_usable_now_is_taken(tmp_path: Path, keep: Callable[..., Any]) -
                 for tenant in ("default", "blue", "gone")
             ],
         )
-    command = ["alerts", "replay", "--config", str(config), "--to", pronoia.url]
-    result = CliRunner().invoke(main, command)
+    result = CliRunner().invoke(main, ["alerts", "replay", "--config", str(config)])
     assert result.exit_code == 1, result.output
     assert "2 of 4 dead letters were taken" in result.output
     assert "yesterday" in result.output
