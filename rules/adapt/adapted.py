@@ -11,12 +11,14 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from rules.adapt.canary import canary_text, rewrites_of, shadows
+from rules.adapt.change import Change
 from rules.adapt.place import Place, is_place
-from rules.adapt.text import Rewrite, rewrite_text
+from rules.adapt.text import rewrite_text
 from rules.publish import POLL_SECONDS
 from rules.read import WrittenRule, of_server
 from rules.validate import check
@@ -48,76 +50,55 @@ class AdaptedRules:
         self._now = now
         self._monotonic = monotonic
 
-    async def propose(
-        self, group: str, before: str, after: str, *, evidence: dict[str, object]
-    ) -> RuleRevision | None:
+    async def propose(self, change: Change) -> RuleRevision | None:
         """Remember a rewrite that waits for a person's approval, in place of one that waited before.
 
         None: that very text waits already, or was refused.
         Raises: RuleError where the text does not pass its check.
         """
-        checks = await check(after, promtool=self._promtool)
-        for older in await self._store.revisions(group=group, limit=1000):
-            if older.content == after and older.state in ("proposed", "rejected"):
+        checks = await check(change.after, promtool=self._promtool)
+        for older in await self._store.revisions(group=change.group, limit=1000):
+            if older.content == change.after and older.state in ("proposed", "rejected"):
                 return None
             if older.state == "proposed":
                 await self._end(older, "superseded", "proposed anew")
-        revision = self._revision(group, before, after, evidence, "")
+        revision = self._revision(change)
         revision.checks, revision.live_from_ns = checks, None
         await self._store.put_revision(revision)
         return revision
 
-    async def publish(
-        self,
-        group: str,
-        before: str,
-        after: str,
-        rewrites: Sequence[Rewrite],
-        *,
-        evidence: dict[str, object],
-        approver: str,
-    ) -> RuleRevision:
-        """Put `after` in the place of `before`.
+    async def publish(self, change: Change) -> RuleRevision:
+        """Put what is after in the place of what was before.
 
         Raises: RuleError; the place is as it was then, and the server was asked to load it again.
         """
-        checks = await check(after, promtool=self._promtool)
-        place = self._place_of(group)
+        checks = await check(change.after, promtool=self._promtool)
+        place = self._place_of(change.group)
         with place.alone():
-            await self._replace(place, before, after, [new for _, new in rewrites])
-        live = await self.live(group)
+            await self._replace(place, change.before, change.after, [new for _, new in change.rewrites])
+        live = await self.live(change.group)
         if live is not None:
             await self._end(live, "superseded", "")
-        revision = self._revision(group, before, after, evidence, approver)
+        revision = self._revision(change)
         revision.checks, revision.state = checks, "live"
         revision.replaces = live.revision_id if live else None
         await self._store.put_revision(revision)
         return revision
 
-    async def shadow(
-        self,
-        group: str,
-        before: str,
-        after: str,
-        rewrites: Sequence[Rewrite],
-        *,
-        evidence: dict[str, object],
-        approver: str,
-        seconds: float,
-    ) -> RuleRevision:
+    async def shadow(self, change: Change, *, seconds: float) -> RuleRevision:
         """Load the rewritten rules beside the live ones for so long, under a label that routes nowhere.
 
         Raises: RuleError; no shadow is left then.
         """
-        if await self._store.revisions(group=group, state="canary", limit=1):
-            raise RuleError(RuleReason.CONFLICT, f"a shadow runs beside {group} already; let it end")
-        text = canary_text(rewrites)
+        if await self._store.revisions(group=change.group, state="canary", limit=1):
+            raise RuleError(RuleReason.CONFLICT, f"a shadow runs beside {change.group} already; let it end")
+        text = canary_text(change.rewrites)
         checks = await check(text, promtool=self._promtool)
-        place = self._place_of(group).shadow()
+        place = self._place_of(change.group).shadow()
         with place.alone():
             await place.write(None, expected=await place.read())  # One that was left there is over.
-            await self._replace(place, None, text, shadows(rewrites))
-        revision = self._revision(group, before, after, {**evidence, "canary_seconds": seconds}, approver)
+            await self._replace(place, None, text, shadows(change.rewrites))
+        revision = self._revision(replace(change, evidence={**change.evidence, "canary_seconds": seconds}))
         revision.checks, revision.state = checks, "canary"
         await self._store.put_revision(revision)
         return revision
@@ -141,13 +122,9 @@ class AdaptedRules:
         before, after = await self.rebased(revision)
         await self.end_shadow(revision, "")
         evidence = {key: value for key, value in revision.evidence.items() if key != "canary_seconds"}
+        approver = str(revision.evidence["approver"])
         return await self.publish(
-            revision.group,
-            before,
-            after,
-            rewrites_of(revision),
-            evidence=evidence,
-            approver=str(revision.evidence["approver"]),
+            Change(revision.group, before, after, rewrites_of(revision), evidence, approver)
         )
 
     async def rebased(self, revision: RuleRevision) -> tuple[str, str]:
@@ -219,18 +196,16 @@ class AdaptedRules:
             if place.needs_reload:
                 await self._reload_now()
 
-    def _revision(
-        self, group: str, before: str, after: str, evidence: dict[str, object], approver: str
-    ) -> RuleRevision:
+    def _revision(self, change: Change) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
-        digest = hashlib.sha256(after.encode()).hexdigest()[:12]
+        digest = hashlib.sha256(change.after.encode()).hexdigest()[:12]
         return RuleRevision(
-            revision_id=f"{group}-{digest}-{now_ns // 1000:x}",
-            group=group,
+            revision_id=f"{change.group}-{digest}-{now_ns // 1000:x}",
+            group=change.group,
             created_at_ns=now_ns,
-            content=after,
+            content=change.after,
             content_hash=digest,
-            evidence={**evidence, "approver": approver, "before": before},
+            evidence={**change.evidence, "approver": change.approver, "before": change.before},
             checks={},
             state="proposed",
             live_from_ns=now_ns,

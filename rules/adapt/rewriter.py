@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import rewrites_of
+from rules.adapt.change import Change
 from rules.adapt.plan import Plan, check_cost
 from rules.adapt.proof import unit_tests
-from rules.adapt.text import Rewrite
 from rules.backtest.past import Window
 from rules.validate import run_tests
 from sidecar.config.model import RulesConfig
@@ -33,15 +33,8 @@ class Rewriter:
         Raises: RuleError; the place is as it was then.
         """
         evidence = await self._evidence(plan, window)
-        return await self._go(
-            plan.group,
-            plan.before,
-            plan.after,
-            plan.rewrites,
-            evidence=evidence,
-            approver=approver,
-            at_ms=window.end_ms,
-        )
+        change = Change(plan.group, plan.before, plan.after, plan.rewrites, evidence, approver)
+        return await self._go(change, at_ms=window.end_ms)
 
     async def propose(self, plan: Plan, window: Window) -> RuleRevision | None:
         """Remember the plan until a person approves it; None: it waits already, or was refused.
@@ -49,7 +42,7 @@ class Rewriter:
         Raises: RuleError.
         """
         evidence = await self._evidence(plan, window)
-        return await self._rules.propose(plan.group, plan.before, plan.after, evidence=evidence)
+        return await self._rules.propose(Change(plan.group, plan.before, plan.after, plan.rewrites, evidence))
 
     async def approve(self, revision: RuleRevision, *, approver: str, at_ms: int) -> RuleRevision:
         """A proposal that waited, on its way; what people wrote elsewhere in the place meanwhile stays.
@@ -63,14 +56,9 @@ class Rewriter:
             )
         rewrites = rewrites_of(revision)
         before, after = await self._rules.rebased(revision)
+        evidence = {**revision.evidence, "proposal": revision.revision_id}
         done = await self._go(
-            revision.group,
-            before,
-            after,
-            rewrites,
-            evidence={**revision.evidence, "proposal": revision.revision_id},
-            approver=approver,
-            at_ms=at_ms,
+            Change(revision.group, before, after, rewrites, evidence, approver), at_ms=at_ms
         )
         await self._rules.note(revision, "superseded", f"approved by {approver}")
         return done
@@ -85,21 +73,10 @@ class Rewriter:
             )
         return evidence
 
-    async def _go(
-        self,
-        group: str,
-        before: str,
-        after: str,
-        rewrites: Sequence[Rewrite],
-        *,
-        evidence: dict[str, object],
-        approver: str,
-        at_ms: int,
-    ) -> RuleRevision:
-        evidence = {**evidence, **await check_cost(rewrites, self._source, at_ms=at_ms)}
+    async def _go(self, change: Change, *, at_ms: int) -> RuleRevision:
+        cost = await check_cost(change.rewrites, self._source, at_ms=at_ms)
+        costed = replace(change, evidence={**change.evidence, **cost})
         seconds = self._config.adapt.canary
         if seconds:
-            return await self._rules.shadow(
-                group, before, after, rewrites, evidence=evidence, approver=approver, seconds=seconds
-            )
-        return await self._rules.publish(group, before, after, rewrites, evidence=evidence, approver=approver)
+            return await self._rules.shadow(costed, seconds=seconds)
+        return await self._rules.publish(costed)

@@ -49,6 +49,7 @@ def join(
     async def work(store: SqliteStore) -> str:
         from prometheus_client import CollectorRegistry
 
+        from rules.adapt.change import Change
         from rules.adapt.place import THRESHOLD
         from rules.adapt.places import own_rules, place_finder, place_name
         from rules.adapt.plan import check_cost
@@ -75,13 +76,9 @@ def join(
             told = {"rule": rule.key, "name": rule.name, "before": rule.expr, "after": expr, "form": "series"}
             what = "a number again" if back else f"joined with a series, {THRESHOLD}{rule.key}"
             evidence["rules"] = [{**told, "changes": [what], "argument": f"as {approver} asked for"}]
+            after = rewrite_text(before, rewrites)
             await adapted_rules(config, client, store).publish(
-                group,
-                before,
-                rewrite_text(before, rewrites),
-                rewrites,
-                evidence=evidence,
-                approver=approver,
+                Change(group, before, after, rewrites, evidence, approver)
             )
             return f"{alert}: {what}; loaded and healthy"
 

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import canary_path
+from rules.adapt.change import Change
 from rules.adapt.place import group_of
 from rules.adapt.place_file import FilePlace
 from rules.adapt.text import rewrite_text
@@ -153,9 +154,8 @@ async def test_a_shadow_that_does_well_goes_live_and_one_that_is_loud_does_not(o
             new = replace(old, expr=f"load > {threshold:g}")
             after = rewrite_text(OWN, [(old, new)])
             told = {"rules": [{"rule": old.key, "name": old.name, "firings_per_day": 0.0}]}
-            await files.shadow(
-                group_of(own.file), OWN, after, [(old, new)], evidence=told, approver="ada", seconds=0
-            )
+            change = Change(group_of(own.file), OWN, after, [(old, new)], told, "ada")
+            await files.shadow(change, seconds=0)
             return after
 
         after = await shadow(12)
