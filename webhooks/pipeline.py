@@ -32,6 +32,7 @@ from webhooks.incident import describe
 from webhooks.intake.commits import Intake
 from webhooks.intake.fold import Memory
 from webhooks.judge.analyst import Analyst
+from webhooks.judge.impact import Impact
 from webhooks.loop_metrics import LoopMetrics
 from webhooks.notes import NoteStore
 from webhooks.own import is_own
@@ -148,6 +149,7 @@ class AlertsLoop:
             folds=config.fold_pairs,
             weights=weights,
             encode=encode,
+            impact=Impact(config.impact),
         )
         learned = await self._store.note(NOTE)
         if learned:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
@@ -12,8 +12,10 @@ from sidecar.config.model import Config
 from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
+from sidecar.series import ThresholdEta
 from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
 from webhooks.judge.evidence_feed import EvidenceFeed
+from webhooks.judge.impact_feed import ImpactFeed
 from webhooks.judge.lag_feed import LagFeed, LagMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.quieten.flap_report import FlapReport
@@ -47,6 +49,7 @@ class AlertsWorkings:
         clock: SourceClock,
         *,
         alerts: AlertsLoop,
+        etas: Callable[[], Sequence[ThresholdEta]],
         ask: Callable[[PrometheusClient | None], None],
         metrics: AlertsMetrics,
     ) -> None:
@@ -100,6 +103,15 @@ class AlertsWorkings:
             metrics=metrics.lags,
             now=clock.now,
         )
+        self.impact = ImpactFeed(
+            lambda: alerts.placing.analyst,
+            source=client,
+            etas=etas,
+            peak_hours=config.business.peak_hours,
+            known=lambda: alerts.placing.known,
+            reconsider=alerts.reconsider,
+            now=clock.now,
+        )
 
     async def start(self) -> None:
         """Open the clients, start the parts."""
@@ -112,9 +124,11 @@ class AlertsWorkings:
         self.flap_report.start()
         self.evidence.start()
         self.lags.start()
+        self.impact.start()
 
     async def stop(self) -> None:
         """Stop the parts, close the clients."""
+        await self.impact.stop()
         await self.lags.stop()
         await self.evidence.stop()
         await self.flap_report.stop()

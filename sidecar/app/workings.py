@@ -102,7 +102,14 @@ class Workings:
         )
         self.risk = risk_loop(config, ground, alerts, self.thresholds, metrics.risk)
         self.alerts_workings = AlertsWorkings(
-            config, ground, self.client, self.clock, alerts=alerts, ask=responding.ask, metrics=metrics.alerts
+            config,
+            ground,
+            self.client,
+            self.clock,
+            alerts=alerts,
+            etas=lambda: self.thresholds.etas,
+            ask=responding.ask,
+            metrics=metrics.alerts,
         )
         self.ahead = AheadFiles(config, joined, ground.offload, now=self.clock.now)
         self.rules_loop = self._rules_loop() if config.rules.enabled else None

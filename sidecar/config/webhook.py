@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.fields import PositiveSeconds, Seconds
 from sidecar.config.http import BasicAuth
+from sidecar.config.impact import ImpactConfig
 from sidecar.config.section import Section
 
 
@@ -110,6 +111,7 @@ class WebhookConfig(Section):
         description="folder of a static embedding model (model2vec), by which other words for the same thing "
         "are alike; needs the extra `embeddings`",
     )
+    impact: ImpactConfig = ImpactConfig()
     noise_may_silence_pages: bool = Field(
         False, description="whether what would be P0 or P1 may become P4 while it fires, as probable noise"
     )

@@ -17,6 +17,7 @@ from webhooks.correlate.sighting import Key, Sighting, sight
 from webhooks.correlate.topology import Topology
 from webhooks.correlate.weights import Weights
 from webhooks.judge.cause import CauseWeights, rank, shares
+from webhooks.judge.impact import Impact
 from webhooks.judge.noise import Doubt, NoiseModel, NoiseWeights
 from webhooks.judge.priority import Standing, Urgency, judge
 
@@ -65,12 +66,14 @@ class Analyst:
         encode: Encode | None = None,
         noise: NoiseWeights | None = None,
         causes: CauseWeights | None = None,
+        impact: Impact | None = None,
     ) -> None:
         self.reader = EntityReader(topology, labels=identity, folds=folds)
         self.correlator = correlator or Correlator(self.reader.topology, weights=weights, encode=encode)
         self.evidence = self.correlator.bonds.evidence
         self.model = NoiseModel(self.correlator.bonds, noise)
-        self._standing = Standing(self.reader)
+        self.impact = impact or Impact()
+        self._standing = Standing(self.reader, self.impact.criticality)
         self._causes = causes
 
     def sight(self, episode: Episode) -> Sighting:
@@ -109,6 +112,7 @@ class Analyst:
             if seen.ended is not None and doubts[seen.key].probability >= DOUBTFUL_AT
         }
         urgency = judge(real, self._standing, cause=causes[0].service if causes else "", passed=passed)
+        urgency = self.impact.weigh(urgency, real, now=now, passed=passed)
         if_real = None if real else judge(members, self._standing)
         named = [
             Cause(cause.fingerprint, self.reader.written(cause.service), cause.score, cause.reasons)

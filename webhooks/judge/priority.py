@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -54,8 +54,9 @@ MUCH_BENEATH, CALLS_BENEATH = 5, 3
 class Standing:
     """Where each entity stands: at the front, behind it, or in the back."""
 
-    def __init__(self, reader: EntityReader) -> None:
+    def __init__(self, reader: EntityReader, criticality: Mapping[str, int] | None = None) -> None:
         self._reader = reader
+        self._criticality = criticality or {}
         self._topology = reader.topology
 
     def is_gateway(self, entity: str) -> bool:
@@ -65,8 +66,8 @@ class Standing:
         return entity in self._reader.fronts or bool(_GATEWAY.search(entity))
 
     def tier(self, entity: str, seen: Sighting | None = None) -> int:
-        """1 is what users see first; by the graph, by a label, else guessed."""
-        known = self._topology.tier(entity)
+        """1 is what users see first; by what people say of it, the graph, a label, else guessed."""
+        known = self._criticality.get(entity) or self._topology.tier(entity)
         if known is not None:
             return known
         if seen is not None:
@@ -94,9 +95,11 @@ class Standing:
 
     def n_top(self) -> int:
         """How many tier-1 services there are, as far as anybody knows."""
+        critical = {name for name, tier in self._criticality.items() if tier == 1}
         if self._topology.described:
-            return sum(place.tier == 1 for place in self._topology.places.values())
-        return len(self._reader.fronts | self._reader.promised)
+            critical |= {name for name, place in self._topology.places.items() if place.tier == 1}
+            return len(critical - {name for name, tier in self._criticality.items() if tier > 1})
+        return len(self._reader.fronts | self._reader.promised | critical)
 
 
 def judge(
@@ -122,13 +125,13 @@ def judge(
     hard_gateways, hard_top = gateways & hard, top & hard
     category = _category(sightings, cause)
     if len(hard_gateways) >= 2:
-        return Urgency("P0", category, (f"gateways fail: {_names(hard_gateways)}",))
+        return Urgency("P0", category, (f"gateways fail: {named(hard_gateways)}",))
     if hard_gateways and len(hard_top) >= max(2, standing.n_top() / 2):
-        return Urgency("P0", category, (f"{_names(hard_gateways)} fails with half of the tier-1 services",))
+        return Urgency("P0", category, (f"{named(hard_gateways)} fails with half of the tier-1 services",))
     if hard_top:
-        return Urgency("P1", category, (f"requests fail at what users see first: {_names(hard_top)}",))
+        return Urgency("P1", category, (f"requests fail at what users see first: {named(hard_top)}",))
     if felt := standing.above(hard):
-        words = f"{MUCH_BENEATH} and more that {_names(felt)} depends on fail; users must feel it"
+        words = f"{MUCH_BENEATH} and more that {named(felt)} depends on fail; users must feel it"
         return Urgency("P1", category, (words,))
     if top:
         return Urgency("P2", category, (_soft(top, brief),))
@@ -136,15 +139,15 @@ def judge(
         return Urgency("P2", category, ("monitoring itself is affected",))
     hard_second = {name for name in hard if standing.tier(name, first[name]) == 2}
     if hard_second:
-        return Urgency("P2", category, (f"requests fail behind the front: {_names(hard_second)}",))
+        return Urgency("P2", category, (f"requests fail behind the front: {named(hard_second)}",))
     return Urgency("P3", category, ("real, but no user-facing service is affected so far",))
 
 
 def _soft(top: set[str], brief: set[str]) -> str:
     """Why what users see first is no page."""
     if top <= brief:
-        return f"requests failed for a while where users see it, probably of no account: {_names(top)}"
-    return f"slow or saturated where users see it: {_names(top)}"
+        return f"requests failed for a while where users see it, probably of no account: {named(top)}"
+    return f"slow or saturated where users see it: {named(top)}"
 
 
 def _category(sightings: list[Sighting], cause: str) -> str:
@@ -156,6 +159,7 @@ def _category(sightings: list[Sighting], cause: str) -> str:
     return "availability"
 
 
-def _names(names: set[str]) -> str:
+def named(names: Set[str]) -> str:
+    """Names for people, the first three of many."""
     shown = sorted(names)[:3]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
