@@ -57,7 +57,11 @@ class AccessConfig(Section):
 class ServerConfig(Section):
     """Where the server listens, how it proves itself, and who may use it."""
 
-    listen: str = Field("0.0.0.0:9469", pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$")
+    listen: str = Field(
+        "0.0.0.0:9469",
+        pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\[\]]*):\d{1,5}$",
+        description="HOST:PORT; :9469 is every interface",
+    )
     tls: ServerTlsConfig | None = Field(None, description="serve HTTPS instead of HTTP")
     access: AccessConfig = AccessConfig()
 

@@ -22,7 +22,7 @@ class SlackConfig(Section):
     token_file: Path | None = None
     channel: str = Field(description="the channel's id, C0123456789; a name is not enough to update messages")
     signing_secret: SecretStr | None = Field(None, description="without it there are no buttons")
-    signing_secret_file: Path | None = None
+    signing_secret_file: Path | None = Field(None, description="proves that a button was pressed in Slack")
     api_url: str = Field("https://slack.com/api", pattern=r"^https?://")
 
     @model_validator(mode="after")

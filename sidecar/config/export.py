@@ -13,6 +13,8 @@ MetricFormat = Literal["pronoia", "vmanomaly", "promql_anomaly_detection"]
 
 
 class ExportConfig(Section):
+    """What leaves as metrics."""
+
     max_series: int = Field(
         400_000, ge=0, description="exported series in all; the rest is dropped and counted"
     )

@@ -20,7 +20,9 @@ class ThresholdsConfig(Section):
     horizon: PositiveSeconds = Field(
         7 * 86400.0, le=MAX_HORIZON_SECONDS, description="how far ahead, 30d at most"
     )
-    probabilities: tuple[float, ...] = (0.5, 0.9)
+    probabilities: tuple[float, ...] = Field(
+        (0.5, 0.9), description="how likely the crossing is; one time for each"
+    )
     max_rules: int = Field(50, ge=1, description="expressions that are read; those of further rules are not")
     max_series_per_rule: int = Field(
         50, ge=1, description="a rule whose expression answers with more series is left out"

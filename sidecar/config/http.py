@@ -13,11 +13,11 @@ from sidecar.config.section import Section
 class TlsConfig(Section):
     """How to trust, and to be trusted by, an HTTPS server."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    server_name: str | None = None
-    insecure_skip_verify: bool = False
+    ca_file: Path | None = Field(None, description="authorities to trust in place of the system's")
+    cert_file: Path | None = Field(None, description="certificate")
+    key_file: Path | None = Field(None, description="its private key")
+    server_name: str | None = Field(None, description="name that its certificate bears, if not the host's")
+    insecure_skip_verify: bool = Field(False, description="believe any certificate")
 
     @model_validator(mode="after")
     def _pair(self) -> Self:
@@ -27,6 +27,8 @@ class TlsConfig(Section):
 
 
 class BasicAuth(Section):
+    """A user and a password."""
+
     username: str
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -43,9 +45,9 @@ class HttpConfig(Section):
 
     basic_auth: BasicAuth | None = None
     bearer_token: SecretStr | None = None
-    bearer_token_file: Path | None = None
+    bearer_token_file: Path | None = Field(None, description="read anew at each request")
     tls: TlsConfig = TlsConfig()
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict, description="sent with every request")
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:

@@ -47,14 +47,26 @@ class SourceConfig(Section):
     url: Annotated[str, http_url("http://host:9090")] = "http://localhost:9090"
     http: HttpConfig = HttpConfig()
     tenant: str | None = Field(None, description="sent as X-Scope-OrgID")
-    timeout: PositiveSeconds = 30.0
-    retries: int = Field(3, ge=0, le=10)
-    max_concurrent_queries: int = Field(4, ge=1, le=64)
-    max_series_per_query: int = Field(20_000, ge=1)
-    remote_read: Literal["auto", "off"] = "auto"
-    compression: Literal["auto", "identity", "gzip"] = "auto"
-    breaker_failures: int = Field(5, ge=1)
-    breaker_cooldown: PositiveSeconds = 30.0
+    timeout: PositiveSeconds = Field(30.0, description="for an answer")
+    retries: int = Field(3, ge=0, le=10, description="tries after the first, of what may succeed later")
+    max_concurrent_queries: int = Field(
+        4, ge=1, le=64, description="requests at once; the server has its own limit, 20 by default"
+    )
+    max_series_per_query: int = Field(
+        20_000,
+        ge=1,
+        description="an answer with more is refused, so that a label gone wild costs one query only",
+    )
+    remote_read: Literal["auto", "off"] = Field(
+        "auto", description="auto: long histories by remote read, which is faster, where the server offers it"
+    )
+    compression: Literal["auto", "identity", "gzip"] = Field(
+        "auto", description="of answers; auto: none on near links, where it costs more than it saves"
+    )
+    breaker_failures: int = Field(
+        5, ge=1, description="failures in a row after which the server is left alone"
+    )
+    breaker_cooldown: PositiveSeconds = Field(30.0, description="how long until it is tried again then")
 
 
 class AlertmanagerConfig(Section):
@@ -62,7 +74,7 @@ class AlertmanagerConfig(Section):
 
     url: Annotated[str, http_url("http://host:9093")]
     http: HttpConfig = HttpConfig()
-    timeout: PositiveSeconds = 10.0
+    timeout: PositiveSeconds = Field(10.0, description="for an answer")
 
 
 def usual_false_alarms(step_seconds: float) -> float:
@@ -80,9 +92,11 @@ class QueryConfig(Section):
 
     name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
     expr: str = Field(min_length=1)
-    step: PositiveSeconds = 60.0
+    step: PositiveSeconds = Field(60.0, description="how often it is pulled and judged")
     offset: Seconds = Field(1.0, description="how long to let samples settle before a step is judged")
-    history: PositiveSeconds = 14 * 86400.0
+    history: PositiveSeconds = Field(
+        14 * 86400.0, description="how much of the past is read before the first score"
+    )
     false_alarms_per_series_per_month: float | None = Field(
         None, gt=0, description="points beyond the band, not alerts; by default 8 at a step of 1m, 0.7 at 1h"
     )
@@ -97,9 +111,9 @@ class QueryConfig(Section):
     council: tuple[Member, ...] = Field(
         USUAL_MEMBERS, min_length=1, description="of detector council: who gives a second opinion"
     )
-    direction: Literal["both", "above", "below"] = "both"
-    lower_bound: float | None = None
-    upper_bound: float | None = None
+    direction: Literal["both", "above", "below"] = Field("both", description="which side is anomalous")
+    lower_bound: float | None = Field(None, description="values cannot be less: 0 for what is counted")
+    upper_bound: float | None = Field(None, description="values cannot be more: 1 for a share")
     min_deviation: float = Field(
         0.0, ge=0, description="what is no further from the expected is never flagged"
     )
@@ -128,11 +142,13 @@ class QueryConfig(Section):
     importance: dict[Concern, float] = Field(
         default_factory=dict, description="how much it is about each concern, 0 to 1; by default 0.5 in all"
     )
-    forecast_horizons: tuple[PositiveSeconds, ...] = (300.0, 900.0, 3600.0, 14400.0, 86400.0)
+    forecast_horizons: tuple[PositiveSeconds, ...] = Field(
+        (300.0, 900.0, 3600.0, 14400.0, 86400.0), description="how far ahead is forecast"
+    )
     max_series: int | None = Field(None, ge=1)
     rule: bool = Field(True, description="write an adaptive alert rule from what is learnt")
-    rule_for: Seconds = 120.0
-    severity: str = "warning"
+    rule_for: Seconds = Field(120.0, description="`for` of its generated alerts")
+    severity: str = Field("warning", description="label `severity` of its generated alerts")
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -187,16 +203,20 @@ class PrometheusRuleConfig(Section):
 class RulesConfig(Section):
     """Where adaptive rules go; without a directory or a cluster nothing is written."""
 
-    publish: Literal["files", "prometheus_rule", "ruler"] = "files"
-    directory: Path | None = None
+    publish: Literal["files", "prometheus_rule", "ruler"] = Field(
+        "files", description="as files, as PrometheusRule objects, or by the API of a ruler"
+    )
+    directory: Path | None = Field(None, description="where files are written")
     prometheus_rule: PrometheusRuleConfig = PrometheusRuleConfig()
     ruler: RulerConfig = RulerConfig()
     interval: PositiveSeconds = Field(3600.0, description="how often thresholds are learnt again")
-    promtool: str = "promtool"
-    reload: bool = True
-    evaluation_interval: PositiveSeconds = 15.0
+    promtool: str = Field("promtool", description="program that checks rules")
+    reload: bool = Field(True, description="tell Prometheus after writing")
+    evaluation_interval: PositiveSeconds = Field(15.0, description="of generated groups")
     min_history: Seconds = Field(86400.0, description="less than this is too thin for a rule")
-    max_series_per_rule: int = Field(20, ge=1)
+    max_series_per_rule: int = Field(
+        20, ge=1, description="series in one rule, those seen longest; the rest is left out"
+    )
     margin: float = Field(
         1.1,
         ge=1.0,
@@ -239,17 +259,31 @@ class RulesConfig(Section):
 
 
 class StoreConfig(Section):
-    directory: Path = Path("pronoia-data")
-    retention_deliveries: PositiveSeconds = 7 * 86400.0
-    retention_episodes: PositiveSeconds = 400 * 86400.0
-    retention_dead_letters: PositiveSeconds = 30 * 86400.0
-    retention_revisions: PositiveSeconds = 400 * 86400.0
-    snapshot_interval: PositiveSeconds = 60.0
+    """Where things are kept, and for how long."""
+
+    directory: Path = Field(Path("pronoia-data"), description="folder of the database and the models")
+    retention_deliveries: PositiveSeconds = Field(7 * 86400.0, description="so long deliveries are kept")
+    retention_episodes: PositiveSeconds = Field(
+        400 * 86400.0, description="so long alerts and incidents are kept"
+    )
+    retention_dead_letters: PositiveSeconds = Field(
+        30 * 86400.0, description="so long unusable alerts are kept"
+    )
+    retention_revisions: PositiveSeconds = Field(
+        400 * 86400.0, description="so long revisions of rules are kept"
+    )
+    snapshot_interval: PositiveSeconds = Field(60.0, description="how often what is learnt is saved")
 
 
 class LogConfig(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "human"] = "auto"
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged"
+    )
+    format: Literal["auto", "json", "human"] = Field(
+        "auto", description="auto: for people on a terminal, else JSON"
+    )
 
 
 class Config(Section):

@@ -24,7 +24,7 @@ class WebhookAuth(Section):
         None, description="a proxy signs bodies: hex HMAC-SHA256 in `hmac_header`, `sha256=` before it or not"
     )
     hmac_secret_file: Path | None = None
-    hmac_header: str = "X-Signature-256"
+    hmac_header: str = Field("X-Signature-256", description="header that bears the signature")
     client_names: tuple[str, ...] = Field(
         (),
         description="a client certificate must bear one of these; needs server.tls.client_ca_file",
@@ -49,7 +49,7 @@ class WebhookAuth(Section):
 class FoldConfig(Section):
     """A part of a label's value that does not make another thing of it, such as a version or a hash."""
 
-    label: str = Field(min_length=1)
+    label: str = Field(min_length=1, description="name of the label")
     pattern: str = Field(min_length=1, description="what matches is left out of the value (Python's re)")
 
     @field_validator("pattern")
@@ -66,14 +66,17 @@ class ReceiverConfig(Section):
     """A receiver of its own, at /webhooks/alertmanager/NAME: who sends there, and whose alerts they are."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_.-]+$")
-    tenant: str = Field("default", min_length=1, max_length=150)
+    tenant: str = Field("default", min_length=1, max_length=150, description="whose alerts it delivers")
     auth: WebhookAuth = WebhookAuth()
 
 
 class HeartbeatConfig(Section):
     """The alert that always fires: while it arrives, the way of alerts is whole."""
 
-    alertnames: tuple[str, ...] = ("Watchdog", "DeadMansSwitch", "DeadMansSnitch", "Heartbeat")
+    alertnames: tuple[str, ...] = Field(
+        ("Watchdog", "DeadMansSwitch", "DeadMansSnitch", "Heartbeat"),
+        description="names of the alert that fires always",
+    )
     timeout: PositiveSeconds | None = Field(
         None, description="silence that is an incident; by default twice the longest usual pause"
     )
@@ -91,10 +94,12 @@ class StormConfig(Section):
 
 
 class WebhookConfig(Section):
+    """What is received from Alertmanager, and how it becomes incidents."""
+
     auth: WebhookAuth = WebhookAuth()
     receivers: tuple[ReceiverConfig, ...] = ()
-    max_body_bytes: int = Field(64 * 2**20, ge=1024)
-    queue_deliveries: int = Field(4096, ge=1)
+    max_body_bytes: int = Field(64 * 2**20, ge=1024, description="a larger delivery is answered 413")
+    queue_deliveries: int = Field(4096, ge=1, description="more that wait are answered 503, and sent again")
     incident_gap: PositiveSeconds = Field(2400.0, description="silence that ends an incident's growth")
     incident_hold: Seconds = Field(
         60.0, description="how long a new incident may wait for what it belongs to before that is decided"
