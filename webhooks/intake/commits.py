@@ -197,37 +197,34 @@ class Intake:
             self._next = Batch(Changes(over))
 
     async def _run(self) -> None:
-        durable: Batch | None = None
+        loop = asyncio.get_running_loop()
         while True:
-            storing = self._begin_commit()
-            if storing is not None:
-                await asyncio.sleep(0)  # It is on its way before anything else is done.
-            if durable is not None:
-                self._tell(durable)
-                durable = None
-            if storing is not None:
-                durable = await self._end_commit(*storing)
+            batch = self._take_next()
+            if batch is not None:
+                # Until the next commit is on its way nothing else is done: called soon is called after it.
+                loop.call_soon(self._gather)
+                if await self._store_batch(batch):
+                    loop.call_soon(self._tell, batch)
             elif self._closing:
                 return
             else:
                 await self._wake.wait()
                 self._wake.clear()
 
-    def _begin_commit(self) -> tuple[Batch, asyncio.Task[None]] | None:
-        """Have what was gathered stored, and gather on top of it; None where there is nothing."""
+    def _take_next(self) -> Batch | None:
+        """The batch that was gathered, on top of which the next will be; None where there is nothing."""
+        self._gather()
         batch = self._next
         if not batch.deliveries:
             return None
         self._next, self._n_storing = Batch(Changes(over=batch.changes)), len(batch.deliveries)
-        work = self._store.commit_deliveries(batch.deliveries, batch.changes.durable())
-        return batch, asyncio.create_task(work, name="commit")
+        return batch
 
-    async def _end_commit(self, batch: Batch, commit: asyncio.Task[None]) -> Batch | None:
-        """Answer, and let memory have what is durable; None where it is not."""
-        self._gather()
+    async def _store_batch(self, batch: Batch) -> bool:
+        """Make a batch durable and let memory have it; False where that failed, and those who wait know."""
         error: StoreError | None = None
         try:
-            await commit
+            await self._store.commit_deliveries(batch.deliveries, batch.changes.durable())
         except StoreError as trouble:
             error = trouble
             if time.monotonic() - self._told_trouble > 30:
@@ -240,18 +237,19 @@ class Intake:
             self._log.exception("a batch of deliveries broke off")
             error = _internal(trouble)
         self._n_storing = 0
-        batch.settle(error)
         if error is not None:
+            batch.settle(error)
             # Memory has not changed, so the sender's next try is folded as if it were the first.
             self._fold_anew(over=None)
-            return None
+            return False
         self.memory.apply(batch.changes)
         self._next.changes.over = None
         self._committed_at = time.monotonic()
-        return batch
+        return True
 
     def _tell(self, batch: Batch) -> None:
-        """Count a batch that is durable, and hand it to those who work with it."""
+        """Answer for a batch that is durable, count it, and hand it to those who work with it."""
+        batch.settle()
         metrics, changes = self._metrics, batch.changes
         metrics.alerts.labels("firing").inc(changes.n_firing)
         metrics.alerts.labels("resolved").inc(changes.n_resolved)
