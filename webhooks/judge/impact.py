@@ -76,7 +76,7 @@ class Impact:
         names = {seen.entity for seen in failing} & self._services.keys()
         revenue = sum(self._services[name].revenue_per_hour for name in names)
         if revenue:
-            reasons.append(f"{named(names)} earn {revenue:,.0f} an hour")
+            reasons.append(f"{revenue:,.0f} an hour are earned by {named(names)}")
         users = sum(self.users.get(name, 0.0) for name in names)
         if users:
             reasons.append(f"{users:,.0f} users are affected")

@@ -47,7 +47,7 @@ def test_without_anything_known_nothing_changes() -> None:
         pytest.param(worth(pay={"criticality": 1}), 0, "P1", "requests fail at", id="critical"),
         pytest.param(worth(pay={"criticality": 3}), 0, "P3", "no user-facing", id="not critical"),
         pytest.param(
-            worth(pay={"revenue_per_hour": 9000}), 0, "P2", "pay earn 9,000 an hour", id="worth is told"
+            worth(pay={"revenue_per_hour": 9000}), 0, "P2", "9,000 an hour are earned by pay", id="worth is told"
         ),
         pytest.param(
             worth(pay={"revenue_per_hour": 9000}, page_revenue_per_hour=5000), 0, "P1", "", id="earns much"
