@@ -20,7 +20,6 @@ def rewrite_text(text: str, rewrites: Sequence[Rewrite]) -> str:
     Raises: ValueError where a rule is not found once, or the result would say more than was asked for.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.scalarstring import LiteralScalarString
 
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -33,13 +32,32 @@ def rewrite_text(text: str, rewrites: Sequence[Rewrite]) -> str:
         if len(found) != 1:
             raise ValueError(f"{before.key} stands {len(found)} times in {before.file or 'the file'}")
         (rule,) = found
-        rule["expr"] = LiteralScalarString(after.expr) if "\n" in after.expr else after.expr
+        rule["expr"] = _in_style_of(rule["expr"], after.expr)
         _set_duration(rule, "for", before.for_seconds, after.for_seconds)
         _set_duration(rule, "keep_firing_for", before.keep_firing_seconds, after.keep_firing_seconds)
     page = io.StringIO()
     yaml.dump_all(documents, page)
     _prove(text, page.getvalue(), rewrites)
     return page.getvalue()
+
+
+def _in_style_of(old: str, expr: str) -> Any:
+    """The expression as a scalar that ends and, in a folded block, breaks its lines as the old one does."""
+    from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
+
+    if isinstance(old, LiteralScalarString | FoldedScalarString):
+        expr += old[len(old.rstrip()) :]
+    if "\n" in expr.strip():
+        return LiteralScalarString(expr)
+    if not isinstance(old, FoldedScalarString):
+        return expr
+    folded = FoldedScalarString(expr)
+    pairs = zip(old, expr, strict=False)
+    same = next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), len(old))
+    longer = len(expr) - len(old)
+    breaks = (at if at < same else at + longer for at in getattr(old, "fold_pos", ()))
+    folded.fold_pos = [at for at in breaks if 0 < at < len(expr) - 1 and expr[at] == " "]
+    return folded
 
 
 def _entries(document: Any) -> Iterator[tuple[Any, Any]]:

@@ -100,10 +100,7 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
-    how = "a shadow" if "canary_seconds" in found.evidence else "live"
-    live = f"{how} from {_when(found.live_from_ns)}" if found.live_from_ns else "never live"
-    until = f" until {_when(found.live_until_ns)}" if found.live_until_ns else ""
-    click.echo(f"{found.group}  {found.content_hash}  {found.state}, {live}{until}  {found.reason}".rstrip())
+    click.echo(f"{found.group}  {found.content_hash}  {found.state} {_ran(found)}  {found.reason}".rstrip())
     for name, words in found.checks.items():
         click.echo(f"{name}: {words}")
     told = found.evidence.get("rules")
@@ -289,6 +286,15 @@ async def found_revision(store: SqliteStore, beginning: str) -> RuleRevision:
     if not found:
         raise RuleError(RuleReason.NOT_LOADED, f"no revision begins with {beginning}; see pronoia rules log")
     return found[0]
+
+
+def _ran(revision: RuleRevision) -> str:
+    """When Prometheus had it, in words."""
+    if revision.live_from_ns is None:
+        return "(never loaded)"
+    how = "as a shadow " if "canary_seconds" in revision.evidence else ""
+    until = f" until {_when(revision.live_until_ns)}" if revision.live_until_ns else ""
+    return f"({how}from {_when(revision.live_from_ns)}{until})"
 
 
 def _when(at_ns: int) -> str:

@@ -90,3 +90,19 @@ def test_shadows_are_marked_and_grouped_apart() -> None:
     assert dict(shadow.labels) == {"severity": "page", "pronoia_canary": "true"}
     (read,) = read_text(canary_text([(old, new)]))
     assert (read.expr, read.for_seconds, read.group) == ("load > 6", 60, "pronoia-canary-a")
+
+
+@pytest.mark.parametrize("style", [">-", ">", "|", "|-"])
+def test_an_expression_over_several_lines_keeps_them(style: str) -> None:
+    text = f"""groups:
+  - name: a
+    rules:
+      - alert: Ratio
+        expr: {style}
+          sum by (service) (rate(failed[5m])) /
+          sum by (service)
+          (rate(asked[5m])) > 0.0042
+"""
+    (rule,) = read_text(text)
+    after = rewritten(text, 0, expr=rule.expr.replace("0.0042", "0.00531"))
+    assert after == text.replace("0.0042", "0.00531")
