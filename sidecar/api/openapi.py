@@ -129,6 +129,7 @@ def document() -> dict[str, Any]:
     answers = {
         "200": {"description": '`{"status": "success", "data": …}`'},
         "4XX": {"description": '`{"status": "error", "errorType": …, "error": …}`'},
+        "5XX": {"description": '`{"status": "error", "errorType": "unavailable" or "internal", "error": …}`'},
     }
     paths: dict[str, Any] = {
         path: {"get": {"summary": summary, "parameters": parameters, "responses": answers}}

@@ -20,6 +20,7 @@ from sidecar.api.views import Reload, Views
 from sidecar.config.access import AccessConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import EventBus
+from sidecar.telemetry import get_logger
 
 MAX_LIMIT = 10_000
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
@@ -239,6 +240,10 @@ async def _json_errors(request: web.Request, handler: Callable[[web.Request], An
         if challenge := error.headers.get("WWW-Authenticate"):
             answer.headers["WWW-Authenticate"] = challenge
         return answer
+    except Exception:
+        # The request's edge: a defect in one answer is told in the form that every client reads.
+        get_logger("api").exception("a request broke off", path=request.path)
+        return error_answer(500, "internal", "a defect of pronoia's; its log has the trace")
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:

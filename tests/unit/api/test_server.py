@@ -202,6 +202,16 @@ async def test_a_store_in_trouble_is_unavailable(client: TestClient[Any, Any], p
     assert (await answer.json())["error"] == "the database is locked"
 
 
+async def test_a_defect_is_told_as_every_error_is(
+    client: TestClient[Any, Any], process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process.views, "queries", lambda: 1 / 0)
+    answer = await client.get("/api/v1/queries")
+    assert answer.status == 500
+    assert (await answer.json())["errorType"] == "internal"
+    assert (await client.get("/-/healthy")).status == 200
+
+
 async def test_the_description_lists_every_route_and_no_other(client: TestClient[Any, Any]) -> None:
     document = await (await client.get("/api/v1/openapi.json")).json()
     assert isinstance(client.server, TestServer)
