@@ -139,8 +139,11 @@ def chance_of_rise(
         own_rate = (signed[starts] - signed[starts - age_steps]) / age_steps
         wanted = signed[starts] + needed * own_rate / abs(run.rate)
     known = np.isfinite(reached)
+    n_known = known.sum(axis=0)
     came = (known & (reached >= wanted[:, None])).sum(axis=0)
-    return (came + belief) / (known.sum(axis=0) + 1.0)
+    # So far ahead that the past holds few likes, what became of them before that is what is known.
+    held = np.minimum(np.arange(len(leads)), max(int((2 * n_known >= n_known.max()).sum()) - 1, 0))
+    return (came[held] + belief) / (n_known[held] + 1.0)
 
 
 def _belief(run: Run, leads: FloatArray, if_straight: FloatArray) -> FloatArray:

@@ -115,6 +115,12 @@ def test_nor_when_its_tooth_is_as_long_as_the_run_that_is_looked_for(left: int) 
     assert ask(grid).eta_seconds(0.5) > 6 * 3600.0
 
 
+@pytest.mark.parametrize("n_after", [12, 29, 60])
+def test_nor_is_it_days_ahead_of_which_a_short_past_knows_nothing(n_after: int) -> None:
+    grid = sawtooth(4 * DAY + n_after, height=50.0, period=96)
+    assert ask(grid).eta_seconds(0.5) == math.inf
+
+
 def test_a_log_that_is_no_longer_rotated_is() -> None:
     grid = np.concatenate([sawtooth(N), noisy(20.0 + np.arange(40) * 1.5, 0.3)])
     assert ask(grid).eta_seconds(0.5) < 2 * 3600
