@@ -18,6 +18,7 @@ from sidecar.cli.forecast_questions import (
     Wanted,
     answers_of,
     tell,
+    tell_of_little_history,
     tell_of_scenario,
     with_questions,
 )
@@ -156,6 +157,7 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
             f"{n_steps} steps of {format_duration(source.step_seconds)} are too many, {MAX_STEPS} the most; "
             "use a shorter --horizon or a series with a longer step"
         )
+    tell_of_little_history(source, n_steps * source.step_seconds)
     if wanted.scenario is not None:
         tell_of_scenario(wanted.scenario, n_steps * source.step_seconds)
     known = None if wanted.config is None else known_of(source, wanted.config)

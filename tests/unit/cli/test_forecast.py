@@ -140,6 +140,20 @@ def test_a_disk_that_has_just_begun_to_fill_is_announced(tmp_path: Path, scenari
         assert crossing["in_seconds"] == pytest.approx(7.5 * 3600, rel=0.4)
 
 
+@pytest.mark.parametrize(
+    ("horizon", "says"),
+    [
+        pytest.param("2d", "", id="enough"),
+        pytest.param("9d", "is little for 9d ahead; from 18d on", id="little"),
+    ],
+)
+def test_a_past_that_is_too_short_for_the_horizon_is_named(tmp_path: Path, horizon: str, says: str) -> None:
+    result = forecast("--in", write(tmp_path / "x.csv"), "--horizon", horizon, "--out", tmp_path / "y.csv")
+    assert result.exit_code == 0, result.output
+    assert says in result.stderr
+    assert bool(says) is bool(result.stderr)
+
+
 def test_a_scenario_asks_for_more_replicas(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv")
     asked = ("--in", path, "--format", "json", "--per-replica", "2")
