@@ -20,13 +20,23 @@ def allowed(
     revisions: Sequence[RuleRevision],
     config: AdaptConfig,
     now_seconds: float,
+    *,
+    again: bool = False,
 ) -> list[Adapted]:
-    """Those without rewrites that failed before, or of rules that were edited or changed lately."""
-    return [_allowed(one, revisions, config, now_seconds) for one in adapted]
+    """Those without rewrites that failed before, or of rules that were edited or changed lately.
+
+    `again`: what failed before is allowed.
+    """
+    return [_allowed(one, revisions, config, now_seconds, again=again) for one in adapted]
 
 
 def _allowed(
-    one: Adapted, revisions: Sequence[RuleRevision], config: AdaptConfig, now_seconds: float
+    one: Adapted,
+    revisions: Sequence[RuleRevision],
+    config: AdaptConfig,
+    now_seconds: float,
+    *,
+    again: bool,
 ) -> Adapted:
     if not one.changed:
         return one
@@ -34,7 +44,7 @@ def _allowed(
     why = (
         edited_since(one.rule, revisions)
         or cooling(config, changed, now_seconds)
-        or failed_before(one, revisions)
+        or ("" if again else failed_before(one, revisions))
     )
     return replace(one, outcome=Unchanged(why, one.outcome.before), written=one.rule) if why else one
 

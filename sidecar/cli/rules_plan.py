@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+again_option = click.option(
+    "--again", is_flag=True, help="Also rewrites like those that failed, were refused or taken back."
+)
+
+
 @click.command()
 @rule_source_options
+@again_option
 @config_option
 @format_option
-def plan(config_path: Path | None, output: str, **options: Any) -> None:
+def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> None:
     """Propose rewrites of the rules that are there, with evidence and a diff. Nothing is written.
 
     What a rule measures is read once over the window; thresholds, `for` and
@@ -50,7 +56,7 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[Plan]]:
-        adapted = await adapt_all(opened, store)
+        adapted = await adapt_all(opened, store, again=again)
         return adapted, await _planned(opened, adapted)
 
     adapted, plans = _run(source, work)
@@ -77,9 +83,16 @@ def plan(config_path: Path | None, output: str, **options: Any) -> None:
 @click.option("--only", multiple=True, metavar="ALERT", help="Only rules of this name.")
 @click.option("--approver", default="command line", show_default=True, help="Who says so; it is remembered.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@again_option
 @config_option
 def apply(
-    target: str, only: tuple[str, ...], approver: str, yes: bool, config_path: Path | None, **options: Any
+    target: str,
+    only: tuple[str, ...],
+    approver: str,
+    yes: bool,
+    again: bool,
+    config_path: Path | None,
+    **options: Any,
 ) -> None:
     """Rewrite the rules as `plan` proposes, place by place, each undone at once if it does not go well.
 
@@ -97,7 +110,8 @@ def apply(
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> int:
-        adapted = [a for a in await adapt_all(opened, store) if not only or a.rule.name in only]
+        found = await adapt_all(opened, store, again=again)
+        adapted = [one for one in found if not only or one.rule.name in only]
         plans = await _planned(opened, adapted)
         for one in plans:
             click.echo(one.diff())
@@ -126,7 +140,7 @@ def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitab
         raise SystemExit(1) from error
 
 
-async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
+async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) -> list[Adapted]:
     """What becomes of every rule, with what may not be changed now left as it is."""
     from rules.adapt.history import Adapter
     from rules.adapt.limits import frozen
@@ -150,7 +164,7 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore) -> list[Adapted]:
     why_none = frozen(config, time.time())
     if why_none:
         raise RuleError(RuleReason.NOT_APPLICABLE, why_none)
-    return allowed(adapted, await store.revisions(limit=10_000), config, time.time())
+    return allowed(adapted, await store.revisions(limit=10_000), config, time.time(), again=again)
 
 
 async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> list[Plan]:
