@@ -19,6 +19,7 @@ from sidecar.errors import SidecarError
 if TYPE_CHECKING:
     from rules.backtest.past import RulePast
     from rules.incidents import KnownIncident
+    from rules.read import WrittenRule
 
 
 @click.command()
@@ -72,7 +73,8 @@ def backtest(
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
     if output == "json":
-        click.echo(json.dumps([_as_json(past, incidents) for past in (*before, *after)]))
+        told = [("old", past) for past in before] + [("new", past) for past in after]
+        click.echo(json.dumps([{"set": name, **_as_json(past, incidents)} for name, past in told]))
     elif after:
         _show_both(before, after, incidents)
     else:
@@ -84,6 +86,8 @@ def _draw(plot: Path, before: list[RulePast], after: list[RulePast], incidents: 
     from rules.backtest.compare import compare
     from sidecar.cli.rules_plot import draw_days
 
+    if not before:
+        raise click.UsageError("--plot draws two rule sets, and the first has no alert")
     draw_days(plot, compare(before, after, incidents))
 
 
@@ -115,15 +119,32 @@ def _n_noise(past: RulePast, incidents: list[KnownIncident]) -> int:
 
 
 def _show_both(before: list[RulePast], after: list[RulePast], incidents: list[KnownIncident]) -> None:
-    """Each rule's row, and below it that of its namesake."""
+    """Each rule's row, below it that of its namesake where that is another; then what it comes to."""
+    from rules.backtest.compare import compare
+
     new = {past.rule.name: past for past in after}
     rows = []
     for past in before:
         rows.append(_row(past, incidents))
-        if past.rule.name in new:
-            rows.append(("  → new", *_row(new.pop(past.rule.name), incidents)[1:]))
+        namesake = new.pop(past.rule.name, None)
+        if namesake is not None and not _same(past.rule, namesake.rule):
+            rows.append(("  → new", *_row(namesake, incidents)[1:]))
     rows.extend(_row(past, incidents) for past in new.values())
     print_table(HEAD, rows)
+    if not before:
+        return
+    both = compare(before, after, incidents)
+    caught = [row for row in both.incidents if row.before is not None]
+    click.echo(
+        f"\n{both.n_before} firings, {both.n_after} with the new rules ({-both.fall:+.1%}); "
+        f"{len(caught) - len(both.lost)} of {len(caught)} incidents told of as soon as before"
+    )
+
+
+def _same(old: WrittenRule, new: WrittenRule) -> bool:
+    from rules.verify import meaning
+
+    return meaning(old) == meaning(new)
 
 
 def _delays(past: RulePast, incidents: list[KnownIncident]) -> dict[str, float]:

@@ -95,4 +95,6 @@ def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep
     assert (series, noise) == ("1", firings)
     assert int(firings) >= 1
     assert lines[old + 1].split()[:5] == ["→", "new", "0", "0", "0"]
+    assert sum("→ new" in line for line in lines) == 1, "a rule that stayed as it is has one row"
+    assert "with the new rules (-" in lines[-1]
     assert picture.read_text().startswith("<?xml")
