@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ from sidecar.cli.options import (
     neighbours,
     read_config,
 )
+from sidecar.cli.troubles import Trouble
+from sidecar.telemetry import redact_url
 
 if TYPE_CHECKING:
-    from sidecar.config.model import Config
+    from sidecar.config.model import AlertmanagerConfig, Config
+    from sidecar.prometheus.session import PullMetrics
 
 
 @click.command()
@@ -58,70 +62,84 @@ def doctor(
 
 
 async def _look(config: Config) -> list[dict[str, str]]:
+    """Everything that is wrong, this machine first, then the neighbours."""
     from prometheus_client import CollectorRegistry
 
-    from rules.adapt.routes import reached_by_shadows
-    from sidecar.cli.doctor_data import examine_data
     from sidecar.cli.doctor_places import examine_places
-    from sidecar.errors import PullError
-    from sidecar.prometheus.alertmanager import AlertmanagerClient
-    from sidecar.prometheus.client import PrometheusClient
     from sidecar.prometheus.session import PullMetrics
-    from sidecar.telemetry import redact_url
-    from webhooks.doctor import examine
 
-    found: list[dict[str, str]] = []
-
-    def add(level: str, where: str, what: str, remedy: str) -> None:
-        found.append({"level": level, "where": where, "what": what, "remedy": remedy})
-
-    for trouble in await asyncio.to_thread(lambda: list(examine_places(config))):
-        add(*trouble)
     metrics = PullMetrics(CollectorRegistry())
-    where = redact_url(config.prometheus.url)
+    found = await asyncio.to_thread(lambda: list(examine_places(config)))
+    found += [trouble async for trouble in _ask_prometheus(config, metrics)]
+    if not config.alertmanagers:
+        found.append(
+            Trouble(
+                "warning",
+                "alertmanagers",
+                "none is configured, so ends under a silence and alerts missed while down stay unknown",
+                "list every Alertmanager that sends to pronoia under alertmanagers",
+            )
+        )
+    if await asyncio.to_thread(_lacks_heartbeat, config):
+        name = config.webhook.heartbeat.alertnames[0]
+        found.append(
+            Trouble(
+                "warning",
+                "alerts",
+                "none of those that fire is a heartbeat, so a way of alerts that breaks looks like calm",
+                f"add one that fires always, named {name} (docs/incidents.md)",
+            )
+        )
+    receivers = await asyncio.to_thread(_receivers, config)
+    for one in config.alertmanagers:
+        found += [trouble async for trouble in _ask_alertmanager(config, one, receivers, metrics)]
+    return [trouble._asdict() for trouble in found]
+
+
+async def _ask_prometheus(config: Config, metrics: PullMetrics) -> AsyncIterator[Trouble]:
+    """Whether it answers, and what makes the queries' data hard to judge."""
+    from sidecar.cli.doctor_data import examine_data
+    from sidecar.errors import PullError
+    from sidecar.prometheus.client import PrometheusClient
+
     try:
         async with PrometheusClient(config.prometheus, metrics=metrics) as prometheus:
             await prometheus.instant("vector(1)", at_ms=0, name="doctor", max_series=10)
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
-                    add("warning", f"query {query.name}", doubt.words, doubt.remedy)
+                    yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)
     except PullError as error:
-        add("error", where, f"does not answer: {error}", "check prometheus.url and its credentials")
-    if not config.alertmanagers:
-        add(
-            "warning",
-            "alertmanagers",
-            "none is configured, so ends under a silence and alerts missed while down stay unknown",
-            "list every Alertmanager that sends to pronoia under alertmanagers",
-        )
-    receivers = await asyncio.to_thread(_receivers, config)
-    if await asyncio.to_thread(_lacks_heartbeat, config):
-        add(
-            "warning",
-            "alerts",
-            "none of those that fire is a heartbeat, so a way of alerts that breaks looks like calm",
-            f"add one that fires always, named {config.webhook.heartbeat.alertnames[0]} (docs/incidents.md)",
-        )
-    for one in config.alertmanagers:
-        where = redact_url(one.url)
-        try:
-            async with AlertmanagerClient(one, metrics=metrics) as client:
-                status: dict[str, Any] = await client.status()
-        except PullError as error:
-            add("error", where, f"does not answer: {error}", "check its url and its credentials")
-            continue
-        text = str((status.get("config") or {}).get("original") or "")
-        for finding in examine(text, receivers):
-            add(finding.level, where, finding.what, finding.remedy)
-        if config.rules.canary or config.rules.adapt.canary:
-            for receiver in reached_by_shadows(text):
-                add(
-                    "warning",
-                    where,
-                    f"shadows of rules may reach the receiver {receiver}",
-                    'route pronoia_canary="true" to a receiver without integrations, before all others',
-                )
-    return found
+        where = redact_url(config.prometheus.url)
+        yield Trouble("error", where, f"does not answer: {error}", "check prometheus.url and its credentials")
+
+
+async def _ask_alertmanager(
+    config: Config, one: AlertmanagerConfig, receivers: set[str], metrics: PullMetrics
+) -> AsyncIterator[Trouble]:
+    """Whether it answers, and what in its configuration would make pronoia blind."""
+    from rules.adapt.routes import reached_by_shadows
+    from sidecar.errors import PullError
+    from sidecar.prometheus.alertmanager import AlertmanagerClient
+    from webhooks.doctor import examine
+
+    where = redact_url(one.url)
+    try:
+        async with AlertmanagerClient(one, metrics=metrics) as client:
+            status: dict[str, Any] = await client.status()
+    except PullError as error:
+        yield Trouble("error", where, f"does not answer: {error}", "check its url and its credentials")
+        return
+    text = str((status.get("config") or {}).get("original") or "")
+    for finding in examine(text, receivers):
+        yield Trouble(finding.level, where, finding.what, finding.remedy)
+    if config.rules.canary or config.rules.adapt.canary:
+        for receiver in reached_by_shadows(text):
+            yield Trouble(
+                "warning",
+                where,
+                f"shadows of rules may reach the receiver {receiver}",
+                'route pronoia_canary="true" to a receiver without integrations, before all others',
+            )
 
 
 def _receivers(config: Config) -> set[str]:

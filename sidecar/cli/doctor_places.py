@@ -6,20 +6,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 
+from sidecar.cli.troubles import Trouble
 from sidecar.config.model import Config
-
-
-class Trouble(NamedTuple):
-    """How bad, where in the configuration, what, and what to do."""
-
-    level: str
-    where: str
-    what: str
-    remedy: str
 
 
 def examine_places(config: Config) -> Iterator[Trouble]:
