@@ -22,6 +22,7 @@ PROBES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 """Parts of a query's history at whose beginning the server is asked whether it has anything."""
 
 DAY_SECONDS = 86400.0
+LEAST_SHOWN = 0.0001
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,16 @@ def _words(one: Explained) -> str:
 
 def _cost(one: Explained) -> str:
     samples = "" if one.query_samples is None else f", {one.query_samples:,} samples"
-    return f"{one.query_seconds:.2g} s{samples} an evaluation, {one.query_share:.2%} of its step"
+    return f"{one.query_seconds:.2g} s{samples} an evaluation, {_percent(one.query_share)} of its step"
 
 
 def _cpu(one: Explained) -> str:
-    beside = f", {one.cpu_share_beside:.2%} beside it" if one.cpu_share_beside else ""
-    return f"{one.cpu_share:.2%} of a core for judging{beside}"
+    beside = f", {_percent(one.cpu_share_beside)} beside it" if one.cpu_share_beside else ""
+    return f"{_percent(one.cpu_share)} of a core for judging{beside}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share >= LEAST_SHOWN or not share else f"less than {LEAST_SHOWN:.2%}"
 
 
 def _size(n_bytes: int) -> str:
@@ -218,7 +223,7 @@ def _total(explained: list[Explained]) -> str:
     return (
         f"in all: {sum(one.n_series for one in explained)} series, "
         f"{_size(sum(one.model_bytes for one in explained))} of memory, "
-        f"{sum(one.cpu_share + one.cpu_share_beside for one in explained):.2%} of a core, "
-        f"{sum(one.query_share for one in explained):.2%} of one query slot of Prometheus, "
+        f"{_percent(sum(one.cpu_share + one.cpu_share_beside for one in explained))} of a core, "
+        f"{_percent(sum(one.query_share for one in explained))} of one query slot of Prometheus, "
         f"{sum(one.output_series for one in explained)} exported series"
     )

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,16 +196,24 @@ def show_trial(query: str, config_path: Path | None, data_directory: Path | None
 
 def _show_standings(better: bool, words: str, standings: dict[str, Standing], output: str) -> None:
     if output == "json":
-        rows = {role: asdict(one) for role, one in standings.items()}
+        rows = {role: _judged_so_far(one) for role, one in standings.items()}
         click.echo(json.dumps({"better": better, "reason": words, **rows}))
     else:
         for role, one in standings.items():
+            if not one.n_points:
+                click.echo(f"{role:<12} has judged nothing yet that both know")
+                continue
             click.echo(
                 f"{role:<12} error {one.mean_error:.3f}  outside {one.outside:.2%}  flagged {one.flagged}"
                 f"  of {one.n_points} points"
             )
         click.echo(f"the challenger is {'better' if better else 'not better'}: {words}")
     raise SystemExit(0 if better else 1)
+
+
+def _judged_so_far(one: Standing) -> dict[str, Any]:
+    """With null for what nothing is known of: JSON has no NaN."""
+    return {key: value if isfinite(value) else None for key, value in asdict(one).items()}
 
 
 COMMANDS = (list_, show, validate, retrain, contest, promote, rollback)

@@ -37,6 +37,18 @@ def meaning(query: QueryConfig) -> str:
     return config_hash(query.model_copy(update=usual))
 
 
+def _meant(query: QueryConfig) -> dict[str, Any]:
+    """The keys that `meaning` is the hash of, to tell later which of them is another one."""
+    kept: dict[str, Any] = query.model_dump(mode="json", exclude=NOT_MEANING)
+    return kept
+
+
+def _changed(header: dict[str, Any], query: QueryConfig) -> str:
+    saved, now = header.get("meant", {}), _meant(query)
+    keys = [key for key in now if key in saved and saved[key] != now[key]]
+    return " and another ".join(keys) or "configuration"
+
+
 def save(model: QueryModel, path: Path) -> None:
     """Write the model's state to `path` atomically: temporary file, fsync, rename.
 
@@ -47,6 +59,7 @@ def save(model: QueryModel, path: Path) -> None:
         "query": model.query.name,
         "tenant": model.tenant,
         "meaning": meaning(model.query),
+        "meant": _meant(model.query),
         "detector": model.detector_name,
         "forecaster": model.forecaster_name,
         "first_timestamp_ms": model.first_timestamp_ms,
@@ -82,7 +95,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
     if header.get("meaning") != meaning(query):
-        raise ModelError(f"{path}: was learnt with another expression or step of query {query.name!r}")
+        raise ModelError(f"{path}: was learnt with another {_changed(header, query)} of query {query.name!r}")
     saved_by = {name: ".".join(str(v).split(".")[:2]) for name, v in header.get("libraries", {}).items()}
     if saved_by != libraries():
         theirs, ours = (", ".join(f"{k} {v}" for k, v in one.items()) for one in (saved_by, libraries()))

@@ -158,7 +158,7 @@ def test_a_model_is_replaced_and_brought_back(
     assert set(live["libraries"]) == {"numpy", "numba"}
     config.write_text(config.read_text().replace("expr: load,", "expr: load + 0,"))
     code, output = models("validate")
-    assert (code, "another expression or step" in output) == (1, True)
+    assert (code, "another expr of" in output) == (1, True)
     reload()
     wait_until(lambda: "learning anew" in pronoia.tail(20_000), timeout=60, what="a model that is refused")
     wait_until(lambda: models("validate")[0] == 0, timeout=60, what="a new one")

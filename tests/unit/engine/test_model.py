@@ -271,7 +271,7 @@ def test_a_model_of_another_expression_is_refused_and_of_another_severity_is_not
     model = QueryModel(QUERY)
     model.score(batch(seasonal(2, 1)))
     snapshot.save(model, tmp_path / "q.model")
-    with pytest.raises(ModelError, match="another expression"):
+    with pytest.raises(ModelError, match="another expr of query"):
         snapshot.load(tmp_path / "q.model", QUERY.model_copy(update={"expr": "down"}))
     assert (
         snapshot.load(tmp_path / "q.model", QUERY.model_copy(update={"severity": "page"})).query.severity

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar import __version__
 from sidecar.config.model import QueryConfig
-from sidecar.engine import snapshot
+from sidecar.engine import snapshot, versions
 from sidecar.engine.model import QueryModel
 from sidecar.engine.registry_models import (
     KEPT_VERSIONS,
@@ -124,8 +124,10 @@ def test_refused_with_the_reason(
 ) -> None:
     live = files.live("load")
     assert refusal(live, QUERY) is None
-    assert "another expression or step" in (refusal(live, QUERY.model_copy(update={"step": 60.0})) or "")
-    monkeypatch.setattr(snapshot, "version", lambda name: "99.1.2")
+    assert "another step of" in (refusal(live, QUERY.model_copy(update={"step": 60.0})) or "")
+    several = QUERY.model_copy(update={"step": 60.0, "group_by": ("zone",), "severity": "page"})
+    assert "another step and another group_by of" in (refusal(live, several) or "")
+    monkeypatch.setattr(versions, "version", lambda name: "99.1.2")
     assert "numpy 99.1" in (refusal(live, QUERY) or "")
     monkeypatch.undo()
     live.write_bytes(b"damaged")
