@@ -44,6 +44,8 @@ _KNOWN_EPISODES = (
     "incident_id = coalesce(excluded.incident_id, incident_id)"
 )
 _encode = msgspec.json.Encoder().encode
+_decode_labels = msgspec.json.Decoder(dict[str, str]).decode
+_decode_bonds = msgspec.json.Decoder(dict[str, float]).decode
 
 
 class SqliteStore:
@@ -381,10 +383,9 @@ def _bonds(e: Episode) -> str | None:
 
 
 def _episode(row: Sequence[Any]) -> Episode:
-    names = _EPISODE.split(", ")
-    values = dict(zip(names, row, strict=True))
-    for name in ("labels", "annotations"):
-        values[name] = msgspec.json.decode(values[name], type=dict[str, str])
-    bonds = values["bonds"]
-    values["bonds"] = msgspec.json.decode(bonds, type=dict[str, float]) if bonds else {}
-    return Episode(**values)
+    """An episode from a row of `_EPISODE`."""
+    tenant, fingerprint, starts, ends, said, noted, url, first, last, n, state, incident, bound = row
+    labels, annotations, bonds = _decode_labels(said), _decode_labels(noted), _decode_bonds(bound or "{}")
+    return Episode(
+        tenant, fingerprint, starts, ends, labels, annotations, url, first, last, n, state, incident, bonds
+    )

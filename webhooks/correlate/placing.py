@@ -162,7 +162,8 @@ class Placing:
                 self.pending[episode.key] = episode
                 continue
             by_incident.setdefault(episode.incident_id, []).append(episode)
-            self._recall_times(episode)
+            if "storm" not in episode.bonds:
+                self._recall_times(episode)
         for incident in incidents:
             self.known[incident.incident_id] = incident
             if incident.storm:

@@ -8,7 +8,7 @@ history shows counts as well.
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -42,8 +42,8 @@ class _Record:
     n_starts: int = 0
     begun: float = -1.0
     ended: float | None = None
-    lasted: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    pauses: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    lasted: list[float] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
 
     def fade(self, now: float) -> None:
         self.score *= 0.5 ** (max(now - self.at, 0.0) / HALF_LIFE_SECONDS)
@@ -68,7 +68,8 @@ class FlapWatch:
     """Follows the starts and ends of every alert. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
-        self._records: dict[Key, _Record] = {}
+        self._records: OrderedDict[Key, _Record] = OrderedDict()
+        """In the order of last activity."""
         self.flapping: set[Key] = set()
         """Tenant and fingerprint of what flaps."""
 
@@ -77,7 +78,7 @@ class FlapWatch:
         at = episode.starts_at_ns / 1e9
         record = self._record(episode, at)
         if record.ended is not None:
-            record.pauses.append(max(at - record.ended, 0.0))
+            _remember(record.pauses, at - record.ended)
             record.ended = None
         if at > record.begun:
             self._start(record, at)
@@ -96,7 +97,7 @@ class FlapWatch:
         at = (episode.ends_at_ns or episode.last_seen_ns) / 1e9
         record = self._record(episode, at)
         if record.ended is None:
-            record.lasted.append(max(at - episode.starts_at_ns / 1e9, 0.0))
+            _remember(record.lasted, at - episode.starts_at_ns / 1e9)
         record.ended = at
 
     def observe(self, labels: Mapping[str, str], fingerprint: str, n_starts: int, *, now: float) -> None:
@@ -112,10 +113,8 @@ class FlapWatch:
         """Take how long an alert fired and paused by the history, where too little was heard of it."""
         record = self._records.get((DEFAULT_TENANT, fingerprint))
         if record is not None and len(record.lasted) < LEAST_TIMES:
-            record.lasted.clear()
-            record.lasted.extend(lasted)
-            record.pauses.clear()
-            record.pauses.extend(pauses)
+            record.lasted = list(lasted)[-REMEMBERED:]
+            record.pauses = list(pauses)[-REMEMBERED:]
 
     def calmed(self, now: float) -> set[Key]:
         """Let time pass: alerts that flapped until now."""
@@ -156,11 +155,19 @@ class FlapWatch:
 
     def _known(self, tenant: str, fingerprint: str, alertname: str, at: float) -> _Record:
         key = (tenant, fingerprint)
-        record = self._records.pop(key, None) or _Record(alertname, at=at)
-        self._records[key] = record  # In the order of last activity.
+        record = self._records.get(key)
+        if record is not None:
+            self._records.move_to_end(key)
+            return record
+        record = self._records[key] = _Record(alertname, at=at)
         if len(self._records) > MAX_KNOWN:
-            del self._records[next(iter(self._records))]
+            self._records.popitem(last=False)
         return record
+
+
+def _remember(known: list[float], seconds: float) -> None:
+    known.append(max(seconds, 0.0))
+    del known[:-REMEMBERED]
 
 
 def _propose(tenant: str, alertname: str, records: list[_Record]) -> Proposal | None:
