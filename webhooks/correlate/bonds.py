@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import islice
 
 from webhooks.correlate.companions import Companions
 from webhooks.correlate.grid import GridWatch
 from webhooks.correlate.group import Group, Link, Party
 from webhooks.correlate.habits import Habits
+from webhooks.correlate.lags import Lags, Steady
 from webhooks.correlate.likeness import Likeness
 from webhooks.correlate.meaning import Encode
 from webhooks.correlate.reach import FAR_SECONDS, far_seconds
@@ -46,6 +47,7 @@ class Bonds:
         self.weights = weights
         self.evidence = Evidence() if evidence is None else evidence
         self.companions = Companions()
+        self.lags = Lags()
         self.likeness = Likeness(encode)
         self.grid = GridWatch()
         self.habits = Habits()
@@ -55,6 +57,7 @@ class Bonds:
         """Learn from one more onset."""
         self.grid.learn(seen.onset)
         self.companions.learn(seen.entity, seen.onset)
+        self.lags.learn(seen.entity, seen.onset)
         self.likeness.learn(seen)
 
     def company(self, seen: Sighting, group: Group) -> float:
@@ -100,7 +103,7 @@ class Bonds:
         ended = group.ended()
         if ended is not None and seen.onset > ended + self.grid.step_seconds:
             strength *= weights.over
-        if "mention" not in found:
+        if "mention" not in found and "lag" not in found:
             strength *= 1.0 - weights.habit * self.habits.habit(seen)
         if self.verdicts.parts:
             strength *= self._estranged(seen, group)
@@ -119,6 +122,8 @@ class Bonds:
         if seen.subject.mentions or group.mentioned:
             found["mention"] = self._mention(seen, group)
         found["companion"] = self._companion(seen, group)
+        if steady := self.lags.of(seen.entity):
+            found["lag"] = self._lagging(seen, group, steady)
         if apart <= weights.dense_seconds + self.grid.step_seconds:
             found["density"] = self._density(seen, group)
         if foreign:
@@ -136,6 +141,10 @@ class Bonds:
         if self.verdicts.joins:
             found["said"] = self._said(seen, group)
         return {name: value for name, value in found.items() if value > FAINT}
+
+    def strangers(self, one: Group, other: Group) -> bool:
+        """Whether nothing that they know of each other may draw two incidents together that are far apart."""
+        return not _share_a_name(one, other) and not self.lags.any_between(one.parties, other.parties)
 
     def far_seconds(self, enough: float) -> float:
         """How far apart in time two incidents without a common name cannot be drawn together so much."""
@@ -212,6 +221,15 @@ class Bonds:
                 apart = seen.onset - group.parties[entity].first
                 best = max(best, strength * self._fade(apart, self.weights.half_edge))
         return self.weights.companion * best
+
+    def _lagging(self, seen: Sighting, group: Group, steady: Mapping[str, Steady]) -> float:
+        """Whether it began as long after another of the incident, or before it, as it usually does."""
+        best = 0.0
+        for entity in _common(steady, group.parties):
+            lag = steady[entity]
+            off = seen.onset - group.parties[entity].first - lag.seconds
+            best = max(best, lag.strength * self._fade(off, self.weights.half_lag))
+        return self.weights.lag * best
 
     def _alike(self, seen: Sighting, group: Group) -> float:
         """What the words of two rules have in common, of which one fired here and one there."""
@@ -301,7 +319,7 @@ def may_share(seen: Sighting, group: Group) -> bool:
     return not cluster or not group.cluster or cluster == group.cluster
 
 
-def share_a_name(one: Group, other: Group) -> bool:
+def _share_a_name(one: Group, other: Group) -> bool:
     """Whether one has, or names, an entity that the other has or names."""
     return not (
         one.parties.keys().isdisjoint(other.parties)

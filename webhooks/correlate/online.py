@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 
 from sidecar.records import Episode
-from webhooks.correlate.bonds import Bonds, may_share, nearest, share_a_name
+from webhooks.correlate.bonds import Bonds, may_share, nearest
 from webhooks.correlate.group import Group, Link, Merge, Split
 from webhooks.correlate.meaning import Encode
 from webhooks.correlate.parting import next_look, parts, pieces
@@ -277,7 +277,7 @@ class Correlator:
             if group.incident_id in source.parted or source.incident_id in group.parted:
                 continue
             apart = max(group.first - source.last, source.first - group.last)
-            if apart > far and not share_a_name(group, source):
+            if apart > far and self.bonds.strangers(group, source):
                 continue
             needed = strongest.strength if strongest else enough
             small, large = (source, group) if len(source.parties) <= len(group.parties) else (group, source)

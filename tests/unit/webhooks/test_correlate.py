@@ -11,6 +11,7 @@ from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Split
+from webhooks.correlate.lags import MAX_RECENT, Lags
 from webhooks.correlate.online import Correlator
 from webhooks.correlate.parting import UNRELATED_SECONDS
 from webhooks.correlate.sighting import Sighting, sight
@@ -160,6 +161,43 @@ def test_a_recalled_incident_goes_on() -> None:
     after.hear(episode("Errors", at=65, service="search"))
     assert list(after.correlator.groups) == [group.incident_id]
     assert len(after.correlator.groups[group.incident_id].members) == 2
+
+
+@pytest.mark.parametrize(
+    ("delays", "last", "n_incidents"),
+    [
+        pytest.param((480, 470, 485), 480, 1, id="as always"),
+        pytest.param((480, 470, 485), 120, 2, id="sooner than ever"),
+        pytest.param((480, 100, 800), 480, 2, id="at any time"),
+        pytest.param((480, 470), 480, 2, id="too seldom to know"),
+    ],
+)
+def test_what_follows_another_each_time_as_late_belongs_to_it(
+    delays: tuple[int, ...], last: int, n_incidents: int
+) -> None:
+    stream = Stream()
+    for day, delay in enumerate((*delays, last)):
+        begins = day * 86400.0
+        stream.hear(
+            episode("ReaderDown", at=begins, service="reader", nr=str(day)),
+            episode("BacklogGrows", at=begins + delay, service="shelf", nr=str(day)),
+        )
+    stream.settle()
+    groups = stream.correlator.groups.values()
+    assert sum(group.last >= START + len(delays) * 86400.0 for group in groups) == n_incidents
+
+
+def test_lags_forget_none_and_hold_no_more_than_they_may() -> None:
+    lags = Lags()
+    for n in range(MAX_RECENT + 50):
+        lags.learn(f"burst-{n}", START)
+    assert not lags.any_between([f"burst-{n}" for n in range(MAX_RECENT)], ["burst-0"])
+    for day in range(4):
+        lags.learn("a", START + (day + 1) * 86400.0)
+        lags.learn("b", START + (day + 1) * 86400.0 + 300.0)
+    assert lags.of("b")["a"].seconds == pytest.approx(300.0)
+    assert lags.of("a")["b"].seconds == pytest.approx(-300.0)
+    assert lags.any_between(["a"], {"b": 1})
 
 
 def test_rules_that_speak_of_the_same_draw_each_other() -> None:
