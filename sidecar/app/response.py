@@ -10,11 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
+from sidecar.app.deeds import Deeds
 from sidecar.app.ground import Ground
-from sidecar.config.fields import parse_duration
 from sidecar.config.model import Config
 from sidecar.config.response import ResponseConfig
-from sidecar.errors import PullError
 from sidecar.kubernetes import Cluster
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
@@ -33,7 +32,7 @@ from webhooks.respond.history import History
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.jobs import JobRunner
-from webhooks.respond.lifecycle import ActionError, status_of
+from webhooks.respond.lifecycle import status_of
 from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
@@ -45,7 +44,6 @@ from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
-DEFAULT_SILENCE = "1h"
 MAX_CANDIDATES = 10
 
 
@@ -263,14 +261,15 @@ class Responding:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
+        deeds = Deeds(self._store, self.desk, self._silencer, lambda: self._alerts().by_hand())
         slack = [one.slack for one in self._config.notify.targets if one.slack is not None]
         ResponseEndpoints(
             self.desk,
             specials={
-                "merge": self._merge,
-                "split": self._split,
-                "silence": self._silence,
-                "unsilence": self._unsilence,
+                "merge": deeds.merge,
+                "split": deeds.split,
+                "silence": deeds.silence,
+                "unsilence": deeds.unsilence,
             },
             view=self._view,
             on_call=self._on_call,
@@ -298,52 +297,6 @@ class Responding:
     async def _episodes(self, incident_id: str) -> list[Episode]:
         found = await self._store.incident(incident_id)
         return found[1] if found is not None else []
-
-    async def _merge(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
-        by = by or "somebody"
-        found = await self._store.incident(incident_id)
-        others = await self._episodes(text.strip())
-        stays = self._alerts().by_hand().merge(incident_id, text.strip())
-        gone = text.strip() if stays == incident_id else incident_id
-        self.desk.note(stays, "merge", f"{gone} was put into it", actor=by)
-        if found is not None and others:
-            await self.desk.keep_verdict(*found, "duplicate", actor=by, others=others)
-        return {"incident_id": stays}
-
-    async def _split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
-        names = [name.strip() for name in text.split(",") if name.strip()]
-        by = by or "somebody"
-        found = await self._store.incident(incident_id)
-        new_id = self._alerts().by_hand().split(incident_id, names)
-        self.desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by)
-        if found is not None:
-            incident, episodes = found
-            taken = [e for e in episodes if {e.fingerprint, e.labels.get("alertname", "")} & set(names)]
-            left = [episode for episode in episodes if episode not in taken]
-            if taken and left:
-                await self.desk.keep_verdict(incident, left, "wrong_merge", actor=by, others=taken)
-        return {"incident_id": new_id}
-
-    async def _silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:
-        found = await self._store.incident(incident_id)
-        if found is None:
-            raise KeyError(incident_id)
-        by, text = by or "somebody", text or DEFAULT_SILENCE
-        try:
-            seconds = parse_duration(text)
-            ids = await self._silencer.silence(*found, seconds=seconds, why=f"asked for by {by}")
-        except (ValueError, PullError) as error:
-            raise ActionError(str(error)) from error
-        self.desk.note(incident_id, "silence", f"for {text}: {', '.join(ids)}", actor=by)
-        return {"silences": ids}
-
-    async def _unsilence(self, incident_id: str, by: str, _: str) -> Mapping[str, int]:
-        try:
-            n_ended = await self._silencer.end(f"incident {incident_id}")
-        except PullError as error:
-            raise ActionError(str(error)) from error
-        self.desk.note(incident_id, "silence", f"{n_ended} ended", actor=by or "somebody")
-        return {"ended": n_ended}
 
     async def _view(self, incident_id: str) -> Mapping[str, Any] | None:
         found = await self._store.incident(incident_id)
