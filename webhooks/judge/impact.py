@@ -6,6 +6,7 @@ thresholds come near from metrics; whoever reads those writes them here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Set
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ class Impact:
         }
         self.users: dict[str, float] = {}
         """Of services, at the moment."""
-        self.etas: dict[str, tuple[float, str]] = {}
-        """Of entities whose metrics come near a threshold: in how many seconds, of which rule."""
+        self.etas: dict[str, dict[str, float]] = {}
+        """Of entities whose metrics come near thresholds: of which rules, in how many seconds."""
         self.is_peak = False
 
     @property
@@ -65,10 +66,10 @@ class Impact:
         if firing and level > 1 and config.raise_in_peak_hours and self._matters_now(hit):
             level -= 1
             reasons.append("it is a peak hour, and the business needs what is hit")
-        near = min((self.etas[name] for name in hit if name in self.etas), default=None)
-        if firing and near is not None and near[0] <= config.urgent_within:
+        seconds, rule = self._next(sightings, hit)
+        if firing and seconds <= config.urgent_within:
             level = min(level, 2)
-            reasons.append(f"{near[1]} is forecast to be crossed in {near[0] / 60.0:.0f} min")
+            reasons.append(f"{rule} is forecast to be crossed in {seconds / 60.0:.0f} min")
         return Urgency(f"P{level}", urgency.category, tuple(reasons))
 
     def _fails(self, failing: list[Sighting], now: float, config: ImpactConfig, reasons: list[str]) -> bool:
@@ -98,6 +99,17 @@ class Impact:
         if spent >= TOLD_OF_SLA:
             reasons.append(f"{name} has spent {spent:.0%} of what its {sla:.3%} allow in 30 days")
         return spent
+
+    def _next(self, sightings: list[Sighting], hit: Set[str]) -> tuple[float, str]:
+        """In how many seconds the next rule will fire for what is hit, and which; what fires is not next."""
+        fired = {(seen.entity, seen.name) for seen in sightings}
+        coming = (
+            (seconds, rule)
+            for entity in hit
+            for rule, seconds in self.etas.get(entity, {}).items()
+            if (entity, rule) not in fired
+        )
+        return min(coming, default=(math.inf, ""))
 
     def _matters_now(self, hit: Set[str]) -> bool:
         known = [self._services[name] for name in hit if name in self._services]

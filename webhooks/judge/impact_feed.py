@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -78,7 +79,7 @@ class ImpactFeed:
         """Read everything once; incidents whose priority that changes are judged anew."""
         analyst, now = self._analyst(), self._now()
         analyst.impact.is_peak = any(within(hours, now) for hours in self._peak_hours)
-        analyst.impact.etas = self._nearest(analyst)
+        analyst.impact.etas = self._near(analyst)
         for service, expr in analyst.impact.queries.items():
             await self._read_users(analyst, service, expr, now)
         for incident_id, group in list(analyst.correlator.groups.items()):
@@ -89,13 +90,13 @@ class ImpactFeed:
             if found not in (known.priority, "P4"):
                 self._reconsider(incident_id)
 
-    def _nearest(self, analyst: Analyst) -> dict[str, tuple[float, str]]:
-        nearest: dict[str, tuple[float, str]] = {}
+    def _near(self, analyst: Analyst) -> dict[str, dict[str, float]]:
+        near: defaultdict[str, dict[str, float]] = defaultdict(dict)
         for eta in self._etas():
             if eta.probability >= LIKELY:
-                entity = analyst.reader.read(eta.labels, {}).entity
-                nearest[entity] = min((eta.seconds, eta.rule), nearest.get(entity, (eta.seconds, eta.rule)))
-        return nearest
+                rules = near[analyst.reader.read(eta.labels, {}).entity]
+                rules[eta.rule] = min(eta.seconds, rules.get(eta.rule, eta.seconds))
+        return dict(near)
 
     async def _read_users(self, analyst: Analyst, service: str, expr: str, now: float) -> None:
         try:

@@ -47,7 +47,11 @@ def test_without_anything_known_nothing_changes() -> None:
         pytest.param(worth(pay={"criticality": 1}), 0, "P1", "requests fail at", id="critical"),
         pytest.param(worth(pay={"criticality": 3}), 0, "P3", "no user-facing", id="not critical"),
         pytest.param(
-            worth(pay={"revenue_per_hour": 9000}), 0, "P2", "9,000 an hour are earned by pay", id="worth is told"
+            worth(pay={"revenue_per_hour": 9000}),
+            0,
+            "P2",
+            "9,000 an hour are earned by pay",
+            id="worth is told",
         ),
         pytest.param(
             worth(pay={"revenue_per_hour": 9000}, page_revenue_per_hour=5000), 0, "P1", "", id="earns much"
@@ -97,7 +101,7 @@ def test_peak_hours_raise_what_the_business_needs(raises: bool, peak: bool, prio
 )
 def test_a_threshold_that_comes_near_is_urgent(seconds: float, priority: str) -> None:
     impact = Impact(ImpactConfig())
-    impact.etas["pay"] = (seconds, "DiskFull")
+    impact.etas["pay"] = {"DiskFull": seconds, "HighLatency": 0.0}
     found = considered(impact, fails=False).urgency
     assert found.priority == priority
     assert ("DiskFull is forecast to be crossed in 8 min" in found.reasons) == (priority == "P2")
@@ -159,7 +163,7 @@ async def test_incidents_are_judged_anew_when_that_changes_their_priority() -> N
         ThresholdEta(labels, "R", "t", p, seconds) for p, seconds in ((0.9, 600.0), (0.2, 60.0))
     )
     await feed(Prometheus(150.0), near, unlikely).look()
-    assert analyst.impact.etas == {"disk": (600.0, "R")}
+    assert analyst.impact.etas == {"disk": {"R": 600.0}}
 
 
 @pytest.mark.parametrize(
