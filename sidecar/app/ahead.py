@@ -87,7 +87,7 @@ class AheadFiles:
         return [
             render_ahead(
                 [
-                    Ahead(t.rule, t.measured, ">" if t.bound.above else "<", t.bound.value, t.words)
+                    Ahead(t.rule, t.measured, ">" if t.bound.above else "<", t.bound.shown, t.words)
                     for t in good
                 ],
                 warn_seconds=ahead.warn,

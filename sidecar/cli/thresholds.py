@@ -189,7 +189,7 @@ def _write(path: Path, trials: list[Trial], terms: Terms, min_precision: float, 
         click.echo(f"{path}: not written, no warning is worth it", err=True)
         return
     file = render_ahead(
-        [Ahead(t.rule, t.measured, ">" if t.bound.above else "<", t.bound.value, t.words) for t in good],
+        [Ahead(t.rule, t.measured, ">" if t.bound.above else "<", t.bound.shown, t.words) for t in good],
         warn_seconds=terms.warn,
         probability=terms.probability,
         for_seconds=terms.held,

@@ -78,7 +78,8 @@ def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measu
         elif comparison.measured not in found and len(found) >= max_expressions:
             outcome["beyond_max_rules"] += 1
         else:
-            threshold = RuleThreshold(rule.name, Threshold(comparison.threshold, comparison.above))
+            bound = Threshold.of(comparison.operator, comparison.threshold)
+            threshold = RuleThreshold(rule.name, bound)
             found.setdefault(comparison.measured, {})[threshold] = None
             metrics[comparison.measured] = comparison.metrics
             outcome["watched"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Self
@@ -32,10 +33,28 @@ class Threshold:
         found = _FORM.match(text)
         if not found or not math.isfinite(float(found[2])):
             raise ModelError(f"{text!r} is no threshold; write '> 90' or '< 0.1'")
-        return cls(float(found[2]), found[1].startswith(">"))
+        return cls.of(found[1], float(found[2]))
+
+    @classmethod
+    def of(cls, operator: str, value: float) -> Self:
+        """Of a comparison; where that holds at the value itself (`>=`), the number next to it is the bound.
+
+        >>> at_the_top = Threshold.of(">=", 100.0)
+        >>> 100.0 > at_the_top.value, str(at_the_top)
+        (True, '> 100')
+        """
+        above = operator.startswith(">")
+        if operator.endswith("="):
+            value = math.nextafter(value, -math.inf if above else math.inf)
+        return cls(value, above)
+
+    @property
+    def shown(self) -> float:
+        """The value to be written: the number next to 0 is meant as 0."""
+        return self.value if abs(self.value) >= sys.float_info.min else 0.0
 
     def __str__(self) -> str:
-        return f"{'>' if self.above else '<'} {self.value:g}"
+        return f"{'>' if self.above else '<'} {self.shown:g}"
 
 
 def probabilities(

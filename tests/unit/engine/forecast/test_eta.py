@@ -152,6 +152,23 @@ def test_what_is_beyond_now_has_no_time_left() -> None:
     assert ask(np.full(N, 95.0)).eta_seconds(0.9) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "now"),
+    [
+        pytest.param(">= 100", 100.0, True, id="at the top"),
+        pytest.param("> 100", 100.0, False, id="beyond the top"),
+        pytest.param("<= 0", 0.0, True, id="nothing left"),
+        pytest.param("< 0", 0.0, False, id="less than nothing"),
+    ],
+)
+def test_what_stands_at_a_bound_is_beyond_it_where_the_rule_says_so(
+    text: str, value: float, now: bool
+) -> None:
+    threshold = Threshold.parse(text)
+    assert (ask(np.full(N, value), threshold).eta_seconds(0.5) == 0.0) is now
+    assert str(threshold) == text.replace("=", "")
+
+
 def test_leads_are_fine_for_a_day_then_hourly() -> None:
     leads = lead_steps(STEP, 7 * 86400.0)
     assert leads[:DAY].tolist() == list(range(1, DAY + 1))
