@@ -65,7 +65,7 @@ def test_rules_on_one_expression_share_it_and_expressions_are_bounded() -> None:
 
 def test_a_rule_that_holds_at_its_bound_has_a_threshold_below_it() -> None:
     (measured,), _ = taken_apart([rule("a >= 100", "At"), rule("a > 100", "Beyond")], 1)
-    assert [100.0 > one.bound.value for one in measured.thresholds] == [True, False]
+    assert [one.bound.value < 100.0 for one in measured.thresholds] == [True, False]
 
 
 def test_rules_of_packs_leave_room_for_those_of_people() -> None:
