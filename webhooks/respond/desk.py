@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter
@@ -19,6 +20,8 @@ from webhooks.respond.feedback import VERDICTS, verdicts_on
 from webhooks.respond.lifecycle import ActionError, act, status_of
 
 FLUSH_SECONDS = 1.0
+MAX_HELD = 10_000
+"""So many responses are held in memory; those of open incidents always."""
 MAX_WAITING = 10_000
 """Entries of timelines that wait for a store that does not answer; older ones give way."""
 
@@ -243,6 +246,9 @@ class Desk:
             except StoreError as error:
                 self._log.warning("timelines not stored, will try again", err=str(error))
                 self._wake.set()
+            except Exception:
+                # The loop's edge: what people do from now on must be kept, whatever could not be.
+                self._log.exception("storing timelines broke off")
             await asyncio.sleep(FLUSH_SECONDS)
 
     async def _flush(self) -> None:
@@ -254,5 +260,12 @@ class Desk:
         for response in responses:
             if self._unsaved.get(response.incident_id) is response:
                 del self._unsaved[response.incident_id]
-            if response.incident_id not in self._open and len(self._responses) > MAX_WAITING:
-                self._responses.pop(response.incident_id, None)
+        self._forget_over()
+
+    def _forget_over(self) -> None:
+        """Let go of what was done about incidents that are over, the oldest first; the store has it."""
+        n_over = len(self._responses) - MAX_HELD
+        if n_over > 0:
+            over = (one for one in self._responses if one not in self._open and one not in self._unsaved)
+            for incident_id in list(islice(over, n_over)):
+                del self._responses[incident_id]

@@ -86,6 +86,7 @@ class SyntheticAlerts:
         self._facts = facts
         self._settled = settled
         self._now = now
+        self._sends = bool(receivers) and config.enabled
         self._told: dict[str, _Told] = {}
         self._past: list[_Told] = []
         self._waiting: dict[str, Incident] = {}
@@ -96,7 +97,7 @@ class SyntheticAlerts:
 
     def start(self) -> None:
         """Begin to send, where there is anybody to send to."""
-        if self._receivers and self._config.enabled:
+        if self._sends:
             self._task.start(self._run())
 
     async def stop(self) -> None:
@@ -104,7 +105,9 @@ class SyntheticAlerts:
         await self._task.stop()
 
     def consider(self, incidents: Iterable[Incident]) -> None:
-        """Take incidents as they now are."""
+        """Take incidents as they now are; nothing where nobody is sent any."""
+        if not self._sends:
+            return
         for incident in incidents:
             self._waiting[incident.incident_id] = incident
         self._wake.set()
