@@ -213,6 +213,10 @@ class CouncilDetector(RowArrays):
         for member in self.members.values():
             member.adopt(rows, donors, now_ms)
 
+    def borrow(self, rows: RowArray, elders: RowArray, now_ms: int) -> RowArray:
+        """Let the core's young rows start with what elders share; see `EnsembleDetector.borrow`."""
+        return self.core.borrow(rows, elders, now_ms)
+
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
         found = self.core.judge(batch)

@@ -12,6 +12,7 @@ from sidecar.config.model import QueryConfig
 from sidecar.engine.detect.council import CouncilDetector
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.hampel import HampelDetector
+from sidecar.engine.model import QueryModel
 from sidecar.engine.protocols import Detector, Judged
 from sidecar.engine.registry import make_detector
 from sidecar.series import BoolArray, FloatArray, LabelSet, SeriesBatch
@@ -205,3 +206,21 @@ def test_the_configured_members_sit_in_it() -> None:
     detector = make_detector("council", query)
     assert isinstance(detector, CouncilDetector)
     assert sorted(detector.members) == ["kmeans", "matrix_profile"]
+
+
+def test_a_new_series_is_judged_as_soon_as_by_the_core_alone() -> None:
+    rng = np.random.default_rng(4)
+    grown = batch(rng.normal(100, 2, (6, 2 * 1440)))
+    labels = (*grown.labels, LabelSet({"i": "new"}))
+    later = batch(rng.normal(100, 2, (7, 60)), 2 * 1440)
+    scored = []
+    for detector in ("ensemble", "council"):
+        query = QueryConfig(
+            name="q", expr="x", detector=detector, council=("multivariate",), forecast_horizons=()
+        )
+        model = QueryModel(query)
+        model.fit(grown)
+        _, _, score = model.score(SeriesBatch("q", labels, later.timestamps, later.values))
+        scored.append(int(np.isfinite(score.anomaly_score[6]).argmax()))
+    assert scored == [scored[0], scored[0]]
+    assert scored[0] < 10
