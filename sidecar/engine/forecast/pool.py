@@ -66,10 +66,10 @@ class Selection:
         rules = _every_rule(past, self.periods)
         said, kept = [], []
         for n, name in enumerate(self.names):
-            # History may have been trimmed since: what no longer fits has no say.
+            # History may have been trimmed since, or grown beyond two days: what no longer fits has no say.
             if name in rules:
                 said.append(rules[name](view)[0])
-            elif name in self.linear:
+            elif name in self.linear and self.linear[name].fits(past):
                 said.append(self.linear[name].predict(past, grid, view)[0])
             else:
                 continue

@@ -19,14 +19,27 @@ BLOCKS = 5
 RECENCY_DAYS = 14.0
 
 
+def _widths(past: Past) -> list[int]:
+    hours = (past.steps(seconds) for seconds in (HOUR / 4, HOUR, 3 * HOUR, 8 * HOUR))
+    return sorted({2, *hours, past.steps(3 * DAY)})
+
+
+def _knows_weeks(past: Past) -> bool:
+    return bool(past.week) and past.n >= 2 * past.week
+
+
+def n_features(past: Past) -> int:
+    """F of `Features.at`: more once the past is long enough for same times of days, and of weeks."""
+    n_profiles = 0 if not past.day else 4 if _knows_weeks(past) else 3
+    return 3 + len(_widths(past)) + n_profiles + (2 if n_profiles else 0) + 1
+
+
 class Features:
     """What a linear rule may look at, each relative to the recent level so that shifts do not matter."""
 
     def __init__(self, past: Past) -> None:
         self.past = past
-        self._widths = sorted(
-            {2, *(past.steps(s) for s in (HOUR / 4, HOUR, 3 * HOUR, 8 * HOUR)), past.steps(3 * DAY)}
-        )
+        self._widths = _widths(past)
         self._profiles: list[Profile] = []
         if past.day:
             half = past.steps(HOUR / 2) if past.step_seconds <= HOUR / 2 else 0
@@ -37,7 +50,7 @@ class Features:
                 Profile(past, past.day, lambda: same_time_mean(smoothed, past.day, 0.25), half),
             ]
             # Most rows to fit on must have a last week, or its coefficient is that of yesterday.
-            if past.week and past.n >= 2 * past.week:
+            if _knows_weeks(past):
                 self._profiles.append(Profile(past, past.week, lambda: smoothed, half))
 
     def base(self, view: View) -> FloatArray:
@@ -124,6 +137,10 @@ class LinearRule:
     fitted: Fit
     leads: FloatArray
     as_log: bool
+
+    def fits(self, past: Past) -> bool:
+        """Whether the past is still one with the features that it was fitted on; it may have grown since."""
+        return n_features(past) == self.fitted.coef.shape[1]
 
     def predict(self, past: Past, grid: FloatArray, view: View) -> FloatArray:
         """Forecasts of a view of the past, (B, L), relative to its centre."""

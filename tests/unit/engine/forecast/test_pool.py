@@ -120,3 +120,20 @@ def test_samples_fall_on_the_grid_that_ends_at_the_newest() -> None:
     times = np.array([0, 59_000, 121_000, 300_000], dtype=np.int64)
     grid = to_grid(times, np.array([1.0, 2.0, 3.0, 4.0]), 60.0)
     np.testing.assert_array_equal(grid, [1.0, 2.0, 3.0, np.nan, np.nan, 4.0])
+
+
+@pytest.mark.parametrize("n_days", [1, 2, 3, 8, 13, 14, 15])
+def test_as_many_features_are_told_as_there_are(n_days: int) -> None:
+    view = view_of(traffic(n_days), [n_days * DAY - 1])
+    assert ridge.Features(view.past).at(view).shape[2] == ridge.n_features(view.past)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(1.9, 2.1), (7.9, 8.1), (13.9, 14.1)], ids=["days", "week", "weeks"]
+)
+def test_a_selection_outlives_the_growth_of_its_series(before: float, after: float) -> None:
+    values = traffic(15)
+    chosen = pool.select(values[: round(before * DAY)], STEP, DAY)
+    said = chosen.forecast(values[: round(after * DAY)])
+    assert np.isfinite(said.yhat).all()
+    assert (said.lower <= said.upper).all()
