@@ -135,6 +135,21 @@ def test_a_port_in_use_is_a_clear_error(
     assert "--listen" in pronoia.tail()
 
 
+def test_a_folder_in_use_is_a_clear_error_and_a_killed_owner_none(
+    tmp_path: Path, make_pronoia: Callable[..., Pronoia]
+) -> None:
+    config = {"prometheus": {"url": "http://127.0.0.1:1"}, "store": {"directory": str(tmp_path / "data")}}
+    first, second = make_pronoia(config), make_pronoia(config)
+    first.start()
+    assert first.process is not None
+    second.start(wait=False)
+    assert second.process is not None
+    assert second.process.wait(20) == 1
+    assert f"used by another pronoia, process {first.process.pid}" in second.tail()
+    first.kill()
+    second.start()
+
+
 def test_zero_configuration_finds_something_to_watch(tmp_path: Path, keep: Callable[..., Any]) -> None:
     prometheus: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
     target = prometheus.url.removeprefix("http://")
