@@ -109,7 +109,6 @@ class Intake:
         self._on_delivered = on_delivered
         self._metrics = IntakeMetrics(registry)
         self._next = Batch()
-        self._storing: Batch | None = None
         self._waiting: deque[tuple[Delivery, asyncio.Future[None]]] = deque()
         """What there was no room for in the next batch."""
         self._queued_alerts = 0
@@ -171,7 +170,8 @@ class Intake:
             except Exception as error:
                 # One delivery is at fault, whatever it is; the others must not fail with it.
                 self._log.exception("a delivery broke off")
-                future.set_exception(_internal(error))
+                if not future.done():  # Its sender may have hung up.
+                    future.set_exception(_internal(error))
                 self._fold_anew(over=self._next.changes.over)
             else:
                 self._next.add(delivery, future)
