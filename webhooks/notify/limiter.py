@@ -22,6 +22,9 @@ class Limiter:
     def wait_seconds(self) -> float:
         """0 where a permit was taken; else how long until the next one, and none was taken."""
         now = self._now()
+        if now < self._at:
+            # The clock was set back: a pause is so long by any clock.
+            self._paused_until -= self._at - now
         self._permits = min(self._size, self._permits + max(now - self._at, 0.0) * self._rate)
         self._at = now
         if now < self._paused_until:

@@ -28,6 +28,9 @@ LOOK = 100
 AT_ONCE = 4
 """Incidents whose messages are on their way to one target at the same time."""
 MAX_THREADS = 50_000
+CLOCK_BACK_SECONDS = 30.0
+"""What is less delays a message by less than that."""
+MAX_WAITING = 10_000
 
 StandIn = Callable[[OutboxMessage, str], OutboxMessage | None]
 
@@ -59,6 +62,7 @@ class Sender:
         self._wakes = {name: asyncio.Event() for name in targets}
         self._slots = {name: asyncio.Semaphore(AT_ONCE) for name in targets}
         self._threads: dict[tuple[str, str], dict[str, str]] = {}
+        self._looked_at: dict[str, float] = {}
         self._opened_at_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger("sender")
@@ -110,6 +114,7 @@ class Sender:
 
     async def _send_due(self, name: str) -> float:
         """Send what is due; seconds until it is worth looking again."""
+        await self._heed_clock(name)
         due = await self._store.messages_due(int(self._now() * 1e9), limit=LOOK, target=name)
         self._metrics.pending.labels(name).set(len(due))
         by_incident: dict[str, list[OutboxMessage]] = {}
@@ -124,6 +129,27 @@ class Sender:
         if longest == 0.0 and len(due) == LOOK:
             return 0.0
         return min(longest or TICK_SECONDS, TICK_SECONDS)
+
+    async def _heed_clock(self, name: str) -> None:
+        """Where the clock was set back, bring forward what waits by times that it told before."""
+        now = self._now()
+        back = self._looked_at.get(name, now) - now
+        if back > CLOCK_BACK_SECONDS:
+            waiting = await self._store.messages_due(2**62, limit=MAX_WAITING, target=name)
+            # What was tried waits for a time after that try, and not for one that people have set.
+            ahead = [one for one in waiting if one.created_at_ns > now * 1e9 or one.attempts]
+            for message in ahead:
+                message.created_at_ns -= int(back * 1e9)
+                message.due_at_ns -= int(back * 1e9)
+            if ahead:
+                await self._store.put_messages(ahead)
+                self._log.warning(
+                    "the clock was set back, waiting messages are brought forward",
+                    target=name,
+                    n_messages=len(ahead),
+                    back_seconds=round(back),
+                )
+        self._looked_at[name] = now
 
     async def _send_in_order(self, name: str, messages: list[OutboxMessage]) -> float:
         """One incident's messages; 0 when done, else the seconds until there is a permit again."""

@@ -243,6 +243,8 @@ def test_who_waits_as_told_gets_a_permit() -> None:
             assert limiter.wait_seconds() == 0.0
     limiter.pause(30.0)
     assert limiter.wait_seconds() == 30.0
+    clock.now -= 3600.0
+    assert limiter.wait_seconds() == pytest.approx(30.0), "though the clock was set back by an hour"
 
 
 @pytest.mark.parametrize("kind", ["slack", "alertmanager", "url"])

@@ -152,6 +152,21 @@ async def test_a_slow_death_falls_back_when_its_time_has_come(tmp_path: Path) ->
         assert first.uncertain == [False, *[True] * (len(first.uncertain) - 1)]
 
 
+async def test_a_clock_that_is_set_back_by_an_hour_delays_nothing_by_an_hour(tmp_path: Path) -> None:
+    away = Recorder(AWAY)
+    async with Bench(tmp_path, {"a": away}) as bench:
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: len(away.uncertain) == 1)
+        await bench.stored(1)
+        away.error = None
+        bench.pass_time(-3600)
+        async with asyncio.timeout(10):
+            while not await bench.store.messages_due(int((bench.clock.now + 5) * 1e9), limit=9):
+                await asyncio.sleep(0.005)
+        bench.pass_time(5)
+        await bench.until(lambda: away.got == ["opened i1"])
+
+
 async def test_a_fallback_that_knows_already_is_not_told_twice(tmp_path: Path) -> None:
     first, second = Recorder(REFUSED), Recorder()
     bench = Bench(tmp_path, {"a": first, "b": second}, fallbacks={"a": "b"})
