@@ -144,7 +144,7 @@ def _row(what: str, alone: list[float], council: list[float], fitted: bool) -> R
 def run(quick: bool = False) -> list[Row]:
     """The core's step alone and in the council, in one run; then what each member costs a series and hour."""
     n_series = 2_000 if quick else 10_000
-    alone, council, model = _beside(n_series, 20 if quick else 200)
+    alone, council, model = _beside(n_series, 100 if quick else 200)
     fitted = _fitted(model)
     what = f"a step of {n_series} series, {len(MEMBERS)} slow detectors beside it"
     rows = [
