@@ -44,9 +44,9 @@ class Rounds:
         """Whether it was begun."""
         return self._task.started
 
-    def start(self) -> None:
-        """Begin, with a round at once."""
-        self._task.start(self._run())
+    def start(self, after_seconds: float = 0.0) -> None:
+        """Begin, with a round at once or after so long."""
+        self._task.start(self._run(after_seconds))
 
     async def stop(self) -> None:
         """End, in the middle of a round if need be."""
@@ -69,7 +69,8 @@ class Rounds:
             self._count("ok")
             self.last_error = None
 
-    async def _run(self) -> None:
+    async def _run(self, after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
         while True:
             await self.once()
             if await woken(self._wake, self._pause()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,8 @@ from aiohttp import web
 
 from sidecar.api.explain import Explanations
 from sidecar.app.ground import Ground
-from sidecar.background import Background
 from sidecar.config.model import Config
+from sidecar.errors import StoreError
 from sidecar.loop import contributions as parts
 from sidecar.loop.explain import explain, explain_open
 from sidecar.loop.journal import Journal
@@ -19,8 +18,8 @@ from sidecar.loop.quality import QualityMetrics, QualitySink
 from sidecar.loop.watch import Watch
 from sidecar.ports import Sink
 from sidecar.prometheus.client import PrometheusClient
+from sidecar.rounds import Rounds
 from sidecar.series import LabelSet
-from sidecar.telemetry import get_logger
 
 HOUR_MS = 3_600_000
 
@@ -49,8 +48,7 @@ class Explaining:
         self._watches = watches
         self._client = client
         self._said = said
-        self._task = Background("journal")
-        self._log = get_logger("explain")
+        self._rounds = Rounds("explain", self._save, pause=self._pause, undone="past events not saved")
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
@@ -76,13 +74,13 @@ class Explaining:
 
     def start(self) -> None:
         """Begin to save what is remembered, as often as the models are saved."""
-        self._task.start(self._save_for_ever())
+        self._rounds.start(after_seconds=self._pause())
 
     async def stop(self) -> None:
         """Save once more, end."""
-        if self._task.started:
-            await self._task.stop()
-            await self._save()
+        if self._rounds.started:
+            await self._rounds.stop()
+            await self._rounds.once()
 
     async def open(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Every open anomaly, the worst first; see `api.explain.Explainer`."""
@@ -117,13 +115,11 @@ class Explaining:
         found["feedback"] = self._said(found["query"], LabelSet(found["labels"]))
         found["text"] = " ".join(filter(None, (found["text"], found["feedback"])))
 
-    async def _save_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._config().store.snapshot_interval)
-            await self._save()
+    def _pause(self) -> float:
+        return self._config().store.snapshot_interval
 
     async def _save(self) -> None:
         try:
             await self._offload.run(self.journal.save)
         except OSError as error:
-            self._log.warning("past events not saved, will try again", err=str(error))
+            raise StoreError(str(error)) from error

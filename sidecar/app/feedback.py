@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,12 @@ from prometheus_client import Gauge
 
 from sidecar.api.series_feedback import SeriesFeedback
 from sidecar.app.ground import Ground
-from sidecar.background import Background
-from sidecar.errors import StoreError
 from sidecar.loop.journal import Journal, last_event
 from sidecar.loop.taste import Taste, in_words, of_alerts, rows_of, tastes
 from sidecar.loop.watch import Watch
 from sidecar.records import SeriesVerdict
+from sidecar.rounds import Rounds
 from sidecar.series import LabelSet
-from sidecar.telemetry import get_logger
 
 HEED_SECONDS = 300.0
 """How soon a verdict on an incident reaches its series; old verdicts fade as often."""
@@ -35,8 +32,9 @@ class Tasting:
         self._watches = watches
         self._tastes: Mapping[str, tuple[Taste, ...]] = {}
         self._of_incidents: dict[tuple[str, str, str], tuple[SeriesVerdict, ...]] = {}
-        self._task = Background("tasting")
-        self._log = get_logger("feedback")
+        self._rounds = Rounds(
+            "feedback", self._heed, pause=lambda: HEED_SECONDS, undone="verdicts not heeded"
+        )
         self._heeded = Gauge(
             "pronoia_feedback_series",
             "Series whose band or course is judged otherwise because of what people said.",
@@ -54,11 +52,11 @@ class Tasting:
 
     def start(self) -> None:
         """Begin to heed what was said and will be."""
-        self._task.start(self._heed_for_ever())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """End."""
-        await self._task.stop()
+        await self._rounds.stop()
 
     async def say(self, query: str, fingerprint: str, verdict: str, actor: str) -> Mapping[str, Any]:
         """Keep a verdict; see `api.series_feedback.Listener`."""
@@ -97,14 +95,6 @@ class Tasting:
         """What was said of a series and what became of it; empty where nothing was said."""
         found = rows_of(self.of(query), (labels,))
         return in_words(found[0]) if found else ""
-
-    async def _heed_for_ever(self) -> None:
-        while True:
-            try:
-                await self._heed()
-            except StoreError as error:
-                self._log.warning("verdicts not read, will try again", err=str(error))
-            await asyncio.sleep(HEED_SECONDS)
 
     async def _heed(self) -> None:
         """Work out what all verdicts come to, and let every watch know."""

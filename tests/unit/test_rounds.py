@@ -68,3 +68,17 @@ async def test_it_is_woken_before_its_pause_is_over_and_stops_in_the_middle() ->
         await begun.get()
     await rounds.stop()
     assert rounds.started
+
+
+async def test_the_first_round_may_have_to_wait() -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+
+    rounds = Rounds("test", work, pause=lambda: 3600.0, undone="not done")
+    rounds.start(after_seconds=3600.0)
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert not begun.is_set()
+    await rounds.stop()
