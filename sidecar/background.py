@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import structlog
+
 
 class Background:
     """One such loop; `started` stays true after its end."""
@@ -22,6 +24,13 @@ class Background:
     def start(self, loop: Coroutine[Any, Any, None]) -> None:
         """Run `loop` on the running event loop."""
         self._task = asyncio.create_task(loop, name=self._name)
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A loop that nobody ended is missed by nobody but who reads this."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log = structlog.stdlib.get_logger().bind(component=self._name)
+            log.error("the loop has ended, what it did waits for a restart", exc_info=error)
 
     async def stop(self) -> None:
         """Cancel it and wait for its end; nothing where it was not begun."""

@@ -69,14 +69,15 @@ class Alertmanagers:
     async def _look(self, name: str, client: AlertmanagerClient) -> None:
         try:
             status = await client.status()
-        except PullError as error:
+            version = str((status.get("versionInfo") or {}).get("version", "unknown"))
+        except (PullError, AttributeError) as error:
+            # An answer without the fields of one is nobody's whom we could ask about alerts.
             self._metrics.up.labels(name).set(0)
             if name not in self.unreachable:
                 self._log.warning("alertmanager not reached", alertmanager=name, err=str(error))
             self.unreachable[name] = str(error)
             return
         self._metrics.up.labels(name).set(1)
-        version = str((status.get("versionInfo") or {}).get("version", "unknown"))
         if self.versions.get(name) != version or name in self.unreachable:
             self._log.info("alertmanager reached", alertmanager=name, version=version)
         self.versions[name] = version

@@ -207,6 +207,9 @@ class BehaviourLoop:
                 self._log.warning(
                     "behaviour not looked at, next round will", query=query.name, err=str(error)
                 )
+            except Exception:
+                # The loop's edge: one odd query must not end the looking at the others.
+                self._log.exception("looking at behaviour broke off", query=query.name)
 
     def summaries(self) -> list[dict[str, Any]]:
         """What the newest look at each query found; none before the first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.background import Background, woken
 
@@ -35,9 +36,11 @@ async def test_a_loop_that_broke_off_can_be_stopped() -> None:
         raise ValueError("broke off")
 
     background = Background("test")
-    background.start(loop())
-    await asyncio.sleep(0)
-    await background.stop()
+    with capture_logs() as logs:
+        background.start(loop())
+        await asyncio.sleep(0)
+        await background.stop()
+    assert [(entry["log_level"], entry["component"]) for entry in logs] == [("error", "test")]
 
 
 @pytest.mark.parametrize(("is_set", "seconds"), [(True, 5.0), (False, 0.0)], ids=["set", "time over"])
