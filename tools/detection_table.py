@@ -24,7 +24,7 @@ import numpy as np
 from rich.progress import track
 
 from sidecar.config.model import QueryConfig
-from sidecar.engine.alarms import LOG_THRESHOLD
+from sidecar.engine.alarms import LOG_OF_POINTS, LOG_THRESHOLD
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.model import QueryModel
 from sidecar.engine.offline import score_series
@@ -48,7 +48,7 @@ class Uncalibrated(EnsembleDetector):
             at = slice(t, t + FORGET_ROWS)
             part = SeriesBatch(batch.query, batch.labels, batch.timestamps[at], batch.values[:, at])
             parts.append(super().judge(part))
-            self.calibrator.arrays["alarms"][:, LOG_THRESHOLD] = 0.0
+            self.calibrator.arrays["alarms"][:, [LOG_THRESHOLD, LOG_OF_POINTS]] = 0.0
         score, yhat, lower, upper = (
             np.concatenate([getattr(part, name) for part in parts], axis=1)
             for name in ("score", "yhat", "lower", "upper")

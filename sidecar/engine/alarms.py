@@ -3,10 +3,13 @@
 Adaptive conformal inference (Gibbs & Candès 2021) on alarms instead of points:
 every alarm that barely crossed raises the series' threshold by a step, quiet
 lowers it so that, left alone, marginal alarms come as often as the budget
-says. An alarm far beyond the threshold teaches little: it is what the user
-wants to hear of, not noise that happened to cross. While an alarm lasts the
-threshold is a little lower (hysteresis), after its end higher for some hours,
-so that one event is one alarm unless it clearly grows.
+says. An alarm far beyond the threshold teaches little if it lasts: it is what
+the user wants to hear of, not noise that happened to cross. What a single sample
+raises is noise more often, however far it is, and teaches mostly points: a series of
+many spikes is not to become deaf to shifts. While an alarm lasts the threshold
+is a little lower (hysteresis), after its end higher for some hours, so that one
+event is one alarm unless it clearly grows; and at short steps a sample alone has
+to be further off than one after another.
 """
 
 from __future__ import annotations
@@ -21,69 +24,118 @@ from sidecar.series import FloatArray
 
 MONTH_SECONDS = 30 * 86400.0
 # numba keys compiled loops by the caller's file: after a change here delete the `*.nbi` of ensemble_loop.py.
-STEP = 0.1  # Of the logarithm of the threshold, for one marginal alarm.
-CLEAR_TEACHES = 0.3  # Share of that step that an alarm teaches which is far beyond the threshold.
-RARE_SECONDS = 600.0
-"""With longer steps alarms teach less, by the root of the step: what lasts so long is noise less often."""
+STEP = 0.35  # Of the logarithm of the threshold, for one marginal alarm.
+CLEAR_TEACHES = 0.3  # Share of that step that a lasting alarm teaches which is far beyond the threshold.
+LASTING_TEACHES, LASTS_SECONDS = 0.1, 1800.0
+"""Share that an alarm of many samples teaches, if it is over long before the second: that is how events look.
+What lasts longer is more often a series that has changed its ways."""
+RARE_SECONDS = 400.0
+"""With longer steps alarms teach less, and quiet too: what lasts so long is noise less often."""
+SHARED, POINTS_FADE = 0.5, 0.5
+"""What points teach is theirs, and this share of it all statistics'; the pace of quiet on what is theirs."""
+SINKS, RISES_BELOW = 0.5, 0.75
+"""Paces of quiet and of alarms below the threshold that a series began with: nothing is to be made up for."""
 MARGINAL, CLEAR = 1.3, 3.0  # In thresholds: where marginal ends and clear begins.
 LOWEST, HIGHEST = math.log(0.3), 3.0  # Bounds of the logarithm of the threshold.
 HYSTERESIS = 0.9
 AFTERMATH = 0.5  # By so much the threshold is higher just after an alarm,
 AFTERMATH_SECONDS = 4 * 3600.0  # fading with this time constant.
+ALONE = 1.3
+"""By so much further off is a sample that follows one which was not unusual itself."""
+LONGEST_WAIT_SECONDS = 600.0  # With longer steps no second sample is waited for.
 
 TAIL_EXPONENT = 4.0
 """Tails of operations residuals fall about with this power: a budget of a sixteenth doubles the threshold."""
 
-UNIT_BUDGET, UNIT_EXPONENT = 15.0, 0.7
+UNIT_BUDGET, UNIT_EXPONENT = 11.0, 0.62
 """The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
-LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK = range(4)
+LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK, BEFORE, LENGTH, BY_POINT, LOG_OF_POINTS = range(8)
+N_COLUMNS = 8
 
 
 @njit(cache=True, inline="always")
-def threshold_at(alarms, row, now, base):
+def alone(alarms, row, dt):
+    """The factor on the threshold of a sample after one that was not unusual."""
+    return ALONE if alarms[row, BEFORE] <= 1.0 and dt <= LONGEST_WAIT_SECONDS else 1.0
+
+
+@njit(cache=True, inline="always")
+def threshold_at(alarms, row, now, dt, base):
     """The threshold that a point of this time has to pass, as it stood before the point."""
     threshold = base * math.exp(alarms[row, LOG_THRESHOLD])
     if alarms[row, IN_ALARM] > 0.0:
         return threshold * HYSTERESIS
+    factor = alone(alarms, row, dt)
     end = alarms[row, ALARM_END]
     if end > 0.0:
-        threshold *= 1.0 + AFTERMATH * math.exp(-max(now - end, 0.0) / AFTERMATH_SECONDS)
-    return threshold
+        factor = max(factor, 1.0 + AFTERMATH * math.exp(-max(now - end, 0.0) / AFTERMATH_SECONDS))
+    return threshold * factor
 
 
 @njit(cache=True, inline="always")
-def learn_alarm(alarms, row, now, dt, value, threshold, per_second):
-    """What a judged point means for the thresholds of later ones."""
-    alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - STEP * per_second * dt, LOWEST)
+def of_points(alarms, row):
+    """The factor on the threshold of a single point, for the points of this series that were noise."""
+    return math.exp(alarms[row, LOG_OF_POINTS]) if alarms[row, LOG_OF_POINTS] > 0.0 else 1.0
+
+
+@njit(cache=True, inline="always")
+def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point):
+    """What a judged point means for the thresholds of later ones; `by_point`: no window said more than it."""
+    step = STEP * min(1.0, RARE_SECONDS / dt)
+    quiet = step * per_second * dt
+    pace = 1.0 if alarms[row, LOG_THRESHOLD] > 0.0 else SINKS
+    alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - pace * quiet, LOWEST)
+    alarms[row, LOG_OF_POINTS] = max(alarms[row, LOG_OF_POINTS] - POINTS_FADE * quiet, 0.0)
+    alarms[row, BEFORE] = value / threshold * (1.0 if alarms[row, IN_ALARM] > 0.0 else alone(alarms, row, dt))
     if value > threshold:
         alarms[row, IN_ALARM] = 1.0
-        alarms[row, PEAK] = max(alarms[row, PEAK], value / threshold)
+        alarms[row, LENGTH] += 1.0
+        if value / threshold > alarms[row, PEAK]:
+            alarms[row, PEAK], alarms[row, BY_POINT] = value / threshold, by_point
     elif alarms[row, IN_ALARM] > 0.0:
-        clear = min(max((alarms[row, PEAK] - MARGINAL) / (CLEAR - MARGINAL), 0.0), 1.0)
-        taught = STEP * min(1.0, math.sqrt(RARE_SECONDS / dt)) * (1.0 - clear * (1.0 - CLEAR_TEACHES))
-        alarms[row, LOG_THRESHOLD] = min(alarms[row, LOG_THRESHOLD] + taught, HIGHEST)
-        alarms[row, IN_ALARM] = 0.0
+        raise_by(alarms, row, step * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt))
+        alarms[row, IN_ALARM] = alarms[row, LENGTH] = alarms[row, PEAK] = 0.0
         alarms[row, ALARM_END] = now
-        alarms[row, PEAK] = 0.0
+
+
+@njit(cache=True, inline="always")
+def share_taught(peak, length, dt):
+    """Which part of a step an alarm teaches that was so far off, in thresholds, and so long, in samples."""
+    clear = min(max((peak - MARGINAL) / (CLEAR - MARGINAL), 0.0), 1.0) * (1.0 - 1.0 / length)
+    noisy = max(1.0 / length, min(1.0, length * dt / LASTS_SECONDS))
+    of_length = LASTING_TEACHES + (1.0 - LASTING_TEACHES) * noisy
+    return of_length * (1.0 - clear * (1.0 - CLEAR_TEACHES))
+
+
+@njit(cache=True, inline="always")
+def raise_by(alarms, row, taught):
+    """Raise the threshold of all statistics, or partly that of points, by what an alarm taught."""
+    if alarms[row, BY_POINT] > 0.0:
+        alarms[row, LOG_OF_POINTS] = min(alarms[row, LOG_OF_POINTS] + taught, HIGHEST)
+        taught *= SHARED
+    if alarms[row, LOG_THRESHOLD] < 0.0:
+        taught *= RISES_BELOW
+    alarms[row, LOG_THRESHOLD] = min(alarms[row, LOG_THRESHOLD] + taught, HIGHEST)
 
 
 class AlarmBudget(RowArrays):
-    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 32 bytes a row.
+    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 64 bytes a row.
 
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
     the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.
     """
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
-        super().__init__({"alarms": ((4,), np.float64)})
+        super().__init__({"alarms": ((N_COLUMNS,), np.float64)})
         self.per_second = budget_per_month / MONTH_SECONDS
         unit = UNIT_BUDGET * (60.0 / step_seconds) ** UNIT_EXPONENT
         self.base = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)
 
     def thresholds(self) -> FloatArray:
-        """The threshold of each row outside of alarms and their aftermath, shape (n_rows,)."""
-        current: FloatArray = self.base * np.exp(self.arrays["alarms"][:, LOG_THRESHOLD])
+        """The threshold of each row's points outside of alarms and their aftermath, shape (n_rows,)."""
+        alarms = self.arrays["alarms"]
+        current: FloatArray = self.base * np.exp(alarms[:, LOG_THRESHOLD] + alarms[:, LOG_OF_POINTS])
         return current
 
     def renew_pool(self) -> None:

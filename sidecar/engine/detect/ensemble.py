@@ -14,7 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sidecar.engine.alarms import ALARM_END, IN_ALARM, LOG_THRESHOLD, PEAK, AlarmBudget
+from sidecar.engine.alarms import (
+    ALARM_END,
+    BEFORE,
+    IN_ALARM,
+    LENGTH,
+    LOG_OF_POINTS,
+    LOG_THRESHOLD,
+    PEAK,
+    AlarmBudget,
+)
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.detect.borrowing import begin, begin_day, lesson
 from sidecar.engine.detect.ensemble_loop import UNITS, run
@@ -56,7 +65,7 @@ from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 class EnsembleDetector(RowArrays):
     """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    State 4,096 bytes a series with its threshold.
+    State 4,128 bytes a series with its threshold.
     """
 
     def __init__(
@@ -124,7 +133,8 @@ class EnsembleDetector(RowArrays):
         self.arrays["recent"][rows] = 0.0
         # A birth is an upset of its own: for some hours the bar is as high as after an alarm.
         alarms = self.calibrator.arrays["alarms"]
-        alarms[rows, IN_ALARM] = alarms[rows, PEAK] = 0.0
+        for column in (IN_ALARM, PEAK, BEFORE, LENGTH):
+            alarms[rows, column] = 0.0
         alarms[rows, ALARM_END] = now_ms / 1000.0
 
     def borrow(self, rows: RowArray, elders: RowArray, now_ms: int) -> RowArray:
@@ -135,7 +145,9 @@ class EnsembleDetector(RowArrays):
         scalars, day, day_mass = self._arrays()[:3]
         alarms = self.calibrator.arrays["alarms"]
         rows = rows[scalars[rows, SAMPLES] > 0]
-        shared = lesson(scalars, day, day_mass, alarms[:, LOG_THRESHOLD], elders) if len(rows) else None
+        # A newcomer's points are judged as strictly as theirs are, and so are its windows.
+        log_threshold = alarms[:, LOG_THRESHOLD] + alarms[:, LOG_OF_POINTS]
+        shared = lesson(scalars, day, day_mass, log_threshold, elders) if len(rows) else None
         if shared is None:
             return rows[:0]
         level = scalars[rows, FAST]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, threshold_at
+from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, of_points, threshold_at
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_parts import (
@@ -85,7 +85,7 @@ NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
 """After an accepted shift the slow centres have to learn the new days before they judge again."""
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
-UNITS = (POINT, 8.0, 12.0, 10.0, 10.0, 3.0)
+UNITS = (POINT, 8.0, 12.0, 10.0, 14.0, 3.0)
 """What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres, a
 day against a week; and a run of equal values, in longest runs seen before.
 """
@@ -202,7 +202,7 @@ def run(
             far = AWAY * min(up, down) + RECOVERED * max(up, down)
             away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > far
             yhat[row, t] = centre
-            usual = threshold_at(alarms, row, now, base)
+            usual = threshold_at(alarms, row, now, dt, base)
             threshold = usual
             if s[row, N_HABITS] > 0.0:
                 threshold *= max(habitual(habits, habit_sizes, row, now), 1.0)
@@ -215,8 +215,9 @@ def run(
             size_15 = max(s[row, SIZE_15] * loud, 0.25 * max(up, down))
             judge_5, judge_15 = count > 5 + WARM_UP_SAMPLES, count > 15 + WARM_UP_SAMPLES
             judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
+            unit_of_point = units[0] * of_points(alarms, row)
             if warm:
-                low, high = centre - threshold * units[0] * down, centre + threshold * units[0] * up
+                low, high = centre - threshold * unit_of_point * down, centre + threshold * unit_of_point * up
                 if judge_slow:
                     low = max(low, centre_slow - threshold * units[3] * down_slow)
                     high = min(high, centre_slow + threshold * units[3] * up_slow)
@@ -258,7 +259,7 @@ def run(
                     # Only the alarm's own effect on the levels makes this value look unusual.
                     worst = abs(back) / (units[0] * scale_back)
                 else:
-                    worst = distance / units[0]
+                    worst = distance / unit_of_point
                     if judge_slow:
                         worst = max(worst, abs(error_slow) / (scale_slow * units[3]))
                     if before_alarm > 0.0:
@@ -267,6 +268,7 @@ def run(
                         worst = max(worst, mean_5 / (units[1] * size_5))
                     if judge_15:
                         worst = max(worst, mean_15 / (units[2] * size_15))
+                by_point = not recovered and worst == distance / unit_of_point
                 if samples > SHAPE_SAMPLES:
                     by_course, shape[row, t] = ask_course(
                         s, row, now, y, dt, threshold, units[4], units[5], max(up, down)
@@ -282,7 +284,7 @@ def run(
                         )
                     s[row, VISITED], s[row, LARGEST] = now // BIN_SECONDS, 0.0
                 s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
-                learn_alarm(alarms, row, now, dt, worst, threshold, per_second)
+                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, by_point)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     save_levels(s, row)
                 elif returned:
