@@ -60,7 +60,7 @@ ENOUGH = 0.5
 CLEAR = 2.0
 """Alarms so far beyond the threshold tell who of the members sees what matters."""
 
-OFTEN = 0.02
+OFTEN = 0.05
 """A member that finds more than this share of the steps unusual says nothing about one of them."""
 
 RATE_MEMORY = 2000.0  # Steps.
