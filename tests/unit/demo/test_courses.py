@@ -57,7 +57,9 @@ def test_the_filling_disk_is_announced_four_hours_ahead_and_no_other_ever_is() -
         left = BEGAN + FULL_AFTER_HOURS * HOUR - now
         if found["search"] < math.inf:
             announced = announced or left
-            assert found["search"] == pytest.approx(left, rel=0.3, abs=600.0)
+            # What an hour of filling says of five more is rough; half an hour later it is better known.
+            within = 0.2 if announced - left >= HOUR / 2 else 0.35
+            assert found["search"] == pytest.approx(left, rel=within)
     assert announced is not None
     assert announced >= 4 * HOUR
 
