@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 
 import click
 
 from sidecar.cli.options import format_option
-from sidecar.cli.own_api import ask, words_of
+from sidecar.cli.own_api import ask_or_exit, at_option
 
 
 @click.command()
-@click.option("--at", "url", default="http://127.0.0.1:9469", show_default=True, help="The running pronoia.")
+@at_option
 @click.option("--query", help="Only of this watched query.")
 @click.option("--fingerprint", help="One series of --query, anomalous or not.")
 @click.option("--contributions", is_flag=True, help="Ask Prometheus which label values carry it.")
@@ -34,18 +33,13 @@ def explain(
     """
     if fingerprint and not query:
         raise click.UsageError("--fingerprint needs --query")
-    try:
-        if fingerprint:
-            found = [_ask(url, f"/{quote(query or '')}/{quote(fingerprint)}", contributions)]
-        else:
-            parameters = {"limit": str(limit)} | ({"query": query} if query else {})
-            found = _ask(url, "?" + urlencode(parameters), False)
-            if contributions:
-                found = [_ask(url, f"/{quote(one['query'])}/{one['fingerprint']}", True) for one in found]
-    except (OSError, ValueError) as error:
-        words = words_of(error) if isinstance(error, HTTPError) else f"{url} does not answer: {error}"
-        click.echo(f"pronoia: {words}", err=True)
-        raise SystemExit(1) from error
+    if fingerprint:
+        found = [_ask(url, f"/{quote(query or '')}/{quote(fingerprint)}", contributions)]
+    else:
+        parameters = {"limit": str(limit)} | ({"query": query} if query else {})
+        found = _ask(url, "?" + urlencode(parameters), False)
+        if contributions:
+            found = [_ask(url, f"/{quote(one['query'])}/{one['fingerprint']}", True) for one in found]
     if output == "json":
         click.echo(json.dumps(found))
     else:
@@ -58,5 +52,4 @@ def explain(
 
 
 def _ask(url: str, rest: str, contributions: bool) -> Any:
-    address = f"{url.rstrip('/')}/api/v1/explanations{rest}"
-    return ask(f"{address}?contributions=true" if contributions else address)
+    return ask_or_exit(url, f"/api/v1/explanations{rest}" + ("?contributions=true" if contributions else ""))

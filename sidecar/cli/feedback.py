@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-from urllib.error import HTTPError
 
 import click
 
 from sidecar.cli.options import format_option
-from sidecar.cli.own_api import ask, words_of
+from sidecar.cli.own_api import ask_or_exit, at_option
 
-at_option = click.option(
-    "--at", "url", default="http://127.0.0.1:9469", show_default=True, help="The running pronoia."
-)
 by_option = click.option("--by", default="", help="Who says so.", envvar="USER")
 
 
@@ -39,7 +34,7 @@ def series(query: str, fingerprint: str, verdict: str, by: str, url: str, output
     Exit codes: 0 kept, 1 there is no such anomaly or pronoia did not answer, 2 wrong use.
     """
     said = {"query": query, "fingerprint": fingerprint, "verdict": verdict, "by": by}
-    found = _ask(url, "/api/v1/series-feedback", said)
+    found = ask_or_exit(url, "/api/v1/series-feedback", said)
     click.echo(json.dumps(found) if output == "json" else f"kept as {found['id']}. {found['effect']}")
 
 
@@ -53,7 +48,7 @@ def incident(incident_id: str, verdict: str, by: str, url: str) -> None:
 
     Exit codes: 0 kept, 1 there is no such incident or pronoia did not answer, 2 wrong use.
     """
-    _ask(url, "/api/v1/feedback", {"incident_id": incident_id, "verdict": verdict, "by": by})
+    ask_or_exit(url, "/api/v1/feedback", {"incident_id": incident_id, "verdict": verdict, "by": by})
     click.echo("kept")
 
 
@@ -65,7 +60,7 @@ def list_(url: str, output: str) -> None:
 
     Exit codes: 0 fine, 1 pronoia did not answer, 2 wrong use.
     """
-    found = _ask(url, "/api/v1/series-feedback", None)
+    found = ask_or_exit(url, "/api/v1/series-feedback")
     if output == "json":
         click.echo(json.dumps(found))
         return
@@ -85,15 +80,5 @@ def undo(verdict_id: int, url: str) -> None:
 
     Exit codes: 0 taken back, 1 there is none or pronoia did not answer, 2 wrong use.
     """
-    _ask(url, f"/api/v1/series-feedback/{verdict_id}/undo", {})
+    ask_or_exit(url, f"/api/v1/series-feedback/{verdict_id}/undo", {})
     click.echo("taken back")
-
-
-def _ask(url: str, path: str, body: dict[str, str] | None) -> Any:
-    """The data of an answer; ends the process with code 1 where there is none."""
-    try:
-        return ask(url.rstrip("/") + path, body)
-    except (OSError, ValueError) as error:
-        words = words_of(error) if isinstance(error, HTTPError) else f"{url} does not answer: {error}"
-        click.echo(f"pronoia: {words}", err=True)
-        raise SystemExit(1) from error

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import getpass
 import json
-from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote
 
 import click
 
-from sidecar.cli.options import config_option, format_option
-from sidecar.cli.own_api import ask, own_url, words_of
+from sidecar.cli.options import format_option
+from sidecar.cli.own_api import ask_or_exit, at_option
 
 ACTIONS: dict[str, tuple[str, str, str]] = {
     # command: action of the API, what its text is, help
@@ -39,19 +37,17 @@ def commands() -> list[click.Command]:
 
 def _command(name: str, action: str, takes: str, words: str) -> click.Command:
     def run(
-        config_path: Path | None,
         output: str,
-        url: str | None,
+        url: str,
         by: str | None,
         incident_id: str,
         text: str = "",
     ) -> None:
         body = {"by": by or _user(), "text": text}
-        answer = _post(url or own_url(config_path), incident_id, action, body)
+        answer = ask_or_exit(url, f"/api/v1/incidents/{quote(incident_id, safe='')}/{action}", body)
         click.echo(json.dumps(answer) if output == "json" else _words(answer, action))
 
     parameters: list[click.Parameter] = [
-        click.Option(["--url"], help="Where the sidecar listens.  [default: as configured]"),
         click.Option(["--by"], help="Who does it.  [default: the user's name]"),
         click.Argument(["incident_id"]),
     ]
@@ -62,13 +58,8 @@ def _command(name: str, action: str, takes: str, words: str) -> click.Command:
                 ["text"], metavar=takes.strip("[]"), required=not optional, default="" if optional else None
             )
         )
-    command = click.Command(
-        name,
-        callback=run,
-        params=parameters,
-        help=f"{words}\n\nExit codes: 0 done, 1 refused or not reached, 2 wrong use.",
-    )
-    return config_option(format_option(command))
+    ends = "Exit codes: 0 done, 1 refused or not reached, 2 wrong use."
+    return click.command(name, params=parameters, help=f"{words}\n\n{ends}")(at_option(format_option(run)))
 
 
 def _user() -> str:
@@ -76,17 +67,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "cli"
-
-
-def _post(url: str, incident_id: str, action: str, body: dict[str, str]) -> Any:
-    try:
-        return ask(f"{url.rstrip('/')}/api/v1/incidents/{quote(incident_id, safe='')}/{action}", body)
-    except HTTPError as error:
-        with error:
-            click.echo(f"pronoia: {words_of(error)}", err=True)
-    except (OSError, ValueError) as error:
-        click.echo(f"pronoia: {url} not reached ({error}); is it running? name it with --url", err=True)
-    raise SystemExit(1)
 
 
 def _words(answer: Any, action: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from sidecar.cli.options import read_config
+import click
+
+from sidecar.cli.options import config_option, read_config
 
 TIMEOUT_SECONDS = 30.0
 TOKEN_VARIABLE = "PRONOIA_TOKEN"  # noqa: S105 - the variable's name, not a token
@@ -21,6 +25,17 @@ def own_url(config_path: Path | None) -> str:
     host, _, port = server.listen.rpartition(":")
     scheme = "http" if server.tls is None else "https"
     return f"{scheme}://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]') else host}:{port}"  # noqa: S104
+
+
+def at_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--at URL` as the argument `url`; without it, where `--config` says that the sidecar listens."""
+
+    @functools.wraps(command)
+    def found(*, config_path: Path | None, url: str | None, **others: Any) -> None:
+        command(url=(url or own_url(config_path)).rstrip("/"), **others)
+
+    help_text = "The running pronoia.  [default: where it is configured to listen]"
+    return config_option(click.option("--at", "--url", "url", metavar="URL", help=help_text)(found))
 
 
 def ask(address: str, body: dict[str, str] | None = None) -> Any:
@@ -39,8 +54,21 @@ def ask(address: str, body: dict[str, str] | None = None) -> Any:
         return json.loads(response.read())["data"]
 
 
-def words_of(error: HTTPError) -> str:
-    """Why the sidecar refused."""
+def ask_or_exit(url: str, path: str, body: dict[str, str] | None = None) -> Any:
+    """The data of the sidecar's answer; says why there is none, and ends with code 1."""
+    try:
+        return ask(url.rstrip("/") + path, body)
+    except HTTPError as error:
+        with error:
+            words = _refusal(error)
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        words = f"{url} not reached ({reason}); is it running? name it with --at"
+    click.echo(f"pronoia: {words}", err=True)
+    raise SystemExit(1)
+
+
+def _refusal(error: HTTPError) -> str:
     if error.code == 401:
         return f"the sidecar asks for credentials; set {TOKEN_VARIABLE} to a token of server.access.users"
     try:
