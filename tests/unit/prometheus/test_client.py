@@ -41,7 +41,7 @@ async def client(
     await site.start()
     port = runner.addresses[0][1]
     registry = CollectorRegistry()
-    config = SourceConfig(url=f"http://127.0.0.1:{port}", **{"retries": 0, "timeout": 0.5, **settings})
+    config = SourceConfig(url=f"http://127.0.0.1:{port}", **{"retries": 0, "timeout": 10.0, **settings})
     try:
         async with PrometheusClient(config, metrics=PullMetrics(registry)) as opened:
             yield opened, registry
