@@ -159,7 +159,9 @@ class AlertsLoop:
         memory.recall(episodes)
         held = {episode.key: episode for episode in memory.episodes.values()}
         incidents = reversed(await self._store.incidents(state="open", limit=10_000))
-        self.placing.recall(incidents, [held.get(episode.key, episode) for episode in episodes], now)
+        over = await self._store.incidents(state="resolved", limit=1000)
+        remembered = [held.get(episode.key, episode) for episode in episodes]
+        self.placing.recall(incidents, remembered, now, over=over)
         self._wake.set()
         if self._teller is not None:
             await self._teller.open(self._holding.sift(self.placing.known.values(), now))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from sidecar.records import Episode, Incident
 from webhooks.correlate.group import Merge, Split
@@ -68,13 +68,17 @@ class Placing:
                 break
         for key in self.flaps.calmed(now):
             self._calm(key)
+        changes = self._advance(now)
+        self.storms.tick(now)
+        return changes
+
+    def _advance(self, now: float) -> list[Merge | Split]:
         changes = self.analyst.correlator.advance(now)
         for change in changes:
             if isinstance(change, Merge):
                 self.take_merge(change, now)
             else:
                 self.take_split(change)
-        self.storms.tick(now)
         return changes
 
     def _place_one(self, episode: Episode, now: float) -> None:
@@ -153,8 +157,18 @@ class Placing:
         for storm in storms:
             storm.told_at = now
 
-    def recall(self, incidents: Iterable[Incident], episodes: Sequence[Episode], now: float) -> None:
-        """Take in what was stored before a restart: open incidents, and recent episodes, oldest first."""
+    def recall(
+        self,
+        incidents: Iterable[Incident],
+        episodes: Sequence[Episode],
+        now: float,
+        *,
+        over: Iterable[Incident] = (),
+    ) -> None:
+        """Take in what was stored before a restart: open incidents, and recent episodes, oldest first.
+
+        `over`: incidents that have ended, of which some episodes are among the recent ones.
+        """
         by_incident: dict[str, list[Episode]] = {}
         for episode in episodes:
             if episode.incident_id is None:
@@ -171,7 +185,7 @@ class Placing:
         correlator = self.analyst.correlator
         for incident_id, members in by_incident.items():
             correlator.recall(incident_id, [self.analyst.sight(episode) for episode in members], now=now)
-        for incident in self.known.values():
+        for incident in chain(self.known.values(), over):
             group = correlator.groups.get(incident.incident_id)
             if group is not None and incident.split_from is not None:
                 group.split = Split(incident.split_from, incident.incident_id, (), incident.split_reason)
@@ -181,7 +195,7 @@ class Placing:
         for group in correlator.groups.values():
             self.analyst.learn(group)
             group.flapping |= {key[:2] for key in group.members} & flapping
-        correlator.advance(now)
+        self._advance(now)
 
     def _recall_times(self, episode: Episode) -> None:
         if not is_own(episode.labels):
