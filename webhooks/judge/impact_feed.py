@@ -10,10 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
-from sidecar.background import Background
 from sidecar.config.hours import Hours
 from sidecar.errors import PullError
 from sidecar.records import Incident
+from sidecar.rounds import Rounds
 from sidecar.series import SeriesBatch, ThresholdEta
 from sidecar.telemetry import get_logger
 from webhooks.judge.analyst import Analyst
@@ -53,27 +53,19 @@ class ImpactFeed:
         self._peak_hours = tuple(peak_hours)
         self._known = known
         self._reconsider = reconsider
-        self._look_seconds = look_seconds
         self._now = now
-        self._loop = Background("impact")
+        self._rounds = Rounds(
+            "impact", self.look, pause=lambda: look_seconds, undone="what services are worth not read"
+        )
         self._log = get_logger("impact")
 
     def start(self) -> None:
         """Begin to look."""
-        self._loop.start(self._look_for_ever())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """End."""
-        await self._loop.stop()
-
-    async def _look_for_ever(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except Exception:
-                # The loop's edge: odd series must not end the looking.
-                self._log.exception("reading what services are worth broke off")
-            await asyncio.sleep(self._look_seconds)
+        await self._rounds.stop()
 
     async def look(self) -> None:
         """Read everything once; incidents whose priority that changes are judged anew."""
@@ -86,6 +78,7 @@ class ImpactFeed:
             known = self._known().get(incident_id)
             if known is None or not group.firing or not analyst.impact.concerns(group.parties):
                 continue
+            await asyncio.sleep(0)  # There may be thousands, and requests wait meanwhile.
             found = analyst.consider(group, now=now, usual={}).urgency.priority
             if found not in (known.priority, "P4"):
                 self._reconsider(incident_id)

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
-from sidecar.background import Background
 from sidecar.errors import PullError
+from sidecar.rounds import Rounds
 from sidecar.series import FloatArray, SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.correlate.group import Group
@@ -75,30 +75,27 @@ class LagFeed:
         self._source = source
         self._reconsider = reconsider
         self._metrics = metrics
-        self._look_seconds = look_seconds
         self._now = now
         self._asked: dict[str, frozenset[str]] = {}
-        self._loop = Background("evidence-lags")
+        self._rounds = Rounds(
+            "lags", self._look, pause=lambda: look_seconds, undone="who moved first not asked"
+        )
         self._log = get_logger("lags")
 
     def start(self) -> None:
         """Begin to look."""
-        self._loop.start(self._look_for_ever())
+        self._rounds.start()
 
     async def stop(self) -> None:
         """End."""
-        await self._loop.stop()
+        await self._rounds.stop()
 
-    async def _look_for_ever(self) -> None:
-        while True:
-            try:
-                await self.look()
-            except PullError as error:
-                self._log.debug("no metrics behind alerts for now", err=str(error))
-            except Exception:
-                # The loop's edge: odd series must not end the looking.
-                self._log.exception("asking who moved first broke off")
-            await asyncio.sleep(self._look_seconds)
+    async def _look(self) -> None:
+        try:
+            await self.look()
+        except PullError as error:
+            # Whoever pulls for scores tells of an outage.
+            self._log.debug("no metrics behind alerts for now", err=str(error))
 
     async def look(self) -> None:
         """Ask for what is due, the newest incidents first.
