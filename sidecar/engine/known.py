@@ -46,6 +46,7 @@ class Factors:
             yhat=judged.yhat * self.centre,
             lower=judged.lower * np.where(judged.lower >= 0, low, high),
             upper=judged.upper * np.where(judged.upper >= 0, high, low),
+            usual=None if judged.usual is None else judged.usual * self.centre,
         )
 
     def forecast(self, forecast: Forecast) -> Forecast:

@@ -38,6 +38,7 @@ SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
 LEVEL_BOUNDS = (0.2, 5.0)
 SHARE_ROUNDING = 1e-9  # A sum of parts may come out that much above its whole.
 FULL_CONFIDENCE_SECONDS = 3 * 86400.0
+NEAR_USUAL = 0.25  # So much of a drift still counts as the level that is usual.
 
 
 @dataclass
@@ -166,8 +167,6 @@ class QueryModel:
                 lower[:, where], upper[:, where] = moment.band(
                     yhat[:, where], lower[:, where], upper[:, where]
                 )
-            # In an alarm the centre follows the series while the band stays where it was.
-            yhat[:, where] = _inside(yhat[:, where], lower[:, where], upper[:, where])
             score[:, where], direction[:, where], shape[:, where] = self._judge(
                 part.values, judged, lower[:, where], upper[:, where]
             )
@@ -175,6 +174,12 @@ class QueryModel:
                 inside = ~((part.values < lower[:, where]) | (part.values > upper[:, where]))
                 score[:, where] = moment.score(score[:, where], inside & (shape[:, where] != 0))
                 shape[:, where][~(score[:, where] > 1.0)] = 0
+            if judged.usual is not None:
+                lower[:, where], upper[:, where] = _of_the_usual(
+                    shape[:, where], judged.yhat, judged.usual, lower[:, where], upper[:, where]
+                )
+            # In an alarm the centre follows the series while the band stays where it was.
+            yhat[:, where] = _inside(yhat[:, where], lower[:, where], upper[:, where])
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
             self.forecaster.update(usual)
@@ -378,6 +383,18 @@ class QueryModel:
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
         return score, direction, shape
+
+
+def _of_the_usual(
+    shape: SideArray, yhat: FloatArray, usual: FloatArray, lower: FloatArray, upper: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The band where a drift is told of: around the level that is usual, without the one that it came to."""
+    edge = usual + NEAR_USUAL * (yhat - usual)
+    up, down = shape == 1, shape == -1
+    return (
+        np.where(up, np.minimum(lower, usual), np.where(down, np.maximum(lower, edge), lower)),
+        np.where(down, np.maximum(upper, usual), np.where(up, np.minimum(upper, edge), upper)),
+    )
 
 
 def _inside(yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:

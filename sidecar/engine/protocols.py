@@ -44,6 +44,8 @@ class Judged:
     `shape`: where the course of the series is anomalous, whatever the value, which of
     `sidecar.series.SHAPES`, else 0; a flag there may lie inside the band. None: a detector that
     knows no shapes.
+    `usual`: where the shape is a drift, the level that is usual at that time, else NaN. None: a detector
+    that knows no drifts.
     `accepted`: rows, (N,), whose changed level was taken for the new normal.
     """
 
@@ -52,6 +54,7 @@ class Judged:
     lower: FloatArray
     upper: FloatArray
     shape: SideArray | None = None
+    usual: FloatArray | None = None
     accepted: BoolArray | None = None
 
 

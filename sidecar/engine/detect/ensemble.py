@@ -95,7 +95,7 @@ class EnsembleDetector(RowArrays):
 
     def judge(self, batch: SeriesBatch) -> Judged:
         """Judge and learn the columns in order of time; see `Detector.judge`."""
-        value, q, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(5))
+        value, q, usual, yhat, lower, upper = (np.full(batch.values.shape, np.nan) for _ in range(6))
         shape = np.zeros(batch.values.shape, dtype=np.int8)
         accepted = self.arrays["scalars"][:, N_ACCEPTED].copy()
         run(
@@ -109,11 +109,13 @@ class EnsembleDetector(RowArrays):
             value,
             q,
             shape,
+            usual,
             yhat,
             lower,
             upper,
         )
-        return Judged(value / q, yhat, lower, upper, shape, self.arrays["scalars"][:, N_ACCEPTED] > accepted)
+        newly = self.arrays["scalars"][:, N_ACCEPTED] > accepted
+        return Judged(value / q, yhat, lower, upper, shape, usual, newly)
 
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
         """Take the donors' seasons, scales and slow levels; what moves by the minute starts from these."""

@@ -33,7 +33,7 @@ SHAPE_SAMPLES = 500  # So much is seen before a lack of change, or a drift, is c
 
 @njit(cache=True, inline="always")
 def ask_course(s, row, now, y, dt, threshold, unit_of_drift, unit_of_run, scale):
-    """The larger answer of the two, and which of `sidecar.series.SHAPES` is beyond the threshold."""
+    """The larger answer, which of `sidecar.series.SHAPES` is beyond the threshold, and the drift."""
     settled = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > LONG_SECONDS
     drifted = s[row, DAY_MEAN] - s[row, USUAL_DAY] if settled else 0.0
     answer = abs(drifted) / (unit_of_drift * max(s[row, DRIFT], 0.5 * scale))
@@ -48,7 +48,7 @@ def ask_course(s, row, now, y, dt, threshold, unit_of_drift, unit_of_run, scale)
         answer = max(answer, repeats / (1.9 + unit_of_run * s[row, USUAL_REPEATS]))
     if answer > threshold and shape == 0:
         shape = STANDS_STILL
-    return answer, shape
+    return answer, shape, drifted
 
 
 @njit(cache=True, inline="always")

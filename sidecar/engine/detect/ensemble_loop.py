@@ -128,6 +128,7 @@ def run(
     value,
     q,
     shape,
+    usual_level,
     yhat,
     lower,
     upper,
@@ -270,9 +271,11 @@ def run(
                         worst = max(worst, mean_15 / (units[2] * size_15))
                 by_point = not recovered and worst == distance / unit_of_point
                 if samples > SHAPE_SAMPLES:
-                    by_course, shape[row, t] = ask_course(
+                    by_course, shape[row, t], drifted = ask_course(
                         s, row, now, y, dt, threshold, units[4], units[5], max(up, down)
                     )
+                    if abs(shape[row, t]) == 1:
+                        usual_level[row, t] = centre - drifted
                     worst = max(worst, by_course)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)

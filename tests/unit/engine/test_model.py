@@ -355,10 +355,35 @@ def test_a_drift_is_told_of_on_the_side_that_the_query_asks_for(direction: str, 
     values = np.random.default_rng(8).normal(100, 3, (2, 16 * DAY))
     values *= 1 + np.maximum(np.arange(16 * DAY) - 13 * DAY, 0) / (3 * DAY)
     query = QUERY.model_copy(update={"direction": direction})
-    _, band, score = QueryModel(query).score(batch(values))
+    _, _, score = QueryModel(query).score(batch(values))
+    drifts = score.shape == 1
+    assert drifts[:, 13 * DAY :].any() == told
+    assert (score.direction[drifts] == 1).all()
+    assert (score.anomaly_score[drifts] > 1).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["up", "down"])
+def test_the_band_of_a_drift_lies_around_what_is_usual(sign: int) -> None:
+    values = np.random.default_rng(8).normal(100, 3, (2, 16 * DAY))
+    values += sign * 100 * np.maximum(np.arange(16 * DAY) - 13 * DAY, 0) / (3 * DAY)
+    _, band, score = QueryModel(QUERY).score(batch(values))
+    drifts = score.shape == sign
+    assert drifts.any()
+    outside = (values < band.lower) | (values > band.upper)
+    assert outside[drifts].mean() > 0.95
+    came_to = np.where(sign > 0, band.upper - values, values - band.lower)[drifts]
+    assert np.median(came_to) < -5.0
+    assert ((band.lower <= band.yhat) & (band.yhat <= band.upper))[drifts].all()
+
+
+def test_a_drift_that_is_no_news_leaves_the_band_as_it_is() -> None:
+    """People said of this series that drifts of any size are false: no rule tells of them by the band."""
+    values = np.random.default_rng(8).normal(100, 3, (1, 16 * DAY))
+    values += 100 * np.maximum(np.arange(16 * DAY) - 13 * DAY, 0) / (3 * DAY)
+    model = QueryModel(QUERY)
+    model.surroundings.heed(lambda labels: (np.ones((len(labels), 1)), np.full((len(labels), 1), 1e3)))
+    _, band, score = model.score(batch(values))
     with np.errstate(invalid="ignore"):
-        inside = ~((values < band.lower) | (values > band.upper))
-    by_shape = (np.nan_to_num(score.anomaly_score) > 1) & inside
-    assert by_shape[:, 13 * DAY :].any() == told
-    if told:
-        assert (score.direction[by_shape] == 1).all()
+        outside = (values < band.lower) | (values > band.upper)
+    assert not (outside ^ (np.nan_to_num(score.anomaly_score) > 1)).any()
+    assert outside.mean() < 0.01
