@@ -123,7 +123,7 @@ class Family:
     """Bounds of one form, from tight to loose: `make(level)`, and the levels worth trying, ascending.
 
     `relative` (N, T): what is held against the level; the greater, the further on the bad side.
-    `middle`: its median in normal life.
+    `middle`: its median in normal life; `spread`: by how much a series moves there, around its own median.
     """
 
     form: str
@@ -131,6 +131,7 @@ class Family:
     levels: Sequence[float]
     relative: FloatArray
     middle: float
+    spread: float
 
 
 def hour_of_week(times: TimeArray) -> np.ndarray:
@@ -157,7 +158,7 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
     centre = float(np.median(quiet))
     spread = _spread(quiet - centre)
     others = (_by_hour(mirrored, times, normal, sign), _trend(mirrored, times, normal, sign, spread))
-    static = _static(mirrored, quiet, spread, sign, comparison.threshold)
+    static = _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), sign, comparison.threshold)
     return [static, *(family for family in others if family is not None)]
 
 
@@ -171,6 +172,13 @@ def _spread(deviations: FloatArray) -> float:
     return wide or float(np.std(deviations)) or 1e-9
 
 
+def _moves(quiet: FloatArray) -> float:
+    """The spread of each series around its own median."""
+    there = quiet[np.isfinite(quiet).any(axis=1)]
+    deviations = there - np.nanmedian(there, axis=1, keepdims=True)
+    return _spread(deviations[np.isfinite(deviations)])
+
+
 def _levels(quiet: FloatArray, everything: FloatArray) -> list[float]:
     """Quantiles of normal life, then steps from there to the worst that was ever seen."""
     highest = float(quiet.max())
@@ -180,13 +188,15 @@ def _levels(quiet: FloatArray, everything: FloatArray) -> list[float]:
     return sorted({*np.quantile(quiet, QUANTILES).tolist(), *beyond.tolist()})
 
 
-def _static(mirrored: FloatArray, quiet: FloatArray, spread: float, sign: int, old: float) -> Family:
+def _static(
+    mirrored: FloatArray, quiet: FloatArray, spread: float, moves: float, sign: int, old: float
+) -> Family:
     levels = sorted({*_levels(quiet, mirrored), sign * old})
 
     def make(level: float) -> Bound:
         return Static(sign * old if level == sign * old else sign * outward(level, spread))
 
-    return Family("static", make, levels, mirrored, float(np.median(quiet)))
+    return Family("static", make, levels, mirrored, float(np.median(quiet)), moves)
 
 
 def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int) -> Family | None:
@@ -215,7 +225,7 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
         centre_, edge = sign * centre, sign * (centre + level * wide)
         return ByHour(threshold_by_hour(LabelSet(), centre_, edge, 1.0, sign=sign))
 
-    return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0)
+    return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))
 
 
 def _trend(
@@ -241,4 +251,4 @@ def _trend(
     def make(level: float) -> Bound:
         return Trend(sign * outward(start + level, spread), sign * slope, zero, until)
 
-    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0)
+    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))

@@ -18,14 +18,14 @@ from rules.adapt.judge import Candidate, Evidence, judge
 FORS = (120.0, 300.0, 900.0)
 KEEPS = (600.0,)
 HYSTERESIS = 0.5
+ROOM = 1.5
+"""So many spreads beyond the tightest sufficient threshold: life moves on by what it varies by."""
+
+ROOM_AT_MOST = 0.5
+"""The same as a share of the way from the median."""
+
 INWARD = 0.15
-"""How far from the tightest sufficient threshold towards the loosest that still catches everything."""
-
-INWARD_AT_MOST = 0.5
-"""The same as a share of the way from the median: the next incident may be lower than known ones."""
-
-BEYOND = 0.25
-"""The same where no incident bounds it: this share of the way from the median beyond the tightest."""
+"""The same as a share of the way to the loosest that still catches everything: the next may be lower."""
 
 MAX_GIVEN_UP = 2
 """A rule that would have to miss more than this is for people to judge."""
@@ -152,11 +152,10 @@ def placed(
         loose = level
     if tight is None or loose is None:
         return None
+    room = min(ROOM * family.spread, ROOM_AT_MOST * (tight - family.middle))
     if wanted or reached:
-        level = tight + min(INWARD * (loose - tight), INWARD_AT_MOST * (tight - family.middle))
-    else:
-        level = tight + BEYOND * (tight - family.middle)
-    found = replace(shape, bound=family.make(level))
+        room = min(room, INWARD * (loose - tight))
+    found = replace(shape, bound=family.make(tight + room))
     # What lies between two good levels is good as a rule, and not always.
     return found if _good(found, evidence, objective, wanted) else replace(shape, bound=family.make(tight))
 
