@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from sidecar.bodies import read_up_to
 from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.errors import KubernetesError, KubernetesReason
 
@@ -103,7 +104,7 @@ class Cluster:
                     allow_redirects=False,
                 ) as answer,
             ):
-                status, raw = answer.status, await _whole(answer)
+                status, raw = answer.status, await read_up_to(answer.content, MAX_ANSWER_BYTES)
         except aiohttp.ClientSSLError as error:
             raise KubernetesError(
                 KubernetesReason.TLS, f"Kubernetes API {url}: {error}; is ca_file its CA?"
@@ -149,10 +150,3 @@ def _document(raw: bytes) -> KubernetesObject | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    raw = await answer.content.read(MAX_ANSWER_BYTES)
-    while not answer.content.at_eof() and len(raw) < MAX_ANSWER_BYTES:
-        raw += await answer.content.read(MAX_ANSWER_BYTES - len(raw))
-    return raw

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
+from sidecar.bodies import read_up_to
 from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.http import ACTOR
 
@@ -63,7 +64,7 @@ class SeriesFeedback:
         """A verdict."""
         if request.content_type != "application/json":
             return _not_json()
-        raw = await request.content.read(MAX_BODY + 1)
+        raw = await read_up_to(request.content, MAX_BODY + 1)
         if len(raw) > MAX_BODY:
             return error_answer(413, "bad_data", f"a verdict has at most {MAX_BODY} bytes")
         try:

@@ -18,6 +18,7 @@ import aiohttp
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from sidecar.bodies import read_up_to
 from sidecar.config.http import HttpConfig, TlsConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import PullError, PullReason
@@ -255,7 +256,7 @@ class Session:
             self._on_server_time(email.utils.mktime_tz(date) + 0.5)
 
     async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> PullError:
-        text = (await response.content.read(ERROR_BODY_BYTES)).decode(errors="replace")
+        text = (await read_up_to(response.content, ERROR_BODY_BYTES)).decode(errors="replace")
         status = response.status
         if response.content_type == "text/html":
             text = f"{response.reason or ''}, as a web page: is it the address of an API, less its path?"

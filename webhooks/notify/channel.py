@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from sidecar.bodies import read_up_to
 from sidecar.errors import NotifyError
 
 RETRIED = frozenset({408, 425, 429})
 MAX_RETRY_AFTER_SECONDS = 3600.0
+MAX_ANSWER_BYTES = 1 << 20
 
 
 async def _unheard(_: bool) -> None:
@@ -76,7 +78,7 @@ class Poster:
             async with self._session.post(
                 url, data=body, headers={"Content-Type": "application/json", **headers}, allow_redirects=False
             ) as response:
-                answer = await response.content.read(1 << 20)
+                answer = await read_up_to(response.content, MAX_ANSWER_BYTES)
                 status, told = response.status, dict(response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
             what = str(error) or type(error).__name__

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from sidecar.bodies import read_up_to
 from sidecar.records import Incident, Response, TimelineEntry
 from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.feedback import VERDICTS
@@ -192,7 +193,7 @@ async def _body(request: web.Request, kind: Any) -> Any:
     """The JSON body. Its content type is asked for, since a foreign page's form cannot state it."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="send JSON with Content-Type: application/json")
-    raw = await request.content.read(MAX_BODY + 1)
+    raw = await read_up_to(request.content, MAX_BODY + 1)
     if len(raw) > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(raw))
     try:

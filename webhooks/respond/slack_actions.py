@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 from aiohttp import web
 
+from sidecar.bodies import read_up_to
 from sidecar.config.channels import SlackConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import StoreError
@@ -41,7 +42,7 @@ class SlackActions:
 
     async def handle(self, request: web.Request) -> web.Response:
         """One press of a button. Slack shows an error to the person unless the answer is 200."""
-        body = await request.content.read(MAX_BODY + 1)
+        body = await read_up_to(request.content, MAX_BODY + 1)
         stamp = request.headers.get("X-Slack-Request-Timestamp", "")
         signature = request.headers.get("X-Slack-Signature", "")
         if len(body) > MAX_BODY or not self.signed(body, stamp, signature):

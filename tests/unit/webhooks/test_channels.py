@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -125,6 +126,34 @@ async def test_slack_without_the_right_to_look_is_told_rather_twice_than_never()
     async with channel_to("slack", answer) as channel:
         await channel.send(Outgoing(MESSAGE, uncertain=True))
     assert called == ["/conversations.history", "/chat.postMessage"]
+
+
+async def test_slacks_answer_in_pieces_is_read_whole() -> None:
+    messages = [{"ts": str(n), "metadata": {"event_payload": {"key": f"other/{n}"}}} for n in range(50)]
+    messages += [{"ts": "50", "metadata": None}, {"ts": "51"}]
+    messages += [{"ts": "52", "metadata": {"event_payload": {"key": MESSAGE["idempotency_key"]}}}]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.path == "/conversations.history", "it is there already"
+        response = web.StreamResponse()
+        await response.prepare(request)
+        body = json.dumps({"ok": True, "messages": messages}).encode()
+        for first in range(0, len(body), 1000):
+            await response.write(body[first : first + 1000])
+            await asyncio.sleep(0)
+        return response
+
+    async with channel_to("slack", answer) as channel:
+        receipt = await channel.send(Outgoing(MESSAGE, uncertain=True))
+    assert receipt == {"channel": "C1", "ts": "52"}
+
+
+async def test_a_slack_that_names_no_message_has_it_all_the_same() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"ok": True})
+
+    async with channel_to("slack", answer) as channel:
+        assert await channel.send(Outgoing(MESSAGE)) == {}
 
 
 def test_labels_are_no_markup_in_slack() -> None:

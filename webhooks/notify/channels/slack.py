@@ -66,6 +66,8 @@ class Slack:
             if found is not None:
                 return {"channel": self._config.channel, "ts": found}
         answer = await self._call("chat.postMessage", {"channel": self._config.channel, **message})
+        if not answer.get("ts"):
+            return {}  # It is there; what comes later of it is posted beside it, since it has no name.
         thread = {"channel": str(answer.get("channel", self._config.channel)), "ts": str(answer["ts"])}
         if outgoing.picture is not None:
             await self._show(thread, outgoing.picture)
@@ -131,8 +133,9 @@ class Slack:
             if refused.word not in BLIND:
                 raise
             return None  # Without the right to look, twice is better than never.
-        for message in answer.get("messages", []):
-            if message.get("metadata", {}).get("event_payload", {}).get("key") == mark:
+        for message in answer.get("messages") or []:
+            payload = (message.get("metadata") or {}).get("event_payload") or {}
+            if payload.get("key") == mark:
                 return str(message["ts"])
         return None
 

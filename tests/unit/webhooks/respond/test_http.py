@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -184,3 +185,22 @@ async def test_buttons(
     }
     assert (await client.post("/webhooks/slack/interactions", data=body, headers=headers)).status == status
     assert desk.asked == asked
+
+
+async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """As a network brings it."""
+    for first in range(0, len(body), 40):
+        yield body[first : first + 40]
+        await asyncio.sleep(0.001)
+
+
+async def test_bodies_that_come_in_pieces_are_read_whole(client: TestClient[Any, Any], desk: Desk) -> None:
+    headers = {"X-Slack-Request-Timestamp": str(int(NOW)), "X-Slack-Signature": signature(body=PRESSED)}
+    pressed = await client.post("/webhooks/slack/interactions", data=in_pieces(PRESSED), headers=headers)
+    assert pressed.status == 200
+    said = b'{"by": "ann", "text": "' + b"x" * 400 + b'"}'
+    commented = await client.post(
+        "/api/v1/incidents/i1/comment", data=in_pieces(said), headers={"Content-Type": "application/json"}
+    )
+    assert commented.status == 200
+    assert [one[:2] for one in desk.asked] == [("i1", "acknowledge"), ("i1", "comment")]
