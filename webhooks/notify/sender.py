@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sidecar.background import woken
 from sidecar.config.channels import NotifyTarget
@@ -63,6 +63,8 @@ class Sender:
         self._slots = {name: asyncio.Semaphore(AT_ONCE) for name in targets}
         self._threads: dict[tuple[str, str], dict[str, str]] = {}
         self._looked_at: dict[str, float] = {}
+        self._fates: dict[str, dict[str, OutboxMessage]] = {name: {} for name in targets}
+        """By target, what became of tries and is not stored yet."""
         self._opened_at_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger("sender")
@@ -91,6 +93,11 @@ class Sender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for name in self._targets:
+            try:
+                await self._keep_fates(name)
+            except StoreError as error:
+                self._log.warning("sent, and not stored as sent", target=name, err=str(error))
         for channel in self._channels.values():
             await channel.close()
 
@@ -114,6 +121,7 @@ class Sender:
 
     async def _send_due(self, name: str) -> float:
         """Send what is due; seconds until it is worth looking again."""
+        await self._keep_fates(name)
         await self._heed_clock(name)
         due = await self._store.messages_due(int(self._now() * 1e9), limit=LOOK, target=name)
         self._metrics.pending.labels(name).set(len(due))
@@ -124,11 +132,25 @@ class Sender:
         incidents = sorted(
             by_incident.values(), key=lambda messages: (messages[-1].priority, messages[0].key)
         )
-        waits = await asyncio.gather(*(self._send_in_order(name, messages) for messages in incidents))
+        waits = await self._send_all(name, incidents)
         longest = max(waits, default=0.0)
         if longest == 0.0 and len(due) == LOOK:
             return 0.0
         return min(longest or TICK_SECONDS, TICK_SECONDS)
+
+    async def _send_all(self, name: str, incidents: Sequence[list[OutboxMessage]]) -> list[float]:
+        """The messages of each incident; seconds to wait, of each.
+
+        Raises: what befell the first of them, when all are through: what is still under way
+        would be looked up, and sent, a second time.
+        """
+        waits: list[float] = []
+        sending = (self._send_in_order(name, messages) for messages in incidents)
+        for outcome in await asyncio.gather(*sending, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            waits.append(outcome)
+        return waits
 
     async def _heed_clock(self, name: str) -> None:
         """Where the clock was set back, bring forward what waits by times that it told before."""
@@ -188,7 +210,7 @@ class Sender:
         message.attempts += 1
         changed = [message]
         try:
-            message.receipt = await self._channels[name].send(outgoing)
+            message.receipt = await self._handed_over(name, outgoing)
         except NotifyError as error:
             self._metrics.up.labels(name).set(0)
             changed += self._failed(name, message, error)
@@ -201,9 +223,33 @@ class Sender:
                 self._log.warning("message may have arrived twice", target=name, key=message.key)
             self._metrics.duration.labels(name).observe(max(self._now() - message.created_at_ns / 1e9, 0.0))
             self._remember(message)
-        await self._store.put_messages(changed)
+        self._fates[name].update({one.key: one for one in changed})
+        await self._keep_fates(name)
         self.wake(other.target for other in changed[1:])
         return message.state != "pending"
+
+    async def _handed_over(self, name: str, outgoing: Outgoing) -> dict[str, str]:
+        """The channel's receipt. Raises: NotifyError, whatever broke off."""
+        try:
+            return await self._channels[name].send(outgoing)
+        except (NotifyError, StoreError):
+            raise
+        except Exception as error:
+            # The loop's edge: an answer that nobody foresaw is a failed try like others, with their patience.
+            self._log.exception("a channel broke off", target=name)
+            raise NotifyError(f"internal: {error!r}", retryable=True) from error
+
+    async def _keep_fates(self, name: str) -> None:
+        """Store what became of tries; until that is done nothing is sent, so that nothing is sent again.
+
+        Raises: StoreError.
+        """
+        fates = dict(self._fates[name])
+        if fates:
+            await self._store.put_messages(list(fates.values()))
+            for key, fate in fates.items():
+                if self._fates[name].get(key) is fate:
+                    del self._fates[name][key]
 
     async def _keep_doubt(self, message: OutboxMessage, in_doubt: bool) -> None:
         """Keep what a channel says of a try, before it goes on."""

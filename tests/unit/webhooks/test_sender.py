@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from sidecar.config.channels import NotifyConfig, NotifyTarget
 from sidecar.config.model import StoreConfig
-from sidecar.errors import NotifyError
+from sidecar.errors import NotifyError, StoreFull
+from sidecar.records import OutboxMessage
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.respond.incidents import Clock, incident
 from webhooks.notify.channel import Outgoing
@@ -243,3 +244,46 @@ async def test_a_target_that_is_gone_from_the_configuration_holds_nothing(tmp_pa
         await bench.until(lambda: bool(bench.targets["a"].uncertain))
     async with Bench(tmp_path, {"b": Recorder()}) as bench:
         assert (await bench.states())["a/i1/1"] == "dead"
+
+
+async def test_what_a_channel_breaks_off_with_is_a_failed_try_like_others(tmp_path: Path) -> None:
+    odd = Recorder(cast(NotifyError, KeyError("ts")))
+    async with Bench(tmp_path, {"a": odd}) as bench:
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: len(odd.uncertain) == 1)
+        for _ in range(3):
+            bench.pass_time(1)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while not (due := await bench.store.messages_due(2**62, limit=9))[0].attempts:
+                await asyncio.sleep(0.005)
+        assert due[0].due_at_ns > due[0].created_at_ns, "it waits like others"
+        odd.error = None
+        bench.pass_time(5)
+        await bench.until(lambda: odd.got == ["opened i1"])
+        assert odd.uncertain == [False, True], "and it may have arrived"
+
+
+async def test_what_was_sent_while_nothing_could_be_stored_is_not_sent_again(tmp_path: Path) -> None:
+    target = Recorder()
+    async with Bench(tmp_path, {"a": target}) as bench:
+        put, refused = bench.store.put_messages, 0
+
+        async def full(messages: Sequence[OutboxMessage]) -> None:
+            nonlocal refused
+            if any(one.state == "sent" for one in messages) and refused < 4:
+                refused += 1
+                raise StoreFull("disk full")
+            await put(messages)
+
+        bench.store.put_messages = full  # type: ignore[method-assign]
+        bench.notifier.consider([incident()])
+        while refused < 4:
+            bench.pass_time(1)
+            await asyncio.sleep(0.005)
+        bench.pass_time(1)
+        async with asyncio.timeout(10):
+            while await bench.states() != {"a/i1/1": "sent"}:
+                bench.pass_time(1)
+                await asyncio.sleep(0.005)
+        assert target.got == ["opened i1"]
