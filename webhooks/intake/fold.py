@@ -233,7 +233,7 @@ class Memory:
     def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
         key = (current.tenant, current.fingerprint)
         seen_ns = delivery.received_at_ns
-        ends_ns = event.ends_at_ns if event.ends_at_ns is not None else seen_ns
+        ends_ns = _end_of(event, delivery)
         if event.starts_at_ns < current.starts_at_ns and ends_ns <= current.starts_at_ns:
             # The end of an earlier episode, told late: it is stored, and what is known stays.
             changes.n_stale += 1
@@ -276,12 +276,11 @@ def _touch(episode: Episode, n: int, seen_ns: int) -> None:
 def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Episode:
     if storm is not None and is_own(event.labels):
         storm = None
-    resolved_at = event.ends_at_ns if event.ends_at_ns is not None else delivery.received_at_ns
     return Episode(
         tenant=delivery.tenant,
         fingerprint=event.fingerprint,
         starts_at_ns=event.starts_at_ns,
-        ends_at_ns=None if event.firing else resolved_at,
+        ends_at_ns=None if event.firing else _end_of(event, delivery),
         labels=event.labels,
         annotations=event.annotations,
         generator_url=event.generator_url,
@@ -291,6 +290,12 @@ def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Ep
         incident_id=storm,
         bonds=STORM_BONDS if storm else {},
     )
+
+
+def _end_of(event: AlertEvent, delivery: Delivery) -> int:
+    """When an alert ended: as told, or else when it was told; not before it began, whatever clocks said."""
+    told_ns = event.ends_at_ns if event.ends_at_ns is not None else delivery.received_at_ns
+    return max(told_ns, event.starts_at_ns)
 
 
 def _overwrite(held: Episode, new: Episode) -> None:

@@ -106,6 +106,8 @@ class Receiver:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
+        except web.RequestPayloadError as error:
+            return _refuse(400, f"body cannot be unpacked: {error}")
         try:
             if not signed(auth, request.headers.get(auth.hmac_header, ""), body):
                 return _refuse(401, "wrong or missing signature")

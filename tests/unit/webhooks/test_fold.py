@@ -39,6 +39,12 @@ def summary(stored: dict[tuple[str, str, int], Episode]) -> list[tuple[int, str,
         pytest.param([alert(), alert(), alert()], [(0, "firing", None)], id="repeats"),
         pytest.param([alert(), alert(ends=T1)], [(0, "resolved", 600)], id="resolves"),
         pytest.param(
+            [alert(starts=T1), alert(starts=T1, ends=T0)],
+            [(600, "resolved", 600)],
+            id="ends before it began: clocks disagree",
+        ),
+        pytest.param([alert(starts=T1, ends=T0)], [(600, "resolved", 600)], id="and was never seen firing"),
+        pytest.param(
             [alert(), alert(ends=T1), alert()], [(0, "resolved", 600)], id="6: a late firing, same start"
         ),
         pytest.param([alert(ends=T1), alert()], [(0, "resolved", 600)], id="6: resolved wins, told first"),

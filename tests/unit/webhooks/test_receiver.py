@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hmac
 import json
 from collections.abc import AsyncIterator
@@ -83,6 +84,14 @@ async def test_checklist_1_only_post_and_only_up_to_the_cap(tmp_path: Path) -> N
 
         async with s.session.post(s.url, data=chunks()) as response:
             assert response.status == 413, "without a length, too"
+
+
+async def test_what_cannot_be_unpacked_is_not_asked_for_again(tmp_path: Path) -> None:
+    async with served(tmp_path) as s:
+        assert (await s.post(gzip.compress(body(alert())), **{"Content-Encoding": "gzip"}))[0] == 200
+        status, words = await s.post(b"not gzip", **{"Content-Encoding": "gzip"})
+        assert (status, "unpacked" in words) == (400, True)
+        assert s.count("pronoia_webhook_requests_total", code="400") == 1
 
 
 async def test_checklist_4_one_transaction_and_then_200(tmp_path: Path) -> None:
