@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -124,6 +125,7 @@ class Family:
 
     `relative` (N, T): what is held against the level; the greater, the further on the bad side.
     `middle`: its median in normal life; `spread`: by how much a series moves there, around its own median.
+    `end`: the level that nothing can go beyond; infinite where none is known.
     """
 
     form: str
@@ -132,6 +134,7 @@ class Family:
     relative: FloatArray
     middle: float
     spread: float
+    end: float = math.inf
 
 
 def hour_of_week(times: TimeArray) -> np.ndarray:
@@ -196,7 +199,9 @@ def _static(
     def make(level: float) -> Bound:
         return Static(sign * old if level == sign * old else sign * outward(level, spread))
 
-    return Family("static", make, levels, mirrored, float(np.median(quiet)), moves)
+    # What was never negative counts or measures something, of which there is no less than nothing.
+    end = 0.0 if sign < 0 and quiet.max() <= 0 else math.inf
+    return Family("static", make, levels, mirrored, float(np.median(quiet)), moves, end)
 
 
 def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int) -> Family | None:

@@ -24,6 +24,9 @@ ROOM = 1.5
 ROOM_AT_MOST = 0.5
 """The same as a share of the way from the median."""
 
+TOWARDS_END = 0.5
+"""The same as a share of the way to what nothing can go beyond: a rule must be able to fire."""
+
 INWARD = 0.15
 """The same as a share of the way to the loosest that still catches everything: the next may be lower."""
 
@@ -152,7 +155,11 @@ def placed(
         loose = level
     if tight is None or loose is None:
         return None
-    room = min(ROOM * family.spread, ROOM_AT_MOST * (tight - family.middle))
+    room = min(
+        ROOM * family.spread,
+        ROOM_AT_MOST * (tight - family.middle),
+        max(TOWARDS_END * (family.end - tight), 0.0),
+    )
     if wanted or reached:
         room = min(room, INWARD * (loose - tight))
     found = replace(shape, bound=family.make(tight + room))

@@ -13,7 +13,7 @@ from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.limits import cooling, frozen, limited, within_limits
 from rules.adapt.search import Objective
-from rules.adapt.solve import Proposal, Unchanged, solve
+from rules.adapt.solve import EASED, Proposal, Unchanged, solve
 from rules.incidents import KnownIncident
 from rules.read import WrittenRule
 from sidecar.config.adapt import AdaptConfig, FreezeWindow, RuleLimits
@@ -157,6 +157,42 @@ def test_a_threshold_that_nothing_reaches_says_so() -> None:
     values = np.random.default_rng(3).exponential(5.0, 14 * 24).round()
     found = proposal(solve(hourly(values, "crashes < 1"), Objective(2)))
     assert "think of deleting it" in " ".join(found.changes)
+
+
+def test_a_threshold_from_below_stays_where_what_is_never_negative_can_go() -> None:
+    values = np.random.default_rng(3).gamma(4.0, 5.0, 14 * 24)
+    found = proposal(solve(hourly(values, "requests < 8"), Objective(2)))
+    assert isinstance(found.candidate.bound, Static)
+    assert 0 < found.candidate.bound.value <= values.min()
+    falling = proposal(solve(hourly(values - 60, "level < -52"), Objective(2)))
+    assert isinstance(falling.candidate.bound, Static)
+    assert falling.candidate.bound.value < -60, "what may be negative gets its room"
+
+
+def test_the_room_follows_what_life_varies_by_not_its_highest_peak() -> None:
+    values = noise(28)
+    for start in range(600, values.size, 7 * 1440):
+        values[start : start + 20] = 30.0
+    one_level = proposal(solve(evidence(values), Objective(2))).candidate.bound
+    assert isinstance(one_level, Static)
+    assert 30 < one_level.value < 32
+    # Six pods, each at its own level: the room is what one of them moves by.
+    levels = 10 * np.arange(1, 7)[:, None] + np.random.default_rng(8).normal(0, 0.5, (6, 28 * 1440))
+    pods = proposal(solve(evidence(levels, "load > 60.5"), Objective(2))).candidate.bound
+    assert isinstance(pods, Static)
+    assert 61 < pods.value < 64
+
+
+def test_where_no_threshold_keeps_to_the_budget_the_quietest_that_loses_nothing_is_proposed() -> None:
+    values = noise(28)
+    incident = with_incident(values, 12.3, height=3.0)
+    for start in range(600, values.size, 3_200):
+        values[start : start + 3] += 3.5  # Thirteen short peaks, higher than the incident.
+    seen = evidence(values, "load > 10.8", (incident,))
+    found = proposal(solve(seen, Objective(2)))
+    assert found.changes[-1] == EASED
+    assert 2 < found.after.false_per_month < found.before.false_per_month / 10
+    assert "day 12.3" in found.after.delays
 
 
 def test_the_threshold_stays_near_normal_life_however_high_the_known_incident_was() -> None:
