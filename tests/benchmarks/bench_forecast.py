@@ -196,9 +196,16 @@ def _quality_rows(n_each: int) -> list[Row]:
 def _short_rows(n_each: int) -> list[Row]:
     """How much of what came the interval held, by days of history and days ahead, at a sample an hour."""
     rows = []
-    for known, ahead, least in ((3, 1, 0.80), (7, 1, 0.85), (7, 7, 0.80), (14, 7, 0.88)):
+    for known, ahead, least in (
+        (3, 1, 0.80),
+        (7, 1, 0.85),
+        (3, 7, 0.88),
+        (7, 7, 0.88),
+        (14, 7, 0.88),
+        (7, 28, 0.88),
+    ):
         held = []
-        for _, step, values in series(n_each, seed=9, steps=(3600,)):
+        for _, step, values in series(n_each, seed=9, steps=(3600,), days=(14, 50)):
             last = len(values) - ahead * 24
             for origin in np.linspace(known * 24, last, 3 if last >= known * 24 else 0).astype(int):
                 found = pool_forecast(values[origin - known * 24 : origin], step, ahead * 24)[0]

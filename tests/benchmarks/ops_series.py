@@ -103,13 +103,16 @@ KINDS: dict[str, Callable[[int, int, Rng], FloatArray]] = {
 
 
 def series(
-    n_each: int, seed: int = 0, steps: tuple[int, ...] = (60, 300, 3600)
+    n_each: int,
+    seed: int = 0,
+    steps: tuple[int, ...] = (60, 300, 3600),
+    days: tuple[int, int] = (14, 36),
 ) -> Iterator[tuple[str, int, FloatArray]]:
-    """Name, step in seconds, and values over two to five weeks (at one minute: ten days)."""
+    """Name, step in seconds, and values over so many `days` (at one minute: ten)."""
     for k, (kind, make) in enumerate(KINDS.items()):
         for i in range(n_each):
             rng = np.random.default_rng((seed, k, i))
             step = steps[(i + k) % len(steps)]
-            days = 10 if step < 300 else int(rng.integers(14, 36))
+            n_days = 10 if step < 300 else int(rng.integers(*days))
             per_day = 86400 // step
-            yield f"{kind}_{i}", step, make(days * per_day, per_day, rng)
+            yield f"{kind}_{i}", step, make(n_days * per_day, per_day, rng)

@@ -62,6 +62,7 @@ class _Row(msgspec.Struct, array_like=True):
     quantiles: bytes
     mix: bytes
     few: bytes
+    growth: float
 
 
 class _File(msgspec.Struct, array_like=True):
@@ -144,6 +145,7 @@ def _row(row: int, chosen: Chosen, names: dict[str, int]) -> _Row:
         _floats(interval.quantiles),
         _floats(interval.mix),
         _floats(interval.few),
+        interval.growth,
     )
 
 
@@ -164,6 +166,7 @@ def _chosen(one: _Row, names: list[str], grid: _Grid) -> Chosen:
         _array(one.quantiles).reshape(-1, 2, len(knots)),
         _array(one.mix).reshape(-1, len(leads)),
         _array(one.few).reshape(len(leads)),
+        one.growth,
     )
     selection = Selection(
         grid.step_seconds,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.engine.forecast.backtest import independent_moments, tested_leads
+from sidecar.engine.forecast.beyond import growth_of, unseen
 from sidecar.engine.forecast.past import Index, Past, ewma, same_time_mean, smooth
 from sidecar.engine.forecast.rules import HOUR, View
 from sidecar.series import FloatArray
@@ -52,6 +54,8 @@ POWERS = ((0.0, 0.0, 0.0), (0.7, 0.0, 0.0), (0.0, 0.7, 0.0), (0.5, 0.5, 0.0), (0
 """How far the scale follows current volatility, the time of day, the time of the week."""
 WINDOW_DAYS = (1, 7)
 SHARPNESS = 12.0
+SURE_MOMENTS = 4.0
+"""From fewer independent moments the ways are mixed more evenly: which is best there is chance."""
 WIDEN = 0.08
 """Part by which intervals are widened at 4 h, and once more with each factor of four in lead.
 
@@ -126,7 +130,8 @@ class IntervalPlan:
 
     `knots` (K,) leads, `quantiles` (S, 2, K) of scaled errors for each scale;
     `mix` (W, L) at `leads` (L,), the scales first, then the windows. `few` (L,): how many times as wide
-    the interval is because there were few moments to learn its width from.
+    the interval is because there were few moments to learn its width from. `growth`: power of the lead
+    by which errors grow beyond the last knot.
     """
 
     level: float
@@ -135,12 +140,12 @@ class IntervalPlan:
     quantiles: FloatArray
     mix: FloatArray
     few: FloatArray
+    growth: float
 
     def ways(self, past: Past, centre: FloatArray, view: View) -> tuple[FloatArray, FloatArray]:
         """Lower and upper ends of each way, (W, B, L), around `centre` (B, L)."""
         leads = view.leads[0]
-        # Beyond the longest lead that was tested, errors grow as a random walk's.
-        grow = np.sqrt(np.maximum(leads / self.knots[-1], 1.0))
+        grow = np.maximum(leads / self.knots[-1], 1.0) ** self.growth
         lows, highs = [], []
         for scale, (low, high) in zip(_scales(past, view), self.quantiles, strict=False):
             lows.append(centre + np.interp(leads, self.knots, low) * grow * scale)
@@ -160,7 +165,11 @@ class IntervalPlan:
         low, high = (mix * lows[:, 0]).sum(axis=0), (mix * highs[:, 0]).sum(axis=0)
         hours = np.clip(leads * past.step_seconds / HOUR, 1.0, 48.0)
         wide = (1.0 + WIDEN * np.log2(hours) / 2.0) * np.interp(leads, self.leads, self.few)
-        return yhat + (low - yhat) * wide, yhat + (high - yhat) * wide
+        down, up = (yhat - low) * wide, (high - yhat) * wide
+        if (tested := int(self.knots[-1])) < leads[-1]:
+            more = unseen(past, yhat, tested)
+            down, up = np.hypot(down, more), np.hypot(up, more)
+        return yhat - down, yhat + up
 
 
 def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
@@ -169,14 +178,15 @@ def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
     leads = tested.leads
     known = np.isfinite(tested.residual)
     evidence = (tested.weights * known).sum(axis=0) @ tested.kernel
-    had = np.flatnonzero(evidence > 0)
+    had = tested_leads(past, tested.origins, leads, evidence)
     view = View(past, tested.origins[:, None], leads[None, :])
     scales = _scales(past, view)
     if not len(had):
         quantiles = np.tile(np.array([-3.0, 3.0])[None, :, None], (len(scales), 1, 1))
         n_ways = len(scales) + len(WINDOW_DAYS)
         even = np.full((n_ways, len(leads)), 1.0 / n_ways)
-        return IntervalPlan(level, leads, leads[:1], quantiles, even, np.full(len(leads), MOST_WIDENED))
+        few = np.full(len(leads), MOST_WIDENED)
+        return IntervalPlan(level, leads, leads[:1], quantiles, even, few, growth_of(leads[:1], np.zeros(1)))
     knots = had[np.unique(np.linspace(0, len(had) - 1, min(KNOTS, len(had))).astype(int))]
     quantiles = np.empty((len(scales), 2, len(knots)))
     for s, scale in enumerate(scales):
@@ -187,23 +197,27 @@ def plan_interval(past: Past, tested: Tested, level: float) -> IntervalPlan:
             weight = (tested.weights[:, near] * tested.kernel[j, near])[ok]
             quantiles[s, :, i] = weighted_quantiles(z[:, near][ok], weight, (share, 1.0 - share))
     quantiles[:, 0], quantiles[:, 1] = np.minimum(quantiles[:, 0], 0.0), np.maximum(quantiles[:, 1], 0.0)
-    few = _widened(past, tested)
-    ways = IntervalPlan(level, leads, leads[knots], quantiles, np.empty(0), few)
+    moments = independent_moments(past, tested.origins, leads)
+    # Beyond what was tested the growth with the lead stands for what is not known.
+    few = np.minimum(_widened(moments), _widened(moments[had[-1:]]))
+    size = (np.where(known, np.abs(tested.residual), 0.0) * tested.weights).sum(axis=0) @ tested.kernel
+    growth = growth_of(leads[had], size[had] / evidence[had])
+    ways = IntervalPlan(level, leads, leads[knots], quantiles, np.empty(0), few, growth)
     lower, upper = ways.ways(past, tested.fitted, view)
     actual = np.where(known, tested.fitted + tested.residual, 0.0)
     scores = (winkler(actual, lower, upper, level) * (tested.weights * known)).sum(axis=1) @ tested.kernel
     scores = scores / np.maximum(evidence, 1e-300)
     scores = scores[:, had[np.abs(np.arange(len(leads))[:, None] - had).argmin(axis=1)]]
-    mix = ((scores.min(axis=0) + 1e-300) / (scores + 1e-300)) ** SHARPNESS
-    return IntervalPlan(level, leads, leads[knots], quantiles, mix / mix.sum(axis=0), few)
+    sharpness = np.clip(SHARPNESS * moments / SURE_MOMENTS, 1.0, SHARPNESS)
+    mix = ((scores.min(axis=0) + 1e-300) / (scores + 1e-300)) ** sharpness
+    return IntervalPlan(level, leads, leads[knots], quantiles, mix / mix.sum(axis=0), few, growth)
 
 
-def _widened(past: Past, tested: Tested) -> FloatArray:
-    """How much wider an interval must be whose width so few moments taught that were independent, (L,).
+def _widened(moments: FloatArray) -> FloatArray:
+    """How much wider an interval must be whose width so few moments taught that were independent.
 
     Moments nearer to each other than the lead share most of what they wait for.
     """
-    moments = np.maximum(past.n - tested.leads - tested.origins[0], 0) / tested.leads
     with np.errstate(divide="ignore"):
         widened = np.sqrt(1.0 + (FEW_MOMENTS / moments) ** 2)
     return np.minimum(widened, MOST_WIDENED)

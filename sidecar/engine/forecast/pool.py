@@ -16,6 +16,8 @@ from sidecar.engine.forecast.rules import Rule, View, make_rules, other_periods
 from sidecar.engine.forecast.weigh import SHARPNESS, weigh
 from sidecar.series import FloatArray
 
+MOST_RANGES = 4.0
+"""By so many times the range of its past a forecast may leave it, however far ahead."""
 LIGHT = 0.03
 """Rules below this weight at every lead are dropped from a selection."""
 
@@ -79,7 +81,7 @@ class Selection:
         else:
             share = self.weights[kept] @ self._between
         total = share.sum(axis=0)
-        yhat = (share * _possible(past, np.stack(said))).sum(axis=0) / np.where(total > 0, total, 1.0)
+        yhat = (share * _possible(past, np.stack(said), leads)).sum(axis=0) / np.where(total > 0, total, 1.0)
         yhat = np.where(total > 0, yhat, past.y[-1])
         lower, upper = self.interval.ends(past, yhat, view)
         yhat, lower, upper = yhat + past.centre, lower + past.centre, upper + past.centre
@@ -96,10 +98,15 @@ def _every_rule(past: Past, periods: list[int]) -> dict[str, Rule]:
     return make_rules(past, periods) | analogs
 
 
-def _possible(past: Past, forecasts: FloatArray) -> FloatArray:
-    """No rule may leave what was ever seen by more than once its range."""
+def _possible(past: Past, forecasts: FloatArray, leads: Index) -> FloatArray:
+    """No rule may leave what was ever seen by more than once its range, in as much time as was seen.
+
+    What grew for three days may come further in seven; but in less than two days a morning looks like growth.
+    """
     low, high = past.limits
     span = high - low
+    if past.day and leads[-1] > past.n:
+        span = span * np.clip(leads / past.n, 1.0, MOST_RANGES)
     return np.clip(forecasts, -past.centre if past.non_negative else low - span, high + span)
 
 
@@ -129,7 +136,7 @@ def select(
         tried, linear[name] = test_linear(past, grid, tests.origins, tests.leads, as_log=as_log)
         said.append(tried)
     names = (*rules, *linear)
-    forecasts = _possible(past, np.stack(said))
+    forecasts = _possible(past, np.stack(said), tests.leads)
     weights, tested = weigh(past, tests, forecasts, sharpness)
     kept = np.flatnonzero(weights.max(axis=1) >= LIGHT)
     return Selection(

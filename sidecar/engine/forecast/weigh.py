@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sidecar.engine.forecast.backtest import Plan
+from sidecar.engine.forecast.backtest import Plan, tested_leads
 from sidecar.engine.forecast.interval import Tested
 from sidecar.engine.forecast.past import Index, Past
 from sidecar.series import FloatArray
@@ -48,7 +48,7 @@ def weigh(
     all_w = w_sums[-1] @ kernel
     mae = (e_sums[:, -1] @ kernel) / np.maximum(all_w, 1e-300)
     # Leads that lie beyond all that was tested take the evidence of the longest that was.
-    tested = np.flatnonzero(all_w > 0)
+    tested = tested_leads(past, plan.origins, plan.leads, all_w)
     if len(tested):
         nearest = tested[np.abs(np.arange(n_leads)[:, None] - tested).argmin(axis=1)]
         mae, all_w = mae[:, nearest], all_w[nearest]
