@@ -65,33 +65,42 @@ class Sidecar:
     async def run(self) -> int:
         """Serve until told to stop; the process' exit code."""
         gc.set_threshold(*COLLECT_AFTER)
+        self._listen_to_signals()
         lock = FolderLock(self._config.store.directory)
+        try:
+            async with self._reloading:  # What is asked for meanwhile is done when all has begun.
+                runner = await self._begin(lock)
+            if runner is None:
+                return 1
+            await self._stop.wait()
+            async with self._reloading:  # What is under way is done; nothing begins anew.
+                await self._end(runner)
+            return 0
+        finally:
+            lock.release()
+
+    async def _begin(self, lock: FolderLock) -> web.AppRunner | None:
+        """Serve and watch; None where folder or address cannot be had, and then all is ended."""
         try:
             await asyncio.to_thread(lock.take)
             await self._build()
         except StoreError as error:
             self._log.error("the data folder cannot be used; see pronoia db status", err=str(error))
-            lock.release()
-            return 1
-        try:
-            return await self._live()
-        finally:
-            lock.release()
-
-    async def _live(self) -> int:
-        """Serve and watch until told to stop; the exit code."""
+            return None
         runner = await self._serve()
         if runner is None:
             await self._alerts.stop()
             await self._ground.close()
-            return 1
+            return None
         await self._workings.start()
         self._explaining.start()
         self._tasting.start()
         self._upkeep.start()
         self._warming.start()
-        self._listen_to_signals()
-        await self._stop.wait()
+        return runner
+
+    async def _end(self, runner: web.AppRunner) -> None:
+        """Answer what is under way, store what is known, end."""
         self._log.info("stopping")
         await self._warming.stop()
         await self._upkeep.stop()
@@ -101,7 +110,6 @@ class Sidecar:
         await self._explaining.stop()
         await self._tasting.stop()
         await self._ground.close()
-        return 0
 
     def stop(self) -> None:
         """Let `run` end."""
@@ -278,6 +286,8 @@ class Sidecar:
             task.add_done_callback(self._reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        # `pronoia run` has held them back until there is somebody to hear.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def warm_decoder() -> None:

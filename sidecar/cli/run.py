@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def run(
         static_configs:
         - targets: [HOST:9469]
     """
+    # By default one ends the process: whoever has just changed the configuration says so while it starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     overrides = neighbours(prometheus_url, alertmanager_urls)
     given: list[tuple[str, str, Any]] = [
         ("server", "listen", listen),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import WAVE, wave_config
-from tests.integration.servers import Prometheus, Pronoia, get_json, http, wait_until
+from tests.integration.servers import Prometheus, Pronoia, free_port, get_json, http, wait_until
 from tests.integration.test_faults_source import metric, ready, scored
 
 pytestmark = pytest.mark.integration
@@ -122,6 +122,25 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(
     wait_until(
         lambda: b'query="second"' not in http(pronoia.url + "/synthetic")[1], what="a query that left is gone"
     )
+
+
+def test_a_hangup_while_it_starts_ends_nothing_and_is_heeded(
+    tmp_path: Path, make_pronoia: Callable[..., Pronoia]
+) -> None:
+    pronoia = make_pronoia(wave_config(f"http://127.0.0.1:{free_port()}", tmp_path))
+    pronoia.start(wait=False)
+    process = pronoia.process
+    assert process is not None
+    wait_until(lambda: blocks_hangups(process.pid), what="hang-ups are held back", every=0.001)
+    process.send_signal(signal.SIGHUP)
+    pronoia.wait_healthy()
+    wait_until(lambda: "configuration reloaded" in pronoia.tail(), what="the reload")
+
+
+def blocks_hangups(pid: int) -> bool:
+    """Whether SIGHUP, the first signal, is in the process' mask."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigBlk:")[2].split()[0], 16) & 1)
 
 
 def test_a_port_in_use_is_a_clear_error(
