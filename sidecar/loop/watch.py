@@ -38,6 +38,10 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
     from sidecar.engine.model import QueryModel
 
 
+AHEAD_SECONDS = 3600.0
+"""A model that is further ahead of the source's clock is of no use; one that is less soon is again."""
+
+
 class Watch:
     """A query's model and the loop's dealings with it.
 
@@ -211,6 +215,7 @@ class Watch:
                 self.query.expr, at_ms=end_ms, name=self.query.name, max_series=self._max_series
             )
             self._metrics.ignored_columns.labels(self.query.name, "duplicate").inc()
+            await self._doubt_the_future(model)
             return False
         batch = await self._pull(self.query.expr, start_ms, end_ms)
         await self._look_around(model, start_ms, end_ms)
@@ -224,6 +229,19 @@ class Watch:
         if self._trial is not None:
             await self._try_challenger(self._trial, evaluation, batch)
         return True
+
+    async def _doubt_the_future(self, model: QueryModel) -> None:
+        """Learn anew where the model lives far ahead of the source's clock, which was just read.
+
+        That clock was wrong before; to wait until it is as late as it said would blind the query for as long.
+        """
+        ahead_seconds = (model.last_timestamp_ms or 0) / 1000 - self._clock.now()
+        if ahead_seconds > AHEAD_SECONDS:
+            self._log.warning(
+                "the source's clock was set back, learning anew", ahead_seconds=round(ahead_seconds)
+            )
+            self._model = await self._learn()
+            self._begin_following()
 
     async def _try_challenger(self, trial: Trial, evaluation: Evaluation, batch: SeriesBatch) -> None:
         """Let a challenger judge too; if it won it takes the model's place; if one is due it is learnt."""
