@@ -19,6 +19,7 @@ from sidecar.store.bulk import execute_rows
 from sidecar.store.checkpoint import Checkpointer
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
+from sidecar.store.presence import Presence
 from sidecar.store.responses import ResponseStore
 from sidecar.store.signals import SignalStore
 from sidecar.store.verdicts import VerdictStore
@@ -64,7 +65,7 @@ class SqliteStore:
         except StoreError:
             connection.close()
             raise
-        self._writer = Writer(connection, metrics, checkpointer)
+        self._writer = Writer(connection, metrics, checkpointer, Presence(path))
         self.response_store = ResponseStore(self._writer, self._read)
         self.signal_store = SignalStore(self._writer, self._read)
         self.verdict_store = VerdictStore(self._writer, self._read)

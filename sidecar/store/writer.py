@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.errors import StoreError, StoreFull
 from sidecar.store.checkpoint import Checkpointer
+from sidecar.store.presence import Presence
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -48,9 +49,14 @@ class Writer:
     """Runs write work on its own thread and connection, many pieces a transaction."""
 
     def __init__(
-        self, connection: sqlite3.Connection, metrics: StoreMetrics, checkpointer: Checkpointer
+        self,
+        connection: sqlite3.Connection,
+        metrics: StoreMetrics,
+        checkpointer: Checkpointer,
+        presence: Presence,
     ) -> None:
         self._connection = connection
+        self._presence = presence
         self._metrics = metrics
         self._checkpointer = checkpointer
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
@@ -123,6 +129,7 @@ class Writer:
     def _transaction(self, works: list[Work]) -> list[Any]:
         connection = self._connection
         before = connection.total_changes
+        self._presence.check()
         try:
             connection.execute("begin immediate")
             results = [work(connection) for work in works]
@@ -154,10 +161,12 @@ def _settle(
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError)
+    return isinstance(error, (sqlite3.OperationalError, StoreError))
 
 
 def _translated(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
     words = str(error) or type(error).__name__
     if isinstance(error, sqlite3.OperationalError) and ("full" in words or "disk I/O" in words):
         return StoreFull(f"no room to write: {words}")

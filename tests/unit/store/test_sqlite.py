@@ -128,6 +128,26 @@ async def test_no_room_is_told_apart_and_survived(tmp_path: Path) -> None:
         assert len(await store.open_episodes()) == 1
 
 
+@pytest.mark.parametrize("file", [FILE, f"{FILE}-wal"])
+@pytest.mark.parametrize("put_in_its_place", [False, True], ids=["deleted", "replaced"])
+async def test_nothing_is_stored_in_files_that_are_gone(
+    tmp_path: Path, file: str, put_in_its_place: bool
+) -> None:
+    async with opened(tmp_path) as (store, registry):
+        await store.commit_deliveries([delivery()], [episode()])
+        gone = tmp_path / file
+        body = gone.read_bytes()
+        gone.rename(tmp_path / "elsewhere")
+        if put_in_its_place:
+            gone.write_bytes(body)
+        with pytest.raises(StoreError, match="deleted or replaced"):
+            await store.commit_deliveries([delivery(1)], [episode(1)])
+        assert registry.get_sample_value("pronoia_store_commits_total", {"result": "error"}) == 1
+        (tmp_path / "elsewhere").replace(gone)
+        await store.commit_deliveries([delivery(1)], [episode(1)])
+        assert len(await store.open_episodes()) == 2
+
+
 async def test_what_was_committed_survives_without_a_close(tmp_path: Path) -> None:
     async with opened(tmp_path) as (store, _):
         await store.commit_deliveries([delivery()], [episode()])
