@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from sidecar.engine.forecast.crossing import Threshold, first_step, probabilities
+from sidecar.engine.forecast.nature import natural_ceiling
 from sidecar.engine.forecast.pool import PoolForecast
 from sidecar.engine.forecast.trend import RATE_UNCERTAINTY, Run, chance_of_rise, current_run
 from sidecar.series import FloatArray
@@ -89,6 +90,8 @@ def crossing(
     `newest` what the series is now.
     """
     leads = lead_steps(step_seconds, horizon_seconds)
+    if never_beyond(threshold, grid):
+        return Crossing(leads * step_seconds, np.zeros(len(leads)))
     if beyond(threshold, float(grid[-1]) if newest is None else newest):
         return Crossing(np.zeros(1), np.ones(1))
     chance = np.zeros(len(leads))
@@ -115,8 +118,16 @@ def beyond(threshold: Threshold, value: float) -> bool:
     return value > threshold.value if threshold.above else value < threshold.value
 
 
+def never_beyond(threshold: Threshold, grid: FloatArray) -> bool:
+    """Whether a share or percentage would have to exceed the top at which it has stood."""
+    top = natural_ceiling(grid)
+    return top is not None and threshold.above and threshold.value >= top
+
+
 def within_reach(grid: FloatArray, threshold: Threshold, uplift: Uplift | None = None) -> bool:
     """Whether the pool could forecast a crossing: its rules leave what was seen by its range at most."""
+    if never_beyond(threshold, grid):
+        return False
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     low, high = low - (high - low), high + (high - low)
     if uplift is not None:

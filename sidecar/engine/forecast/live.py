@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.forecast.backtest import pick_leads
 from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
+from sidecar.engine.forecast.limits import SeenLimits
+from sidecar.engine.forecast.nature import nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.forecast.seasonal import LEVEL, SeasonalForecaster
 from sidecar.engine.forecast.slots import coarser_ring, first_slot, next_slot
 from sidecar.errors import ModelError
-from sidecar.series import Forecast, RowArray, SeriesBatch
+from sidecar.series import FloatArray, Forecast, RowArray, SeriesBatch
 
 HISTORY_BYTES = 32 * 2**20
 """Bound on the history of one query; its slots grow before rows are left to `seasonal` alone."""
@@ -138,6 +140,7 @@ class PoolForecaster:
         self.n_rows = 0
         self.horizons_seconds = horizons_seconds
         self.seasonal = SeasonalForecaster(horizons_seconds, step_seconds)
+        self._limits = SeenLimits()
         self._step = step_seconds
         self._clock = clock
         self._leads = np.array(horizons_seconds, dtype=np.float64)
@@ -189,12 +192,14 @@ class PoolForecaster:
         while n_rows > self.max_rows and (slot := next_slot(self.slot_seconds, self._furthest)):
             self._coarsen(slot)
         self.seasonal.resize(n_rows)
+        self._limits.resize(n_rows)
         self.n_rows = self.seasonal.n_rows
         self._pool.resize(min(n_rows, self.max_rows))
 
     def reset(self, rows: RowArray) -> None:
         """Forget what was learnt of these rows."""
         self.seasonal.reset(rows)
+        self._limits.reset(rows)
         rows = rows[rows < self._pool.n_rows]
         self._pool.reset(rows)
         for row in rows.tolist():
@@ -203,6 +208,7 @@ class PoolForecaster:
     def update(self, batch: SeriesBatch) -> None:
         """Learn the columns in order of time; see `Forecaster.update`."""
         self.seasonal.update(batch)
+        self._limits.update(batch.values)
         if not self._pool.n_rows or not batch.n_steps:
             return
         a = self._pool.arrays
@@ -247,17 +253,21 @@ class PoolForecaster:
         if len(known) < MIN_POINTS or known[-1] < n_slots - 3:
             return False
         grid = grid[known[0] : known[-1] + 1] + a["origin"][row]
+        if self._limits.never_negative(row):
+            # Offsets in single precision bring a zero back as a little less.
+            grid = np.maximum(grid, 0.0)
         made_at = last - (n_slots - 1 - known[-1]) * self.slot_seconds
         if np.nanmin(grid) == np.nanmax(grid):
             a["trajectory"][row] = grid[-1] - a["origin"][row]
             a["made_at"][row] = made_at
             return True
+        nature = nature_of(grid)
         chosen = self._chosen.get(row)
         if chosen is None or self._outdated(row, chosen, closed):
-            selection = select(grid, self.slot_seconds, self._ahead, LEVEL)
+            selection = select(nature.grid, self.slot_seconds, self._ahead, LEVEL)
             chosen = Chosen(selection, closed, a["learned"][row, :, LOG_WIDTH].copy())
             self._chosen[row] = chosen
-        found = chosen.selection.forecast(grid)
+        found = nature.told(chosen.selection.forecast(nature.grid))
         at = self._points.astype(np.int64) - 1
         for side, ends in enumerate((found.yhat, found.lower, found.upper)):
             a["trajectory"][row, side] = ends[at] - a["origin"][row]
@@ -275,6 +285,10 @@ class PoolForecaster:
     def predict(self) -> tuple[Forecast, ...]:
         """One Forecast a horizon; see `Forecaster.predict`."""
         forecasts = self.seasonal.predict()
+        bounds = self._limits.bounds()
+        for forecast in forecasts:
+            for side in (forecast.yhat, forecast.lower, forecast.upper):
+                np.clip(side, *bounds, out=side)
         n, a = self._pool.n_rows, self._pool.arrays
         if not n or not a["made_at"].any():
             return forecasts
@@ -290,18 +304,20 @@ class PoolForecaster:
             out,
         )
         for h, forecast in enumerate(forecasts):
-            self._merge(h, forecast, out[:, h])
+            self._merge(h, forecast, out[:, h], bounds[0][:n], bounds[1][:n])
         return forecasts
 
-    def _merge(self, h: int, forecast: Forecast, pooled: NDArray[np.float64]) -> None:
+    def _merge(
+        self, h: int, forecast: Forecast, pooled: FloatArray, floor: FloatArray, ceiling: FloatArray
+    ) -> None:
         """Mix the pool's rows into a forecast, in place; and remember it, to learn from when it is due."""
         n, a = self._pool.n_rows, self._pool.arrays
         learned = a["learned"][:, h]
         known = np.isfinite(pooled[0])
         yhat = pooled[0]
-        floor = 1e-300 + 1e-9 * (learned[:, OFF_POOLED] + learned[:, OFF_SEASONAL])
-        ours = 1.0 / (learned[:, OFF_POOLED] + floor)
-        other = 1.0 / (learned[:, OFF_SEASONAL] + floor)
+        least = 1e-300 + 1e-9 * (learned[:, OFF_POOLED] + learned[:, OFF_SEASONAL])
+        ours = 1.0 / (learned[:, OFF_POOLED] + least)
+        other = 1.0 / (learned[:, OFF_SEASONAL] + least)
         share = 1.0 / (1.0 + (other / ours) ** TRUST_POWER)
         # Until a handful of both have come true, the back-tested one is trusted.
         share = np.where(learned[:, SETTLED] < 6, 1.0, share)
@@ -312,12 +328,10 @@ class PoolForecaster:
             for side, mine in zip((forecast.yhat, forecast.lower, forecast.upper), pooled, strict=True)
         ]
         width = np.exp(learned[:, LOG_WIDTH])
-        low = ends[0] - width * (ends[0] - ends[1])
-        # The trajectory's lower end is cut at zero where the series never was below it.
-        ends[1] = np.where(ends[1] >= 0.0, np.maximum(low, 0.0), low)
+        ends[1] = ends[0] - width * (ends[0] - ends[1])
         ends[2] = ends[0] + width * (ends[2] - ends[0])
         for side, mixed in zip((forecast.yhat, forecast.lower, forecast.upper), ends, strict=True):
-            side[:n] = np.where(known, mixed, side[:n])
+            side[:n] = np.where(known, np.clip(mixed, floor, ceiling), side[:n])
         every = max(self._leads[h] / (PENDING - 1), self._step)
         if self._now // every > self._issued_at[h] // every:
             self._issued_at[h] = self._now
@@ -337,6 +351,7 @@ class PoolForecaster:
         """All that was learnt, as arrays; of selections the newest, see `chosen.MOST_BYTES`."""
         state = {f"seasonal_{name}": array for name, array in self.seasonal.state().items()}
         state |= {f"pool_{name}": array for name, array in self._pool.state().items()}
+        state |= {f"limits_{name}": array for name, array in self._limits.state().items()}
         return state | {
             "hits": self._hits,
             "issued_at": self._issued_at,
@@ -351,7 +366,7 @@ class PoolForecaster:
         Raises: ModelError where a name or a shape does not fit.
         """
         self._use_slots(float(state["slot_seconds"][0]))
-        for part, prefix in ((self.seasonal, "seasonal_"), (self._pool, "pool_")):
+        for part, prefix in ((self.seasonal, "seasonal_"), (self._pool, "pool_"), (self._limits, "limits_")):
             part.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         n = len(self.horizons_seconds)
         if (

@@ -9,7 +9,8 @@ import numpy as np
 
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import crossing, within_reach
-from sidecar.engine.forecast.pool import Selection, select
+from sidecar.engine.forecast.nature import NaturalSelection, nature_of
+from sidecar.engine.forecast.pool import select
 from sidecar.series import BoolArray, FloatArray
 
 RESELECT_SECONDS = 6 * 3600.0
@@ -107,7 +108,7 @@ def _moments(
     stride: int,
 ) -> Iterator[tuple[int, bool]]:
     """Each moment, and whether a crossing was expected in time."""
-    selection: Selection | None = None
+    selection: NaturalSelection | None = None
     selected_at = -np.inf
     ahead = max(round(warn_seconds / step_seconds), 1)
     for moment in range(first, len(grid), stride):
@@ -116,7 +117,8 @@ def _moments(
             continue
         reach = within_reach(past, threshold) and np.nanmin(past) < np.nanmax(past)
         if reach and (moment - selected_at) * step_seconds >= RESELECT_SECONDS:
-            selection, selected_at = select(past, step_seconds, ahead), moment
+            made = select(nature_of(past).grid, step_seconds, ahead)
+            selection, selected_at = NaturalSelection(made), moment
         found = crossing(
             past,
             step_seconds,

@@ -14,6 +14,7 @@ from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
+from sidecar.engine.forecast.nature import NaturalSelection, nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import KnownEvents
@@ -154,7 +155,8 @@ class WatchedSeries:
         reachable = [moves and within_reach(grid, threshold, uplift) for threshold in self._thresholds]
         chosen = known.chosen
         if any(reachable) and (chosen is None or now_ms - chosen.made_at >= RESELECT_SECONDS * 1000):
-            chosen = Chosen(select(grid, self._step, self._pool_steps, LEVEL), now_ms, np.empty(0))
+            selection = select(nature_of(grid).grid, self._step, self._pool_steps, LEVEL)
+            chosen = Chosen(selection, now_ms, np.empty(0))
             known.chosen = chosen
         known.crossings = [
             crossing(
@@ -162,7 +164,7 @@ class WatchedSeries:
                 self._step,
                 threshold,
                 horizon_seconds=self._horizon,
-                ahead=chosen.selection if reach and chosen is not None else None,
+                ahead=NaturalSelection(chosen.selection) if reach and chosen is not None else None,
                 newest=newest,
                 uplift=uplift,
             )
