@@ -1,7 +1,7 @@
 """Series for a unit test in which an expression has a wanted value; none for what is beyond the usual forms.
 
 The usual forms are selectors, rates and averages over time of them, sums and the like of these, arithmetic
-with a number, and the share that some of a metric's series have of all of them.
+with a number, quantiles of histograms, and two of these put together (`rules.adapt.made_pairs`).
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 
 import promql_parser as promql
 
+from rules.adapt.made_pairs import Made, matched, paired, shown
 from rules.rewrite import plain_number
 from sidecar.prometheus.selector import selector_of
 from sidecar.promql.syntax import bare
 from sidecar.promql.threshold import number
 from sidecar.series import LabelSet
 
-N_SAMPLES = 400
+N_SAMPLES = 1500
+"""A day and an hour of them, one a minute."""
+
 MINUTE_SECONDS = 60.0
 SHORTEST_SECONDS = 120.0
 """A rate needs two samples, and there is one a minute."""
-
-OTHER = "other"
-Made = dict[LabelSet, str]
 
 _CONSTANT = {"avg_over_time", "max_over_time", "min_over_time", "last_over_time"}
 _AGGREGATES = {"sum", "avg", "max", "min"}
@@ -32,7 +32,7 @@ def series_for(expr: str, value: float) -> dict[str, str] | None:
     """Promtool's notation by series, with one sample a minute.
 
     >>> series_for('sum(rate(errors_total{code=~"5.."}[5m])) * 100', 2.0)
-    {'errors_total{code="500"}': '0+1.2x400'}
+    {'errors_total{code="500"}': '0+1.2x1500'}
     """
     try:
         made = _make(promql.parse(expr), value)
@@ -49,7 +49,7 @@ def _make(node: promql.Expr, value: float) -> Made | None:
         return _of_call(node, value)
     if isinstance(node, promql.AggregateExpr):
         return _make(node.expr, value) if str(node.op) in _AGGREGATES else None
-    if isinstance(node, promql.BinaryExpr) and node.modifier is None:
+    if isinstance(node, promql.BinaryExpr):
         return _of_arithmetic(node, value)
     return None
 
@@ -80,6 +80,8 @@ def _matching(operator: str, value: str) -> str | None:
 
 
 def _of_call(node: promql.Call, value: float) -> Made | None:
+    if node.func.name == "histogram_quantile":
+        return _of_quantile(node, value)
     over = bare(node.args[0]) if len(node.args) == 1 else None
     if not isinstance(over, promql.MatrixSelector):
         return None
@@ -91,6 +93,20 @@ def _of_call(node: promql.Call, value: float) -> Made | None:
     if step is None or value <= 0 or seconds < SHORTEST_SECONDS:
         return None
     return _of_selector(over.vector_selector, f"0+{plain_number(step)}x{N_SAMPLES}")
+
+
+def _of_quantile(node: promql.Call, value: float) -> Made | None:
+    """All observations are in one bucket, which begins at zero: Prometheus takes them to be spread evenly."""
+    share, counted = number(node.args[0]), node.args[1]
+    made = _make(counted, 1.0)
+    if share is None or not 0 < share <= 1 or value <= 0 or made is None or len(made) != 1:
+        return None
+    ((labels, values),) = made.items()
+    buckets = [LabelSet({**labels, "le": edge}) for edge in (plain_number(value / share), "+Inf")]
+    seen = shown(counted, buckets[0])
+    if "le" in matched(counted) or seen is None or "le" not in seen:
+        return None
+    return dict.fromkeys(buckets, values)
 
 
 def _of_arithmetic(node: promql.BinaryExpr, value: float) -> Made | None:
@@ -105,34 +121,7 @@ def _of_arithmetic(node: promql.BinaryExpr, value: float) -> Made | None:
         if left and operator == "*":
             undone["*"] = value / left
         return _make(node.rhs, undone[operator]) if operator in undone else None
-    return _share(node, value) if operator == "/" else None
-
-
-def _share(node: promql.BinaryExpr, value: float) -> Made | None:
-    """Of `sum(some) / sum(all)`, where the some are those of all with further labels."""
-    some, of = bare(node.lhs), bare(node.rhs)
-    if not (isinstance(some, promql.AggregateExpr) and isinstance(of, promql.AggregateExpr)):
-        return None
-    if str(some.op) != "sum" or str(of.op) != "sum" or _grouping(some) != _grouping(of):
-        return None
-    part, rest = _make(some, value), _make(of, 1 - value)
-    if part is None or rest is None or len(part) != 1 or len(rest) != 1 or not 0 < value < 1:
-        return None
-    ((narrow, values),) = part.items()
-    ((wide, remainder),) = rest.items()
-    further = {name for name in narrow if name not in wide}
-    by = _grouping(some)
-    alike = all(narrow.get(name) == one for name, one in wide.items())
-    if not further or not alike or by is None or further & set(by):
-        return None
-    return {narrow: values, LabelSet({**wide, **dict.fromkeys(further, OTHER)}): remainder}
-
-
-def _grouping(node: promql.AggregateExpr) -> tuple[str, ...] | None:
-    """Labels that are grouped by; None for `without`."""
-    if node.modifier is None:
-        return ()
-    return tuple(node.modifier.labels) if str(node.modifier.type).endswith("By") else None
+    return paired(node, value, _make)
 
 
 def _written(labels: LabelSet) -> str:

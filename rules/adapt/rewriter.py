@@ -65,11 +65,15 @@ class Rewriter:
 
     async def _evidence(self, plan: Plan, window: Window) -> dict[str, object]:
         tests = unit_tests(plan.adapted, RULE_FILE)
-        evidence: dict[str, object] = {**plan.evidence(window), "tests": tests}
-        if tests is not None:
+        evidence: dict[str, object] = {
+            **plan.evidence(window),
+            "tests": tests.text,
+            "no unit test": tests.left_out,
+        }
+        if tests.text:
             promtool = self._config.promtool
             evidence["unit tests"] = await run_tests(
-                plan.after, tests, rule_file=RULE_FILE, promtool=promtool
+                plan.after, tests.text, rule_file=RULE_FILE, promtool=promtool
             )
         return evidence
 

@@ -106,6 +106,9 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
     told = found.evidence.get("rules")
     for one in told if isinstance(told, list) else []:
         click.echo(f"{one['name']}: {'; '.join(one['changes'])}\n    {one['argument']}")
+    untested = found.evidence.get("no unit test")
+    for name, why in untested.items() if isinstance(untested, dict) else ():
+        click.echo(f"no unit test of {name}: {why}")
     click.echo(f"\n{found.content}")
     if found.evidence.get("tests"):
         click.echo(f"{found.evidence['tests']}")
