@@ -9,6 +9,7 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
+from sidecar.engine.band import Band, around_the_usual, within
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
@@ -17,7 +18,6 @@ from sidecar.engine.newcomers import Newcomers
 from sidecar.engine.protocols import Detector, Forecaster, Judged, Settler, SideArray, Thresholds
 from sidecar.engine.registry import make_detector, make_forecaster
 from sidecar.engine.surroundings import Moment, Surroundings
-from sidecar.promql.share import is_share
 from sidecar.records import DEFAULT_TENANT
 from sidecar.series import (
     BoolArray,
@@ -36,9 +36,7 @@ MAX_SCORE = 100.0
 WEEK_MS = 7 * 86400 * 1000
 SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
 LEVEL_BOUNDS = (0.2, 5.0)
-SHARE_ROUNDING = 1e-9  # A sum of parts may come out that much above its whole.
 FULL_CONFIDENCE_SECONDS = 3 * 86400.0
-NEAR_USUAL = 0.25  # So much of a drift still counts as the level that is usual.
 
 
 @dataclass
@@ -87,9 +85,7 @@ class QueryModel:
         self.first_timestamp_ms: int | None = None
         self.last_timestamp_ms: int | None = None
         self.counts = Counts()
-        self._ceiling = query.upper_bound
-        if query.upper_bound is None and is_share(query.expr):
-            self._ceiling = 1.0 + SHARE_ROUNDING
+        self._band = Band(query)
         self._accepted = np.zeros(0, dtype=np.bool_)
         self._last_yhat = np.zeros(0)
         self._level: FloatArray | None = None
@@ -159,8 +155,8 @@ class QueryModel:
             negative = np.logical_or.accumulate(
                 np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
             )
-            yhat[:, where] = self._possible(judged.yhat, negative[:, :-1])
-            lower[:, where], upper[:, where] = self._band(
+            yhat[:, where] = self._band.possible(judged.yhat, negative[:, :-1])
+            lower[:, where], upper[:, where] = self._band.allowed(
                 judged.yhat, judged.lower, judged.upper, negative[:, :-1]
             )
             if moment is not None:
@@ -175,11 +171,11 @@ class QueryModel:
                 score[:, where] = moment.score(score[:, where], inside & (shape[:, where] != 0))
                 shape[:, where][~(score[:, where] > 1.0)] = 0
             if judged.usual is not None:
-                lower[:, where], upper[:, where] = _of_the_usual(
+                lower[:, where], upper[:, where] = around_the_usual(
                     shape[:, where], judged.yhat, judged.usual, lower[:, where], upper[:, where]
                 )
             # In an alarm the centre follows the series while the band stays where it was.
-            yhat[:, where] = _inside(yhat[:, where], lower[:, where], upper[:, where])
+            yhat[:, where] = within(yhat[:, where], lower[:, where], upper[:, where])
             points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
             confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
             self.forecaster.update(usual)
@@ -274,7 +270,7 @@ class QueryModel:
         yhat, down, up = self.detector.expect(hours)
         q = self.calibrator.thresholds()[:, None]
         negative = np.repeat(self.ever_negative[:, None], 168, axis=1)
-        lower, upper = self._band(yhat, yhat - q * down, yhat + q * up, negative)
+        lower, upper = self._band.allowed(yhat, yhat - q * down, yhat + q * up, negative)
         alive = np.array([label_set is not GONE for label_set in self.index.labels], dtype=np.bool_)
         alive &= self.seen_points > 0
         labels: tuple[LabelSet, ...] = tuple(
@@ -284,7 +280,7 @@ class QueryModel:
             self.query.name,
             self.query.expr,
             labels,
-            self._possible(yhat, self.ever_negative[:, None])[alive],
+            self._band.possible(yhat, self.ever_negative[:, None])[alive],
             lower[alive],
             upper[alive],
             self.seen_points[alive],
@@ -336,33 +332,6 @@ class QueryModel:
             rows = np.flatnonzero(moment.settled & np.isfinite(usual.values[:, 0]))
             self.detector.settle(rows)
 
-    def _band(
-        self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: np.ndarray
-    ) -> tuple[FloatArray, FloatArray]:
-        if self.query.min_deviation or self.query.min_relative_deviation:
-            room = np.maximum(self.query.min_deviation, self.query.min_relative_deviation * np.abs(yhat))
-            lower, upper = np.minimum(lower, yhat - room), np.maximum(upper, yhat + room)
-        # A series that never was below zero is given no negative band.
-        lower = np.where(~negative & (lower < 0), 0.0, lower)
-        if self.query.lower_bound is not None:
-            lower = np.maximum(lower, self.query.lower_bound)
-        if self._ceiling is not None:
-            upper = np.minimum(upper, self._ceiling)
-        if self.query.direction == "above":
-            lower = np.full_like(lower, np.nan)
-        elif self.query.direction == "below":
-            upper = np.full_like(upper, np.nan)
-        return lower, upper
-
-    def _possible(self, yhat: FloatArray, negative: np.ndarray) -> FloatArray:
-        """The centre as a value that the series can have: bounds of the query, and of its own past."""
-        centre = np.where(~negative & (yhat < 0), 0.0, yhat)
-        if self.query.lower_bound is not None:
-            centre = np.maximum(centre, self.query.lower_bound)
-        if self._ceiling is not None:
-            centre = np.minimum(centre, self._ceiling)
-        return centre
-
     def _judge(
         self, values: FloatArray, judged: Judged, lower: FloatArray, upper: FloatArray
     ) -> tuple[FloatArray, SideArray, SideArray]:
@@ -383,21 +352,3 @@ class QueryModel:
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
         return score, direction, shape
-
-
-def _of_the_usual(
-    shape: SideArray, yhat: FloatArray, usual: FloatArray, lower: FloatArray, upper: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """The band where a drift is told of: around the level that is usual, without the one that it came to."""
-    edge = usual + NEAR_USUAL * (yhat - usual)
-    up, down = shape == 1, shape == -1
-    return (
-        np.where(up, np.minimum(lower, usual), np.where(down, np.maximum(lower, edge), lower)),
-        np.where(down, np.maximum(upper, usual), np.where(up, np.minimum(upper, edge), upper)),
-    )
-
-
-def _inside(yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """The centre, or the edge of the band that it has left; a side without an edge has none to leave."""
-    with np.errstate(invalid="ignore"):
-        return np.where(yhat < lower, lower, np.where(yhat > upper, upper, yhat))
