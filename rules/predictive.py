@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rules.document import RuleFile
 from rules.generate.groups import rule_file
 from sidecar.config.fields import format_duration
+from sidecar.promql.clock import is_distance
 
 GROUP = "pronoia-ahead"
 FALLBACK_WINDOW = "1h"
@@ -57,7 +58,7 @@ def render_ahead(
             },
             "annotations": {
                 "summary": f"{_plain(one.rule)} is expected within {format_duration(warn_seconds)}",
-                "description": f"What it measures is expected to be {one.operator} {one.threshold:g} "
+                "description": f"{_measured(one)} is expected to be {one.operator} {one.threshold:g} "
                 f"with a probability of {probability:.0%}. Back-test: {_plain(one.evidence)}.",
             },
         }
@@ -65,6 +66,11 @@ def render_ahead(
     ]
     group = {"name": GROUP, "interval": format_duration(interval_seconds), "rules": rules}
     return rule_file(GROUP.removeprefix("pronoia-"), [group], "thresholds that were tried on the past")
+
+
+def _measured(one: Ahead) -> str:
+    less = ", less its threshold, which follows the clock," if is_distance(one.measured) else ""
+    return f"What it measures{less}"
 
 
 def _plain(text: str) -> str:

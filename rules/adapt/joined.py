@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rules.rewrite import plain_number, with_bound
 from sidecar.prometheus.answers import Rule
 from sidecar.promql.threshold import Comparison, parse_comparison
+
+if TYPE_CHECKING:
+    from rules.adapt.bounds import Bound
 
 SERIES = "pronoia_rule_threshold"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -66,16 +70,19 @@ def without_series(expr: str, value: float | None = None) -> str | None:
     return expr[: found.start()] + number + expr[found.end() :]
 
 
-def as_numbers(rules: Iterable[Rule], values: Mapping[str, float]) -> list[Rule]:
-    """The rules, with the number that holds now in place of each join; `values` by series' key.
+def as_evaluated(rules: Iterable[Rule], bounds: Mapping[str, Bound]) -> list[Rule]:
+    """The rules, with the number or the table that holds in place of each join; `bounds` by series' key.
 
     A series that is not among them is not exported: the rule's own number holds.
     """
-    return [_as_number(rule, values) for rule in rules]
+    return [_as_evaluated(rule, bounds) for rule in rules]
 
 
-def _as_number(rule: Rule, values: Mapping[str, float]) -> Rule:
+def _as_evaluated(rule: Rule, bounds: Mapping[str, Bound]) -> Rule:
     join = _JOIN.search(rule.expr)
-    key = join and _KEY.search(join["matchers"])
-    plain = without_series(rule.expr, values.get(key["key"]) if key else None)
-    return rule if plain is None else msgspec.structs.replace(rule, expr=plain)
+    plain = without_series(rule.expr)
+    if join is None or plain is None:
+        return rule
+    key = _KEY.search(join["matchers"])
+    bound = bounds.get(key["key"]) if key else None
+    return msgspec.structs.replace(rule, expr=plain if bound is None else bound.rewritten(plain))

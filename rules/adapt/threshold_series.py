@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rules.adapt.bounds import Bound, ByHour, Static, Trend, hour_of_week
+from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.history import Adapted
 from rules.adapt.joined import series_key
 from rules.adapt.place import THRESHOLD
 from rules.adapt.solve import Proposal
+from rules.learn import HOURS, Segment, Threshold
 from sidecar.errors import RuleError, RuleReason
 from sidecar.ports import RuleStore
 from sidecar.records import RuleRevision
@@ -46,6 +47,13 @@ class ThresholdSeries:
             labels = LabelSet({"rule": str(revision.evidence["name"]), "key": series_key(key)})
             found[labels] = value_at(revision.content, self._now())
         return found
+
+    async def bounds(self) -> dict[str, Bound]:
+        """What is exported at every hour, by series' key."""
+        return {
+            series_key(revision.group.removeprefix(THRESHOLD)): bound_of(revision.content)
+            for revision in await self.live()
+        }
 
     async def current(self) -> dict[str, float]:
         """By rule's key, the number that holds, where it is the same at every hour."""
@@ -168,10 +176,23 @@ def value_at(content: str, now_seconds: float) -> float:
     >>> value_at('{"form": "static", "value": 5.0}', 0.0)
     5.0
     """
+    return float(bound_of(content).at(np.array([round(now_seconds * 1000)]))[0])
+
+
+def bound_of(content: str) -> Bound:
+    """The bound that such a text keeps; what a table was learned from is not in it."""
     told = json.loads(content)
     if told["form"] == ByHour.form:
-        return float(told["by_hour"][int(hour_of_week(np.array([int(now_seconds * 1000)]))[0])])
+        return ByHour(_table_of(told["by_hour"]))
     if told["form"] == Trend.form:
-        line = Trend(told["at_zero"], told["per_second"], told["zero_seconds"], told["until_seconds"])
-        return float(line.at(np.array([now_seconds * 1000.0]))[0])
-    return float(told["value"])
+        return Trend(told["at_zero"], told["per_second"], told["zero_seconds"], told["until_seconds"])
+    return Static(float(told["value"]))
+
+
+def _table_of(by_hour: list[float]) -> Threshold:
+    """A week's numbers by hour as the fewest segments of a day, or else of the week."""
+    period = 24 if by_hour == by_hour[:24] * 7 else HOURS
+    starts = [hour for hour in range(period) if hour == 0 or by_hour[hour] != by_hour[hour - 1]]
+    ends = [*starts[1:], period]
+    segments = (Segment(first, end, by_hour[first]) for first, end in zip(starts, ends, strict=True))
+    return Threshold(LabelSet(), period, tuple(segments))

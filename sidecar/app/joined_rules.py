@@ -1,10 +1,10 @@
-"""Prometheus' rules for those who forecast thresholds: one that is joined with a series reads as a number."""
+"""Prometheus' rules for those who forecast thresholds: a joined one reads as what is exported for it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rules.adapt.joined import as_numbers
+from rules.adapt.joined import as_evaluated
 from sidecar.app.ground import Ground
 from sidecar.prometheus.answers import Rule
 from sidecar.prometheus.client import PrometheusClient
@@ -21,7 +21,7 @@ def joined_rules(client: PrometheusClient, ground: Ground) -> JoinedRules:
 
 
 class JoinedRules:
-    """The loaded rules as they are evaluated now, whichever of their thresholds pronoia exports."""
+    """The loaded rules as they are evaluated, whichever of their thresholds pronoia exports."""
 
     def __init__(self, client: PrometheusClient, series: ThresholdSeries) -> None:
         self._client = client
@@ -30,7 +30,5 @@ class JoinedRules:
 
     async def rules(self) -> list[Rule]:
         """Every rule that is loaded. Raises: PullError, StoreError."""
-        values = await self._series.values()
-        return as_numbers(
-            await self._client.rules(), {labels["key"]: value for labels, value in values.items()}
-        )
+        bounds = await self._series.bounds()
+        return as_evaluated(await self._client.rules(), bounds)

@@ -126,10 +126,10 @@ def backtest(
 async def _trials(
     client: PrometheusClient, only: tuple[str, ...], terms: Terms, capacities: Sequence[CapacityConfig]
 ) -> list[Trial]:
-    from rules.adapt.joined import as_numbers
+    from rules.adapt.joined import as_evaluated
     from sidecar.loop.forecast_trials import trials
 
-    loaded = as_numbers(await client.rules(), {})
+    loaded = as_evaluated(await client.rules(), {})
     rules = [rule for rule in loaded if not only or rule.name in only]
     return await trials(
         client,

@@ -12,6 +12,7 @@ from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.prometheus.answers import Rule
+from sidecar.promql.clock import as_distance
 from sidecar.promql.syntax import Syntax, selectors
 from sidecar.promql.threshold import NoComparison, parse_comparison
 
@@ -56,9 +57,10 @@ def nothing_known(_: Measured) -> About:
 def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measured], Counter[str]]:
     """What is to be forecast, in the rules' order; and how many rules there are by what became of them.
 
-    Rules that pronoia learnt, rules that predict by themselves, and bounds that are no bounds
-    (`== 0`) are left out. Several rules on one expression share its history. Where there are more
-    expressions than `max_expressions`, those of packs are left out before those of people.
+    Of a threshold that follows the clock, the distance from it is forecast. Rules that pronoia
+    learnt, rules that predict by themselves, and bounds that are no bounds (`== 0`) are left out.
+    Several rules on one expression share its history. Where there are more expressions than
+    `max_expressions`, those of packs are left out before those of people.
     """
     found: dict[str, dict[RuleThreshold, None]] = {}
     metrics: dict[str, tuple[str, ...]] = {}
@@ -68,7 +70,7 @@ def taken_apart(rules: Iterable[Rule], max_expressions: int) -> tuple[list[Measu
         if reason is not None:
             outcome[reason] += 1
             continue
-        comparison = parse_comparison(rule.expr)
+        comparison = parse_comparison(as_distance(rule.expr) or rule.expr)
         if isinstance(comparison, NoComparison):
             outcome[comparison.value] += 1
         elif not comparison.ordered:

@@ -15,19 +15,21 @@ from prometheus_client import CollectorRegistry
 from exporters.page import SyntheticPage
 from exporters.rule_thresholds import RuleThresholdPage
 from exporters.scrape import ScrapeEndpoints
-from rules.adapt.bounds import Static
+from rules.adapt.bounds import Bound, ByHour, Static
 from rules.adapt.history import Adapted
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.solve import Proposal
 from rules.adapt.threshold_export import ThresholdExport
 from rules.adapt.threshold_series import ThresholdSeries
+from rules.learn import Segment, Threshold
 from rules.read import read_files
 from sidecar.app.joined_rules import JoinedRules
 from sidecar.cli.main import main
 from sidecar.config.model import SourceConfig, StoreConfig
-from sidecar.loop.forecast_rules import taken_apart
+from sidecar.loop.forecast_rules import Measured, taken_apart
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
+from sidecar.series import LabelSet
 from sidecar.store.sqlite import SqliteStore
 from tests.integration.servers import Prometheus, free_port, get_json, wait_until
 
@@ -44,6 +46,10 @@ RULES = """groups:
         expr: load{team!="x",service="a"} > 5  # agreed on in spring
         labels: {team: a}
 """
+
+
+BELOW = ByHour(Threshold(LabelSet(), 24, (Segment(0, 24, 6.0),)))
+"""A table that is 6 at whichever hour the test runs."""
 
 
 class Page:
@@ -74,18 +80,17 @@ async def page() -> AsyncIterator[Page]:
     await made.stop()
 
 
-def threshold(rule: Any, value: float) -> Adapted:
+def threshold(rule: Any, bound: Bound) -> Adapted:
     """What adaptation would hand over for a joined rule."""
     seen = Verdict(0, 0, 0.0, {}, 28.0)
-    found = Proposal(Candidate(Static(value), 0.0), "", seen, seen, 1, 0, (0.0, 0.0), (0.0, 1.0), ("moved",))
+    found = Proposal(Candidate(bound, 0.0), "", seen, seen, 1, 0, (0.0, 0.0), (0.0, 1.0), ("moved",))
     return Adapted(rule, found, rule, joined=True)
 
 
-async def forecast(url: str, series: ThresholdSeries) -> list[str]:
+async def measured(url: str, series: ThresholdSeries) -> list[Measured]:
     """What is forecast of the loaded rules, and to which thresholds."""
     async with PrometheusClient(SourceConfig(url=url), metrics=PullMetrics(CollectorRegistry())) as client:
-        measured, _ = taken_apart(await JoinedRules(client, series).rules(), 10)
-    return [f"{one.metrics[0]} {of.bound}" for one in measured for of in one.thresholds]
+        return taken_apart(await JoinedRules(client, series).rules(), 10)[0]
 
 
 async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
@@ -116,16 +121,19 @@ async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
     series = ThresholdSeries(store)
     export = ThresholdExport(series, RuleThresholdPage(page.page))
     (rule,) = [one for one in read_files([file]) if one.alerting]
-    revision = await series.put(threshold(rule, 9.0), {}, approver="ada")
+    revision = await series.put(threshold(rule, Static(9.0)), {}, approver="ada")
     assert revision is not None
     await export.show()
     await until(lambda: active() is None, "9 > 7: it is over")
-    assert await forecast(server.url, series) == ["load > 9"], (
-        "what it measures is forecast to the live number"
-    )
-    await series.put(threshold(rule, 6.0), {}, approver="ada")
+    (load,) = await measured(server.url, series)
+    assert [str(one.bound) for one in load.thresholds] == ["> 9"], "forecast to the live number"
+    await series.put(threshold(rule, BELOW), {}, approver="ada")
     await export.show()
     await until(active, "7 > 6: it fires")
+    (distance,) = await measured(server.url, series)
+    values = await asyncio.to_thread(server.query, distance.expr)
+    assert [(one["metric"], one["value"][1]) for one in values] == [({"service": "a"}, "1")], "7 less 6"
+    assert [str(one.bound) for one in distance.thresholds] == ["> 0"]
 
     await series.take_back(revision.group, "too low")
     await export.show()

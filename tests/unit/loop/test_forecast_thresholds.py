@@ -68,6 +68,42 @@ def test_a_rule_that_holds_at_its_bound_has_a_threshold_below_it() -> None:
     assert [one.bound.value < 100.0 for one in measured.thresholds] == [True, False]
 
 
+TABLE = "on () group_left () (vector(5) and on () (hour() < 8) or vector(9))"
+
+
+@pytest.mark.parametrize(
+    ("expr", "measured", "bound"),
+    [
+        pytest.param(f"load > {TABLE}", "(load) - on () group_left () ", "> 0", id="a table by hour"),
+        pytest.param(
+            f"load < {TABLE} unless on () x", "(load) - on () group_left () ", "< 0", id="conditions"
+        ),
+        pytest.param("load >= (4 + 0.1 * time())", "(load) - (4 + 0.1 * time())", "> 0", id="a line"),
+    ],
+)
+def test_a_threshold_that_follows_the_clock_is_forecast_by_the_distance_from_it(
+    expr: str, measured: str, bound: str
+) -> None:
+    (found,), counts = taken_apart([rule(expr)], 1)
+    assert found.expr.startswith(measured)
+    assert [str(threshold.bound) for threshold in found.thresholds] == [bound]
+    assert found.metrics == ("load",)
+    assert counts == {"watched": 1}
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        pytest.param("load > vector(5)", id="of one series alone"),
+        pytest.param("load > on () group_left () other", id="another series"),
+        pytest.param("load > bool time()", id="a flag"),
+        pytest.param("load == time()", id="equal"),
+    ],
+)
+def test_other_thresholds_are_no_clocks(expr: str) -> None:
+    assert taken_apart([rule(expr)], 1)[0] == []
+
+
 def test_rules_of_packs_leave_room_for_those_of_people() -> None:
     rules = [rule("packed > 1", generator="pronoia"), rule("a > 1"), rule("b > 1")]
     measured, counts = taken_apart(rules, 2)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rules.adapt.bounds import Bound, ByHour, Static, Trend
-from rules.adapt.joined import as_numbers, series_key, with_series, without_series
-from rules.adapt.threshold_series import content_of, value_at
+from rules.adapt.joined import as_evaluated, series_key, with_series, without_series
+from rules.adapt.threshold_series import bound_of, content_of, value_at
 from rules.document import as_yaml
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule, taken_apart
@@ -78,6 +78,7 @@ TABLE = Threshold(LabelSet(), 24, (Segment(0, 8, 5.0), Segment(8, 24, 9.5)))
 def test_what_is_stored_means_the_bound_at_every_hour(bound: Bound) -> None:
     times = 1_700_000_000_000 + np.arange(200) * 3_600_000
     assert [value_at(content_of(bound), at / 1000) for at in times.tolist()] == bound.at(times).tolist()
+    assert bound_of(content_of(bound)).rewritten("load > 1") == bound.rewritten("load > 1")
 
 
 @pytest.mark.parametrize(
@@ -95,16 +96,17 @@ def test_a_rule_is_known_again_as_prometheus_prints_it(ours: str, theirs: str) -
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("bounds", "expected"),
     [
         pytest.param({}, "load > 5", id="not exported: the rule's number"),
-        pytest.param({series_key("g/A"): 7.5}, "load > 7.5", id="exported"),
-        pytest.param({series_key("g/B"): 7.5}, "load > 5", id="another rule's"),
+        pytest.param({series_key("g/A"): Static(7.5)}, "load > 7.5", id="exported"),
+        pytest.param({series_key("g/B"): Static(7.5)}, "load > 5", id="another rule's"),
+        pytest.param({series_key("g/A"): ByHour(TABLE)}, ByHour(TABLE).rewritten("load > 5"), id="a table"),
     ],
 )
-def test_a_join_reads_as_the_number_that_holds(values: dict[str, float], expected: str) -> None:
+def test_a_join_reads_as_what_holds(bounds: dict[str, Bound], expected: str) -> None:
     joined, plain = loaded(with_series("load > 5", "A", "g/A")), loaded("load > 4")
-    assert [rule.expr for rule in as_numbers([joined, plain], values)] == [expected, "load > 4"]
+    assert [rule.expr for rule in as_evaluated([joined, plain], bounds)] == [expected, "load > 4"]
 
 
 def loaded(expr: str) -> Rule:
