@@ -31,6 +31,7 @@ COMMANDS = {
     "correlate": ("sidecar.cli.correlate:correlate", "Turn recorded Alertmanager webhooks into incidents."),
     "incidents": ("sidecar.cli.incidents:incidents", "Incidents: what there was, why, and what if."),
     "families": ("sidecar.cli.families:families", "Group a query's series by how they spend a day."),
+    "explore": ("sidecar.cli.explore:explore", "Look at what a query gives; write it as CSV."),
     "explain": ("sidecar.cli.explain:explain", "Explain the open anomalies of a running pronoia."),
     "feedback": ("sidecar.cli.feedback:feedback", "Say what anomalies were worth; see the effect, undo it."),
     "notify": ("sidecar.cli.notify:notify", "Messages: preview a template, print rules for Alertmanager."),

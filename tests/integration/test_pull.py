@@ -7,14 +7,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from sidecar.cli.main import main
 from sidecar.config.http import BasicAuth, HttpConfig, TlsConfig
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
@@ -22,7 +25,7 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.explore import range_frame
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import LabelSet
-from tests.integration.servers import Prometheus, stopping, wait_until
+from tests.integration.servers import Prometheus, run_blocking, stopping, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -205,18 +208,42 @@ async def test_a_refused_reload_says_why(filled: Prometheus) -> None:
         broken.unlink()
 
 
-# prometheus-api-client 0.7 still uses what pandas 3 will drop.
-@pytest.mark.filterwarnings("ignore:The inplace keyword")
-def test_the_convenient_way_gives_a_frame(filled: Prometheus) -> None:
-    frame = range_frame(
-        SourceConfig(url=filled.url),
-        'bench{row="0"}',
-        start_seconds=START,
-        end_seconds=START + 600,
-        step_seconds=60,
+def explored(server: Prometheus, expr: str, *options: str, end: int = START + 600) -> Result:
+    where = ("--prometheus", server.url, "--start", str(START), "--end", str(end), "--step", "60s")
+    return CliRunner().invoke(main, ["explore", "--query", expr, *where, *options], catch_exceptions=False)
+
+
+def test_exploring_tells_of_each_series_and_writes_csv(filled: Prometheus, tmp_path: Path) -> None:
+    out = tmp_path / "bench.csv"
+    done = explored(
+        filled, 'max by (__name__, row) (bench{row=~"0|1"})', "--format", "json", "--out", str(out)
     )
-    assert len(frame) == 11
-    assert set(frame["row"]) == {"0"}
+    values = history()[1][:2, :11]
+    found = json.loads(done.stdout)
+    assert [one["series"] for one in found] == ['bench{row="0"}', 'bench{row="1"}']
+    assert [one["there"] for one in found] == [1.0, 1.0]
+    assert [(one["min"], one["last"]) for one in found] == [(row.min(), row[-1]) for row in values]
+    head, first, *others = out.read_text().splitlines()
+    assert head == "timestamp,__name__,row,value"
+    assert first.startswith(datetime.fromtimestamp(START, UTC).strftime("%Y-%m-%dT%H:%M:%SZ,bench,0,"))
+    assert len(others) == 21
+    assert explored(filled, "sum(bench)").stdout.splitlines()[1].split()[:2] == ["{}", "100%"]
+
+
+@pytest.mark.parametrize(
+    ("expr", "options", "words"),
+    [
+        pytest.param("none_such", (), "gives no series", id="nothing"),
+        pytest.param("sum by (", (), "parse error", id="no query"),
+        pytest.param("bench", ("--max-series", "2"), "its limit is 2", id="too many"),
+    ],
+)
+def test_exploring_says_why_there_is_nothing_to_see(
+    filled: Prometheus, expr: str, options: tuple[str, ...], words: str
+) -> None:
+    done = explored(filled, expr, *options)
+    assert done.exit_code == 1
+    assert words in done.output
 
 
 async def test_tls_and_passwords(tmp_path: Path, keep: Callable[..., Any]) -> None:
@@ -256,3 +283,12 @@ async def test_tls_and_passwords(tmp_path: Path, keep: Callable[..., Any]) -> No
     assert caught.value.reason == "unauthorized"
     with pytest.raises(PullError, match="certificate"):
         await version(HttpConfig(basic_auth=ann))
+
+    def looked_at(http_config: HttpConfig) -> int:
+        config = SourceConfig(url=url, http=http_config)
+        minute = {"start_seconds": time.time() - 60, "end_seconds": time.time(), "step_seconds": 60}
+        return len(range_frame(config, "vector(1)", **minute, max_series=1))
+
+    assert await run_blocking(lambda: looked_at(HttpConfig(tls=tls, basic_auth=ann))) == 2
+    with pytest.raises(PullError, match="SSLError"):
+        await run_blocking(lambda: looked_at(HttpConfig(basic_auth=ann)))
