@@ -107,12 +107,24 @@ class Session:
         self._monotonic = monotonic
         self._breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown_seconds, monotonic)
         self._slots = asyncio.Semaphore(settings.max_concurrent)
+        self._is_open = False
         self._session: aiohttp.ClientSession | None = None
         self._name = redact_url(settings.url)
         self._failure = self._name
         self._accept = "identity" if _is_local(settings) else "gzip"
 
     async def __aenter__(self) -> Self:
+        self._is_open = True
+        return self
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The connections, made when they are first asked for.
+
+        Raises: PullError where TLS files cannot be used: the next request tries them again, so that
+        neither a start nor a reload fails because of a file that comes later.
+        """
+        if self._session is not None:
+            return self._session
         timeout = aiohttp.ClientTimeout(
             total=self.settings.timeout_seconds, sock_connect=min(self.settings.timeout_seconds, 10.0)
         )
@@ -124,11 +136,12 @@ class Session:
             ),
             read_bufsize=READ_BYTES,
         )
-        return self
+        return self._session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         if self._session is not None:
             await self._session.close()
 
@@ -183,7 +196,7 @@ class Session:
 
         Raises: PullError.
         """
-        if self._session is None:
+        if not self._is_open:
             raise RuntimeError("the session is not open")
         if not self._breaker.allow():
             raise PullError(
@@ -194,7 +207,7 @@ class Session:
         async with self._slots:
             began = self._monotonic()
             try:
-                async with self._session.request(
+                async with self._opened().request(
                     method,
                     self.settings.url + path,
                     data=body if body is not None else (aiohttp.FormData(form) if form else None),
@@ -297,7 +310,9 @@ def tls_context(config: TlsConfig) -> ssl.SSLContext:
         if config.cert_file is not None:
             context.load_cert_chain(config.cert_file, config.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise PullError(PullReason.UNREACHABLE, f"TLS files cannot be used: {error}") from error
+        # The errors of OpenSSL name no file.
+        files = ", ".join(str(one) for one in (config.ca_file, config.cert_file, config.key_file) if one)
+        raise PullError(PullReason.UNREACHABLE, f"TLS files cannot be used ({files}): {error}") from error
     if config.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -15,12 +15,13 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from sidecar.config.http import BasicAuth, HttpConfig
+from sidecar.config.http import BasicAuth, HttpConfig, TlsConfig
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
 from sidecar.prometheus.client import MAX_STEPS, PrometheusClient, joined
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import LabelSet, SeriesBatch
+from tests.unit.webhooks.test_senders import make_certificates
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 GOOD = {
@@ -105,6 +106,22 @@ async def test_a_server_that_hangs_is_a_timeout() -> None:
         with pytest.raises(PullError, match=r"no answer within 0\.2 s"):
             await ask(opened)
         assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": "timeout"}) == 1
+
+
+async def test_tls_files_that_come_later_are_used_then(tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    config = SourceConfig(
+        url="https://127.0.0.1:1", retries=0, timeout=1, http=HttpConfig(tls=TlsConfig(ca_file=ca))
+    )
+    async with PrometheusClient(config, metrics=PullMetrics(CollectorRegistry())) as opened:
+        with pytest.raises(PullError, match=r"TLS files cannot be used \(.*ca\.pem\): .*No such file"):
+            await ask(opened)
+        ca.write_text("no certificate")
+        with pytest.raises(PullError, match=r"TLS files cannot be used .*: .*no certificate"):
+            await ask(opened)
+        make_certificates(tmp_path)
+        with pytest.raises(PullError, match="connection refused"):
+            await ask(opened)
 
 
 async def test_nobody_there_is_unreachable_and_the_breaker_opens() -> None:
