@@ -20,6 +20,7 @@ from rules.adapt.rewriter import Rewriter
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.told import ToldChange, nothing_told
 from rules.backtest.past import BackTester, Window
+from rules.backtest.reach import Recorded, within_reach
 from rules.incidents import KnownIncident
 from rules.verify import RuleServer
 from sidecar.background import Background
@@ -40,7 +41,7 @@ MAX_SAMPLES = 5_000_000
 """Of one rule, 40 MB: a sidecar is small. Four weeks at a minute leave room for 124 series."""
 
 
-class AdaptedServer(Source, RuleServer, Protocol):
+class AdaptedServer(Source, RuleServer, Recorded, Protocol):
     """What unattended adaptation asks of Prometheus; `PrometheusClient` has it."""
 
     async def build_info(self) -> BuildInfo:
@@ -125,7 +126,7 @@ class Unattended:
         if frozen(self._config.adapt, self._now()):
             self._metrics.runs.labels("frozen").inc()
             return []
-        window = self._window()
+        window = await within_reach(self._server, self._window())
         adapted = allowed(
             await self._adapted(window),
             await self._store.revisions(limit=10_000),

@@ -146,6 +146,7 @@ class RuleSource:
 
         from rules.adapt.history import knows_keep_firing
         from rules.backtest.past import BackTester, Window
+        from rules.backtest.reach import within_reach
         from rules.read import of_server, read_files
         from sidecar.prometheus.client import PrometheusClient
         from sidecar.prometheus.session import PullMetrics
@@ -165,7 +166,7 @@ class RuleSource:
                 BackTester(client, memory=None if self.example else memory),
                 rules,
                 await self._incidents(config),
-                window,
+                await within_reach(client, window),
                 knows_keep_firing((await client.build_info()).version),
                 bool(self.rule_paths),
             )

@@ -177,6 +177,11 @@ class PrometheusClient:
         """All values of a label."""
         return await self._get(f"/api/v1/label/{label}/values", answers.texts_of, api="label_values")
 
+    async def label_names(self, *, start_ms: int, end_ms: int) -> list[str]:
+        """Names of the labels that series have in the time range, to the length of a block."""
+        between = [("start", _seconds(start_ms)), ("end", _seconds(end_ms))]
+        return await self._get("/api/v1/labels", answers.texts_of, api="labels", params=between)
+
     async def metadata(self) -> list[answers.Metadata]:
         """Type, help and unit of every metric that a target told of."""
         return await self._get("/api/v1/metadata", answers.metadata_of, api="metadata")
