@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
-from rules.adapt.judge import Evidence
+from rules.adapt.judge import Evidence, Verdict
 from rules.adapt.limits import held_back, within_limits
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
@@ -19,6 +19,9 @@ from rules.read import WrittenRule, taken_apart
 from sidecar.config.adapt import AdaptConfig
 from sidecar.errors import PullError, RuleError
 from sidecar.promql.threshold import Comparison
+
+EASE = (1, 2, 4, 8, 16, 32, 64)
+"""So many times its false alarms a rule may be allowed where all rules together are quiet enough."""
 
 KEEP_FIRING_SINCE = (2, 42)
 """Prometheus 2.42.0 brought keep_firing_for."""
@@ -44,6 +47,11 @@ class Adapted:
         return isinstance(self.outcome, Proposal)
 
     @property
+    def seen(self) -> Verdict | None:
+        """How the rule as it is to be did on the history; None where it could not be judged."""
+        return self.outcome.after if isinstance(self.outcome, Proposal) else self.outcome.before
+
+    @property
     def changes(self) -> tuple[str, ...]:
         """What the rewrite changes, in words; empty where none is proposed."""
         return self.outcome.changes if isinstance(self.outcome, Proposal) else ()
@@ -52,6 +60,14 @@ class Adapted:
     def why_not(self) -> str:
         """Why no rewrite is proposed; empty where one is."""
         return self.outcome.why if isinstance(self.outcome, Unchanged) else ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What may become of one rule, the quietest first; `evidence` where it may have to be solved anew."""
+
+    options: tuple[Adapted, ...]
+    evidence: Evidence | None = None
 
 
 class Adapter:
@@ -77,30 +93,54 @@ class Adapter:
         `thresholds`: by rule's key, the values of those that are series now. `told`: durations that
         the alerts loop asks for, tried where the rule's own past asks for nothing.
         """
-        asked_for = by_alert(told)
-        alerts = [rule for rule in rules if rule.alerting]
-        evidence: dict[str, Evidence] = {}
-
-        async def one(rule: WrittenRule) -> Adapted:
-            plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
-            asked = rule if plain is None else replace(rule, expr=plain)
-            read = await self._read(asked, window, incidents)
-            if isinstance(read, Unchanged):
-                adapted = Adapted(rule, read, rule, joined=plain is not None)
-            else:
-                if rule.labels.get(self._config.team_label) in self._config.pages_per_week:
-                    evidence[rule.key] = read  # To be solved anew; of others nothing is kept.
-                adapted = await self._solved(read, rule, self._budget(rule))
-                change = asked_for.get(rule.name)
-                if change is not None and not adapted.changed and not adapted.joined:
-                    adapted = await self._told(read, change)
-            on_done(adapted)
-            return adapted
-
-        found = [await one(rule) for rule in alerts]
+        choices = await self.choices(
+            rules, window, incidents, thresholds=thresholds, told=told, on_done=on_done
+        )
+        found = loosest_enough(choices, self._config.enough)
+        evidence = {one.rule.key: each.evidence for one, each in zip(found, choices, strict=True)}
         for team, pages in self._config.pages_per_week.items():
             found = await self._within_pages(found, evidence, team, pages)
         return found
+
+    async def choices(
+        self,
+        rules: Sequence[WrittenRule],
+        window: Window,
+        incidents: Sequence[KnownIncident],
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        told: Sequence[ToldChange] = (),
+        on_done: Callable[[Adapted], object] = lambda _: None,
+    ) -> list[Choice]:
+        """What may become of every alerting rule, in order: one option, or more where `enough` is set."""
+        asked_for = by_alert(told)
+        found: list[Choice] = []
+        for rule in rules:
+            if rule.alerting:
+                plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
+                asked = rule if plain is None else replace(rule, expr=plain)
+                read = await self._read(asked, window, incidents)
+                found.append(await self._choice(rule, read, asked_for.get(rule.name)))
+                on_done(found[-1].options[0])
+        return found
+
+    async def _choice(
+        self, rule: WrittenRule, read: Evidence | Unchanged, change: ToldChange | None
+    ) -> Choice:
+        if isinstance(read, Unchanged):
+            joined = without_series(rule.expr) is not None
+            return Choice((Adapted(rule, read, rule, joined=joined),))
+        options: list[Adapted] = []
+        for factor in EASE if self._config.enough is not None else EASE[:1]:
+            budget = factor * self._budget(rule)
+            adapted = await self._solved(read, rule, budget)
+            if change is not None and not adapted.changed and not adapted.joined:
+                adapted = await self._told(read, change)
+            options.append(adapted)
+            if adapted.outcome.before is None or adapted.outcome.before.false_per_month <= budget:
+                break  # With more false alarms allowed nothing else would come of it.
+        again = rule.labels.get(self._config.team_label) in self._config.pages_per_week
+        return Choice(tuple(options), read if again else None)  # Of others nothing is kept.
 
     async def _read(
         self, rule: WrittenRule, window: Window, incidents: Sequence[KnownIncident]
@@ -152,14 +192,14 @@ class Adapter:
         return self._config.false_alarms(rule.severity)
 
     async def _within_pages(
-        self, found: list[Adapted], evidence: dict[str, Evidence], team: str, pages_per_week: float
+        self, found: list[Adapted], evidence: dict[str, Evidence | None], team: str, pages_per_week: float
     ) -> list[Adapted]:
         """The noisiest rule of the team is asked for half as many false alarms, until the team's sum fits."""
         budgets = {a.rule.key: self._budget(a.rule) for a in found}
         ours = [a.rule.key for a in found if a.rule.labels.get(self._config.team_label) == team]
         while True:
             loudest = max(
-                (a for a in found if a.rule.key in ours and a.rule.key in evidence),
+                (a for a in found if a.rule.key in ours and evidence[a.rule.key] is not None),
                 key=_pages_per_week,
                 default=None,
             )
@@ -167,12 +207,35 @@ class Adapter:
             if loudest is None or sum_now <= pages_per_week:
                 return found
             key = loudest.rule.key
+            known = evidence[key]
+            assert known is not None
             budgets[key] = min(budgets[key], _pages_per_week(loudest) * 30 / 7) / 2
-            again = await self._solved(evidence[key], loudest.rule, budgets[key])
+            again = await self._solved(known, loudest.rule, budgets[key])
             if _pages_per_week(again) >= _pages_per_week(loudest) or budgets[key] < 0.1:
-                evidence.pop(key)  # It gives no more.
+                evidence[key] = None  # It gives no more.
             else:
                 found = [again if a.rule.key == key else a for a in found]
+
+
+def loosest_enough(choices: Sequence[Choice], enough: float | None) -> list[Adapted]:
+    """The same ease for each rule: the most with which all together fire less by that share.
+
+    The quietest where none has it, or nothing is said. One ease for all, since an even share of what may
+    fire makes none of them blind for the sake of others.
+    """
+    most = max((len(choice.options) for choice in choices), default=1) if enough is not None else 1
+    for ease in reversed(range(most)):
+        found = [choice.options[min(ease, len(choice.options) - 1)] for choice in choices]
+        if ease == 0 or _fall(found) >= (enough or 0.0):
+            return found
+    return []
+
+
+def _fall(found: Sequence[Adapted]) -> float:
+    """The share of the firings on the history that is gone."""
+    before = sum(one.outcome.before.n_firings for one in found if one.outcome.before is not None)
+    after = sum(one.seen.n_firings for one in found if one.seen is not None)
+    return 1 - after / before if before else 1.0
 
 
 def measured_by(rule: WrittenRule) -> str | None:
@@ -197,8 +260,7 @@ def pages_by_team(found: Sequence[Adapted], team_label: str) -> dict[str, float]
 
 
 def _pages_per_week(adapted: Adapted) -> float:
-    outcome = adapted.outcome
-    seen = outcome.after if isinstance(outcome, Proposal) else outcome.before
+    seen = adapted.seen
     return seen.n_firings * 7 / seen.days if seen is not None and seen.days else 0.0
 
 

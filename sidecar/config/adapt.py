@@ -53,6 +53,13 @@ class AdaptConfig(Section):
     max_false_alarms_per_month: float = Field(
         2.0, ge=0, description="of one rule; a firing outside every known incident is a false alarm"
     )
+    enough: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="where all rules together fire less by this share, each may have more false alarms, "
+        "as many times more for every rule as leaves that so; not set: each keeps to its own number",
+    )
     by_severity: dict[str, float] = Field(
         default_factory=lambda: {"critical": 1.0, "page": 1.0},
         description="the same for rules of a severity, where it differs",

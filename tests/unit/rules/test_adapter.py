@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rules.adapt.history import Adapter, pages_by_team
+from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough, pages_by_team
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident, read_incidents, stored_incidents, within
 from rules.read import WrittenRule
@@ -56,6 +57,39 @@ async def test_a_teams_rules_are_solved_for_together() -> None:
     before, after = pages_by_team(free, "team"), pages_by_team(held, "team")
     assert before["x"] > 1.5 >= after["x"]
     assert after["y"] == before["y"], "another team's rules are not touched"
+
+
+async def test_what_is_enough_for_all_leaves_each_rule_as_sensitive_as_it_can_be() -> None:
+    rules = [rule("A", "x"), rule("Bb", "x"), rule("Ccc", "y"), rule("Dddd", "y")]
+    strict = await Adapter(BackTester(Past()), AdaptConfig()).all(rules, WINDOW, [])
+    eased = await Adapter(BackTester(Past()), AdaptConfig(enough=0.7)).all(rules, WINDOW, [])
+    assert fall(strict) > 0.95
+    assert 0.7 <= fall(eased) < fall(strict)
+    for tight, loose in zip(strict, eased, strict=True):
+        assert tight.changed, tight.why_not
+        assert loose.changed, loose.why_not
+        assert noise(loose) > noise(tight)
+    choices = [Choice(options) for options in zip(strict, eased, strict=True)]
+    assert loosest_enough(choices, fall(eased)) == eased
+    assert loosest_enough(choices, fall(eased) + 0.01) == strict
+    assert loosest_enough(choices, None) == strict
+
+
+async def test_a_team_that_has_enough_still_keeps_to_its_pages() -> None:
+    config = AdaptConfig(enough=0.5, pages_per_week={"x": 1.5})
+    rules = [rule("A", "x"), rule("Bb", "x"), rule("Ccc", "y")]
+    pages = pages_by_team(await Adapter(BackTester(Past()), config).all(rules, WINDOW, []), "team")
+    assert pages["x"] <= 1.5 < pages["y"]
+
+
+def fall(found: Sequence[Adapted]) -> float:
+    before = sum(one.outcome.before.n_firings for one in found if one.outcome.before)
+    return 1 - sum(one.seen.n_firings for one in found if one.seen) / before
+
+
+def noise(adapted: Adapted) -> int:
+    assert adapted.seen is not None
+    return adapted.seen.n_false
 
 
 async def test_a_rule_that_cannot_be_asked_does_not_cost_the_others() -> None:
