@@ -15,6 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
 
+from sidecar.cores import VARIABLES
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -53,5 +55,5 @@ def _yield() -> None:
     """Let every other process go first, and use one core at most."""
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the sidecar's, which ends this process too.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in VARIABLES:
         os.environ[name] = "1"
