@@ -48,6 +48,18 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         "One incident with its episodes and ranked causes",
         [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
     ),
+    "/api/v1/incidents/{id}/why": (
+        "Why its alerts, or one of them, are in it, and what would have kept them out: in words and in data",
+        [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+            {
+                "name": "alert",
+                "in": "query",
+                "schema": {"type": "string", "description": "a fingerprint or a name"},
+            },
+            _LIMIT,
+        ],
+    ),
     "/api/v1/incidents/{id}/response": (
         "What people did about an incident: status, timeline, similar ones of the past",
         [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],

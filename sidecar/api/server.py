@@ -21,10 +21,12 @@ from sidecar.config.access import AccessConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import EventBus
 from sidecar.telemetry import get_logger
+from webhooks.correlate.why import answers
 
 MAX_LIMIT = 10_000
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
 """`errorType` of an answer, by its status; of every other it is bad_data."""
+NO_INCIDENT = "no incident of that id; see /api/v1/incidents"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -151,6 +153,7 @@ class JsonApi:
         router.add_get("/api/v1/series", self.series)
         router.add_get("/api/v1/incidents", self.incidents)
         router.add_get("/api/v1/incidents/{id}", self.incident)
+        router.add_get("/api/v1/incidents/{id}/why", self.why)
         router.add_get("/api/v1/rules", self.rules)
         router.add_get("/api/v1/openapi.json", self.openapi)
 
@@ -183,9 +186,21 @@ class JsonApi:
         """One incident with its episodes."""
         found = await self._views.incident(request.match_info["id"])
         if found is None:
-            return error_answer(404, "not_found", "no incident of that id; see /api/v1/incidents")
+            return error_answer(404, "not_found", NO_INCIDENT)
         incident, episodes = found
         return json_answer({**msgspec.to_builtins(incident), "episodes": episodes})
+
+    async def why(self, request: web.Request) -> web.Response:
+        """Why alerts are in their incident, in words and in data."""
+        found = await self._views.incident(request.match_info["id"])
+        if found is None:
+            return error_answer(404, "not_found", NO_INCIDENT)
+        incident, episodes = found
+        alert = request.query.get("alert")
+        told = answers(incident, episodes, alert)
+        if alert is not None and not told:
+            return error_answer(404, "not_found", f"{incident.incident_id} has no alert {alert}")
+        return json_answer(told[: limit_of(request)])
 
     async def rules(self, request: web.Request) -> web.Response:
         """Revisions of generated rule files."""

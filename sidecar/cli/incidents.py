@@ -102,22 +102,17 @@ def why(
 
     Exit codes: 0 fine, 1 there is no such incident or alert, 2 wrong use.
     """
-    from webhooks.correlate.why import sentences
-    from webhooks.correlate.why import why as ask
+    from webhooks.correlate.why import answers
 
-    incident, episodes = _one(_config(config_path, data_directory), incident_id)
-    asked = [one for one in episodes if alert in (one.fingerprint, one.labels.get("alertname"))]
-    if not asked:
+    told = answers(*_one(_config(config_path, data_directory), incident_id), alert)
+    if not told:
         click.echo(f"pronoia: {incident_id} has no alert {alert}; see pronoia incidents show", err=True)
         raise SystemExit(1)
-    answers = [(one, ask(one)) for one in asked]
     if output == "json":
-        _print_json(
-            [{"fingerprint": one.fingerprint, **msgspec.to_builtins(found)} for one, found in answers]
-        )
+        _print_json(told)
         return
-    for one, found in answers[:SHOWN_CHANGES]:
-        click.echo("\n".join(sentences(one, incident, found)))
+    for one in told[:SHOWN_CHANGES]:
+        click.echo("\n".join(one["words"]))
 
 
 @incidents.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
+from typing import Any
 
 from sidecar.records import Episode, Incident
 from webhooks.correlate.weights import Weights
@@ -92,6 +93,25 @@ def _together(values: Iterable[float]) -> float:
     for value in values:
         against *= 1.0 - value
     return 1.0 - against
+
+
+def answers(
+    incident: Incident, episodes: Iterable[Episode], alert: str | None = None
+) -> list[dict[str, Any]]:
+    """Why each alert of an incident is in it, in data and in `words`, line by line.
+
+    `alert`: a fingerprint or a name; None asks of all.
+    """
+    told = []
+    for episode in episodes:
+        name = episode.labels.get("alertname", "")
+        if alert in (None, episode.fingerprint, name):
+            found = why(episode)
+            words = sentences(episode, incident, found)
+            told.append(
+                {"fingerprint": episode.fingerprint, "alertname": name, "words": words, **asdict(found)}
+            )
+    return told
 
 
 def sentences(episode: Episode, incident: Incident, found: Why) -> list[str]:

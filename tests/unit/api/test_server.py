@@ -28,7 +28,8 @@ from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.slack_actions import SlackActions
 
 INCIDENT = Incident("i1", "default", "<b>CDN</b>", 1, 2)
-EPISODE = Episode("default", "f1", 1, None, {"a": "b"}, {}, "", 1, 1)
+BONDS = {"all": 0.5, "mention": 0.5}
+EPISODE = Episode("default", "f1", 1, None, {"alertname": "Down"}, {}, "", 1, 1, bonds=BONDS)
 
 
 class FakeViews:
@@ -166,6 +167,9 @@ async def test_health_names_every_component(client: TestClient[Any, Any], proces
         pytest.param("/api/v1/incidents?state=ajar", 400, "bad_data", id="unknown state"),
         pytest.param("/api/v1/incidents/i1", 200, None, id="incident"),
         pytest.param("/api/v1/incidents/i2", 404, "not_found", id="unknown incident"),
+        pytest.param("/api/v1/incidents/i1/why", 200, None, id="why"),
+        pytest.param("/api/v1/incidents/i2/why", 404, "not_found", id="why of an unknown incident"),
+        pytest.param("/api/v1/incidents/i1/why?alert=Up", 404, "not_found", id="why of an unknown alert"),
         pytest.param("/api/v1/rules", 200, None, id="rules"),
         pytest.param("/api/v1/nothing", 404, "not_found", id="unknown path"),
     ],
@@ -193,6 +197,14 @@ async def test_an_incident_comes_with_its_episodes(client: TestClient[Any, Any])
     data = (await (await client.get("/api/v1/incidents/i1")).json())["data"]
     assert data["incident_id"] == "i1"
     assert [one["fingerprint"] for one in data["episodes"]] == ["f1"]
+
+
+@pytest.mark.parametrize("asked", ["", "?alert=Down", "?alert=f1"], ids=["all", "by name", "by fingerprint"])
+async def test_why_an_alert_is_in_its_incident(client: TestClient[Any, Any], asked: str) -> None:
+    (told,) = (await (await client.get("/api/v1/incidents/i1/why" + asked)).json())["data"]
+    assert (told["fingerprint"], told["alertname"], told["strength"]) == ("f1", "Down", 0.5)
+    assert told["words"][1] == "  0.50  mention: one's text names the other"
+    assert told["keeps_out"] == [[["mention"], 0.0]]
 
 
 async def test_a_store_in_trouble_is_unavailable(client: TestClient[Any, Any], process: Process) -> None:
