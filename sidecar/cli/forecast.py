@@ -25,7 +25,7 @@ from sidecar.cli.forecast_questions import (
 from sidecar.cli.options import config_option, format_option, read_config, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
-from sidecar.errors import SidecarError, TableError
+from sidecar.errors import ModelError, SidecarError, TableError
 from sidecar.tables import iso_times, read_table, table_text, write_table
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _run(source: Source, wanted: Wanted) -> SeriesForecast:
 
     n_steps = wanted.n_steps(source.step_seconds)
     if n_steps > MAX_STEPS:
-        raise click.UsageError(
+        raise ModelError(
             f"{n_steps} steps of {format_duration(source.step_seconds)} are too many, {MAX_STEPS} the most; "
             "use a shorter --horizon or a series with a longer step"
         )

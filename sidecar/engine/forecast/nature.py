@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,8 @@ NATURAL_CEILINGS = (1.0, 100.0)
 TIMES_AT_CEILING = 3
 """A share or percentage that has stood at its top so often has its top there."""
 MIN_MOVES = 3
+USUAL_SPREADS = (1e-6, 1e12)
+"""Series that move by less or more are forecast in a unit of their own, where no constant is in their way."""
 USUAL, GROWING, COUNTER = "usual", "growing", "counter"
 
 
@@ -22,25 +25,30 @@ class Nature:
     """A series as it is to be forecast.
 
     `kind`: "usual", "growing" (it never fell) or "counter" (it falls when it is reset). `grid` (n,) without
-    resets, `taken_out`: by how much its last entry exceeds the series'. `floor`, `ceiling`: infinite where
-    there is none.
+    resets, in multiples of `unit`; `taken_out`: by how much its last entry exceeds the series', in the
+    series' unit. `floor`, `ceiling`: infinite where there is none.
     """
 
     kind: str
     grid: FloatArray
+    unit: float
     taken_out: float
     floor: float
     ceiling: float
 
     def told(self, found: PoolForecast) -> PoolForecast:
         """A forecast of `grid` as one of the series: what only grows does not fall; no bounds yet."""
-        if self.kind == USUAL:
+        if self.kind == USUAL and self.unit == 1.0:
             return found
-        last = self.grid[-1]
-        lower = np.maximum.accumulate(np.maximum(found.lower, last))
-        yhat = np.maximum.accumulate(np.maximum(found.yhat, lower))
-        upper = np.maximum.accumulate(np.maximum(found.upper, last))
-        return PoolForecast(yhat - self.taken_out, lower - self.taken_out, upper - self.taken_out)
+        yhat, lower, upper = found.yhat, found.lower, found.upper
+        if self.kind != USUAL:
+            last = self.grid[-1]
+            above = upper - yhat
+            lower = np.maximum.accumulate(np.maximum(lower, last))
+            yhat = np.maximum.accumulate(np.maximum(yhat, lower))
+            # Where the forecast had to be lifted, how far it may be off above it stays.
+            upper = np.maximum.accumulate(yhat + above)
+        return PoolForecast(*(a * self.unit - self.taken_out for a in (yhat, lower, upper)))
 
     def within(self, found: PoolForecast) -> PoolForecast:
         """The forecast cut at the floor and the ceiling."""
@@ -62,10 +70,19 @@ def nature_of(grid: FloatArray, *, floor: float = -np.inf, ceiling: float = np.i
     # What counts in whole numbers comes by 1 and by 100, too.
     if top is not None and (unrolled is None or (np.nan_to_num(grid) % 1.0).any()):
         ceiling = min(ceiling, top)
-    if unrolled is None:
-        return Nature(USUAL, grid, 0.0, floor, ceiling)
-    kind, without = unrolled
-    return Nature(kind, without, float(without[-1] - grid[-1]), floor, ceiling)
+    kind, without = (USUAL, grid) if unrolled is None else unrolled
+    unit = _unit(without)
+    in_units = without if unit == 1.0 else without / unit
+    return Nature(kind, in_units, unit, float(without[-1] - grid[-1]), floor, ceiling)
+
+
+def _unit(grid: FloatArray) -> float:
+    """A power of two near the spread of the series, 1 where that is usual; dividing by it loses nothing."""
+    spread = float(np.nanmax(grid) - np.nanmin(grid))
+    least, most = USUAL_SPREADS
+    if spread == 0.0 or least <= spread <= most:
+        return 1.0
+    return math.ldexp(1.0, math.frexp(spread)[1])
 
 
 def natural_ceiling(grid: FloatArray) -> float | None:

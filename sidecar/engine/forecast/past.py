@@ -78,13 +78,14 @@ def ewma(x, alpha):
 
 @njit(cache=True, nogil=True)
 def same_time_mean(x, period, gain):
-    """Exponential mean over the values one, two, ... periods before, as of each position, itself included."""
+    """Exponential mean over the values one, two, ... periods before, as of each position, itself included.
+
+    What it gives the newest value changes smoothly at first: if it did so from period to period, a
+    series that grows would seem to jump there.
+    """
     out = x.copy()
-    count = 1.0
     for i in range(period, len(x)):
-        if i % period == 0:
-            count += 1.0
-        out[i] = out[i - period] + max(gain, 1.0 / count) * (x[i] - out[i - period])
+        out[i] = out[i - period] + max(gain, period / i) * (x[i] - out[i - period])
     return out
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sidecar.engine.arrays import measurements
 from sidecar.engine.forecast.intermittent import mean_per_step
 from sidecar.engine.forecast.nature import USUAL, nature_of
 from sidecar.engine.forecast.past import to_grid
@@ -59,9 +60,13 @@ def forecast_series(
         raise ModelError(f"a horizon of {horizon_steps} steps holds no step; it must be 1 or more")
     if not 0.0 < level < 1.0:
         raise ModelError(f"level {level:g} is not between 0 and 1")
+    values = measurements(values)
     seen = np.isfinite(values)
     if not seen.any():
-        raise ModelError("has no value at all, only absent samples; there is nothing to forecast from")
+        raise ModelError(
+            "has no value at all, only absent samples (beyond 1e150 counts as absent); "
+            "there is nothing to forecast from"
+        )
     end_ms = int(timestamps[seen][-1])
     ahead = np.arange(1, horizon_steps + 1)
     times = end_ms + np.rint(ahead * (step_seconds * 1000.0)).astype(np.int64)

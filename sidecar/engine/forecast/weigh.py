@@ -12,6 +12,8 @@ from sidecar.series import FloatArray
 SHARPNESS = 20.0
 RECENCY_DAYS = 7.0
 KERNEL_WIDTH = 0.6
+HOPELESS = 4.0
+"""Rules with so many times the error of the best have no say now, and had none in the mix that is tested."""
 
 
 def lead_kernel(leads: Index, width: float = KERNEL_WIDTH) -> FloatArray:
@@ -59,6 +61,8 @@ def weigh(
     left_w = (w_sums[-1][None] - (w_sums[high] - w_sums[low])) @ kernel
     enough = left_w > 0.1 * np.maximum(all_w, 1e-300)
     left = np.where(enough, left_e / np.maximum(left_w, 1e-300), mae[:, None])
+    # A rule that failed nowhere but near an origin would be taken there for that very reason.
+    left = np.where((mae > HOPELESS * mae.min(axis=0))[:, None], np.maximum(left, mae[:, None]), left)
     fitted = (weights_of(left, sharpness) * forecasts).sum(axis=0)
     tested_mix = Tested(plan.origins, plan.leads, fitted, plan.actual - fitted, w, kernel)
     return weights_of(mae, sharpness), tested_mix

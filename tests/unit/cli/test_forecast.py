@@ -140,6 +140,19 @@ def test_a_disk_that_has_just_begun_to_fill_is_announced(tmp_path: Path, scenari
         assert crossing["in_seconds"] == pytest.approx(7.5 * 3600, rel=0.4)
 
 
+def test_a_series_with_too_many_steps_does_not_keep_others_from_being_forecast(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [f"{1_790_000_000 + i},{i % 7}" for i in range(60)]
+    (folder / "a.csv").write_text("timestamp,value\n" + "\n".join(rows) + "\n")
+    write(folder / "b.csv")
+    result = forecast("--in", folder, "--horizon", "2d", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "172800 steps of 1s are too many" in result.stderr
+    assert (tmp_path / "out" / "b.csv").exists()
+    assert "1 of 2 series forecast" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("horizon", "says"),
     [

@@ -9,7 +9,7 @@ from sidecar.engine.forecast import pool, ridge
 from sidecar.engine.forecast.analog import Analog
 from sidecar.engine.forecast.backtest import plan
 from sidecar.engine.forecast.interval import winkler
-from sidecar.engine.forecast.past import Past, to_grid
+from sidecar.engine.forecast.past import Past, same_time_mean, to_grid
 from sidecar.engine.forecast.rules import View, other_periods
 from sidecar.series import FloatArray
 
@@ -138,3 +138,9 @@ def test_a_selection_outlives_the_growth_of_its_series(before: float, after: flo
     said = chosen.forecast(values[: round(after * DAY)])
     assert np.isfinite(said.yhat).all()
     assert (said.lower <= said.upper).all()
+
+
+@pytest.mark.parametrize("gain", [0.33, 0.12])
+def test_the_mean_of_days_of_what_grows_has_no_jump_from_day_to_day(gain: float) -> None:
+    behind = np.arange(16.0 * DAY) - same_time_mean(np.arange(16.0 * DAY), DAY, gain)
+    assert np.abs(np.diff(behind)).max() < 1.1

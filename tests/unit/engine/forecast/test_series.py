@@ -135,6 +135,30 @@ def test_what_never_fell_is_not_forecast_to_fall() -> None:
     assert (np.diff(found.yhat) >= 0).all()
 
 
+@pytest.mark.parametrize("steps", [pytest.param(12, id="an hour"), pytest.param(7 * DAY, id="a week")])
+def test_a_counter_of_whole_weeks_is_certain_of_its_next_steps(steps: int) -> None:
+    seen = np.cumsum(np.random.default_rng(3).poisson(5, 14 * DAY)).astype(np.float64)
+    found = forecast(seen, steps)
+    assert found.yhat[:12] == pytest.approx(seen[-1] + 5.0 * np.arange(1, 13), abs=6.0)
+    assert (found.upper - found.lower)[:12].max() < 120.0
+    assert (found.upper > found.yhat).all()
+
+
+@pytest.mark.parametrize("unit", [pytest.param(2.0**-50, id="tiny"), pytest.param(2.0**70, id="huge")])
+def test_the_unit_of_a_series_changes_nothing(unit: float) -> None:
+    values = daily(6)
+    plain, scaled = forecast(values, 24), forecast(values * unit, 24)
+    for side in ("yhat", "lower", "upper"):
+        assert getattr(scaled, side) / unit == pytest.approx(getattr(plain, side), rel=1e-6)
+
+
+def test_a_sample_that_is_no_measurement_is_left_out() -> None:
+    values = daily(4)
+    values[700] = 1.7e308
+    found = forecast(values, 24)
+    assert found.upper.max() < 200.0
+
+
 def test_never_negative_stays_so_and_negative_may_go_below() -> None:
     positive = np.abs(daily(6) - 100)
     assert forecast(positive).lower.min() >= 0
