@@ -84,7 +84,7 @@ def _cases(adapted: Adapted) -> Iterator[Case]:
     n_made = 0
     for number in dict.fromkeys(look.number for look in looks):
         away = NEARBY * (abs(number) or 1.0) * (1 if above else -1)
-        for value in (number + away, number - away):
+        for value in (float(f"{number + side:.6g}") for side in (away, -away)):
             series = series_for(measured, value)
             if series is not None:
                 fires = [(f"{look.minute}m", int((value > look.number) == above)) for look in looks]

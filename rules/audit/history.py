@@ -70,7 +70,8 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
         yield Finding(
             rule.key,
             Kind.NO_FOR,
-            f"one evaluation is enough for it to fire; {short} of {n} firings were over within 2 minutes",
+            "one evaluation is enough for it to fire"
+            + (f"; {short} of {n} firings were over within 2 minutes" if n else ""),
             "`for: 2m`, or say why not",
             float(short),
         )

@@ -8,7 +8,11 @@ import click
 
 from sidecar.cli.options import config_option, read_config
 from sidecar.cli.rules_table import print_table
-from sidecar.errors import SidecarError
+from sidecar.durable import replace_file
+from sidecar.errors import RuleError, RuleReason, SidecarError
+
+READABLE = 0o644
+"""Prometheus runs as a user of its own."""
 
 
 @click.command()
@@ -50,9 +54,16 @@ def generate(
         if out is None:
             click.echo(text)
             continue
-        out.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text(text, encoding="utf-8")
+        _write(out / name, text)
         click.echo(f"{out / name}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: file.write(text.encode()), mode=READABLE)
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror or str(error)) from error
 
 
 def _files(names: tuple[str, ...], kinds: tuple[str, ...], config_path: Path | None) -> dict[str, str]:
@@ -66,12 +77,22 @@ def _files(names: tuple[str, ...], kinds: tuple[str, ...], config_path: Path | N
     files: dict[str, str] = {}
     for name in names if not kinds else ():
         if name == "slo":
+            if not config.slo:
+                raise RuleError(
+                    RuleReason.NOT_APPLICABLE, "no objective is configured; see slo in docs/rules.md"
+                )
             files |= {file.file_name: file.text for file in map(slo_file, config.slo)}
             continue
         pack = load_pack(name)
         files[pack.file().file_name] = pack.file().text
         files[f"pronoia-{name}.test.yaml"] = pack.tests()
     queries = [query for query in config.queries if not names or query.name in names]
+    unknown = set(names) - {query.name for query in queries} if kinds else ()
+    if kinds and (unknown or not queries):
+        what = f"no query is named {', '.join(sorted(unknown))}" if unknown else "no query is configured"
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE, f"{what}; --kind makes rules of the configuration's queries"
+        )
     for kind in kinds:
         rules = [KINDS[kind](query) for query in queries]
         group = {"name": f"pronoia-{kind}", "rules": rules}

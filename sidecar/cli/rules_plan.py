@@ -111,6 +111,9 @@ def apply(
 
     async def work(opened: OpenedSource, store: SqliteStore) -> int:
         found = await adapt_all(opened, store, again=again)
+        unknown = set(only) - {one.rule.name for one in found}
+        if unknown:
+            raise RuleError(RuleReason.NOT_APPLICABLE, f"no alert is named {', '.join(sorted(unknown))}")
         adapted = [one for one in found if not only or one.rule.name in only]
         plans = await _planned(opened, adapted)
         for one in plans:
@@ -118,10 +121,11 @@ def apply(
         if target == "place":
             await _to_series(opened, store, adapted, approver)
         if not plans:
-            click.echo("no text to change")
+            click.echo("no text to change\n")
+            _show_left(adapted)
         elif target == "git":
             await asyncio.to_thread(_to_git, plans)
-        elif target == "place" and (yes or click.confirm(f"rewrite rules in {len(plans)} places?")):
+        elif target == "place" and (yes or click.confirm(f"rewrite {_rules(plans)}?")):
             return await _to_places(opened, store, plans, approver)
         return 0
 
@@ -200,7 +204,7 @@ async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan]
             click.echo(f"pronoia: {one.place}: {error}; it is as it was", err=True)
             continue
         how = "run beside it as shadows" if done.state == "canary" else "rewritten, loaded and healthy"
-        click.echo(f"{one.place}: {len(one.adapted)} rules {how}")
+        click.echo(f"{one.place}: {_rules([one])} {how}")
     return 1 if failed else 0
 
 
@@ -226,12 +230,27 @@ def _show(adapted: list[Adapted], plans: list[Plan]) -> None:
             click.echo(f"{one.rule.name}: {'; '.join(one.changes)}")
             click.echo(f"    {argument(one)}")
     click.echo()
-    print_table(
-        ("left as it is", "why"), [(one.rule.name, one.why_not) for one in adapted if not one.changed]
-    )
+    _show_left(adapted)
     click.echo()
     for each in plans:
         click.echo(each.diff())
+
+
+def _show_left(adapted: list[Adapted]) -> None:
+    left = [(one.rule.name, one.why_not) for one in adapted if not one.changed]
+    if left:
+        print_table(("left as it is", "why"), left)
+
+
+def _rules(plans: list[Plan]) -> str:
+    """How many rules, and in how many places where that is not plain.
+
+    >>> _rules([])
+    '0 rules in 0 places'
+    """
+    n = sum(len(one.adapted) for one in plans)
+    rules = f"{n} rule{'s' * (n != 1)}"
+    return rules if len(plans) == 1 else f"{rules} in {len(plans)} places"
 
 
 def _as_json(adapted: list[Adapted], plans: list[Plan]) -> dict[str, Any]:

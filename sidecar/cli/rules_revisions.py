@@ -23,6 +23,7 @@ from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
     from rules.adapt.adapted import AdaptedRules
+    from rules.drift import Drift
     from rules.loop import RulesLoop
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.records import RuleRevision
@@ -101,7 +102,8 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
     click.echo(f"{found.group}  {found.content_hash}  {found.state} {_ran(found)}  {found.reason}".rstrip())
-    for name, words in found.checks.items():
+    tested = found.evidence.get("unit tests")
+    for name, words in {**found.checks, **({"unit tests": tested} if tested else {})}.items():
         click.echo(f"{name}: {words}")
     told = found.evidence.get("rules")
     for one in told if isinstance(told, list) else []:
@@ -158,7 +160,7 @@ def drift(
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> list[Any]:
+    async def work(store: SqliteStore) -> list[Drift]:
         from rules.adapt.place import THRESHOLD, is_adapted
         from rules.adapt.places import place_finder
         from rules.drift import drift_of, drift_of_place
@@ -187,11 +189,28 @@ def drift(
     if output == "json":
         click.echo(json.dumps([asdict(one) for one in found]))
     else:
-        print_table(
-            ("group", "revision", "in place", "loaded"),
-            [(one.group, one.revision, one.in_place.value, "yes" if one.loaded else "no") for one in found],
-        )
+        _show_drift(found)
     raise SystemExit(0 if all(one.fine for one in found) else 1)
+
+
+def _show_drift(found: list[Drift]) -> None:
+    from rules.adapt.place import is_adapted
+    from rules.publisher import Found
+
+    if not found:
+        click.echo("nothing that pronoia wrote is live")
+        return
+    print_table(
+        ("group", "revision", "in place", "loaded"),
+        [(one.group, one.revision, one.in_place.value, "yes" if one.loaded else "no") for one in found],
+    )
+    for one in found:
+        if one.in_place is not Found.SAME:
+            theirs = f", --accept {one.group} leaves it to you" if is_adapted(one.group) else ""
+            what = "is gone" if one.in_place is Found.ABSENT else "was edited since"
+            click.echo(f"{one.group} {what}: --repair {one.group} puts pronoia's text back{theirs}")
+        elif not one.loaded:
+            click.echo(f"{one.group}: Prometheus runs other rules than these; reload it, and see its log")
 
 
 @click.command()
@@ -214,14 +233,12 @@ def rollback(
     from rules.adapt.threshold_series import ThresholdSeries
 
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
-    if not config.rules.enabled and not is_adapted(group):
-        click.echo(
-            "pronoia: neither rules.directory nor rules.publish is set; give --config or --rules-dir",
-            err=True,
-        )
-        raise SystemExit(2)
 
     async def work(store: SqliteStore) -> str:
+        if not await store.revisions(group=group, limit=1):
+            raise RuleError(
+                RuleReason.NOT_LOADED, f"{group}: pronoia wrote no such group; see pronoia rules log"
+            )
         async with _servers(config, store) as (loop, adapted, _):
             if group.startswith(THRESHOLD):
                 back = await ThresholdSeries(store).take_back(group, "rolled back by hand")

@@ -69,7 +69,9 @@ def test_a_firing_alert_fires_on_through_a_rewrite_and_its_roll_back(own: Own) -
     assert revision["evidence"]["unit tests"] == "passed"
     assert "exp_samples: []" in revision["evidence"]["tests"]
     assert "> 10.5" in store(own, "diff", revision["content_hash"]).stdout
-    assert "false alarms" in store(own, "show", revision["content_hash"][:6]).stdout
+    shown = store(own, "show", revision["content_hash"][:6]).stdout
+    assert "false alarms" in shown
+    assert "unit tests: passed" in shown
     assert own.run("drift").exit_code == 0
 
     again = own.run("plan", "--format", "json", history=True)
@@ -103,7 +105,23 @@ def test_a_hand_edit_after_a_rewrite_is_kept(own: Own) -> None:
     assert back.exit_code == 1
     assert "edited since" in back.output
     assert own.file.read_text() == edited
-    assert own.run("drift").exit_code == 1
+    drifted = own.run("drift")
+    assert drifted.exit_code == 1
+    assert f"--accept file:{own.file} leaves it to you" in drifted.stdout
+
+
+def test_what_was_never_written_or_named_is_said(own: Own) -> None:
+    back = own.run("rollback", "file:elsewhere.yaml")
+    assert back.exit_code == 1
+    assert "pronoia wrote no such group" in back.output
+    assert "nothing that pronoia wrote is live" in own.run("drift").stdout
+    only = own.run("apply", "--yes", "--only", "LaodHigh", history=True)
+    assert only.exit_code == 1
+    assert "no alert is named LaodHigh" in only.output
+    left = own.run("apply", "--yes", "--only", "Untouched", history=True)
+    assert left.exit_code == 0
+    assert "it carries the label pronoia: ignore" in left.stdout
+    assert own.file.read_text() == OWN
 
 
 def test_a_branch_carries_the_evidence_and_the_working_tree_stays(own: Own) -> None:

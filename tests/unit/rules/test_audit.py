@@ -115,6 +115,11 @@ def past(name: str, *spans: tuple[int, int]) -> RulePast:
     return RulePast(like(name), WINDOW, (LabelSet(),), fired)
 
 
+def test_of_a_rule_without_for_that_never_fired_no_firings_are_counted() -> None:
+    (finding, _) = audit_past([replace(past("A"), rule=like("A", for_seconds=0.0))])
+    assert finding.evidence == "one evaluation is enough for it to fire"
+
+
 def fleet(n_pods: int) -> RulePast:
     """Pods of a service that fire together, four times."""
     labels = tuple(LabelSet({"service": "s", "pod": str(n)}) for n in range(n_pods))
