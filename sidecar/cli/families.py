@@ -53,6 +53,9 @@ def families(config_path: Path | None, output: str, **query: Any) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
+    # Imported late: with it comes numpy, which the command's help does not need.
+    from sidecar.series import LabelSet
+
     click.echo(
         f"{len(found['families'])} families, stability {found['stability']:.2f}, "
         f"silhouette {found['silhouette']:.2f}"
@@ -66,7 +69,7 @@ def _show(found: dict[str, Any]) -> None:
             f"lowest at {hours.index(lowest):02d}h ({lowest:+.0%}), UTC"
         )
         for member in one["series"][:SHOWN]:
-            click.echo(f"  {member['labels']}")
+            click.echo(f"  {LabelSet(member['labels']).selector()}")
         if one["n_series"] > SHOWN:
             click.echo(f"  and {one['n_series'] - SHOWN} more")
     if found["n_unknown"]:
@@ -75,6 +78,7 @@ def _show(found: dict[str, Any]) -> None:
         click.echo(f"alike at {pair['distance']:.0%}: families {', '.join(map(str, pair['families']))}")
     for one in found["left"]:
         click.echo(
-            f"left family {one['family']} on the last day: {one['labels']} ({one['distance']:.0%} off its "
+            f"left family {one['family']} on the last day: {LabelSet(one['labels']).selector()} "
+            f"({one['distance']:.0%} off its "
             f"middle, usual is {one['usual_distance']:.0%}; now most like family {one['like']})"
         )

@@ -122,6 +122,9 @@ def print_proposals(
     now = group_by or _grouping(read_config(config_path))
     found = proposals(past.incidents, past.episodes, past.responses, past.feedback, group_by=now)
     click.echo(as_yaml(found), nl=False)
+    if not found:
+        # Not to standard output, which is read as YAML.
+        click.echo(f"nothing to propose from {len(past.incidents)} incidents of the last {last}", err=True)
     raise SystemExit(1 if found else 0)
 
 

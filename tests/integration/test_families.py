@@ -35,4 +35,4 @@ def test_a_series_that_changes_sides_is_told(prometheus: Prometheus) -> None:
     assert [one["families"] for one in found["joined"]] == [[0, 1]]
     text = CliRunner().invoke(main, arguments).stdout
     assert "2 families, stability 1.00" in text
-    assert "left family" in text
+    assert 'on the last day: {shard="12"} (' in text
