@@ -9,7 +9,6 @@ TOGETHER_SECONDS = 300.0
 PRIOR = 2.0
 """So many times alone are assumed of everyone, so that one coincidence says little."""
 
-MAX_PARTNERS = 64
 MAX_PAIRS = 50_000
 BURST = 200
 """With more entities than that at once, everything begins with everything, and nothing is learned."""

@@ -92,10 +92,10 @@ class Group(msgspec.Struct):
         self.last = max(self.last, onset) if self.members else onset
         labels = seen.episode.labels
         if self.shared is None:
-            self.shared, self.starts_at_ns = dict(labels), seen.episode.starts_at_ns
+            self.shared, self.starts_at_ns = dict(labels), seen.began_ns
         elif self.shared:
             self.shared = {name: value for name, value in self.shared.items() if labels.get(name) == value}
-        self.starts_at_ns = min(self.starts_at_ns, seen.episode.starts_at_ns)
+        self.starts_at_ns = min(self.starts_at_ns, seen.began_ns)
         self.members[seen.key] = seen
         self.refresh(seen)
         party = self.parties.get(seen.entity)

@@ -36,6 +36,11 @@ class Sighting(msgspec.Struct):
         self.habit = (self.episode.tenant, self.entity, self.name)
 
     @property
+    def began_ns(self) -> int:
+        """When it began; a clock that is ahead of ours is not believed."""
+        return min(self.episode.starts_at_ns, self.episode.first_seen_ns)
+
+    @property
     def ended(self) -> float | None:
         """When it resolved; None while it fires, or where nobody knows."""
         episode = self.episode

@@ -47,6 +47,9 @@ class RateWatch:
     def count(self, n: int, now: float) -> None:
         """Take so many new alerts, and let time pass."""
         self._learn(n, now)
+        for bucket in self._buckets:
+            # Of a clock that was set back since: it leaves with the window by today's clock.
+            bucket[0] = min(bucket[0], now)
         if n:
             if not self._buckets or now - self._buckets[-1][0] >= BUCKET_SECONDS:
                 self._buckets.append([now, 0])

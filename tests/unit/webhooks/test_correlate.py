@@ -83,6 +83,16 @@ def test_one_entity_that_alerts_twice_at_once_is_one_incident() -> None:
     assert len(stream.correlator.groups) == 1
 
 
+def test_an_incident_does_not_begin_after_it_was_heard_of() -> None:
+    """A sender's clock may be hours ahead of ours."""
+    ahead = episode("Down", at=0, service="cart")
+    ahead.starts_at_ns += 7200 * SECOND
+    stream = Stream()
+    stream.hear(ahead)
+    (group,) = stream.correlator.groups.values()
+    assert group.starts_at_ns == ahead.first_seen_ns
+
+
 def test_entities_that_begin_together_merge_after_the_hold() -> None:
     stream = Stream()
     stream.hear(episode("Slow", at=0, service="search"), episode("Errors", at=20, service="billing"))

@@ -53,6 +53,16 @@ def test_a_storm_ends_on_decay_and_is_not_learned() -> None:
     assert watch.high == learned
 
 
+def test_a_clock_that_is_set_back_by_an_hour_makes_no_storm_of_that_hour() -> None:
+    watch = RateWatch(at_least=100, factor=5.0)
+    for at in range(0, 3600, 10):
+        watch.count(2, 10_000.0 + at)
+    for at in range(0, 3600, 10):
+        watch.count(2, 10_000.0 + at)
+        assert watch.rate <= 24
+    assert not watch.storming
+
+
 def test_it_can_be_switched_off() -> None:
     watch = RateWatch(at_least=0, factor=5.0)
     watch.count(1_000_000, 1.0)
