@@ -14,6 +14,7 @@ from prometheus_client import Gauge, Info
 from exporters.formats import make_formats
 from exporters.page import SyntheticPage
 from sidecar import __version__
+from sidecar.api.request_log import request_logger
 from sidecar.api.tls import server_context
 from sidecar.app.explain import Explaining
 from sidecar.app.feedback import Tasting
@@ -237,7 +238,11 @@ class Sidecar:
             quit_process=self.stop,
         )
         runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=STOP_SECONDS, handler_cancellation=False
+            app,
+            access_log=None,
+            logger=request_logger(),
+            shutdown_timeout=STOP_SECONDS,
+            handler_cancellation=False,
         )
         await runner.setup()
         host, _, port = config.server.listen.rpartition(":")
