@@ -63,6 +63,7 @@ class _Row(msgspec.Struct, array_like=True):
     mix: bytes
     few: bytes
     growth: float
+    usual_spread: bytes
 
 
 class _File(msgspec.Struct, array_like=True):
@@ -146,6 +147,7 @@ def _row(row: int, chosen: Chosen, names: dict[str, int]) -> _Row:
         _floats(interval.mix),
         _floats(interval.few),
         interval.growth,
+        _floats(selection.usual_spread),
     )
 
 
@@ -178,13 +180,14 @@ def _chosen(one: _Row, names: list[str], grid: _Grid) -> Chosen:
         _array(one.weights).reshape(len(one.names), len(leads)),
         linear,
         interval,
+        _array(one.usual_spread).reshape(len(leads)),
     )
     return Chosen(selection, one.made_at, _array(one.width))
 
 
 def _bytes(one: _Row) -> int:
     """About what a row takes."""
-    parts = (one.width, one.leads, one.weights, one.knots, one.quantiles, one.mix, one.few)
+    parts = (one.width, one.leads, one.weights, one.knots, one.quantiles, one.mix, one.few, one.usual_spread)
     return sum(map(len, parts)) + sum(len(rule.coef) + len(rule.leads) for rule in one.linear) + 200
 
 

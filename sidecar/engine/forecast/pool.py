@@ -9,6 +9,7 @@ import numpy as np
 
 from sidecar.engine.forecast.analog import Analog
 from sidecar.engine.forecast.backtest import ORIGINS, plan
+from sidecar.engine.forecast.doubt import beyond_usual, middle, spread
 from sidecar.engine.forecast.interval import IntervalPlan, plan_interval
 from sidecar.engine.forecast.past import Index, Past
 from sidecar.engine.forecast.ridge import LinearRule, test_linear
@@ -35,7 +36,8 @@ class PoolForecast:
 class Selection:
     """Weights, coefficients and interval widths of one series; frozen, so that forecasting is cheap.
 
-    `names` of rules (A,), their `weights` (A, L) at the tested `leads` (L,).
+    `names` of rules (A,), their `weights` (A, L) at the tested `leads` (L,); `usual_spread` (L,): how far
+    they differed at most, from past moments.
     """
 
     step_seconds: float
@@ -47,6 +49,7 @@ class Selection:
     weights: FloatArray
     linear: dict[str, LinearRule]
     interval: IntervalPlan
+    usual_spread: FloatArray
 
     @cached_property
     def _between(self) -> FloatArray:
@@ -81,9 +84,14 @@ class Selection:
         else:
             share = self.weights[kept] @ self._between
         total = share.sum(axis=0)
-        yhat = (share * _possible(past, np.stack(said), leads)).sum(axis=0) / np.where(total > 0, total, 1.0)
-        yhat = np.where(total > 0, yhat, past.y[-1])
+        possible = _possible(past, np.stack(said), leads)
+        share = share / np.where(total > 0, total, 1.0)
+        yhat = np.where(total > 0, (share * possible).sum(axis=0), past.y[-1])
+        doubt = beyond_usual(possible, share, self.usual_spread @ self._between)
+        if doubt.any():
+            yhat = np.where((doubt > 0) & (total > 0), middle(possible, share), yhat)
         lower, upper = self.interval.ends(past, yhat, view)
+        lower, upper = yhat - np.hypot(yhat - lower, doubt), yhat + np.hypot(upper - yhat, doubt)
         yhat, lower, upper = yhat + past.centre, lower + past.centre, upper + past.centre
         if past.non_negative:
             yhat, lower = np.maximum(yhat, 0.0), np.maximum(lower, 0.0)
@@ -149,6 +157,7 @@ def select(
         weights[kept],
         {name: rule for name, rule in linear.items() if name in {names[i] for i in kept}},
         plan_interval(past, tested, level),
+        spread(forecasts[kept], weights[kept] / weights[kept].sum(axis=0)).max(axis=0),
     )
 
 
