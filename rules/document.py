@@ -56,7 +56,8 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
         ]
     }
     header = (
-        f"# Written by pronoia from what it learned of the query {query.name!r}; edits are overwritten.\n"
+        f"# Written by pronoia from what it learned of the query {query.name!r}; "
+        "edits are kept, not renewed.\n"
         f"# revision: {revision}\n"
         f"# learned from {thresholds.n_samples} samples\n"
         f"# undo: pronoia rules rollback {group}\n"

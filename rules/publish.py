@@ -58,12 +58,12 @@ class Publisher:
 
     async def found(self, group: str, text: str) -> Found:
         """Whether the group's file has that very text."""
-        there = await self.read(group)
+        there = await self.text(group)
         if there is None:
             return Found.ABSENT
         return Found.SAME if there == text else Found.OTHER
 
-    async def read(self, group: str) -> str | None:
+    async def text(self, group: str) -> str | None:
         """The group's file as it is on disk; None where there is none."""
         return await asyncio.to_thread(_read, self.path(group))
 
@@ -74,7 +74,7 @@ class Publisher:
         in its place then, and the server was asked to load it again.
         """
         with alone(self._directory):
-            before = await self.read(file.group)
+            before = await self.text(file.group)
             await self.put(file.group, file.text)
             try:
                 await self._load(file)

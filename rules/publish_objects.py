@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from rules.document import RuleFile
+from rules.document import RuleFile, as_yaml
 from rules.kubernetes import RuleObjects
 from rules.publisher import Found
 from rules.verify import LoadedRules, wait_until_live
@@ -78,6 +78,13 @@ class ObjectPublisher:
         labels = there["metadata"].get("labels") or {}
         labelled = all(labels.get(key) == value for key, value in wanted["metadata"]["labels"].items())
         return Found.SAME if same and labelled else Found.OTHER
+
+    async def text(self, group: str) -> str | None:
+        """The groups of the group's object as a rule file."""
+        there = await self._objects.get(object_name(self._config.instance, group))
+        if there is None or not self._is_ours(there, group):
+            return None
+        return as_yaml({"groups": (there.get("spec") or {}).get("groups") or []})
 
     async def publish(self, file: RuleFile) -> None:
         """Make the group live.

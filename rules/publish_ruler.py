@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from rules.document import RuleFile
+from rules.document import RuleFile, as_yaml
 from rules.publish_objects import essence
 from rules.publisher import Found
 from rules.ruler import Groups, RulerApi
@@ -52,6 +52,11 @@ class RulerPublisher:
         if not there:
             return Found.ABSENT
         return Found.SAME if _meaning(there) == _meaning(_groups(text)) else Found.OTHER
+
+    async def text(self, group: str) -> str | None:
+        """The namespace's groups as a rule file."""
+        there = await self._api.read(group)
+        return as_yaml({"groups": there}) if there else None
 
     async def publish(self, file: RuleFile) -> None:
         """Make the file's groups live.

@@ -32,6 +32,10 @@ class RulePublisher(Protocol):
         """Whether that very text is in the group's place. Raises: RuleError."""
         ...
 
+    async def text(self, group: str) -> str | None:
+        """A rule file with what is in the group's place, whoever put it there. Raises: RuleError."""
+        ...
+
     async def publish(self, file: RuleFile) -> None:
         """Make the file live: in place, loaded and healthy.
 

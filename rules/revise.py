@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -143,6 +144,7 @@ class Reviser:
         `thresholds`: those that it was rendered from, where it was learned.
         Raises: RuleError; the text that was there before is back in place then.
         """
+        replaced = live or await self._found_in_place(file)
         revision = RuleRevision(
             revision_id=f"{file.group}-{file.revision}-{int(self._now() * 1000):x}",
             group=file.group,
@@ -152,7 +154,7 @@ class Reviser:
             evidence=dict(evidence),
             checks={},
             state="proposed",
-            replaces=live.revision_id if live else None,
+            replaces=replaced.revision_id if replaced else None,
         )
         facts |= {
             "group": file.group,
@@ -172,6 +174,34 @@ class Reviser:
             raise
         await self._now_live(revision, live)
         return revision
+
+    async def _found_in_place(self, file: RuleFile) -> RuleRevision | None:
+        """What stands there though nothing of the group is live here, remembered for a roll-back.
+
+        Another pronoia's text, or one whose store is lost; people may have edited it. Raises: RuleError.
+        """
+        text = await self.publisher.text(file.group)
+        known = {revision.content for revision in await self.history(file.group)}
+        if text is None or text == file.text or text in known:
+            return None
+        found = RuleRevision(
+            revision_id=f"{file.group}-found-{int(self._now() * 1000):x}",
+            group=file.group,
+            created_at_ns=int(self._now() * 1e9),
+            content=text,
+            content_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
+            evidence={},
+            checks={},
+            state="superseded",
+            reason="found in its place, unknown to this store",
+        )
+        await self._store.put_revision(found)
+        self._log.warning(
+            "rules that this store does not know are replaced, and remembered",
+            group=file.group,
+            revision=found.content_hash,
+        )
+        return found
 
     async def _check(self, revision: RuleRevision, thresholds: Thresholds | None) -> None:
         """Everything that is asked before any server loads it. Raises: RuleError."""

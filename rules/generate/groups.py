@@ -21,7 +21,7 @@ def rule_file(name: str, groups: Sequence[Group], origin: str) -> RuleFile:
     revision = hashlib.sha256(json.dumps(groups, sort_keys=True).encode()).hexdigest()[:12]
     group = f"pronoia-{name}"
     document = {"groups": [_marked(one, revision) for one in groups]}
-    header = f"# Written by pronoia from {origin}; edits are overwritten.\n# revision: {revision}\n"
+    header = f"# Written by pronoia from {origin}.\n# revision: {revision}\n"
     return RuleFile(group, f"{group}.rules.yaml", revision, header + as_yaml(document))
 
 

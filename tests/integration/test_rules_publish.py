@@ -168,6 +168,22 @@ async def test_killed_between_writing_and_verifying_the_start_puts_it_right(
         assert live.content == good
 
 
+async def test_what_a_lost_store_left_is_replaced_and_can_be_had_back(
+    loaded: Prometheus, tmp_path: Path
+) -> None:
+    async with bench(loaded, tmp_path) as b:
+        b.rules.mkdir(exist_ok=True)
+        left = "groups: [{name: pronoia-load, rules: [{record: mine, expr: vector(1)}]}]  # edited\n"
+        (b.rules / FILE).write_text(left)
+        (outcome,) = await b.loop.run_once()
+        assert outcome.result == "ok", outcome.words
+        assert (b.rules / FILE).read_text() != left
+        before = await b.loop.rollback("pronoia-load")
+        assert before is not None
+        assert before.reason == "found in its place, unknown to this store"
+        assert (b.rules / FILE).read_text() == left
+
+
 async def test_a_hand_edit_is_said_and_kept(loaded: Prometheus, tmp_path: Path) -> None:
     async with bench(loaded, tmp_path) as b:
         await b.loop.run_once()
