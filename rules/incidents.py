@@ -55,6 +55,10 @@ def read_incidents(path: Path) -> list[KnownIncident]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RuleError(RuleReason.CHECK_FAILED, f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(entries, list):
+        raise RuleError(
+            RuleReason.CHECK_FAILED, f"{path}: write a list: name, start and end of each incident"
+        )
     found: list[KnownIncident] = []
     for n, entry in enumerate(entries):
         try:

@@ -143,10 +143,14 @@ def read_text(text: str, file: str = "") -> list[WrittenRule]:
         return [rule for document in documents for rule in _rules_in(document, file)]
     except yaml.YAMLError as error:
         raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {' '.join(str(error).split())}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RuleError(
-            RuleReason.CHECK_FAILED, f"{file}: not a rule file ({type(error).__name__}: {error})"
-        ) from error
+    except KeyError as error:
+        words = f"{file}: not a rule file: something in it has no {error.args[0]!r}"
+        raise RuleError(RuleReason.CHECK_FAILED, words) from error
+    except (AttributeError, TypeError) as error:
+        words = f"{file}: not a rule file: write groups, each with a name and rules"
+        raise RuleError(RuleReason.CHECK_FAILED, words) from error
+    except ValueError as error:
+        raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {error}") from error
 
 
 def _rules_in(document: Any, file: str) -> Iterator[WrittenRule]:

@@ -45,6 +45,15 @@ class Finding:
     weight: float = 0.0
 
 
+def in_days(days: float) -> str:
+    """A window's length in words.
+
+    >>> in_days(1.2), in_days(28.0)
+    ('1 day', '28 days')
+    """
+    return "1 day" if round(days) == 1 else f"{days:.0f} days"
+
+
 def ranked(findings: list[Finding]) -> list[Finding]:
     """The worst kinds first, within a kind the most of it."""
     return sorted(findings, key=lambda one: (RANK[one.kind], -one.weight, one.rule))

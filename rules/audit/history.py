@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 import numpy as np
 
 from rules.adapt.grouping import clusters, shared_labels
-from rules.audit.finding import Finding, Kind
+from rules.audit.finding import Finding, Kind, in_days
 from rules.backtest.past import RulePast
 from rules.read import taken_apart
 from sidecar.config.fields import format_duration
@@ -55,7 +55,7 @@ def far_off(past: RulePast, values: FloatArray) -> Finding | None:
     return Finding(
         past.rule.key,
         Kind.UNREACHABLE,
-        f"its worst in {past.window.days:.0f} days was {sign * worst:.4g}, usual is {middle:.4g}, "
+        f"its worst in {in_days(past.window.days)} was {sign * worst:.4g}, usual is {middle:.4g}, "
         f"the threshold {comparison.threshold:g}",
         "see `pronoia rules plan` with the incidents that it should have told of",
         wanted / reach,
@@ -80,7 +80,7 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
             yield Finding(
                 rule.key,
                 Kind.NEVER,
-                f"not once in {days:.0f} days",
+                f"not once in {in_days(days)}",
                 "keep it if it guards against what must never be; else lower or delete it",
             )
         return
@@ -93,7 +93,7 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
         yield Finding(
             rule.key,
             Kind.CONSTANT,
-            f"one of its series fired {share:.0%} of {days:.0f} days",
+            f"one of its series fired {share:.0%} of {in_days(days)}",
             "what is always wrong is no alert: raise the threshold (`pronoia rules plan`) or delete it",
             share,
         )

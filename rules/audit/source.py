@@ -8,7 +8,7 @@ from typing import Protocol
 
 import promql_parser as promql
 
-from rules.audit.finding import Finding, Kind
+from rules.audit.finding import Finding, Kind, in_days
 from rules.audit.text import ungated
 from rules.backtest.past import Window
 from rules.read import WrittenRule
@@ -43,7 +43,8 @@ async def audit_source(
 
     Raises: PullError where the server cannot be asked at all.
     """
-    look = _Look(server, window, frozenset(await server.label_values("__name__")))
+    recorded = frozenset(rule.name for rule in rules if not rule.alerting)
+    look = _Look(server, window, frozenset(await server.label_values("__name__")), recorded)
     slots = asyncio.Semaphore(at_once)
 
     async def of(rule: WrittenRule) -> list[Finding]:
@@ -64,10 +65,13 @@ async def audit_source(
 class _Look:
     """Questions about one server, each asked once."""
 
-    def __init__(self, server: AuditedServer, window: Window, names: frozenset[str]) -> None:
+    def __init__(
+        self, server: AuditedServer, window: Window, names: frozenset[str], recorded: frozenset[str]
+    ) -> None:
         self._server = server
         self._window = window
         self._names = names
+        self._recorded = recorded
         self._there: dict[str, bool] = {}
 
     async def selectors(self, rule: WrittenRule, syntax: Syntax) -> list[Finding]:
@@ -77,8 +81,17 @@ class _Look:
             text = _without_offset(syntax.text(node))
             if await self._is_there(text):
                 continue
-            days = f"{self._window.days:.0f} days"
-            if node.name and node.name not in self._names:
+            days = in_days(self._window.days)
+            if node.name in self._recorded:
+                found.append(
+                    Finding(
+                        rule.key,
+                        Kind.MATCHES_NOTHING,
+                        f"{text} is recorded by a rule, which gave nothing like it in {days}",
+                        "wait where that rule is new; else look why its own expression gives nothing",
+                    )
+                )
+            elif node.name and node.name not in self._names:
                 found.append(
                     Finding(
                         rule.key,

@@ -88,9 +88,8 @@ def join(
 def _the_one(found: list[WrittenRule], alert: str) -> WrittenRule:
     if len(found) == 1:
         return found[0]
-    raise RuleError(
-        RuleReason.NOT_APPLICABLE, f"there are {len(found)} alerts {alert!r} in rules of your own"
-    )
+    how_many = f"{len(found)} alerts are" if found else "no alert is"
+    raise RuleError(RuleReason.NOT_APPLICABLE, f"{how_many} named {alert!r} in rules of your own")
 
 
 def _joined(rule: WrittenRule, *, back: bool, value: float | None) -> str:

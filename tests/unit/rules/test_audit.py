@@ -109,6 +109,23 @@ async def test_a_gate_is_asked_for_only_where_traffic_is_ever_low(fewest: float,
     assert {finding.kind for finding in found} == expected
 
 
+class Silence(Traffic):
+    """A server on which no series is."""
+
+    async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
+        return []
+
+
+async def test_what_a_loaded_rule_records_is_not_called_unknown() -> None:
+    recording = like("errors:rate5m", kind="recording", expr="rate(bad_total[5m])")
+    rules = [recording, like("A", expr="errors:rate5m > 1"), like("B", expr="other > 1")]
+    found = await audit_source(rules, Silence(0.0), WINDOW)
+    kinds = {finding.rule.split("/")[-1].split("{")[0]: finding.kind for finding in found}
+    assert (kinds["A"], kinds["B"]) == (Kind.MATCHES_NOTHING, Kind.MISSING_SERIES)
+    (words,) = (finding.evidence for finding in found if "is recorded by a rule" in finding.evidence)
+    assert words.startswith("errors:rate5m")
+
+
 def past(name: str, *spans: tuple[int, int]) -> RulePast:
     """Firings from minute to minute, of one series."""
     fired = tuple(Firing(0, start * MINUTE, end * MINUTE, start * MINUTE) for start, end in spans)

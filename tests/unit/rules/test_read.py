@@ -1,0 +1,38 @@
+"""Files that are not what they should be: what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rules.incidents import read_incidents
+from rules.read import read_text
+from sidecar.errors import RuleError
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("- name: an incident", "write groups, each with a name and rules", id="a list"),
+        pytest.param("just words", "write groups, each with a name and rules", id="words"),
+        pytest.param("queries: []", "has no 'groups'", id="a configuration"),
+        pytest.param("groups: [{name: g, rules: [{expr: up}]}]", "has no 'record'", id="a rule without name"),
+        pytest.param("groups: [{name: g, rules: [{alert: A}]}]", "has no 'expr'", id="without expression"),
+        pytest.param(
+            "groups: [{name: g, rules: [{alert: A, expr: up, for: soon}]}]", "soon", id="no duration"
+        ),
+    ],
+)
+def test_what_is_no_rule_file_is_said_in_words(text: str, words: str) -> None:
+    with pytest.raises(RuleError, match=r"own\.yaml: ") as caught:
+        read_text(text, "own.yaml")
+    assert words in str(caught.value)
+    assert "Error" not in str(caught.value)
+
+
+def test_a_rule_file_is_no_list_of_incidents(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("groups: []")
+    with pytest.raises(RuleError, match="write a list: name, start and end of each incident"):
+        read_incidents(file)
