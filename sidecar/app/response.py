@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 from aiohttp import web
 
 from sidecar.app.deeds import Deeds
 from sidecar.app.ground import Ground
+from sidecar.app.response_tools import ResponseTools
 from sidecar.config.model import Config
 from sidecar.config.response import ResponseConfig
-from sidecar.kubernetes import Cluster
-from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
@@ -23,24 +21,17 @@ from sidecar.telemetry import get_logger
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
-from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.audience import TeamAudience
-from webhooks.respond.auto_silences import AutoSilences
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
-from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.http import ResponseEndpoints, view_of
-from webhooks.respond.jobs import JobRunner
 from webhooks.respond.lifecycle import status_of
 from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
-from webhooks.respond.silences import SilenceMetrics, Silencer
 from webhooks.respond.similar import in_words, similarity
 from webhooks.respond.slack_actions import SlackActions
-from webhooks.respond.steps import Steps
-from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
@@ -92,15 +83,7 @@ class Responding:
             metrics=EnrichMetrics(ground.registry),
             now=ground.wall,
         )
-        self.pictures = Pictures(
-            enabled=config.enrichment.pictures
-            and any(target.takes_pictures for target in config.notify.targets),
-            timeout_seconds=config.enrichment.timeout,
-            episodes=self._episodes,
-            draw=lambda subject, batch, row: ground.offload.run(png, subject, batch, row),
-            metrics=PictureMetrics(ground.registry),
-            now=ground.wall,
-        )
+        self.pictures = self._pictures_of(config, ground)
         self._rota_metrics = RotaMetrics(ground.registry)
         self._rotas = self._rotas_of(config)
         audience = self._audience(config)
@@ -114,39 +97,13 @@ class Responding:
             now=ground.wall,
         )
         self.desk.on_action(self._acted)
-        self._clients = {
-            one.url: AlertmanagerClient(one, metrics=ground.pull_metrics) for one in config.alertmanagers
-        }
-        self._stack = AsyncExitStack()
-        self._silencer = Silencer(
-            self._clients,
-            config.response.silences,
-            metrics=SilenceMetrics(ground.registry),
-            now=ground.wall,
-        )
-        self._ack_silences = AckSilences(
-            self._silencer,
-            incidents=lambda: self.desk.open_incidents,
-            status=self.desk.status,
+        self._tools = ResponseTools(
+            config,
+            ground,
+            alerts=alerts,
+            desk=self.desk,
             episodes=self._episodes,
-            note=self.desk.note,
-            config=config.response.silences,
-        )
-        self._auto_silences = AutoSilences(
-            self._silencer,
-            config.response.silences.automatic,
-            episodes=lambda: alerts().intake.memory.episodes.values(),
-            flapping=lambda: alerts().placing.flaps.flapping,
-            incidents=lambda: self.desk.open_incidents,
-            note=self.desk.note,
-        )
-        self._synthetic = SyntheticAlerts(
-            self._clients,
-            config.response.synthetic,
-            metrics=SyntheticMetrics(ground.registry),
             facts=lambda incident: self.notifier.audience.facts(incident, target="alertmanager"),
-            settled=self._settled,
-            now=ground.wall,
         )
         self._noise_week = NoiseWeek(
             store,
@@ -156,13 +113,15 @@ class Responding:
             bus=ground.bus,
             now=ground.wall,
         )
-        self._steps = Steps(JobRunner(Cluster(config.response.kubernetes)))
-        self._hooks = Hooks(
-            config.response.hooks,
-            store,
-            metrics=HookMetrics(ground.registry),
-            note=self.desk.note,
-            run=self._steps.run,
+
+    def _pictures_of(self, config: Config, ground: Ground) -> Pictures:
+        return Pictures(
+            enabled=config.enrichment.pictures
+            and any(target.takes_pictures for target in config.notify.targets),
+            timeout_seconds=config.enrichment.timeout,
+            episodes=self._episodes,
+            draw=lambda subject, batch, row: ground.offload.run(png, subject, batch, row),
+            metrics=PictureMetrics(ground.registry),
             now=ground.wall,
         )
 
@@ -213,15 +172,9 @@ class Responding:
         await self.desk.open(incidents)
         await self.history.open()
         await self.notifier.open(incidents)
-        for client in self._clients.values():
-            await self._stack.enter_async_context(client)
-        await self._hooks.open()
+        await self._tools.open()
         self._noise_week.start()
-        self._synthetic.start()
-        if self._config.response.silences.acknowledge:
-            self._ack_silences.start()
-        self._auto_silences.start()
-        self._told_on(incidents)
+        self._tools.consider(incidents)
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""
@@ -229,14 +182,7 @@ class Responding:
         self.desk.observe(incidents)
         self.history.observe(incidents)
         self.notifier.consider(incidents)
-        self._told_on(incidents)
-
-    def _told_on(self, incidents: list[Incident]) -> None:
-        """To the tools, after the people."""
-        self._synthetic.consider(incidents)
-        self._hooks.consider(incidents)
-        self._ack_silences.wake()
-        self._auto_silences.wake()
+        self._tools.consider(incidents)
 
     def _acted(self, incident: Incident, action: str) -> None:
         """Somebody did something: it is told, and remembered for the next time."""
@@ -244,24 +190,19 @@ class Responding:
         if response is not None:
             self.history.learn(response)
         self.notifier.consider([incident])
-        self._ack_silences.wake()
+        self._tools.acted()
 
     async def stop(self) -> None:
         """Write what is decided, end."""
         await self._rotas.stop()
         await self._noise_week.stop()
-        await self._hooks.stop()
-        await self._steps.close()
-        await self._synthetic.stop()
-        await self._ack_silences.stop()
-        await self._auto_silences.stop()
+        await self._tools.stop()
         await self.notifier.stop()
         await self.desk.stop()
-        await self._stack.aclose()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
-        deeds = Deeds(self._store, self.desk, self._silencer, lambda: self._alerts().by_hand())
+        deeds = Deeds(self._store, self.desk, self._tools.silencer, lambda: self._alerts().by_hand())
         slack = [one.slack for one in self._config.notify.targets if one.slack is not None]
         ResponseEndpoints(
             self.desk,
@@ -278,12 +219,6 @@ class Responding:
             candidates=self._others,
             now=self._wall,
         ).add_routes(router)
-
-    def _settled(self, incident_id: str) -> bool:
-        """Whether an incident is past the time in which it may go into another."""
-        incident = next((one for one in self.desk.open_incidents if one.incident_id == incident_id), None)
-        hold = self._config.webhook.incident_hold
-        return incident is not None and self._wall() - incident.started_at_ns / 1e9 >= hold
 
     def _others(self, incident_id: str) -> list[Incident]:
         """Open incidents that one may be a duplicate of, the most alike first."""
