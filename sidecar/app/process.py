@@ -241,6 +241,7 @@ class Sidecar:
             app,
             access_log=None,
             logger=request_logger(),
+            auto_decompress=False,  # On the event loop, a small body would unpack to gigabytes.
             shutdown_timeout=STOP_SECONDS,
             handler_cancellation=False,
         )

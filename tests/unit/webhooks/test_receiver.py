@@ -55,7 +55,7 @@ async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Served]:
     await loop.open()
     app = web.Application(client_max_size=config.max_body_bytes)
     Receiver(loop.intake, config, registry=registry).add_routes(app.router)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, auto_decompress=False)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     one = Served(f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}", store, loop, registry)
@@ -86,12 +86,27 @@ async def test_checklist_1_only_post_and_only_up_to_the_cap(tmp_path: Path) -> N
             assert response.status == 413, "without a length, too"
 
 
-async def test_what_cannot_be_unpacked_is_not_asked_for_again(tmp_path: Path) -> None:
-    async with served(tmp_path) as s:
-        assert (await s.post(gzip.compress(body(alert())), **{"Content-Encoding": "gzip"}))[0] == 200
-        status, words = await s.post(b"not gzip", **{"Content-Encoding": "gzip"})
-        assert (status, "unpacked" in words) == (400, True)
-        assert s.count("pronoia_webhook_requests_total", code="400") == 1
+PACKED = gzip.compress(body(alert()))
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding", "status", "words"),
+    [
+        pytest.param(PACKED, "gzip", 200, "ok", id="gzip"),
+        pytest.param(body(alert()), "identity", 200, "ok", id="not packed"),
+        pytest.param(gzip.compress(b" " * 1_000_000), "gzip", 413, "above 65536 bytes", id="a bomb"),
+        pytest.param(b"not gzip", "gzip", 400, "no gzip", id="no gzip"),
+        pytest.param(PACKED[:-9], "gzip", 400, "cut short", id="cut short"),
+        pytest.param(PACKED, "br", 400, "'br'", id="packed otherwise"),
+    ],
+)
+async def test_what_cannot_be_unpacked_is_not_asked_for_again(
+    tmp_path: Path, packed: bytes, encoding: str, status: int, words: str
+) -> None:
+    async with served(tmp_path, max_body_bytes=65536) as s:
+        answered, said = await s.post(packed, **{"Content-Encoding": encoding})
+        assert (answered, words in said) == (status, True)
+        assert s.count("pronoia_webhook_requests_total", code=str(status)) == 1
 
 
 async def test_checklist_4_one_transaction_and_then_200(tmp_path: Path) -> None:

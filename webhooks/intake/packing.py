@@ -1,0 +1,37 @@
+"""Bodies that were packed for their way, unpacked within a bound."""
+
+from __future__ import annotations
+
+import zlib
+
+GZIP = 16 + zlib.MAX_WBITS
+
+
+class TooLarge(ValueError):
+    """It unpacks to more than may be."""
+
+
+def unpack(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
+    """What a body is by its `Content-Encoding`: gzip, identity, or not stated.
+
+    Off the event loop, please: a thousandth of the bound may unpack to all of it.
+
+    Raises: TooLarge; ValueError for another encoding, and for what is not whole.
+
+    >>> unpack(b"plain", "", most_bytes=9)
+    b'plain'
+    """
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        raise ValueError(f"its encoding is {encoding[:20]!r}; send gzip, or nothing packed")
+    unpacker = zlib.decompressobj(GZIP)
+    try:
+        plain = unpacker.decompress(body, most_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"it is no gzip: {error}") from error
+    if len(plain) > most_bytes:
+        raise TooLarge
+    if not unpacker.eof:
+        raise ValueError("it is cut short")
+    return plain
