@@ -191,14 +191,20 @@ def _words(one: Explained) -> str:
             one.query,
             f"  series    {one.n_series}",
             f"  memory    {_size(one.model_bytes)}",
-            f"  cost      {_cost(one)}; once "
-            f"{one.history_points} points of history over {format_duration(round(one.history_seconds))}",
+            f"  cost      {_cost(one)}; {_history(one)}",
             f"  cpu       {_cpu(one)}",
             f"  exported  {shown} series at most",
             f"  scored    {warm}; with full confidence {trusted}",
             f"  rules     {one.rules}",
         )
     )
+
+
+def _history(one: Explained) -> str:
+    if not one.history_points:
+        return "no history to learn from yet"
+    points, over = f"{one.history_points:,}", format_duration(round(one.history_seconds))
+    return f"at the first start {points} points, the history of {over}"
 
 
 def _cost(one: Explained) -> str:

@@ -64,6 +64,7 @@ def test_a_configuration_is_explained_before_it_runs(tmp_path: Path, prometheus:
     assert 0 < load["query_seconds"] < 60 * load["query_share"] + 1e-3
     words = CliRunner().invoke(main, ["explain-config", "--config", str(file)]).output
     assert "in all: 3 series" in words
+    assert "at the first start 5,760 points, the history of 2d" in words
     assert words.count(" beside it") == 1, "of the council"
 
 
