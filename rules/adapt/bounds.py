@@ -197,7 +197,10 @@ def _static(
     levels = sorted({*_levels(quiet, mirrored), sign * old})
 
     def make(level: float) -> Bound:
-        return Static(sign * old if level == sign * old else sign * outward(level, spread))
+        if level == sign * old:
+            return Static(old)
+        # As exact as the number is small, so that it is not rounded to where nothing goes; never -0.
+        return Static(sign * outward(level, min(spread, abs(level) or spread)) + 0.0)
 
     # What was never negative counts or measures something, of which there is no less than nothing.
     end = 0.0 if sign < 0 and quiet.max() <= 0 else math.inf

@@ -158,11 +158,11 @@ def placed(
     room = min(
         ROOM * family.spread,
         ROOM_AT_MOST * (tight - family.middle),
-        max(TOWARDS_END * (family.end - tight), 0.0),
+        TOWARDS_END * (family.end - tight),
     )
     if wanted or reached:
         room = min(room, INWARD * (loose - tight))
-    found = replace(shape, bound=family.make(tight + room))
+    found = replace(shape, bound=family.make(tight + max(room, 0.0)))
     # What lies between two good levels is good as a rule, and not always.
     return found if _good(found, evidence, objective, wanted) else replace(shape, bound=family.make(tight))
 

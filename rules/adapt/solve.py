@@ -67,10 +67,10 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     missed = _could_catch(evidence, before, forms)
     if before.false_per_month <= objective.max_false_per_month and not missed:
         return Unchanged("its false alarms are within the budget", before)
-    best = best_candidate(evidence, objective, forms, wanted, missed)
+    best, kept = best_candidate(evidence, objective, forms, wanted, missed), wanted
     if best is None and objective.miss_cost is not None:
-        best, wanted = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
-    found = _held_against_unseen(evidence, objective, best, before, wanted, missed)
+        best, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
+    found = _held_against_unseen(evidence, objective, best, before, kept, missed)
     for eased in () if isinstance(found, Proposal) else _eased(objective, before):
         best = best_candidate(evidence, eased, forms, wanted, missed)
         quieter = _held_against_unseen(evidence, eased, best, before, wanted, missed)

@@ -169,6 +169,26 @@ def test_a_threshold_from_below_stays_where_what_is_never_negative_can_go() -> N
     assert falling.candidate.bound.value < -60, "what may be negative gets its room"
 
 
+@pytest.mark.parametrize(
+    ("expr", "level", "expected"),
+    [
+        pytest.param("load > 14", 14.0, 14.0, id="the old number from above"),
+        pytest.param("load < 6", -6.0, 6.0, id="the old number from below"),
+        pytest.param("load < 6", -0.01234, 0.012, id="near zero"),
+        pytest.param("load < 6", 0.0, 0.0, id="zero"),
+    ],
+)
+def test_the_number_of_a_level(expr: str, level: float, expected: float) -> None:
+    comparison = parse_comparison(expr)
+    assert isinstance(comparison, Comparison)
+    values, times = noise(2)[None, :], clock(2)
+    static = families(values, times, np.ones(times.size, dtype=np.bool_), comparison)[0]
+    bound = static.make(level)
+    assert isinstance(bound, Static)
+    assert bound.value == pytest.approx(expected, rel=0.01)
+    assert str(bound.value) == str(abs(bound.value)), "0, not -0"
+
+
 def test_the_room_follows_what_life_varies_by_not_its_highest_peak() -> None:
     values = noise(28)
     for start in range(600, values.size, 7 * 1440):
