@@ -74,14 +74,20 @@ class AdaptedRules:
         """
         checks = await check(change.after, promtool=self._promtool)
         place = self._place_of(change.group)
-        with place.alone():
-            await self._replace(place, change.before, change.after, [new for _, new in change.rewrites])
+        revision = self._revision(change)
+        revision.checks, revision.state = checks, "begun"
+        # Known before it is written: a process that is killed meanwhile leaves what can be undone.
+        await self._store.put_revision(revision)
+        try:
+            with place.alone():
+                await self._replace(place, change.before, change.after, [new for _, new in change.rewrites])
+        except (RuleError, PullError) as error:
+            await self._end(revision, "undone", str(error))
+            raise
         live = await self.live(change.group)
         if live is not None:
             await self._end(live, "superseded", "")
-        revision = self._revision(change)
-        revision.checks, revision.state = checks, "live"
-        revision.replaces = live.revision_id if live else None
+        revision.state, revision.replaces = "live", live.revision_id if live else None
         await self._store.put_revision(revision)
         return revision
 
@@ -160,8 +166,26 @@ class AdaptedRules:
         await self._restore(group, str(live.evidence["before"]), expected=live.content)
         return await self._end(live, "rolled_back", why)
 
+    async def recover(self) -> None:
+        """Undo what a killed process began and did not see healthy; what people wrote since stays.
+
+        Raises: RuleError where a place does not take its text.
+        """
+        surely_over = self._now() - 2 * self._timeout
+        for revision in await self.of_state("begun"):
+            if revision.created_at_ns / 1e9 < surely_over:
+                await self._interrupted(revision)
+
+    async def _interrupted(self, revision: RuleRevision) -> RuleRevision:
+        place = self._place_of(revision.group)
+        if place.same(await place.read(), revision.content):
+            await self._restore(revision.group, str(revision.evidence["before"]), expected=revision.content)
+        return await self._end(revision, "undone", "interrupted before it was seen healthy")
+
     async def undo(self, group: str, why: str) -> RuleRevision:
-        """Take back the last step: a shadow where one runs, else what is live. Raises: RuleError."""
+        """Take back the last step: what was interrupted, a shadow, else what is live. Raises: RuleError."""
+        for begun in await self._store.revisions(group=group, state="begun", limit=1):
+            return await self._interrupted(begun)
         for shadow in await self._store.revisions(group=group, state="canary", limit=1):
             await self.end_shadow(shadow, why)
             return shadow

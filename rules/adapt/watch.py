@@ -100,6 +100,10 @@ class RewriteWatch:
 
         Raises: PullError where Prometheus does not answer, which proves nothing about a rule.
         """
+        try:
+            await self._rules.recover()
+        except RuleError as error:
+            self._log.warning("interrupted rewrite not undone, will try again", err=str(error))
         watched = [*await self._rules.watched(), *await self._series.live()]
         if not watched:
             return

@@ -67,7 +67,9 @@ def stated_config(
 @data_option
 @format_option
 @click.option("--group", help="Only this group, or file:PATH.")
-@click.option("--state", help="Only those: proposed, canary, live, superseded, rolled_back or rejected.")
+@click.option(
+    "--state", help="Only those: proposed, begun, undone, canary, live, superseded, rolled_back or rejected."
+)
 def log(
     config_path: Path | None, data_directory: Path | None, output: str, group: str | None, state: str | None
 ) -> None:

@@ -30,16 +30,20 @@ DAYS = 10
 
 
 class Own:
-    """The server, its one rule file, and incidents that are known: a bad hour, and one that goes on now."""
+    """The server, its one rule file, and incidents that are known: a bad hour, and one that goes on now.
 
-    def __init__(self, server: Prometheus, folder: Path, incidents: Path) -> None:
-        self.server, self.folder, self.incidents = server, folder, incidents
+    `end`: when its history was written, in seconds; what is planned and what is applied go by the same days.
+    """
+
+    def __init__(self, server: Prometheus, folder: Path, incidents: Path, end: int) -> None:
+        self.server, self.folder, self.incidents, self.end = server, folder, incidents, end
         self.file = server.rules / "own.yaml"
 
     def run(self, *arguments: str, history: bool = False) -> Result:
         where = ["--prometheus", self.server.url, "--data", str(self.folder / "data")]
         if history:
             where += ["--rules", str(self.file), "--incidents", str(self.incidents), "--start", f"{DAYS}d"]
+            where += ["--end", str(self.end)]
         return CliRunner().invoke(main, ["rules", *arguments, *where], catch_exceptions=False)
 
     def active_since(self) -> str | None:
@@ -74,6 +78,6 @@ def make_own(tmp_path: Path, keep: Callable[..., Any], text: str = OWN) -> Own:
     incidents.write_text(yaml.safe_dump(windows))
     (server.rules / "own.yaml").write_text(text)
     server.start()
-    found = Own(server, tmp_path, incidents)
+    found = Own(server, tmp_path, incidents, end)
     wait_until(found.active_since, what="the alert fires")
     return found

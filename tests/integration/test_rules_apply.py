@@ -94,7 +94,9 @@ def test_a_reload_that_is_refused_leaves_the_file_as_it_was(own: Own) -> None:
     assert applied.exit_code == 1
     assert "reload refused" in applied.output
     assert own.file.read_text() == OWN
-    assert store(own, "log", "--format", "json").stdout.strip() == "[]"
+    (revision,) = json.loads(store(own, "log", "--format", "json").stdout)
+    assert revision["state"] == "undone"
+    assert "reload refused" in revision["reason"]
 
 
 def test_a_hand_edit_after_a_rewrite_is_kept(own: Own) -> None:
