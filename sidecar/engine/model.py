@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,8 +45,6 @@ class Counts:
 
     late: int = 0
     duplicate: int = 0
-    judged_points: int = 0
-    anomalous_points: int = 0
     retired_rows: int = 0
     accepted_shifts: int = 0
     adopted_rows: int = 0
@@ -116,14 +114,11 @@ class QueryModel:
         if self.first_timestamp_ms is None and aligned.n_steps:
             self.first_timestamp_ms = int(aligned.timestamps[0])
         self._resize(self.index.n_rows)
-        n_rows, n_steps = aligned.values.shape
-        yhat, lower, upper, score = (np.full((n_rows, n_steps), np.nan) for _ in range(4))
-        self._accepted = np.zeros(n_rows, dtype=np.bool_)
-        direction, shape = (np.zeros((n_rows, n_steps), dtype=np.int8) for _ in range(2))
-        confidence = np.zeros((n_rows, n_steps))
+        self._accepted = np.zeros(self.index.n_rows, dtype=np.bool_)
         self.families.follow(self.index.labels)
         cuts = self.newcomers.cuts(np.isfinite(aligned.values), self.seen_points, self.families)
         cuts += self.surroundings.endings(aligned.timestamps)
+        said = []
         for first, end, new_hour in self._pieces(aligned.timestamps, cuts):
             if new_hour:
                 self._on_the_hour(int(aligned.timestamps[first]))
@@ -133,63 +128,89 @@ class QueryModel:
             part = SeriesBatch(
                 aligned.query, aligned.labels, aligned.timestamps[first:end], aligned.values[:, first:end]
             )
-            self._teach(part)
-            where = slice(first, end)
-            moment = self.surroundings.at(part)
-            known = self.known.factors(part.labels, part.timestamps, self._season)
-            usual = part
-            if known is None:
-                self._level = None
-            else:
-                usual = self._usual_part(part, known)
-            if moment is not None:
-                usual = moment.learnable(usual)
-                self._settle(usual, moment)
-            judged = self.detector.judge(usual)
-            self._last_yhat = judged.yhat[:, -1]
-            if known is not None:
-                judged = known.expected(judged)
-            if judged.accepted is not None:
-                self._accepted |= judged.accepted
-            seen = np.isfinite(part.values)
-            negative = np.logical_or.accumulate(
-                np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
-            )
-            yhat[:, where] = self._band.possible(judged.yhat, negative[:, :-1])
-            lower[:, where], upper[:, where] = self._band.allowed(
-                judged.yhat, judged.lower, judged.upper, negative[:, :-1]
-            )
-            if moment is not None:
-                lower[:, where], upper[:, where] = moment.band(
-                    yhat[:, where], lower[:, where], upper[:, where]
-                )
-            score[:, where], direction[:, where], shape[:, where] = self._judge(
-                part.values, judged, lower[:, where], upper[:, where]
-            )
-            if moment is not None:
-                inside = ~((part.values < lower[:, where]) | (part.values > upper[:, where]))
-                score[:, where] = moment.score(score[:, where], inside & (shape[:, where] != 0))
-                shape[:, where][~(score[:, where] > 1.0)] = 0
-            if judged.usual is not None:
-                lower[:, where], upper[:, where] = around_the_usual(
-                    shape[:, where], judged.yhat, judged.usual, lower[:, where], upper[:, where]
-                )
-            # In an alarm the centre follows the series while the band stays where it was.
-            yhat[:, where] = within(yhat[:, where], lower[:, where], upper[:, where])
-            points = self.seen_points[:, None] + np.cumsum(seen, axis=1)
-            confidence[:, where] = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
-            self.forecaster.update(usual)
-            self.ever_negative = negative[:, -1]
-            self.seen_points = points[:, -1]
-            self.last_timestamp_ms = int(part.timestamps[-1])
+            said.append(self._score_part(part))
         self.counts.accepted_shifts += int(self._accepted.sum())
-        self.counts.judged_points += int(np.isfinite(score).sum())
-        self.counts.anomalous_points += int((np.nan_to_num(score) > 1).sum())
-        return (
-            aligned,
-            Expectation(yhat, lower, upper, self.level),
-            Score(score, direction, confidence, shape),
+        return aligned, *self._joined(said)
+
+    def _score_part(self, part: SeriesBatch) -> tuple[Expectation, Score]:
+        """Judge and learn columns of one hour, in which the same is known of all series."""
+        self._teach(part)
+        moment = self.surroundings.at(part)
+        known = self.known.factors(part.labels, part.timestamps, self._season)
+        usual = part
+        if known is None:
+            self._level = None
+        else:
+            usual = self._usual_part(part, known)
+        if moment is not None:
+            usual = moment.learnable(usual)
+            self._settle(usual, moment)
+        judged = self.detector.judge(usual)
+        self._last_yhat = judged.yhat[:, -1]
+        if known is not None:
+            judged = known.expected(judged)
+        if judged.accepted is not None:
+            self._accepted |= judged.accepted
+        negative = np.logical_or.accumulate(
+            np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
         )
+        points = self.seen_points[:, None] + np.cumsum(np.isfinite(part.values), axis=1)
+        said = self._said(part.values, judged, moment, negative[:, :-1], points)
+        self.forecaster.update(usual)
+        self.ever_negative = negative[:, -1]
+        self.seen_points = points[:, -1]
+        self.last_timestamp_ms = int(part.timestamps[-1])
+        return said
+
+    def _said(
+        self,
+        values: FloatArray,
+        judged: Judged,
+        moment: Moment | None,
+        negative: BoolArray,
+        points: TimeArray,
+    ) -> tuple[Expectation, Score]:
+        """What users see of a judgement: the band within what is possible and asked for, and its score."""
+        yhat = self._band.possible(judged.yhat, negative)
+        lower, upper = self._band.allowed(judged.yhat, judged.lower, judged.upper, negative)
+        if moment is not None:
+            lower, upper = moment.band(yhat, lower, upper)
+        score, direction, shape = self._judge(values, judged, lower, upper)
+        if moment is not None:
+            inside = ~((values < lower) | (values > upper))
+            score = moment.score(score, inside & (shape != 0))
+            shape[~(score > 1.0)] = 0
+        if judged.usual is not None:
+            lower, upper = around_the_usual(shape, judged.yhat, judged.usual, lower, upper)
+        # In an alarm the centre follows the series while the band stays where it was.
+        yhat = within(yhat, lower, upper)
+        confidence = np.minimum(points * self.query.step / FULL_CONFIDENCE_SECONDS, 1.0)
+        return Expectation(yhat, lower, upper, self.level), Score(score, direction, confidence, shape)
+
+    def _joined(self, said: Sequence[tuple[Expectation, Score]]) -> tuple[Expectation, Score]:
+        """The parts' columns behind each other, also where there are none."""
+        if len(said) == 1:
+            return said[0]
+        none = np.zeros((self.index.n_rows, 0))
+        nothing = (
+            Expectation(none, none, none),
+            Score(none, none.astype(np.int8), none, none.astype(np.int8)),
+        )
+        of_bands, of_scores = zip(
+            *(
+                (
+                    (band.yhat, band.lower, band.upper),
+                    (score.anomaly_score, score.direction, score.confidence, score.shape),
+                )
+                for band, score in (nothing, *said)
+            ),
+            strict=True,
+        )
+        yhat, lower, upper = (np.concatenate(arrays, axis=1) for arrays in zip(*of_bands, strict=True))
+        score, direction, confidence, shape = (
+            np.concatenate(arrays, axis=1) for arrays in zip(*of_scores, strict=True)
+        )
+        return Expectation(yhat, lower, upper, self.level), Score(score, direction, confidence, shape)
 
     def update(self, batch: SeriesBatch) -> Evaluation | None:
         """As `score`, of which the newest column is handed on; None where no column was new."""

@@ -30,7 +30,6 @@ WARN_PRECISION = 0.5
 """A warning counts from the probability on at which at least so many came true in what was learnt from."""
 
 TOO_FEW, NO_BETTER = "too_few_incidents", "no_better_than_base_rate"
-REASONS = (TOO_FEW, NO_BETTER)
 """Why nothing is predicted."""
 
 
@@ -79,8 +78,8 @@ class Risk:
 class Learnt:
     """What was learnt: how each window did, and a model of each that was useful.
 
-    `reason` (of `REASONS`) and `silent` (the same in words) say why nothing is predicted; empty where
-    something is. `with_signals`: whether anomalies, changes and thresholds ahead enter; they do once
+    `reason` (`TOO_FEW`, `NO_BETTER`) and `silent` (the same in words) say why nothing is predicted; empty
+    where something is. `with_signals`: whether anomalies, changes and thresholds ahead enter; they do once
     enough incidents happened since they are recorded.
     """
 
