@@ -46,6 +46,7 @@ class PullReason(StrEnum):
     UNAUTHORIZED = "unauthorized"
     BAD_QUERY = "bad_query"
     TOO_MANY_SERIES = "too_many_series"
+    TOO_LARGE = "too_large"
     BAD_RESPONSE = "bad_response"
     SERVER_ERROR = "server_error"
     CIRCUIT_OPEN = "circuit_open"

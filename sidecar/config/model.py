@@ -57,6 +57,12 @@ class SourceConfig(Section):
         ge=1,
         description="an answer with more is refused, so that a label gone wild costs one query only",
     )
+    max_answer_bytes: int = Field(
+        # Thirty million points, as much history as is held at once, are 0.9 GB of JSON.
+        2**30,
+        ge=2**20,
+        description="unpacked; a longer answer is refused while it is read, so that none takes all memory",
+    )
     remote_read: Literal["auto", "off"] = Field(
         "auto", description="auto: long histories by remote read, which is faster, where the server offers it"
     )

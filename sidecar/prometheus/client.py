@@ -58,6 +58,8 @@ class PrometheusClient:
                 breaker_cooldown_seconds=config.breaker_cooldown,
                 compression=config.compression,
                 tenant=config.tenant,
+                max_answer_bytes=config.max_answer_bytes,
+                if_larger="ask for fewer series or a longer step, or raise prometheus.max_answer_bytes",
             ),
             metrics,
             on_server_time=on_server_time,
@@ -130,8 +132,8 @@ class PrometheusClient:
                 if error.reason in (PullReason.TOO_MANY_SERIES, PullReason.CIRCUIT_OPEN):
                     raise
                 self._log.warning("remote read gave up, asking by JSON", query=name, err=str(error))
-                # A busy server may do better next time; one that cannot, never will.
-                self._remote_read = error.retryable
+                # A server that is busy or sent too much may do better next time; one that cannot, never will.
+                self._remote_read = error.retryable or error.reason == PullReason.TOO_LARGE
         return await self.range(
             expr, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, name=name, max_series=max_series
         )
@@ -160,7 +162,7 @@ class PrometheusClient:
             ) as response:
                 if "streamed-protobuf" not in response.headers.get("Content-Type", ""):
                     raise PullError(PullReason.BAD_RESPONSE, "the server does not stream remote read")
-                async for frame in wire.frames(response.content.iter_any()):
+                async for frame in wire.frames(self._session.pieces(response)):
                     self._metrics.bytes.inc(len(frame))
                     collected.add(frame)
             decoded = await asyncio.to_thread(collected.decode, times)

@@ -27,6 +27,8 @@ from sidecar.telemetry import redact_url
 
 ERROR_BODY_BYTES = 2000
 READ_BYTES = 1 << 20
+MAX_ANSWER_BYTES = 256 << 20
+"""Of servers that answer with no samples: a hundred thousand alerts or rules are less."""
 
 
 class PullMetrics:
@@ -88,6 +90,9 @@ class SessionSettings:
     breaker_cooldown_seconds: float
     compression: str = "auto"
     tenant: str | None = None
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+    if_larger: str = "it is not read further"
+    """What to do about an answer beyond the bound: the end of the error's words."""
 
 
 class Session:
@@ -175,7 +180,7 @@ class Session:
                     async with self.stream(
                         method, path, api=api, form=form, params=params, body=body, headers=headers
                     ) as response:
-                        data = await response.read()
+                        data = b"".join([piece async for piece in self.pieces(response)])
                         self._metrics.bytes.inc(len(data))
                         return data
         raise AssertionError("unreachable: tenacity returns or raises")
@@ -219,6 +224,7 @@ class Session:
                     self._note_time(response)
                     if response.status // 100 != 2:
                         raise await self._refusal(response, path)
+                    self._check_size(response.content_length or 0, path)
                     yield response
                 self._settle(failure=None)
             except PullError as error:
@@ -234,6 +240,23 @@ class Session:
                 raise PullError(PullReason.UNREACHABLE, words, retryable=True) from error
             finally:
                 self._metrics.duration.labels(api).observe(self._monotonic() - began)
+
+    async def pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body of a streamed answer as it arrives, unpacked.
+
+        Raises: PullError where it is larger than the bound; what was read of it is less.
+        """
+        n_bytes = 0
+        async for piece in response.content.iter_any():
+            n_bytes += len(piece)
+            self._check_size(n_bytes, response.url.raw_path)
+            yield piece
+
+    def _check_size(self, n_bytes: int, path: str) -> None:
+        most = self.settings.max_answer_bytes
+        if n_bytes > most:
+            words = f"{self._name}{path}: the answer is larger than {most} bytes; {self.settings.if_larger}"
+            raise PullError(PullReason.TOO_LARGE, words)
 
     def _settle(self, *, failure: str | None) -> None:
         """Let the breaker know; its own refusals say what the server's failure was."""
