@@ -40,22 +40,30 @@ from webhooks.pipeline import AlertsLoop
 STOP_SECONDS = 2.0
 """How long open requests may take to end when the process stops."""
 
+LOCK_SECONDS = 4.0
+"""How long all of stopping may wait for a database that another process has locked."""
+
 COLLECT_AFTER = (10_000, 10, 100)
 """Garbage collection: label sets and episodes live long; walking them all often would pause every request."""
 
 
 class Sidecar:
-    """The process that `pronoia run` is. `load` reads the configuration anew for a reload."""
+    """The process that `pronoia run` is.
+
+    `load` reads the configuration anew for a reload; `on_stop` is called once when it is told to stop.
+    """
 
     def __init__(
         self,
         config: Config,
         *,
         load: Callable[[], Config],
+        on_stop: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._load = load
+        self._on_stop = on_stop
         self._wall = wall
         self._log = get_logger("app")
         self._stop = asyncio.Event()
@@ -74,6 +82,7 @@ class Sidecar:
             if runner is None:
                 return 1
             await self._stop.wait()
+            self._ground.store.end_within(LOCK_SECONDS)
             async with self._reloading:  # What is under way is done; nothing begins anew.
                 await self._end(runner)
             return 0
@@ -114,7 +123,9 @@ class Sidecar:
 
     def stop(self) -> None:
         """Let `run` end."""
-        self._stop.set()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._on_stop()
 
     async def reload(self) -> None:
         """Read the configuration and run with it.

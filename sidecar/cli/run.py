@@ -87,9 +87,10 @@ def run(
 
     _keep_compiled_code(config.store.directory)
 
+    from sidecar.app.deadline import exit_in_time, leave
     from sidecar.app.process import Sidecar
     from sidecar.telemetry import configure_logs
 
     configure_logs(config.log.level, config.log.format)
-    process = Sidecar(config, load=lambda: load_config(config_path, overrides))
-    raise SystemExit(asyncio.run(process.run()))
+    process = Sidecar(config, load=lambda: load_config(config_path, overrides), on_stop=exit_in_time)
+    leave(asyncio.run(process.run()))

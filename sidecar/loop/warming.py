@@ -23,6 +23,7 @@ TELL_AFTER_SECONDS = 3.0
 
 BEGIN_MS = 1_700_000_000_000
 N_LEARNT, N_JUDGED = 300, 20
+THREAD = "pronoia-warm"
 
 
 class Warming:
@@ -71,7 +72,7 @@ class Warming:
                 loop.call_soon_threadsafe(self._finished.set)
 
         # A daemon: a compilation cannot be broken off, and nobody waits for it at the end.
-        threading.Thread(target=self._warm, args=(done,), name="pronoia-warm", daemon=True).start()
+        threading.Thread(target=self._warm, args=(done,), name=THREAD, daemon=True).start()
         try:
             await asyncio.wait_for(self._finished.wait(), TELL_AFTER_SECONDS)
             tell = self._log.debug

@@ -8,23 +8,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sidecar.errors import StoreError
+from sidecar.store.patience import USUAL_SECONDS
 
 FILE = "pronoia.db"
-BUSY_SECONDS = 5.0
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, read_only: bool = False, busy_seconds: float = USUAL_SECONDS
+) -> sqlite3.Connection:
     """A connection with our pragmas; transactions are begun by hand.
+
+    It waits up to `busy_seconds` for what another process has locked.
 
     Raises: StoreError where the file cannot be opened as a database.
     """
     try:
         if read_only:
             connection = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+                f"file:{path}?mode=ro", uri=True, timeout=busy_seconds, check_same_thread=False
             )
         else:
-            connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
             connection.execute("pragma auto_vacuum = incremental")
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
@@ -39,9 +43,9 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path, *, busy_seconds: float = USUAL_SECONDS) -> Iterator[sqlite3.Connection]:
     """A read-only connection, closed afterwards."""
-    connection = connect(path, read_only=True)
+    connection = connect(path, read_only=True, busy_seconds=busy_seconds)
     try:
         yield connection
     finally:

@@ -19,6 +19,7 @@ from sidecar.store.bulk import execute_rows
 from sidecar.store.checkpoint import Checkpointer
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.maintenance import describe
+from sidecar.store.patience import Patience
 from sidecar.store.presence import Presence
 from sidecar.store.responses import ResponseStore
 from sidecar.store.signals import SignalStore
@@ -65,7 +66,8 @@ class SqliteStore:
         except StoreError:
             connection.close()
             raise
-        self._writer = Writer(connection, metrics, checkpointer, Presence(path))
+        self._patience = Patience()
+        self._writer = Writer(connection, metrics, checkpointer, Presence(path), self._patience)
         self.response_store = ResponseStore(self._writer, self._read)
         self.signal_store = SignalStore(self._writer, self._read)
         self.verdict_store = VerdictStore(self._writer, self._read)
@@ -85,6 +87,10 @@ class SqliteStore:
             return cls(config.directory / FILE, config, StoreMetrics(registry))
 
         return await asyncio.to_thread(make)
+
+    def end_within(self, seconds: float) -> None:
+        """Let all work together wait no longer than that for what another process has locked."""
+        self._patience.end_within(seconds)
 
     async def close(self) -> None:
         """Commit what waits, then let go of the database."""
@@ -328,7 +334,7 @@ class SqliteStore:
 
     def _read_now(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
         try:
-            with reading(self.path) as connection:
+            with reading(self.path, busy_seconds=self._patience.seconds) as connection:
                 return connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error

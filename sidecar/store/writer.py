@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.errors import StoreError, StoreFull
 from sidecar.store.checkpoint import Checkpointer
+from sidecar.store.patience import Patience
 from sidecar.store.presence import Presence
 
 T = TypeVar("T")
@@ -54,8 +55,10 @@ class Writer:
         metrics: StoreMetrics,
         checkpointer: Checkpointer,
         presence: Presence,
+        patience: Patience,
     ) -> None:
         self._connection = connection
+        self._patience = patience
         self._presence = presence
         self._metrics = metrics
         self._checkpointer = checkpointer
@@ -130,6 +133,8 @@ class Writer:
         connection = self._connection
         before = connection.total_changes
         self._presence.check()
+        if self._patience.is_ending:
+            connection.execute(f"pragma busy_timeout = {round(self._patience.seconds * 1000)}")
         try:
             connection.execute("begin immediate")
             results = [work(connection) for work in works]
