@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.fields import LastingSeconds, Seconds
 from sidecar.config.section import Section
 from sidecar.config.unattended import UnattendedConfig
 
@@ -79,7 +79,7 @@ class AdaptConfig(Section):
     max_step: float = Field(4.0, gt=0, description="one rewrite moves a threshold by so many times its size")
     limits: dict[str, RuleLimits] = Field(default_factory=dict, description="by name of the alert")
     cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")
-    min_history: PositiveSeconds = Field(7 * 86400.0, description="less than this is too thin")
+    min_history: LastingSeconds = Field(7 * 86400.0, description="less than this is too thin")
     freeze: tuple[FreezeWindow, ...] = ()
     unattended: UnattendedConfig = UnattendedConfig()
     canary: Seconds = Field(

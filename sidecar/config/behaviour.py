@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
 
 
@@ -12,5 +12,5 @@ class BehaviourConfig(Section):
     """Families of series that spend their days alike."""
 
     enabled: bool = Field(False, description="look for families in each query, and tell who leaves one")
-    interval: PositiveSeconds = Field(6 * 3600.0, description="how often; two days of the query are read")
-    step: PositiveSeconds = Field(1800.0, le=3600.0, description="resolution of what is read")
+    interval: LastingSeconds = Field(6 * 3600.0, description="how often; two days of the query are read")
+    step: LastingSeconds = Field(1800.0, le=3600.0, description="resolution of what is read")

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.hours import Hours, Zone
 from sidecar.config.section import Section
 from sidecar.config.teams import Match
@@ -37,7 +37,7 @@ class DeploymentsConfig(Section):
         description="above 0 for what is being deployed; labels that it shares with watched series say whom "
         "it concerns",
     )
-    lasts: PositiveSeconds = Field(600.0, description="so long after that a deployment still counts")
+    lasts: LastingSeconds = Field(600.0, description="so long after that a deployment still counts")
 
 
 class BusinessConfig(Section):

@@ -8,6 +8,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+LONGEST_SECONDS = 100 * _UNITS["y"]
+"""More is a slip, and at some length no date any more."""
+
 _PART = re.compile(r"(\d+)(ms|[smhdwy])")
 
 
@@ -59,8 +62,24 @@ def http_url(example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+def _within_a_century(seconds: float) -> float:
+    if seconds > LONGEST_SECONDS:
+        raise ValueError("is longer than a century; write 100y or less")
+    return seconds
+
+
+def _at_least_a_second(seconds: float) -> float:
+    if seconds < 1:
+        raise ValueError(f"{seconds:g}s is shorter than a second; write 1s or more")
+    return seconds
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0), AfterValidator(_within_a_century)]
+PositiveSeconds = Annotated[
+    float, BeforeValidator(parse_duration), Field(gt=0), AfterValidator(_within_a_century)
+]
+LastingSeconds = Annotated[PositiveSeconds, AfterValidator(_at_least_a_second)]
+"""How often, or over how long: work every millisecond would be all that the process does."""
 
 _PREFIX = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
 LabelKey = Annotated[

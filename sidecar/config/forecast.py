@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from sidecar.config.capacity import CAPACITIES, CapacityConfig
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
 
 MAX_HORIZON_SECONDS = 30 * 86400.0
@@ -15,9 +15,9 @@ class ThresholdsConfig(Section):
     """Warnings before a rule fires: the thresholds of existing alert rules, and when they will be crossed."""
 
     enabled: bool = True
-    interval: PositiveSeconds = Field(300.0, description="how often it is forecast; also the step of history")
-    history: PositiveSeconds = 14 * 86400.0
-    horizon: PositiveSeconds = Field(
+    interval: LastingSeconds = Field(300.0, description="how often it is forecast; also the step of history")
+    history: LastingSeconds = 14 * 86400.0
+    horizon: LastingSeconds = Field(
         7 * 86400.0, le=MAX_HORIZON_SECONDS, description="how far ahead, 30d at most"
     )
     probabilities: tuple[float, ...] = Field(
@@ -48,7 +48,7 @@ class RiskConfig(Section):
     """How likely an incident starts on each service soon; silent until enough was stored to learn from."""
 
     enabled: bool = True
-    interval: PositiveSeconds = Field(300.0, description="how often it is predicted anew")
+    interval: LastingSeconds = Field(300.0, description="how often it is predicted anew")
 
 
 class ForecastConfig(Section):

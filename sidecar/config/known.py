@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from sidecar.config.fields import LabelKey, PositiveSeconds
+from sidecar.config.fields import LabelKey, LastingSeconds
 from sidecar.config.section import Section
 
 
@@ -18,7 +18,7 @@ class EventConfig(Section):
         "event", min_length=1, description="past events of a kind teach the uplift of later ones"
     )
     start: AwareDatetime
-    duration: PositiveSeconds
+    duration: LastingSeconds
     uplift: float | None = Field(
         None, gt=0, description="3.5 is three and a half times the usual; by default learnt from its kind"
     )

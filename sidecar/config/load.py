@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ import yaml
 from promql_parser import parse as parse_promql
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from sidecar.config import plain_yaml
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError, ConfigProblem
 
@@ -30,21 +31,6 @@ _MEANT = {
     r"^[^@\s]": "is not an e-mail address",
 }
 """What the beginnings of the model's patterns mean to people."""
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which the same key twice is an error, not the last one silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def load_file(path: Path, *, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -82,8 +68,7 @@ def load_text(
     'http://prometheus:9090'
     """
     try:
-        # The loader is a SafeLoader: it constructs plain values only.
-        document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
+        document = plain_yaml.load(text)
     except yaml.YAMLError as error:
         raise ConfigError([ConfigProblem(_yaml_place(error), _yaml_words(error))], source) from error
     if document is None:

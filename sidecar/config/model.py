@@ -27,7 +27,7 @@ from sidecar.config.channels import NotifyConfig
 from sidecar.config.detectors import USUAL_MEMBERS, DetectorName, Member
 from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.config.export import ExportConfig
-from sidecar.config.fields import LabelKey, LabelValue, PositiveSeconds, Seconds, http_url
+from sidecar.config.fields import LabelKey, LabelValue, LastingSeconds, PositiveSeconds, Seconds, http_url
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
 from sidecar.config.known import CalendarConfig, EventConfig
@@ -98,9 +98,9 @@ class QueryConfig(Section):
 
     name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
     expr: str = Field(min_length=1)
-    step: PositiveSeconds = Field(60.0, description="how often it is pulled and judged")
+    step: LastingSeconds = Field(60.0, description="how often it is pulled and judged")
     offset: Seconds = Field(1.0, description="how long to let samples settle before a step is judged")
-    history: PositiveSeconds = Field(
+    history: LastingSeconds = Field(
         14 * 86400.0, description="how much of the past is read before the first score"
     )
     false_alarms_per_series_per_month: float | None = Field(
@@ -148,7 +148,7 @@ class QueryConfig(Section):
     importance: dict[Concern, float] = Field(
         default_factory=dict, description="how much it is about each concern, 0 to 1; by default 0.5 in all"
     )
-    forecast_horizons: tuple[PositiveSeconds, ...] = Field(
+    forecast_horizons: tuple[LastingSeconds, ...] = Field(
         (300.0, 900.0, 3600.0, 14400.0, 86400.0), description="how far ahead is forecast"
     )
     max_series: int | None = Field(None, ge=1)
@@ -215,10 +215,10 @@ class RulesConfig(Section):
     directory: Path | None = Field(None, description="where files are written")
     prometheus_rule: PrometheusRuleConfig = PrometheusRuleConfig()
     ruler: RulerConfig = RulerConfig()
-    interval: PositiveSeconds = Field(3600.0, description="how often thresholds are learnt again")
+    interval: LastingSeconds = Field(3600.0, description="how often thresholds are learnt again")
     promtool: str = Field("promtool", description="program that checks rules")
     reload: bool = Field(True, description="tell Prometheus after writing")
-    evaluation_interval: PositiveSeconds = Field(15.0, description="of generated groups")
+    evaluation_interval: LastingSeconds = Field(15.0, description="of generated groups")
     min_history: Seconds = Field(86400.0, description="less than this is too thin for a rule")
     max_series_per_rule: int = Field(
         20, ge=1, description="series in one rule, those seen longest; the rest is left out"
@@ -268,17 +268,17 @@ class StoreConfig(Section):
     """Where things are kept, and for how long."""
 
     directory: Path = Field(Path("pronoia-data"), description="folder of the database and the models")
-    retention_deliveries: PositiveSeconds = Field(7 * 86400.0, description="so long deliveries are kept")
-    retention_episodes: PositiveSeconds = Field(
+    retention_deliveries: LastingSeconds = Field(7 * 86400.0, description="so long deliveries are kept")
+    retention_episodes: LastingSeconds = Field(
         400 * 86400.0, description="so long alerts and incidents are kept"
     )
-    retention_dead_letters: PositiveSeconds = Field(
+    retention_dead_letters: LastingSeconds = Field(
         30 * 86400.0, description="so long unusable alerts are kept"
     )
-    retention_revisions: PositiveSeconds = Field(
+    retention_revisions: LastingSeconds = Field(
         400 * 86400.0, description="so long revisions of rules are kept"
     )
-    snapshot_interval: PositiveSeconds = Field(60.0, description="how often what is learnt is saved")
+    snapshot_interval: LastingSeconds = Field(60.0, description="how often what is learnt is saved")
 
 
 class LogConfig(Section):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
 
 
@@ -19,7 +19,7 @@ class ModelsConfig(Section):
     export_challenger: bool = Field(
         False, description='show what it says of them on /synthetic, as query="<name>:challenger"'
     )
-    trial: PositiveSeconds = Field(
+    trial: LastingSeconds = Field(
         86400.0, description="how long both judge live before one is called better; after three times that "
         "a challenger that is not is given up"
     )  # fmt: skip

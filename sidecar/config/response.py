@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.channels import NAME, Priority
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds, PositiveSeconds
 from sidecar.config.hours import Hours
 from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.config.section import Section
@@ -53,10 +53,10 @@ class AutomaticSilencesConfig(Section):
         False, description="of alerts that differ from another one that fires only in `duplicate_labels`"
     )
     duplicate_labels: tuple[str, ...] = Field(("replica", "prometheus_replica"), min_length=1)
-    duration: PositiveSeconds = Field(
+    duration: LastingSeconds = Field(
         900.0, le=3600.0, description="one lasts so long, and is extended while its reason holds"
     )
-    max_total: PositiveSeconds = Field(
+    max_total: LastingSeconds = Field(
         14400.0, le=86400.0, description="one is extended no longer, and not made again for that reason"
     )
     max_active: int = Field(10, ge=1, description="automatic silences that are active at the same time")
@@ -66,13 +66,13 @@ class SilencesConfig(Section):
     """Silences in Alertmanager. People ask for them; by itself pronoia makes one only if told to here."""
 
     acknowledge: bool = Field(False, description="an acknowledgement also silences the incident's alerts")
-    duration: PositiveSeconds = Field(
+    duration: LastingSeconds = Field(
         900.0,
         le=86400.0,
         description="an acknowledgement's silence lasts so long, and is extended while it fires",
     )
-    max_duration: PositiveSeconds = Field(86400.0, description="longest silence that people may ask for")
-    max_total: PositiveSeconds = Field(
+    max_duration: LastingSeconds = Field(86400.0, description="longest silence that people may ask for")
+    max_total: LastingSeconds = Field(
         86400.0, description="an acknowledgement's silence is extended no longer"
     )
     max_active: int = Field(50, ge=1, description="silences of pronoia that are active at the same time")
@@ -88,7 +88,7 @@ class SyntheticConfig(Section):
         description="the first of these labels that all alerts of an incident share is what it inhibits by",
     )
     min_priority: Priority = "P2"
-    resend: PositiveSeconds = Field(60.0, description="how often it is sent again while the incident is open")
+    resend: LastingSeconds = Field(60.0, description="how often it is sent again while the incident is open")
 
 
 class JobConfig(Section):
@@ -109,11 +109,11 @@ class Hook(Section):
     after: str | None = Field(
         None, description="a hook above: this one follows it, where the incident is still open `wait` later"
     )
-    wait: PositiveSeconds = Field(600.0, description="how long the hook above is given to help")
+    wait: LastingSeconds = Field(600.0, description="how long the hook above is given to help")
     dry_run: bool = Field(True, description="only write into the timeline what would be done")
-    cooldown: PositiveSeconds = Field(1800.0, description="least time between two runs")
+    cooldown: LastingSeconds = Field(1800.0, description="least time between two runs")
     max_failures: int = Field(3, ge=1, description="so many failures in a row stop it until `reset_after`")
-    reset_after: PositiveSeconds = Field(86400.0, description="a stopped hook may try again after this")
+    reset_after: LastingSeconds = Field(86400.0, description="a stopped hook may try again after this")
     timeout: PositiveSeconds = Field(
         30.0, le=LONGEST_STEP_SECONDS, description="what takes longer has failed; a Job is ended then"
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from promql_parser import parse as parse_promql
 from pydantic import Field, field_validator
 
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
 
 WINDOW = "$window"
@@ -36,7 +36,7 @@ class SloConfig(Section):
     objective: float = Field(gt=0, lt=1, description="share of events that must be good: 0.999")
     errors: str = Field(description="rate of bad events, with $window as its range")
     total: str = Field(description="rate of all events, with $window as its range")
-    window: PositiveSeconds = Field(30 * 86400.0, description="over which the objective is held")
+    window: LastingSeconds = Field(30 * 86400.0, description="over which the objective is held")
     min_rate: float = Field(0.0, ge=0, description="fewer events a second than this raise no alert")
     page_severity: str = "critical"
     ticket_severity: str = "warning"

@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, NaiveDatetime, SecretStr, model_validator
 
 from sidecar.config.channels import NAME, Priority
-from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.fields import LastingSeconds, PositiveSeconds, Seconds
 from sidecar.config.hours import WEEKDAYS, Hours, Span, Weekday, Zone
 from sidecar.config.section import Section
 
@@ -40,7 +40,7 @@ class Rotation(Section):
 
     people: tuple[str, ...] = Field(min_length=1)
     start: NaiveDatetime = Field(description="local time at which the first person's first turn begins")
-    every: PositiveSeconds = Field(7 * 86400.0, description="length of a turn")
+    every: LastingSeconds = Field(7 * 86400.0, description="length of a turn")
     days: tuple[Weekday, ...] = Field(WEEKDAYS, min_length=1)
     span: Span = Field("00:00-24:00", description="hours of the day that it covers")
 

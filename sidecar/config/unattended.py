@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sidecar.config.fields import PositiveSeconds
+from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
 
 
@@ -16,9 +16,9 @@ class UnattendedConfig(Section):
     mode: Literal["off", "propose", "apply"] = Field(
         "off", description="propose: rewrites wait for `pronoia rules approve`; apply: they go their way"
     )
-    every: PositiveSeconds = 86_400.0
-    window: PositiveSeconds = Field(28 * 86_400.0, description="how much of the past is learned from")
-    step: PositiveSeconds = Field(60.0, description="interval of evaluation in it")
+    every: LastingSeconds = 86_400.0
+    window: LastingSeconds = Field(28 * 86_400.0, description="how much of the past is learned from")
+    step: LastingSeconds = Field(60.0, description="interval of evaluation in it")
     ask_for: tuple[str, ...] = Field(
         ("critical", "page"), description="rules of these severities wait for approval in any case"
     )

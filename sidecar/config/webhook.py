@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.fields import LastingSeconds, PositiveSeconds, Seconds
 from sidecar.config.http import BasicAuth
 from sidecar.config.impact import ImpactConfig
 from sidecar.config.section import Section
@@ -80,7 +80,7 @@ class HeartbeatConfig(Section):
     timeout: PositiveSeconds | None = Field(
         None, description="silence that is an incident; by default twice the longest usual pause"
     )
-    look_interval: PositiveSeconds = Field(15.0, description="how often silence is looked for")
+    look_interval: LastingSeconds = Field(15.0, description="how often silence is looked for")
     time_annotation: str = Field(
         "evaluated_at", description="annotation with the time of evaluation, for the delay end to end"
     )

@@ -69,6 +69,16 @@ rules: {margin: 0.5}
             id="two credentials",
         ),
         pytest.param("queries: [{expr: up}]", "queries[0].name", "is required", id="missing key"),
+        pytest.param(
+            "queries: [{name: a, expr: up, step: 1ms}]", "queries[0].step", "write 1s or more", id="too short"
+        ),
+        pytest.param(
+            "store: {snapshot_interval: 0.5}", "store.snapshot_interval", "0.5s is", id="half of one"
+        ),
+        pytest.param("behaviour: {step: 20ms}", "behaviour.step", "write 1s or more", id="short, bounded"),
+        pytest.param("rules: {interval: 500y}", "rules.interval", "write 100y or less", id="too long"),
+        pytest.param("prometheus: {timeout: .inf}", "prometheus.timeout", "100y or less", id="for ever"),
+        pytest.param("prometheus: {timeout: .nan}", "prometheus.timeout", "greater than 0", id="no number"),
         pytest.param("log: {level: '${NOPE}'}", "log.level", "", id="absent variable"),
     ],
 )

@@ -19,7 +19,7 @@ from sidecar.loop.metrics_loop import MetricsLoop
 from sidecar.loop.watch import Watch
 
 DOWN = PullError(PullReason.UNREACHABLE, "connection refused")
-QUERY = QueryConfig(name="up", expr="up", step="10ms")  # type: ignore[arg-type]
+QUERY = QueryConfig(name="up", expr="up").model_copy(update={"step": 0.01})
 
 
 class Script:

@@ -1,0 +1,78 @@
+"""YAML as a configuration may be written: plain values, no key twice, no aliases that explode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+MOST_VALUES = 100_000
+"""So many may stand in a file with the help of aliases: a configuration of a thousand queries has fewer."""
+
+
+def load(text: str) -> Any:
+    """The document in `text`; None where it is empty.
+
+    Raises: yaml.YAMLError with the place of what is wrong, where that is known.
+    """
+    try:
+        # The loader is a SafeLoader: it constructs plain values only.
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
+    except RecursionError as error:
+        raise yaml.YAMLError("is nested too deeply; write it flatter") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which the same key twice is an error, not the last one silently."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _check_aliases(node)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where it is constructed: by then, what is merged into it (`<<`) stands in it, too.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return node
+
+
+def _check_aliases(node: yaml.Node) -> None:
+    """Raises: ConstructorError where aliases of aliases make a short file a document beyond all bounds."""
+    counted: dict[int, int] = {}
+    n_values = _n_values(node, counted)
+    if n_values > max(MOST_VALUES, len(counted)):
+        raise yaml.constructor.ConstructorError(
+            None, None, f"its aliases stand for more than {MOST_VALUES} values; write fewer", None
+        )
+
+
+def _n_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """How many values a node is once its aliases are written out, counted up to just beyond the bound.
+
+    `counted`: the same of nodes met before, by identity; 0 while one is being counted.
+    """
+    known = counted.get(id(node))
+    if known == 0:
+        raise yaml.constructor.ConstructorError(
+            None, None, "an alias stands within what it names", node.start_mark
+        )
+    if known is not None:
+        return known
+    counted[id(node)] = 0
+    n_values = 1
+    if isinstance(node, yaml.SequenceNode):
+        n_values += sum(_n_values(child, counted) for child in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        n_values += sum(_n_values(child, counted) for pair in node.value for child in pair)
+    counted[id(node)] = min(n_values, MOST_VALUES + 1)
+    return counted[id(node)]
