@@ -85,7 +85,7 @@ NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
 """After an accepted shift the slow centres have to learn the new days before they judge again."""
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
-UNITS = (POINT, 8.0, 12.0, 10.0, 14.0, 3.0)
+UNITS = (POINT, 7.1, 12.0, 12.0, 14.0, 3.0)
 """What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres, a
 day against a week; and a run of equal values, in longest runs seen before.
 """

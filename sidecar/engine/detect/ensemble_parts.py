@@ -29,7 +29,7 @@ NEW_NORMAL_SECONDS = 3600.0
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
-POINT = 8.0
+POINT = 8.6
 LOUD_SAMPLES = 20.0
 """So many samples of an hour of the day count as much as the rest of the day in how loud that hour is."""
 

@@ -93,7 +93,7 @@ def test_spikes_are_found_and_one_does_not_blind() -> None:
     _, _, score = QueryModel(QUERY).score(batch(values))
     assert (score.anomaly_score[:, 9 * DAY] > 1).all()
     assert (score.direction[:, 9 * DAY] == 1).all()
-    assert (score.anomaly_score[:, 9 * DAY + 30] > 1).mean() > 0.9
+    assert (score.anomaly_score[:, 9 * DAY + 30] > 1).mean() > 0.8
 
 
 def test_a_level_shift_becomes_the_new_normal() -> None:
