@@ -27,6 +27,7 @@ class KnownIncident:
 
     `alerts`: names of the alerts that tell of it (empty: any whose labels match).
     `match`: labels that an alert of it has, each a regular expression for the whole value.
+    `suspected`: nobody told of it; it stands out of what a rule measures.
     """
 
     name: str
@@ -34,6 +35,7 @@ class KnownIncident:
     end_ms: int
     alerts: frozenset[str] = frozenset()
     match: Mapping[str, str] = field(default_factory=dict)
+    suspected: bool = False
 
     def concerns(self, alert: str) -> bool:
         """Whether an alert of that name may tell of it."""

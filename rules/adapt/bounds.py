@@ -159,7 +159,7 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
     if quiet.size == 0:
         return []
     centre = float(np.median(quiet))
-    spread = _spread(quiet - centre)
+    spread = robust_spread(quiet - centre)
     others = (_by_hour(mirrored, times, normal, sign), _trend(mirrored, times, normal, sign, spread))
     static = _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), sign, comparison.threshold)
     return [static, *(family for family in others if family is not None)]
@@ -169,8 +169,8 @@ QUANTILES = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
 STEPS_BEYOND = 10
 
 
-def _spread(deviations: FloatArray) -> float:
-    """A robust standard deviation; never 0."""
+def robust_spread(deviations: FloatArray) -> float:
+    """A robust standard deviation of what lies around 0; never 0."""
     wide = 1.4826 * float(np.median(np.abs(deviations)))
     return wide or float(np.std(deviations)) or 1e-9
 
@@ -179,7 +179,7 @@ def _moves(quiet: FloatArray) -> float:
     """The spread of each series around its own median."""
     there = quiet[np.isfinite(quiet).any(axis=1)]
     deviations = there - np.nanmedian(there, axis=1, keepdims=True)
-    return _spread(deviations[np.isfinite(deviations)])
+    return robust_spread(deviations[np.isfinite(deviations)])
 
 
 def _levels(quiet: FloatArray, everything: FloatArray) -> list[float]:
@@ -217,7 +217,7 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
         there = there[np.isfinite(there)]
         if there.size:
             centre[hour] = np.median(there)
-            wide[hour] = _spread(there - centre[hour])
+            wide[hour] = robust_spread(there - centre[hour])
     if np.isnan(centre).mean() > 0.1:
         return None
     quiet = mirrored[:, normal]

@@ -12,6 +12,7 @@ from rules.adapt.judge import Evidence, Verdict
 from rules.adapt.limits import held_back, within_limits
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
+from rules.adapt.suspected import suspected
 from rules.adapt.told import ToldChange, by_alert, tried
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
@@ -153,7 +154,8 @@ class Adapter:
         except (PullError, RuleError) as error:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
-        return Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside)
+        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside)
+        return replace(told, incidents=(*inside, *await asyncio.to_thread(suspected, told)))
 
     async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
         """`rule`: as it is written; the evidence has it with its threshold as a number."""

@@ -16,11 +16,15 @@ from rules.adapt.bounds import Family, Static, families
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
 from rules.adapt.search import Objective, as_it_is, best_candidate, placed, traded_candidate
 from rules.adapt.uncertainty import poisson_interval, share_interval
+from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
 
 FOLDS = 4
 MIN_NORMAL = 100
 """So few normal samples tell nothing of the rare ones that raise alarms."""
+
+SUSPECTED_LATER = 0.25
+"""A rule may tell by that share of its length later of what is only suspected to have been an incident."""
 
 EASED = "as few false alarms as the incidents that it caught allow"
 NEVER = "which nothing that it measures goes below: think of deleting it"
@@ -156,10 +160,16 @@ def _too_thin(evidence: Evidence, objective: Objective) -> str:
 def _must_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -> dict[str, float]:
     """By incident the delay in seconds that must be kept: of those it caught for more than chance."""
     return {
-        name: delay + evidence.step_seconds
-        for name, delay in before.delays.items()
-        if _stands_out(evidence, name, forms)
+        incident.name: before.delays[incident.name] + _allowed_later(incident, evidence)
+        for incident in evidence.incidents
+        if incident.name in before.delays and _stands_out(evidence, incident.name, forms)
     }
+
+
+def _allowed_later(incident: KnownIncident, evidence: Evidence) -> float:
+    """Seconds: one evaluation; a good part of what nobody called trouble, so that noise may go."""
+    part = SUSPECTED_LATER * (incident.end_ms - incident.start_ms) / 1000 if incident.suspected else 0.0
+    return max(evidence.step_seconds, part)
 
 
 def _could_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -> tuple[str, ...]:
