@@ -8,6 +8,9 @@ from collections.abc import Callable
 TOLERANCE_SECONDS = 5.0
 """Less than this is network, and the one-second grain of the HTTP `Date` header."""
 
+AHEAD_SECONDS = 3600.0
+"""A model that is further ahead of the source's clock is of no use; one that is less soon is again."""
+
 
 class SourceClock:
     """Now, in the time line of the server that holds the samples.

@@ -17,6 +17,7 @@ from sidecar.durable import replace_file
 from sidecar.errors import ModelError, PullError
 from sidecar.events import Event, EventBus
 from sidecar.loop.beside import work_seconds
+from sidecar.loop.clock import AHEAD_SECONDS
 from sidecar.offload import Offload
 from sidecar.ports import Sink
 from sidecar.series import Evaluation, FloatArray, LabelSet, RowArray, SeriesBatch
@@ -127,8 +128,11 @@ class Trial:
 
     async def follow(self, evaluation: Evaluation, batch: SeriesBatch, pull: Pull, dress: Dress) -> bool:
         """Let the challenger judge what the champion has just judged; True when it has won."""
-        if self._model is not None and self._mark() != self._loaded:
-            self._close()  # Somebody promoted it, took it away, or put another one in its place.
+        if self._model is not None and (
+            # Somebody promoted it, took it away, or put another one in its place; or it saw a false future.
+            self._mark() != self._loaded or _is_ahead(self._model, evaluation.timestamp_ms)
+        ):
+            self._close()
         if self._model is None and not await self._begin(evaluation.timestamp_ms, pull, dress):
             return False
         theirs = await self._offload.run(self._judge, batch, evaluation)
@@ -205,7 +209,7 @@ class Trial:
 
     async def _begin(self, now_ms: int, pull: Pull, dress: Dress) -> bool:
         """Load the challenger that waits and let it see what it missed; False where there is none."""
-        model = await self._offload.run(self._load)
+        model = await self._offload.run(self._load, now_ms)
         if model is None:
             return False
         dress(model)
@@ -223,7 +227,7 @@ class Trial:
         self._model = model
         return True
 
-    def _load(self) -> QueryModel | None:
+    def _load(self, now_ms: int) -> QueryModel | None:
         from sidecar.engine.snapshot import load
         from sidecar.engine.trial import LiveContest
 
@@ -232,6 +236,8 @@ class Trial:
             return None
         try:
             model = load(self._path, self._query)
+            if _is_ahead(model, now_ms):
+                raise ModelError("it was learnt while the source's clock was ahead")
         except ModelError as error:
             self._refused = mark
             self._log.warning("challenger set aside", path=str(self._path), err=str(error))
@@ -332,3 +338,8 @@ class Trial:
         self._log.info(f"challenger {what}", reason=words)
         facts = {"query": name, "what": what, "reason": words}
         self._bus.publish(Event("model.changed", self._now(), facts))
+
+
+def _is_ahead(model: QueryModel, now_ms: int) -> bool:
+    """Whether it has seen a time that is so far off that waiting for it is of no use."""
+    return (model.last_timestamp_ms or 0) - now_ms > AHEAD_SECONDS * 1000

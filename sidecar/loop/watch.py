@@ -22,7 +22,7 @@ from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.cardinality import Cardinality
-from sidecar.loop.clock import SourceClock
+from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.past import read_past
 from sidecar.loop.resets import ResetStorms, resets_expr
@@ -36,10 +36,6 @@ from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
-
-
-AHEAD_SECONDS = 3600.0
-"""A model that is further ahead of the source's clock is of no use; one that is less soon is again."""
 
 
 class Watch:

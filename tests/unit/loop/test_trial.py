@@ -265,3 +265,46 @@ async def test_drift_that_lasts_makes_a_challenger_once_a_trial(tmp_path: Path, 
     assert bench.trial.due()
     bench.drift = 0.1
     assert not bench.trial.due()
+
+
+def ahead(batch: SeriesBatch, hours: int) -> SeriesBatch:
+    return SeriesBatch(batch.query, batch.labels, batch.timestamps + hours * 3_600_000, batch.values)
+
+
+async def test_one_learnt_while_the_clock_was_ahead_is_set_aside_and_drift_learns_another(
+    tmp_path: Path, offload: Offload
+) -> None:
+    bench = Bench(tmp_path, offload)
+    live = champion(bench.files, noise=80.0)
+    late = QueryModel(QUERY)
+    late.fit(ahead(season(0, 4 * DAY), 48))
+    save(late, bench.files.of_role("load", "challenger"))
+    bench.drift = 0.5
+    assert not await bench.follow(live, 4 * DAY, 4 * DAY + 3)
+    assert bench.registry.get_sample_value("pronoia_trial_points", {"query": "load"}) is None
+    assert bench.files.of_role("load", "challenger").exists(), "whoever made it may look at it"
+    bench.now += bench.config.trial
+    assert not bench.trial.due()
+    bench.now += DRIFTING_SECONDS
+    assert bench.trial.due(), "it keeps nobody out"
+
+
+@pytest.mark.parametrize(("hours", "n_begun"), [pytest.param(48, 2, id="days"), pytest.param(0, 1, id="not")])
+async def test_a_trial_that_saw_a_clock_ahead_begins_anew_with_what_was_learnt_before(
+    tmp_path: Path, offload: Offload, hours: int, n_begun: int
+) -> None:
+    bench = Bench(tmp_path, offload, challenger_share=1.0)
+    live = champion(bench.files, noise=80.0)
+    save(live, tmp_path / "before")
+    first = 4 * DAY + 3
+    assert not await bench.follow(live, first, first + 1)
+    batch = ahead(season(first + 1, first + 2), hours)
+    judged = live.update(batch)
+    assert judged is not None
+    assert not await bench.trial.follow(judged, batch, bench.pull, lambda _: None)
+
+    corrected = load(tmp_path / "before", QUERY) if hours else live
+    assert not await bench.follow(corrected, first + 2, first + 10)
+    assert bench.pulled == n_begun
+    n_points = bench.registry.get_sample_value("pronoia_trial_points", {"query": "load"})
+    assert n_points == (8 if hours else 10) * N - 5 * N
