@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rules.adapt.canary import rewrites_of
+from rules.adapt.canary import canary_text, is_shadow, rewrites_of, shadows
 from rules.adapt.place import Place
 from rules.publisher import Found, RulePublisher
 from rules.read import WrittenRule
@@ -16,17 +16,18 @@ from sidecar.records import RuleRevision
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One live revision, what is in its place, and whether Prometheus runs it."""
+    """One revision, live or only begun, what is in its place, and whether Prometheus runs it."""
 
     group: str
     revision: str
     in_place: Found
     loaded: bool
+    state: str = "live"
 
     @property
     def fine(self) -> bool:
-        """True where all three agree."""
-        return self.in_place is Found.SAME and self.loaded
+        """True where all three agree on what is live."""
+        return self.state == "live" and self.in_place is Found.SAME and self.loaded
 
 
 async def drift_of(revision: RuleRevision, publisher: RulePublisher, loaded: Sequence[Rule]) -> Drift:
@@ -41,10 +42,12 @@ async def drift_of_place(revision: RuleRevision, place: Place, loaded: Sequence[
 
     Raises: RuleError.
     """
+    rewrites = rewrites_of(revision)
+    content, wanted = revision.content, [new for _, new in rewrites]
+    if is_shadow(revision):
+        place, content, wanted = place.shadow(), canary_text(rewrites), shadows(rewrites)
     text = await place.read()
-    there = (
-        Found.ABSENT if text is None else Found.SAME if place.same(text, revision.content) else Found.OTHER
-    )
+    there = Found.ABSENT if text is None else Found.SAME if place.same(text, content) else Found.OTHER
     has = {meaning(rule) for rule in loaded}
-    runs = all(meaning(new) in has for _, new in rewrites_of(revision))
-    return Drift(revision.group, revision.content_hash, there, runs)
+    runs = all(meaning(rule) in has for rule in wanted)
+    return Drift(revision.group, revision.content_hash, there, runs, revision.state)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import msgspec
 
-from rules.adapt.canary import canary_text, rewrites_of, shadows
+from rules.adapt.canary import canary_text, is_shadow, rewrites_of, shadows
 from rules.adapt.change import Change
 from rules.adapt.place import Place, is_place
 from rules.adapt.text import rewrite_text
@@ -99,13 +99,19 @@ class AdaptedRules:
         if await self._store.revisions(group=change.group, state="canary", limit=1):
             raise RuleError(RuleReason.CONFLICT, f"a shadow runs beside {change.group} already; let it end")
         text = canary_text(change.rewrites)
-        checks = await check(text, promtool=self._promtool)
-        place = self._place_of(change.group).shadow()
-        with place.alone():
-            await place.write(None, expected=await place.read())  # One that was left there is over.
-            await self._replace(place, None, text, shadows(change.rewrites))
         revision = self._revision(replace(change, evidence={**change.evidence, "canary_seconds": seconds}))
-        revision.checks, revision.state = checks, "canary"
+        revision.checks, revision.state = await check(text, promtool=self._promtool), "begun"
+        # Known before it is written, as a rewrite is: what a killed process leaves can be removed.
+        await self._store.put_revision(revision)
+        place = self._place_of(change.group).shadow()
+        try:
+            with place.alone():
+                await place.write(None, expected=await place.read())  # One that was left there is over.
+                await self._replace(place, None, text, shadows(change.rewrites))
+        except (RuleError, PullError) as error:
+            await self._end(revision, "undone", str(error))
+            raise
+        revision.state, revision.live_from_ns = "canary", int(self._now() * 1e9)
         await self._store.put_revision(revision)
         return revision
 
@@ -114,10 +120,7 @@ class AdaptedRules:
 
         Raises: RuleError.
         """
-        place = self._place_of(revision.group).shadow()
-        with place.alone():
-            await place.write(None, expected=await place.read())
-        await self._reload_quietly(place)
+        await self._remove_shadow(revision.group)
         await self._end(revision, "rejected" if why else "superseded", why or "shadow ended well")
 
     async def promote(self, revision: RuleRevision) -> RuleRevision:
@@ -178,7 +181,10 @@ class AdaptedRules:
 
     async def _interrupted(self, revision: RuleRevision) -> RuleRevision:
         place = self._place_of(revision.group)
-        if place.same(await place.read(), revision.content):
+        if is_shadow(revision):
+            if not await self._store.revisions(group=revision.group, state="canary", limit=1):
+                await self._remove_shadow(revision.group)  # Else a later one runs in its place.
+        elif place.same(await place.read(), revision.content):
             await self._restore(revision.group, str(revision.evidence["before"]), expected=revision.content)
         return await self._end(revision, "undone", "interrupted before it was seen healthy")
 
@@ -212,6 +218,12 @@ class AdaptedRules:
         if live is None:
             raise RuleError(RuleReason.NOT_LOADED, f"{group}: no revision of it is live")
         return live
+
+    async def _remove_shadow(self, group: str) -> None:
+        place = self._place_of(group).shadow()
+        with place.alone():
+            await place.write(None, expected=await place.read())
+        await self._reload_quietly(place)
 
     async def _restore(self, group: str, text: str, *, expected: str | None) -> None:
         place = self._place_of(group)

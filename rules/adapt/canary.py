@@ -56,6 +56,11 @@ def rewrites_of(revision: RuleRevision, file: str = "") -> list[Rewrite]:
     return [(old, new) for old, new in zip(before, after, strict=True) if old != new]
 
 
+def is_shadow(revision: RuleRevision) -> bool:
+    """Whether it runs, ran or was to run beside the live rules."""
+    return "canary_seconds" in revision.evidence
+
+
 def _as_entry(rule: WrittenRule) -> dict[str, Any]:
     entry: dict[str, Any] = {"alert": rule.name, "expr": rule.expr}
     if rule.for_seconds:

@@ -158,6 +158,8 @@ def drift(
 ) -> None:
     """Compare what is stored as live with what is in its place and what Prometheus has loaded.
 
+    What a killed process had begun is told of too.
+
     Exit codes: 0 all agree, 1 something differs or failed, 2 wrong use.
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
@@ -179,6 +181,7 @@ def drift(
             elif repair is not None:
                 await _repair(repair, revisions, _needed(loop))
             loaded = await client.rules()
+            revisions += await adapted.of_state("begun")
             revisions = [one for one in revisions if not one.group.startswith(THRESHOLD)]
             return [
                 await drift_of_place(one, place_of(one.group), of_server(loaded))
@@ -203,11 +206,19 @@ def _show_drift(found: list[Drift]) -> None:
         click.echo("nothing that pronoia wrote is live")
         return
     print_table(
-        ("group", "revision", "in place", "loaded"),
-        [(one.group, one.revision, one.in_place.value, "yes" if one.loaded else "no") for one in found],
+        ("group", "revision", "state", "in place", "loaded"),
+        [
+            (one.group, one.revision, one.state, one.in_place.value, "yes" if one.loaded else "no")
+            for one in found
+        ],
     )
     for one in found:
-        if one.in_place is not Found.SAME:
+        if one.state == "begun":
+            click.echo(
+                f"{one.group}: {one.revision} was begun and not seen healthy; a running pronoia undoes it "
+                f"within a minute, else pronoia rules rollback {one.group}"
+            )
+        elif one.in_place is not Found.SAME:
             theirs = f", --accept {one.group} leaves it to you" if is_adapted(one.group) else ""
             what = "is gone" if one.in_place is Found.ABSENT else "was edited since"
             click.echo(f"{one.group} {what}: --repair {one.group} puts pronoia's text back{theirs}")

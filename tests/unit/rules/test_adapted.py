@@ -1,21 +1,26 @@
-"""A rewrite that a killed process began: known, and undone by whoever comes next."""
+"""A rewrite, or a shadow, that a killed process began: known, and undone by whoever comes next."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
 from rules.adapt.adapted import AdaptedRules
+from rules.adapt.canary import canary_path
 from rules.adapt.change import Change
 from rules.adapt.place_file import FilePlace
+from rules.drift import drift_of_place
+from rules.publisher import Found
 from rules.read import read_text
 from sidecar.config.model import StoreConfig
+from sidecar.errors import PullError, PullReason, RuleError
 from sidecar.prometheus.answers import Rule
 from sidecar.store.sqlite import SqliteStore
 
@@ -29,10 +34,12 @@ class Hanging:
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
-        self.well = False
+        self.well = self.refuses = False
 
     async def reload(self) -> None:
         self.asked.set()
+        if self.refuses:
+            raise PullError(PullReason.UNREACHABLE, "no")
         if not self.well:
             await asyncio.Event().wait()
 
@@ -44,7 +51,7 @@ class Killed:
     """What a process leaves that was killed between writing and seeing its rewrite loaded."""
 
     def __init__(self, store: SqliteStore, file: Path) -> None:
-        self.file, self.now, self.server = file, 1_700_000_000.0, Hanging()
+        self.store, self.file, self.now, self.server = store, file, 1_700_000_000.0, Hanging()
         self.rules = AdaptedRules(
             self.server,
             store,
@@ -55,31 +62,47 @@ class Killed:
         )
         self.group = FilePlace(file).group
 
-    async def die(self) -> None:
-        self.file.write_text(BEFORE)
+    @property
+    def change(self) -> Change:
         (old,) = read_text(BEFORE)
-        change = Change(self.group, BEFORE, AFTER, [(old, replace(old, expr="load > 6"))], {}, "ada")
-        writing = asyncio.create_task(self.rules.publish(change))
+        return Change(self.group, BEFORE, AFTER, [(old, replace(old, expr="load > 6"))], {}, "ada")
+
+    async def die_in(self, work: Coroutine[object, object, object]) -> None:
+        self.file.write_text(BEFORE)
+        writing = asyncio.create_task(work)
         await self.server.asked.wait()
         writing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await writing
-        assert self.file.read_text() == AFTER
         self.server.well = True
 
     async def states(self) -> list[str]:
         return [
-            one.state for state in ("begun", "undone", "live") for one in await self.rules.of_state(state)
+            one.state
+            for state in ("begun", "undone", "live", "canary")
+            for one in await self.rules.of_state(state)
         ]
 
 
 @pytest.fixture
-async def killed(tmp_path: Path) -> AsyncIterator[Killed]:
+async def alive(tmp_path: Path) -> AsyncIterator[Killed]:
     store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
-    found = Killed(store, tmp_path / "own.yaml")
-    await found.die()
-    yield found
+    yield Killed(store, tmp_path / "own.yaml")
     await store.close()
+
+
+@pytest.fixture
+async def killed(alive: Killed) -> Killed:
+    await alive.die_in(alive.rules.publish(alive.change))
+    assert alive.file.read_text() == AFTER
+    return alive
+
+
+@pytest.fixture
+async def shadowing(alive: Killed) -> Killed:
+    await alive.die_in(alive.rules.shadow(alive.change, seconds=3600))
+    assert canary_path(alive.file).exists()
+    return alive
 
 
 async def test_what_was_begun_is_undone_once_it_is_surely_over(killed: Killed) -> None:
@@ -103,3 +126,52 @@ async def test_a_roll_back_undoes_it_at_once(killed: Killed) -> None:
     await killed.rules.undo(killed.group, "by hand")
     assert await killed.states() == ["undone"]
     assert killed.file.read_text() == BEFORE
+
+
+async def test_a_shadow_that_was_begun_is_removed_once_it_is_surely_over(shadowing: Killed) -> None:
+    await shadowing.rules.recover()
+    assert await shadowing.states() == ["begun"], "it may be another process at work"
+    shadowing.now += 3 * TIMEOUT
+    await shadowing.rules.recover()
+    assert await shadowing.states() == ["undone"]
+    assert not canary_path(shadowing.file).exists()
+    assert shadowing.file.read_text() == BEFORE
+
+
+async def test_a_roll_back_removes_a_shadow_that_was_begun(shadowing: Killed) -> None:
+    await shadowing.rules.undo(shadowing.group, "by hand")
+    assert await shadowing.states() == ["undone"]
+    assert not canary_path(shadowing.file).exists()
+    assert shadowing.file.read_text() == BEFORE
+
+
+async def test_a_shadow_that_does_not_load_is_undone(alive: Killed) -> None:
+    alive.file.write_text(BEFORE)
+    alive.server.refuses = True
+    with pytest.raises(RuleError):
+        await alive.rules.shadow(alive.change, seconds=3600)
+    assert await alive.states() == ["undone"]
+    assert not canary_path(alive.file).exists()
+
+
+@pytest.mark.parametrize("what", ["publish", "shadow"])
+async def test_what_was_begun_is_drift(alive: Killed, what: str) -> None:
+    work = (
+        alive.rules.publish(alive.change)
+        if what == "publish"
+        else alive.rules.shadow(alive.change, seconds=9)
+    )
+    await alive.die_in(work)
+    (begun,) = await alive.rules.of_state("begun")
+    found = await drift_of_place(begun, FilePlace(alive.file), [])
+    assert (found.state, found.in_place, found.loaded, found.fine) == ("begun", Found.SAME, False, False)
+
+
+async def test_a_later_shadow_outlives_the_end_of_one_that_was_begun(shadowing: Killed) -> None:
+    (begun,) = await shadowing.rules.of_state("begun")
+    later = msgspec.structs.replace(begun, revision_id="later", state="canary")
+    await shadowing.store.put_revision(later)
+    shadowing.now += 3 * TIMEOUT
+    await shadowing.rules.recover()
+    assert await shadowing.states() == ["undone", "canary"]
+    assert canary_path(shadowing.file).exists()
