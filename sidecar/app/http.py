@@ -24,9 +24,10 @@ from webhooks.intake.receiver import ROUTES, Receiver
 from webhooks.judge.evidence_feed import CHANGES_PATH, ChangesEndpoint
 from webhooks.pipeline import AlertsLoop
 from webhooks.respond.http import FEEDBACK_ROUTE
+from webhooks.respond.pagerduty_events import EVENTS_PATH
 from webhooks.respond.slack_actions import INTERACTIONS_PATH
 
-OWN_PROOF = ROUTES | {CHANGES_PATH, FEEDBACK_ROUTE, INTERACTIONS_PATH}
+OWN_PROOF = ROUTES | {CHANGES_PATH, FEEDBACK_ROUTE, INTERACTIONS_PATH, EVENTS_PATH}
 """Routes that check their senders by themselves: the webhook's credentials, signed links and requests."""
 
 

@@ -28,6 +28,7 @@ from webhooks.respond.history import History
 from webhooks.respond.http import ResponseEndpoints, view_of
 from webhooks.respond.lifecycle import status_of
 from webhooks.respond.noise_week import NoiseWeek
+from webhooks.respond.pagerduty_events import EVENTS_PATH, PagerDutyEvents
 from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.similar import in_words, similarity
@@ -219,6 +220,8 @@ class Responding:
             candidates=self._others,
             now=self._wall,
         ).add_routes(router)
+        pagers = [one.pagerduty for one in self._config.notify.targets if one.pagerduty is not None]
+        router.add_post(EVENTS_PATH, PagerDutyEvents(pagers, self.desk.do).handle)
 
     def _others(self, incident_id: str) -> list[Incident]:
         """Open incidents that one may be a duplicate of, the most alike first."""

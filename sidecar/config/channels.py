@@ -44,6 +44,10 @@ class PagerDutyConfig(Section):
 
     routing_key: SecretStr | None = Field(None, description="the integration key, 32 letters and digits")
     routing_key_file: Path | None = None
+    webhook_secret: SecretStr | None = Field(
+        None, description="of a V3 webhook subscription: what is done in PagerDuty is done here, too"
+    )
+    webhook_secret_file: Path | None = None
     api_url: str = Field(
         "https://events.pagerduty.com",
         pattern=r"^https?://",
@@ -54,7 +58,14 @@ class PagerDutyConfig(Section):
     def _one_key(self) -> Self:
         if (self.routing_key is None) == (self.routing_key_file is None):
             raise ValueError("give exactly one of routing_key and routing_key_file")
+        if self.webhook_secret is not None and self.webhook_secret_file is not None:
+            raise ValueError("webhook_secret and webhook_secret_file exclude each other; keep one")
         return self
+
+    @property
+    def tells_back(self) -> bool:
+        """Whether its webhooks can be believed."""
+        return self.webhook_secret is not None or self.webhook_secret_file is not None
 
 
 class EmailConfig(Section):

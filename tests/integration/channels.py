@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import itertools
 import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +20,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.integration.servers import free_port
+from tests.integration.servers import free_port, http
 
 SIGNING_SECRET = "hush-signing"
 
@@ -161,7 +163,9 @@ class SlackServer(LocalServer):
 
 
 class PagerDutyServer(LocalServer):
-    """/v2/enqueue: alerts by dedup key, as PagerDuty keeps them."""
+    """/v2/enqueue: alerts by dedup key, as PagerDuty keeps them; what is done to them is told by webhooks."""
+
+    WEBHOOK_SECRET = "hush-webhook"
 
     def __init__(self, routing_key: str = "R" * 32) -> None:
         self.routing_key = routing_key
@@ -172,7 +176,8 @@ class PagerDutyServer(LocalServer):
 
     def target(self) -> dict[str, Any]:
         """What a configuration says of it."""
-        pager = {"routing_key": self.routing_key, "api_url": self.url}
+        secret = {"webhook_secret": self.WEBHOOK_SECRET}
+        pager = {"routing_key": self.routing_key, "api_url": self.url, **secret}
         return {"name": "pager", "pagerduty": pager, "min_priority": "P3"}
 
     def answer(self, path: str, query: str, body: Any, headers: Any) -> tuple[int, dict[str, str], Any]:
@@ -194,6 +199,23 @@ class PagerDutyServer(LocalServer):
         elif action != "trigger" and key in self.alerts:
             self.alerts[key] = {"acknowledge": "acknowledged", "resolve": "resolved"}[action]
         return 202, {}, {"status": "success", "message": "Event processed", "dedup_key": key}
+
+    def tell(self, url: str, kind: str, *, agent: dict[str, str], secret: str = WEBHOOK_SECRET) -> int:
+        """Send a V3 webhook about the only incident, as while its secret is replaced; the answer's status."""
+        (key,) = self.alerts
+        event = {
+            "id": f"01B{time.time_ns()}",
+            "event_type": f"incident.{kind}",
+            "resource_type": "incident",
+            "occurred_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "agent": agent,
+            "client": None,
+            "data": {"id": "PGR0VU2", "type": "incident", "status": kind, "incident_key": key},
+        }
+        body = json.dumps({"event": event}).encode()
+        signed = [f"v1={hmac.new(one.encode(), body, 'sha256').hexdigest()}" for one in ("next", secret)]
+        headers = {"Content-Type": "application/json", "X-PagerDuty-Signature": ",".join(signed)}
+        return http(f"{url}/webhooks/pagerduty", data=body, headers=headers)[0]
 
 
 class MailServer:

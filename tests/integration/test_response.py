@@ -143,6 +143,36 @@ def test_each_channel_is_told_once_updated_and_resolved(tmp_path: Path, keep: Ca
     assert all(mail["References"] == first["References"] for mail in later)
 
 
+def test_what_people_do_in_pagerduty_is_done_here(tmp_path: Path, keep: Callable[..., Any]) -> None:
+    # Whoever shows no credentials may only read; a signature is PagerDuty's own proof.
+    bench = Bench(tmp_path, keep, server={"access": {"anonymous": "read"}})
+    bench.fire()
+    wait_until(lambda: bench.pager.alerts, what="paged")
+    (incident,) = bench.incidents()
+
+    def tell(kind: str, **said: Any) -> int:
+        return bench.pager.tell(bench.pronoia.url, kind, **said)
+
+    def response() -> tuple[str, str]:
+        path = f"/api/v1/incidents/{incident['incident_id']}/response"
+        shown = get_json(bench.pronoia.url + path)["data"]
+        return shown["status"], (shown["response"] or {}).get("acknowledged_by", "")
+
+    ann = {"type": "user_reference", "id": "P1", "summary": "Ann"}
+    assert tell("acknowledged", agent=ann, secret="another") == 401
+    assert tell("acknowledged", agent=ann) == 200
+    assert response() == ("acknowledged", "pagerduty:Ann")
+    # pronoia tells its targets, which PagerDuty tells of as what an integration did.
+    wait_until(lambda: bench.pager.events[-1]["event_action"] == "acknowledge", what="the others are told")
+    assert tell("acknowledged", agent={"type": "inbound_integration_reference", "id": "P2"}) == 200
+    assert response() == ("acknowledged", "pagerduty:Ann")
+    assert tell("resolved", agent=ann) == 200
+    assert response()[0] == "mitigated"
+    assert tell("reopened", agent=ann) == 200
+    assert response()[0] == "open"
+    assert bench.pager.pages == 1
+
+
 def test_kill_9_around_a_delivery_neither_doubles_nor_loses_it(
     tmp_path: Path, keep: Callable[..., Any]
 ) -> None:

@@ -14,6 +14,9 @@ from webhooks.notify.channel import Outgoing, Poster
 
 # https://developer.pagerduty.com/docs/send-alert-event: lengths and severities that it takes.
 MAX_SUMMARY, MAX_DEDUP_KEY = 1024, 255
+KEY_PREFIX = "pronoia/"
+"""Of dedup keys; the incident's id follows."""
+
 SEVERITIES = {"P0": "critical", "P1": "error", "P2": "warning", "P3": "info"}
 ACTIONS = {
     "acknowledged": "acknowledge",
@@ -58,7 +61,7 @@ def event_of(document: Mapping[str, Any], *, routing_key: str) -> dict[str, Any]
     event: dict[str, Any] = {
         "routing_key": routing_key,
         "event_action": action,
-        "dedup_key": f"pronoia/{incident['incident_id']}"[:MAX_DEDUP_KEY],
+        "dedup_key": f"{KEY_PREFIX}{incident['incident_id']}"[:MAX_DEDUP_KEY],
         "client": "pronoia",
     }
     links = document.get("links", {})
