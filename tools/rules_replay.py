@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -35,7 +34,6 @@ from prometheus_client import CollectorRegistry
 from rich.progress import track
 
 from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough
-from rules.adapt.judge import noise, troubled_by
 from rules.backtest.compare import Catch, Comparison, IncidentRow, compare
 from rules.backtest.firing import Firing
 from rules.backtest.past import BackTester, Window
@@ -150,22 +148,8 @@ class Replayed:
 
     def _by_chance(self, rule: WrittenRule, firing: Firing, incident: KnownIncident) -> bool:
         """Whether a false alarm as early as this is probable, and nothing tells this one from such."""
-        waited = (firing.start_ms - incident.start_ms) / 1000 + self.comparison.interval_seconds
-        probability = 1 - math.exp(-self._false_per_second * waited)
-        return probability > CHANCE and not self.series.goes_beyond(firing, rule)
-
-    @cached_property
-    def _false_per_second(self) -> float:
-        """The old rules' false alarms, in the time without incidents."""
-        false = sum(
-            len(noise(past.firings, troubled_by(past.labels, self.series.incidents)))
-            for past in self.comparison.before
-        )
-        window = self.comparison.before[0].window
-        seconds = (window.end_ms - window.start_ms) / 1000 - sum(
-            (one.incident.end_ms - one.incident.start_ms) / 1000 for one in self.comparison.incidents
-        )
-        return false / max(seconds, 1.0)
+        waited = (firing.start_ms - incident.start_ms) / 1000
+        return self.comparison.by_noise(waited) > CHANCE and not self.series.goes_beyond(firing, rule)
 
 
 def read_series(folder: Path) -> list[LabelledSeries]:

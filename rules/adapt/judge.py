@@ -87,6 +87,7 @@ class Verdict:
     """How a candidate did. `delays`: seconds from an incident's start to its alert, by incident caught.
 
     `n_false`: a false alarm that goes on for days counts once more for each day, as people are told again.
+    `suspected`: those of the incidents caught that nobody told of.
     """
 
     n_firings: int
@@ -94,6 +95,7 @@ class Verdict:
     firing_seconds: float
     delays: dict[str, float]
     days: float
+    suspected: frozenset[str] = frozenset()
 
     @property
     def false_per_month(self) -> float:
@@ -130,7 +132,8 @@ def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
         soonest = caught(found, evidence.labels, incident, evidence.rule.name)
         if soonest is not None:
             delays[incident.name] = soonest
-    return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days)
+    suspected = frozenset(one.name for one in evidence.incidents if one.suspected and one.name in delays)
+    return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days, suspected)
 
 
 def troubled_by(labels: Sequence[LabelSet], incidents: Sequence[KnownIncident]) -> Troubled:

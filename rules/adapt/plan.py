@@ -107,9 +107,30 @@ def argument(adapted: Adapted) -> str:
         f"false alarms {found.before.n_false} → {found.after.n_false} in {found.before.days:.0f} days; "
         f"on weeks not learned from {found.unseen_before} → {found.unseen_after} "
         f"({low:g} to {high:g} a month); "
-        f"incidents caught {len(found.before.delays)} → {len(found.after.delays)}"
+        + caught_words(found)
         + (f"; the alerts loop asked for it: {adapted.told}" if adapted.told else "")
     )
+
+
+def caught_words(found: Proposal) -> str:
+    """Which incidents the rule caught, and why it need not catch those that it will not.
+
+    Trouble that nobody told of is counted apart.
+    """
+    before, after = (one.delays.keys() - one.suspected for one in (found.before, found.after))
+    words = [f"incidents caught {len(before)} → {len(after)}"]
+    lost = before - after
+    for names, why in (
+        (lost & found.by_chance, "had been told of by chance, while what the rule measures was as ever"),
+        (lost - found.by_chance, "given up for fewer false alarms"),
+    ):
+        if names:
+            words.append(f"{', '.join(sorted(names))}: {why}")
+    if found.before.suspected:
+        words.append(
+            f"trouble that nobody told of {len(found.before.suspected)} → {len(found.after.suspected)}"
+        )
+    return "; ".join(words)
 
 
 def evidence_of(adapted: Adapted) -> dict[str, object]:
@@ -133,6 +154,7 @@ def evidence_of(adapted: Adapted) -> dict[str, object]:
         "caught_share": list(found.caught_share),
         "delays_before": found.before.delays,
         "delays_after": found.after.delays,
+        "by_chance": sorted(found.by_chance),
         "argument": argument(adapted),
     }
 

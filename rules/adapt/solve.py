@@ -44,6 +44,7 @@ class Proposal:
 
     `before`, `after`: on all of the history. `unseen_before`, `unseen_after`: on the parts that the
     choice did not know. Intervals: 95 %, of false alarms in 30 days and of the share of incidents caught.
+    `by_chance`: incidents that an alarm of before fell into while nothing stood out: they need not be caught.
     """
 
     candidate: Candidate
@@ -55,6 +56,7 @@ class Proposal:
     false_per_month: tuple[float, float]
     caught_share: tuple[float, float]
     changes: tuple[str, ...] = field(default=())
+    by_chance: frozenset[str] = frozenset()
 
 
 def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
@@ -71,6 +73,19 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     missed = _could_catch(evidence, before, forms)
     if before.false_per_month <= objective.max_false_per_month and not missed:
         return Unchanged("its false alarms are within the budget", before)
+    found = _found(evidence, objective, before, forms, wanted, missed)
+    by_chance = frozenset(before.delays.keys() - wanted.keys())
+    return replace(found, by_chance=by_chance) if isinstance(found, Proposal) else found
+
+
+def _found(
+    evidence: Evidence,
+    objective: Objective,
+    before: Verdict,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+) -> Proposal | Unchanged:
     best, kept = best_candidate(evidence, objective, forms, wanted, missed), wanted
     if best is None and objective.miss_cost is not None:
         best, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)

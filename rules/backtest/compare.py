@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from rules.adapt.judge import caught
+from rules.adapt.judge import caught, noise, troubled_by
 from rules.backtest.past import RulePast
 from rules.incidents import KnownIncident
 
@@ -38,12 +40,16 @@ class IncidentRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Pasts of the same rules before and after, rule by rule, and what they are worth."""
+    """Pasts of the same rules before and after, rule by rule, and what they are worth.
+
+    `incidents`: those that lie wholly in the window; `known`: all.
+    """
 
     before: Sequence[RulePast]
     after: Sequence[RulePast]
     incidents: Sequence[IncidentRow]
     interval_seconds: float
+    known: Sequence[KnownIncident]
 
     @property
     def n_before(self) -> int:
@@ -65,6 +71,18 @@ class Comparison:
         """Incidents that were caught, and now are not or too late."""
         return [row for row in self.incidents if not row.kept(self.interval_seconds)]
 
+    @cached_property
+    def false_per_second(self) -> float:
+        """False alarms of before, in the time without incidents."""
+        false = sum(len(noise(past.firings, troubled_by(past.labels, self.known))) for past in self.before)
+        window = self.before[0].window
+        troubled = sum(row.incident.end_ms - row.incident.start_ms for row in self.incidents)
+        return false / max((window.end_ms - window.start_ms - troubled) / 1000, 1.0)
+
+    def by_noise(self, delay_seconds: float) -> float:
+        """How probable it is that a false alarm of before fell into that time by chance."""
+        return 1 - math.exp(-self.false_per_second * (delay_seconds + self.interval_seconds))
+
 
 def compare(
     before: Sequence[RulePast], after: Sequence[RulePast], incidents: Sequence[KnownIncident]
@@ -73,7 +91,7 @@ def compare(
     window = before[0].window
     inside = [i for i in incidents if i.start_ms >= window.start_ms and i.end_ms <= window.end_ms]
     rows = [IncidentRow(i, soonest(before, i), soonest(after, i)) for i in inside]
-    return Comparison(before, after, rows, window.step_ms / 1000)
+    return Comparison(before, after, rows, window.step_ms / 1000, incidents)
 
 
 def soonest(pasts: Sequence[RulePast], incident: KnownIncident) -> Catch | None:

@@ -19,7 +19,7 @@ from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
     from rules.adapt.history import Adapted
-    from rules.backtest.compare import Comparison
+    from rules.backtest.compare import Comparison, IncidentRow
     from rules.backtest.past import BackTester, Window
     from rules.incidents import KnownIncident
 
@@ -125,7 +125,7 @@ def _show(done: Replayed) -> None:
             row.incident.name,
             *_caught(row.before),
             *_caught(row.after),
-            "" if row.kept(comparison.interval_seconds) else "LOST",
+            _fate(row, comparison),
         )
         for row in comparison.incidents
     ]
@@ -134,6 +134,14 @@ def _show(done: Replayed) -> None:
         f"\n{comparison.n_before} firings before, {comparison.n_after} after: {comparison.fall:.1%} fewer; "
         f"{len(comparison.incidents) - len(comparison.lost)} of {len(comparison.incidents)} incidents kept"
     )
+
+
+def _fate(row: IncidentRow, comparison: Comparison) -> str:
+    """Whether it is lost, and how likely the old rules' noise alone would have told of it so soon."""
+    if row.before is None or row.kept(comparison.interval_seconds):
+        return ""
+    by_noise = comparison.by_noise(row.before.delay_seconds)
+    return f"LOST (an old false alarm falls so early into {by_noise:.0%} of incidents, by chance)"
 
 
 def _caught(catch: Any) -> tuple[str, str]:
@@ -163,6 +171,7 @@ def _as_json(done: Replayed) -> dict[str, Any]:
                 "before_seconds": row.before.delay_seconds if row.before else None,
                 "after_seconds": row.after.delay_seconds if row.after else None,
                 "kept": row.kept(comparison.interval_seconds),
+                "by_noise": comparison.by_noise(row.before.delay_seconds) if row.before else None,
             }
             for row in comparison.incidents
         ],

@@ -75,6 +75,15 @@ def test_false_alarms_fall_within_the_budget_and_the_incident_is_caught_as_soon(
     assert found.false_per_month[0] <= found.unseen_after * 30 / 21 <= found.false_per_month[1]
 
 
+def test_an_incident_in_which_nothing_stood_out_was_caught_by_chance() -> None:
+    values = noise(28)
+    incident = with_incident(values, 12.3, height=0.0)
+    found = proposal(solve(evidence(values, incidents=(incident,)), Objective(2)))
+    assert incident.name in found.before.delays
+    assert found.by_chance == {incident.name}
+    assert incident.name not in found.after.delays
+
+
 def test_a_threshold_that_missed_its_incident_comes_down() -> None:
     values = noise(28)
     incident = with_incident(values, 12.3, height=15)

@@ -15,7 +15,7 @@ from rules.adapt.history import Adapted
 from rules.adapt.joined import with_series
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
-from rules.adapt.plan import Plan, plan_places
+from rules.adapt.plan import Plan, caught_words, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.solve import Proposal, Unchanged
 from rules.read import WrittenRule, read_files
@@ -187,3 +187,22 @@ def test_policy(settings: dict[str, object], alone: list[str], waiting: list[str
     ]
     first, second = divided(found, UnattendedConfig.model_validate(settings))
     assert (names(first), names(second)) == (alone, waiting)
+
+
+@pytest.mark.parametrize(
+    ("by_chance", "words"),
+    [
+        pytest.param({"mail slow"}, "mail slow: had been told of by chance", id="by chance"),
+        pytest.param(set(), "mail slow: given up for fewer false alarms", id="given up"),
+    ],
+)
+def test_an_incident_that_will_not_be_caught_says_why(by_chance: set[str], words: str) -> None:
+    before = Verdict(9, 7, 60.0, {"mail slow": 0.0, "seen": 0.0, "night": 0.0}, 28.0, frozenset({"night"}))
+    after = Verdict(2, 0, 60.0, {"seen": 0.0, "night": 0.0}, 28.0, frozenset({"night"}))
+    outcome = adapted(rule("Load")).outcome
+    assert isinstance(outcome, Proposal)
+    found = replace(outcome, before=before, after=after, by_chance=frozenset(by_chance))
+    told = caught_words(found)
+    assert told.startswith("incidents caught 2 → 1; ")
+    assert words in told
+    assert told.endswith("trouble that nobody told of 1 → 1")
