@@ -84,7 +84,8 @@ PACE_IN_ALARM = 0.5
 NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
 """After an accepted shift the slow centres have to learn the new days before they judge again."""
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
-CLIP_WINDOW = 6.0  # In scales: how much one point may weigh in a window's mean.
+CLIP_WINDOW, CLIP_SHORT, SHORT_SECONDS = 6.0, 8.0, 200.0
+"""In scales: how much one point may weigh in a window's mean; more at steps shorter than so many seconds."""
 UNITS = (POINT, 7.1, 12.0, 12.0, 14.0, 3.0)
 """What is unusual, in scales: a point, the mean of 5, the mean of 15, a point against the slow centres, a
 day against a week; and a run of equal values, in longest runs seen before.
@@ -156,6 +157,7 @@ def run(
                     s[row, FIRST] = s[row, LAST_TIME] = now
                 continue
             dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
+            clip_window = CLIP_SHORT if dt < SHORT_SECONDS else CLIP_WINDOW
             gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
             stands = min(dt, STANDS_FOR * gap)
             age = now - s[row, FIRST]
@@ -232,11 +234,11 @@ def run(
                         5.0 * units[1] * size_5 if window == 0 else 15.0 * units[2] * size_15
                     )
                     before = before_5 if window == 0 else before_15
-                    # A point weighs no more than CLIP_WINDOW in the mean: beyond, the window does not bind.
-                    if reach - before < CLIP_WINDOW * up:
-                        high = min(high, centre + max(reach - before, -CLIP_WINDOW * down))
-                    if -reach - before > -CLIP_WINDOW * down:
-                        low = max(low, centre + min(-reach - before, CLIP_WINDOW * up))
+                    # A point weighs no more than the clip in the mean: beyond, the window does not bind.
+                    if reach - before < clip_window * up:
+                        high = min(high, centre + max(reach - before, -clip_window * down))
+                    if -reach - before > -clip_window * down:
+                        low = max(low, centre + min(-reach - before, clip_window * up))
                 if away:
                     low = min(low, earlier - RECOVERED * down)
                     high = max(high, earlier + RECOVERED * up)
@@ -248,7 +250,7 @@ def run(
             scale = up if error > 0.0 else down
             scale_slow = up_slow if error_slow > 0.0 else down_slow
             distance = abs(error) / scale
-            clipped = min(max(error, -CLIP_WINDOW * down), CLIP_WINDOW * up)
+            clipped = min(max(error, -clip_window * down), clip_window * up)
             mean_5, mean_15 = abs(before_5 + clipped) / 5.0, abs(before_15 + clipped) / 15.0
             if warm:
                 back = y - earlier
