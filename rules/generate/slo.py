@@ -14,8 +14,6 @@ from rules.rewrite import plain_number
 from sidecar.config.fields import format_duration
 from sidecar.config.slo import WINDOW, SloConfig
 
-DAYS_30 = 30 * 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class Burn:

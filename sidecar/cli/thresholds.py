@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidecar.cli.forecast import Duration
-from sidecar.cli.options import config_option, format_option, read_config
+from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.stored import opened_store
 from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
+from sidecar.store.connection import FILE
 
 if TYPE_CHECKING:
     from sidecar.config.capacity import CapacityConfig
+    from sidecar.config.model import Config
     from sidecar.loop.forecast_trials import Terms, Trial
+    from sidecar.prometheus.answers import Rule
     from sidecar.prometheus.client import PrometheusClient
 
 KEEP_FIRING_SECONDS = 1800.0
@@ -58,6 +62,7 @@ def thresholds() -> None:
 @click.option("--severity", default="warning", show_default=True, help="Label of the written rules.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the rule file here.")
 @config_option
+@data_option
 @format_option
 def backtest(
     prometheus_url: str | None,
@@ -72,6 +77,7 @@ def backtest(
     severity: str,
     out: Path | None,
     config_path: Path | None,
+    data_directory: Path | None,
     output: str,
 ) -> None:
     """Try warnings on the past of existing alert rules, and write those that are worth it.
@@ -79,7 +85,7 @@ def backtest(
     Each rule that compares series with a number is replayed: at each half hour of
     the later half of the history it is asked whether the threshold will be crossed
     within --warn, with what was known then. Series nearest to the threshold are
-    tried first.
+    tried first. A threshold that is a series is tried as the database has it.
 
     The file holds one alert a rule, named <rule>Ahead, with `for` and
     `keep_firing_for`; it uses pronoia_threshold_eta_seconds, and predict_linear
@@ -92,7 +98,11 @@ def backtest(
 
     Exit codes: 0 fine, 1 no rule could be tried or read, 2 wrong use.
     """
-    overrides = {"prometheus": {"url": prometheus_url}} if prometheus_url else {}
+    overrides: dict[str, dict[str, object]] = {}
+    if prometheus_url:
+        overrides["prometheus"] = {"url": prometheus_url}
+    if data_directory is not None:
+        overrides["store"] = {"directory": data_directory}
     config = read_config(config_path, overrides)
     step = config.forecast.thresholds.interval
     from sidecar.loop.forecast_trials import Terms
@@ -109,7 +119,8 @@ def backtest(
 
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
             chosen = config.forecast.thresholds.capacities if capacities else ()
-            return await _trials(client, only, terms, chosen)
+            loaded = await evaluated_rules(client, config)
+            return await _trials(client, loaded, only, terms, chosen)
 
     try:
         trials = asyncio.run(work())
@@ -123,13 +134,39 @@ def backtest(
         raise SystemExit(1)
 
 
+async def evaluated_rules(client: PrometheusClient, config: Config) -> list[Rule]:
+    """The loaded rules, each joined one with the threshold that is exported for it; says where none is.
+
+    Raises: PullError, StoreError.
+    """
+    from rules.adapt.joined import as_evaluated, without_series
+    from rules.adapt.threshold_series import ThresholdSeries
+
+    bounds = {}
+    if (config.store.directory / FILE).exists():
+        async with opened_store(config) as store:
+            bounds = await ThresholdSeries(store).bounds()
+    loaded = await client.rules()
+    evaluated = as_evaluated(loaded, bounds)
+    for rule, now in zip(loaded, evaluated, strict=True):
+        if now.expr != rule.expr and now.expr == without_series(rule.expr):
+            click.echo(
+                f"{rule.name}: {config.store.directory} has no other threshold for its series; "
+                "the number in the rule is tried",
+                err=True,
+            )
+    return evaluated
+
+
 async def _trials(
-    client: PrometheusClient, only: tuple[str, ...], terms: Terms, capacities: Sequence[CapacityConfig]
+    client: PrometheusClient,
+    loaded: Sequence[Rule],
+    only: tuple[str, ...],
+    terms: Terms,
+    capacities: Sequence[CapacityConfig],
 ) -> list[Trial]:
-    from rules.adapt.joined import as_evaluated
     from sidecar.loop.forecast_trials import trials
 
-    loaded = as_evaluated(await client.rules(), {})
     rules = [rule for rule in loaded if not only or rule.name in only]
     return await trials(
         client,

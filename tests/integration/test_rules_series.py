@@ -25,7 +25,8 @@ from rules.learn import Segment, Threshold
 from rules.read import read_files
 from sidecar.app.joined_rules import JoinedRules
 from sidecar.cli.main import main
-from sidecar.config.model import SourceConfig, StoreConfig
+from sidecar.cli.thresholds import evaluated_rules
+from sidecar.config.model import Config, SourceConfig, StoreConfig
 from sidecar.loop.forecast_rules import Measured, taken_apart
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
@@ -93,8 +94,15 @@ async def measured(url: str, series: ThresholdSeries) -> list[Measured]:
         return taken_apart(await JoinedRules(client, series).rules(), 10)[0]
 
 
+async def tried(url: str, data: Path) -> list[str]:
+    """The joined rule as `pronoia thresholds backtest` tries it."""
+    config = Config.model_validate({"store": {"directory": str(data)}})
+    async with PrometheusClient(SourceConfig(url=url), metrics=PullMetrics(CollectorRegistry())) as client:
+        return [one.expr for one in await evaluated_rules(client, config) if one.name == "LoadHigh"]
+
+
 async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
-    page: Page, tmp_path: Path, keep: Callable[..., Any]
+    page: Page, tmp_path: Path, keep: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = {"targets": [f"127.0.0.1:{page.port}"]}
     scrape = {"job_name": "pronoia", "metrics_path": "/synthetic", "static_configs": [target]}
@@ -127,6 +135,14 @@ async def test_it_moves_without_a_reload_and_the_number_holds_without_it(
     await until(lambda: active() is None, "9 > 7: it is over")
     (load,) = await measured(server.url, series)
     assert [str(one.bound) for one in load.thresholds] == ["> 9"], "forecast to the live number"
+    capsys.readouterr()
+    (stored,) = await tried(server.url, tmp_path / "data")
+    assert stored.rstrip().endswith("> 9")
+    assert capsys.readouterr().err == ""
+    (fallback,) = await tried(server.url, tmp_path / "elsewhere")
+    assert fallback.rstrip().endswith("> 5")
+    assert "LoadHigh: " in capsys.readouterr().err
+    assert not (tmp_path / "elsewhere").exists(), "nothing is made to read it"
     await series.put(threshold(rule, BELOW), {}, approver="ada")
     await export.show()
     await until(active, "7 > 6: it fires")
