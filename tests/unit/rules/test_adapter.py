@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough, pages_by_team
+from rules.adapt.solve import Proposal
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident, read_incidents, stored_incidents, within
 from rules.read import WrittenRule
@@ -27,6 +28,7 @@ class Past:
     def __init__(self) -> None:
         self.asked = 0
         self.fails = False
+        self.outage = slice(0, 0)
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
         raise AssertionError("not asked here")
@@ -39,6 +41,7 @@ class Past:
             raise PullError(PullReason.BAD_QUERY, "nonsense")
         times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
         values = 10 + np.random.default_rng(len(name)).standard_t(3, times.size)[None, :]
+        values[0, self.outage] = 60.0
         if ">= bool" in expr:
             values = np.where(values > 14, 1.0, np.nan)
         return SeriesBatch(name, (LabelSet({"__name__": "load", "pod": "a"}),), times, values)
@@ -98,6 +101,15 @@ async def test_a_rule_that_cannot_be_asked_does_not_cost_the_others() -> None:
     (found,) = await Adapter(BackTester(source), AdaptConfig()).all([rule("A", "x")], WINDOW, [])
     assert not found.changed
     assert found.why_not == "nonsense"
+
+
+async def test_an_outage_that_nobody_told_of_is_still_caught() -> None:
+    source = Past()
+    source.outage = slice(1500, 1560)
+    (found,) = await Adapter(BackTester(source), AdaptConfig()).all([rule("A", "x")], WINDOW, [])
+    assert isinstance(found.outcome, Proposal)
+    assert len(found.outcome.before.suspected) == 1
+    assert found.outcome.after.suspected == found.outcome.before.suspected
 
 
 async def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
