@@ -54,12 +54,14 @@ def suspected(evidence: Evidence) -> tuple[KnownIncident, ...]:
 
     Spreads are robust, so that a week of trouble in four does not hide itself.
     """
-    if evidence.times.size < 2 or not np.isfinite(evidence.values[:, evidence.normal]).any():
+    if evidence.times.size < 2:
         return ()
     sign = 1 if evidence.comparison.above else -1
     mirrored = sign * evidence.values
     far_by = _far_by(mirrored, evidence.normal)
     lasting = _lasting(far_by > FAR, evidence.step_seconds)
+    if not lasting.any():
+        return ()
     rows = lasting.any(axis=1)
     calm = evidence.times[~(far_by[rows] > BEGINS).any(axis=0)]
     pause_ms = max(LASTING_SECONDS, 1.5 * evidence.step_seconds) * 1000
