@@ -49,6 +49,10 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str | Non
     after an upgrade, or once its sender is mended, it may be usable. Each goes to the
     receiver of its tenant.
 
+    \b
+    Example:
+      pronoia alerts replay --dry-run
+
     Exit codes: 0 none is left, 1 some are left or pronoia did not answer, 2 wrong use.
     """
     from sidecar.store.connection import FILE

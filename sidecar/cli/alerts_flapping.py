@@ -19,6 +19,10 @@ def flapping(config_path: Path | None, data_directory: Path | None, output: str)
     A running pronoia keeps the list, from what it was told and from Prometheus' own
     history; it changes no rule by itself.
 
+    \b
+    Example:
+      pronoia alerts flapping
+
     Exit codes: 0 none flaps, 1 some do, 2 wrong use.
     """
     import msgspec

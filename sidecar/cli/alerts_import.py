@@ -39,6 +39,11 @@ def import_alerts(
     What fires still is left to Alertmanager, and what is stored already stays as
     it is. Nobody is told of what is imported.
 
+    \b
+    Examples:
+      pronoia alerts import --prometheus http://localhost:9090 --start 28d
+      pronoia alerts import --in webhooks.jsonl
+
     Exit codes: 0 fine, 1 something could not be read or stored, 2 wrong use.
     """
     from sidecar.cli.stored import with_store

@@ -20,7 +20,12 @@ from sidecar.promql.counter import raw_counter
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @config_option
 def check_config(file: Path | None, config_path: Path | None) -> None:
-    """Check FILE (or --config FILE) as `pronoia run` would; exit 1 and list every fault if it is unusable."""
+    """Check FILE (or --config FILE) as `pronoia run` would; exit 1 and list every fault if it is unusable.
+
+    \b
+    Example:
+      pronoia check-config pronoia.yaml
+    """
     file = file or config_path
     if file is None:
         raise click.UsageError("name the file: pronoia check-config pronoia.yaml")

@@ -56,6 +56,11 @@ def correlate(
     Deliveries are read in order and without look-ahead, by the same parts that
     `pronoia run` uses. Lines that cannot be read are named and passed over.
 
+    \b
+    Examples:
+      pronoia correlate --in webhooks.jsonl --out incidents.jsonl
+      pronoia correlate --in webhooks.jsonl --topology services.yaml --out incidents.jsonl
+
     Exit codes: 0 fine, 1 some lines could not be read, 2 wrong use.
     """
     gc.disable()  # A short process that keeps nearly all it makes.

@@ -37,7 +37,12 @@ def _fail(error: StoreError) -> SystemExit:
 @data_option
 @format_option
 def status(config_path: Path | None, data_directory: Path | None, output: str) -> None:
-    """Schema version, size and rows of each table."""
+    """Schema version, size and rows of each table.
+
+    \b
+    Example:
+      pronoia db status --data /var/lib/pronoia
+    """
     from sidecar.store.maintenance import describe
 
     try:
@@ -57,7 +62,12 @@ def status(config_path: Path | None, data_directory: Path | None, output: str) -
 @config_option
 @data_option
 def migrate(config_path: Path | None, data_directory: Path | None) -> None:
-    """Bring the database to this version's schema; `pronoia run` does it by itself."""
+    """Bring the database to this version's schema; `pronoia run` does it by itself.
+
+    \b
+    Example:
+      pronoia db migrate --data /var/lib/pronoia
+    """
     from sidecar.store.maintenance import migrate as bring
 
     try:
@@ -72,7 +82,12 @@ def migrate(config_path: Path | None, data_directory: Path | None) -> None:
 @data_option
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 def backup(config_path: Path | None, data_directory: Path | None, target: Path) -> None:
-    """Copy the database to TARGET, checked before it takes that name."""
+    """Copy the database to TARGET, checked before it takes that name.
+
+    \b
+    Example:
+      pronoia db backup /backups/pronoia.db
+    """
     from sidecar.store.maintenance import backup as copy
 
     try:
@@ -87,7 +102,12 @@ def backup(config_path: Path | None, data_directory: Path | None, target: Path) 
 @data_option
 @click.argument("source", type=click.Path(path_type=Path, dir_okay=False))
 def restore(config_path: Path | None, data_directory: Path | None, source: Path) -> None:
-    """Put the backup SOURCE in the database's place; what was there stays beside it. Stop pronoia first."""
+    """Put the backup SOURCE in the database's place; what was there stays beside it. Stop pronoia first.
+
+    \b
+    Example:
+      pronoia db restore /backups/pronoia.db
+    """
     from sidecar.store.folder_lock import FolderLock
     from sidecar.store.maintenance import restore as put
 

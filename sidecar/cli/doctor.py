@@ -45,6 +45,10 @@ def doctor(
     Alertmanager without a route to pronoia, with send_resolved off, with max_alerts,
     with intervals that lose ends; no alert that fires always, which would show that alerts arrive at all.
 
+    \b
+    Example:
+      pronoia doctor --config pronoia.yaml
+
     Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
     """
     overrides = neighbours(prometheus_url, alertmanager_urls)

@@ -66,6 +66,10 @@ def explain_config(config_path: Path | None, output: str) -> None:
     time that an evaluation takes, CPU here by detector and council, series that
     are exported, when warm-up ends, and which rules would be written.
 
+    \b
+    Example:
+      pronoia explain-config --config pronoia.yaml
+
     Exit codes: 0 everything fits, 1 a query fails or does not fit, 2 wrong use.
     """
     config = read_config(config_path)

@@ -31,6 +31,10 @@ def series(query: str, fingerprint: str, verdict: str, by: str, url: str, output
     has to exceed, whichever was unusual; each "useful" narrows it by 5 %. Never
     below 0.75 nor above 2 times; half is forgotten in 90 days.
 
+    \b
+    Example:
+      pronoia feedback series cdn_error_ratio 9c1d2f7a0b3e4455 noise
+
     Exit codes: 0 kept, 1 there is no such anomaly or pronoia did not answer, 2 wrong use.
     """
     said = {"query": query, "fingerprint": fingerprint, "verdict": verdict, "by": by}
@@ -46,6 +50,10 @@ def series(query: str, fingerprint: str, verdict: str, by: str, url: str, output
 def incident(incident_id: str, verdict: str, by: str, url: str) -> None:
     """Say what an incident was; of its generated alerts the series learn it within five minutes.
 
+    \b
+    Example:
+      pronoia feedback incident inc-bf413ca28144 noise --by ana
+
     Exit codes: 0 kept, 1 there is no such incident or pronoia did not answer, 2 wrong use.
     """
     ask_or_exit(url, "/api/v1/feedback", {"incident_id": incident_id, "verdict": verdict, "by": by})
@@ -57,6 +65,10 @@ def incident(incident_id: str, verdict: str, by: str, url: str) -> None:
 @format_option
 def list_(url: str, output: str) -> None:
     """What was said of series, the newest first, and what comes of all that was said of each.
+
+    \b
+    Example:
+      pronoia feedback list
 
     Exit codes: 0 fine, 1 pronoia did not answer, 2 wrong use.
     """
@@ -77,6 +89,10 @@ def list_(url: str, output: str) -> None:
 @at_option
 def undo(verdict_id: int, url: str) -> None:
     """Take a verdict on a series back, by the number that `pronoia feedback list` shows.
+
+    \b
+    Example:
+      pronoia feedback undo 17
 
     Exit codes: 0 taken back, 1 there is none or pronoia did not answer, 2 wrong use.
     """

@@ -48,6 +48,10 @@ def import_() -> None:
 def vmanomaly(files: tuple[Path, ...], target: Path, force: bool) -> None:
     """Translate vmanomaly's configuration FILES; several are merged, later ones win.
 
+    \b
+    Example:
+      pronoia import vmanomaly vmanomaly.yaml --out pronoia.yaml
+
     Exit codes: 0 everything has an equivalent, 1 something has none (it is listed), 2 wrong use.
     """
     source: dict[str, Any] = {}
@@ -76,6 +80,10 @@ def vmanomaly(files: tuple[Path, ...], target: Path, force: bool) -> None:
 @force_option
 def labels(prometheus_url: str, target: Path, force: bool) -> None:
     """Watch what series labelled `anomaly_name` on a Prometheus stand for.
+
+    \b
+    Example:
+      pronoia import labels --prometheus http://localhost:9090 --out pronoia.yaml
 
     Exit codes: 0 everything has an equivalent, 1 something has none or nothing is labelled, 2 wrong use.
     """

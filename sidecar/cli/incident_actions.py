@@ -12,21 +12,36 @@ import click
 from sidecar.cli.options import format_option
 from sidecar.cli.own_api import ask_or_exit, at_option
 
-ACTIONS: dict[str, tuple[str, str, str]] = {
-    # command: action of the API, what its text is, help
-    "ack": ("acknowledge", "", "Take an incident on; the escalation stops."),
-    "unack": ("unacknowledge", "", "Give it back; the escalation goes on."),
-    "mitigate": ("mitigate", "[WHAT]", "Users are well again, though alerts may still fire."),
-    "assign": ("assign", "PERSON", "Give it to somebody."),
-    "comment": ("comment", "TEXT", "Write something on its timeline."),
-    "noise": ("noise", "", "It was noise: its rules are believed less."),
-    "useful": ("useful", "", "It was worth telling of: its rules are believed more."),
-    "cause": ("cause", "SERVICE", "Say what the cause was."),
-    "fix": ("fix", "TEXT", "Say what helped; it is shown for similar incidents later."),
-    "merge": ("merge", "INCIDENT", "Put it into another one."),
-    "split": ("split", "NAME,…", "Take rules or fingerprints out into an incident of their own."),
-    "silence": ("silence", "[DURATION]", "Silence its alerts in Alertmanager, for an hour by default."),
-    "unsilence": ("unsilence", "", "End its silences."),
+ACTIONS: dict[str, tuple[str, str, str, str]] = {
+    # command: action of the API, what its text is, an example of it, help
+    "ack": ("acknowledge", "", "", "Take an incident on; the escalation stops."),
+    "unack": ("unacknowledge", "", "", "Give it back; the escalation goes on."),
+    "mitigate": (
+        "mitigate",
+        "[WHAT]",
+        "'rolled back to 4.2'",
+        "Users are well again, though alerts may still fire.",
+    ),
+    "assign": ("assign", "PERSON", "ana", "Give it to somebody."),
+    "comment": ("comment", "TEXT", "'the origin is slow, not the edge'", "Write something on its timeline."),
+    "noise": ("noise", "", "", "It was noise: its rules are believed less."),
+    "useful": ("useful", "", "", "It was worth telling of: its rules are believed more."),
+    "cause": ("cause", "SERVICE", "cdn", "Say what the cause was."),
+    "fix": (
+        "fix",
+        "TEXT",
+        "'more edge capacity'",
+        "Say what helped; it is shown for similar incidents later.",
+    ),
+    "merge": ("merge", "INCIDENT", "inc-07d1e94c3a55", "Put it into another one."),
+    "split": (
+        "split",
+        "NAME,…",
+        "SearchSlow,DiskFull",
+        "Take rules or fingerprints out into an incident of their own.",
+    ),
+    "silence": ("silence", "[DURATION]", "2h", "Silence its alerts in Alertmanager, for an hour by default."),
+    "unsilence": ("unsilence", "", "", "End its silences."),
 }
 
 
@@ -35,7 +50,7 @@ def commands() -> list[click.Command]:
     return [_command(name, *facts) for name, facts in ACTIONS.items()]
 
 
-def _command(name: str, action: str, takes: str, words: str) -> click.Command:
+def _command(name: str, action: str, takes: str, example: str, words: str) -> click.Command:
     def run(
         output: str,
         url: str,
@@ -59,7 +74,10 @@ def _command(name: str, action: str, takes: str, words: str) -> click.Command:
             )
         )
     ends = "Exit codes: 0 done, 1 refused or not reached, 2 wrong use."
-    return click.command(name, params=parameters, help=f"{words}\n\n{ends}")(at_option(format_option(run)))
+    shown = f"\b\nExample:\n  {f'pronoia incidents {name} inc-bf413ca28144 {example}'.rstrip()}"
+    return click.command(name, params=parameters, help=f"{words}\n\n{shown}\n\n{ends}")(
+        at_option(format_option(run))
+    )
 
 
 def _user() -> str:

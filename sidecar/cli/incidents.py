@@ -41,7 +41,12 @@ for action in commands():
 def list_incidents(
     config_path: Path | None, data_directory: Path | None, output: str, state: str | None, limit: int
 ) -> None:
-    """Incidents, newest first."""
+    """Incidents, newest first.
+
+    \b
+    Example:
+      pronoia incidents list --state open
+    """
     from sidecar.cli.stored import with_store
 
     config = _config(config_path, data_directory)
@@ -65,6 +70,10 @@ def list_incidents(
 @click.argument("incident_id")
 def show(config_path: Path | None, data_directory: Path | None, output: str, incident_id: str) -> None:
     """One incident: its causes, its priority, its alerts, each with its reasons.
+
+    \b
+    Example:
+      pronoia incidents show inc-bf413ca28144
 
     Exit codes: 0 fine, 1 there is none of that id, 2 wrong use.
     """
@@ -99,6 +108,10 @@ def why(
     config_path: Path | None, data_directory: Path | None, output: str, incident_id: str, alert: str
 ) -> None:
     """Why ALERT (a fingerprint or a name) is in the incident, and what would have kept it out.
+
+    \b
+    Example:
+      pronoia incidents why inc-bf413ca28144 CdnErrorsHigh
 
     Exit codes: 0 fine, 1 there is no such incident or alert, 2 wrong use.
     """
@@ -148,6 +161,11 @@ def simulate(
     It tells which incidents would merge and split, how many alerts an incident would
     hold, and what that costs: purity is the share of alerts that would be with those
     they are with now, and "time alone" the share that no relation binds.
+
+    \b
+    Examples:
+      pronoia incidents simulate --hold 2m --since 14d
+      pronoia incidents simulate --with tried.yaml
     """
     from webhooks.replay import compare, replay, ways_of
 

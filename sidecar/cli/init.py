@@ -38,6 +38,10 @@ def init(
 
     The proposal is made from the server's metadata, targets and alert rules:
     each query with its reason and its number of series, and what was left out.
+
+    \b
+    Example:
+      pronoia init --prometheus http://localhost:9090
     """
     if str(target) != "-" and target.exists() and not force:
         click.echo(f"pronoia: {target} is there already; give --force to overwrite it, or --out", err=True)

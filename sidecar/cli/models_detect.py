@@ -33,6 +33,10 @@ LATER = "it takes effect at the next start, or: curl -X POST http://localhost:94
 def list_(config_path: Path | None, data_directory: Path | None, output: str) -> None:
     """Every saved model: what it learnt from, with which configuration and libraries.
 
+    \b
+    Example:
+      pronoia models list
+
     Exit codes: 0 there are some, 1 there are none, 2 wrong use.
     """
     _, files = _opened(config_path, data_directory)
@@ -58,6 +62,10 @@ def list_(config_path: Path | None, data_directory: Path | None, output: str) ->
 def show(query: str, config_path: Path | None, data_directory: Path | None, output: str) -> None:
     """The lineage of every saved model of QUERY.
 
+    \b
+    Example:
+      pronoia models show cdn_error_ratio
+
     Exit codes: 0 there are some, 1 there are none, 2 wrong use.
     """
     _, files = _opened(config_path, data_directory)
@@ -76,6 +84,10 @@ def show(query: str, config_path: Path | None, data_directory: Path | None, outp
 @format_option
 def validate(config_path: Path | None, data_directory: Path | None, output: str) -> None:
     """Whether the live models can be used as the configuration is; those that cannot are learnt anew.
+
+    \b
+    Example:
+      pronoia models validate
 
     Exit codes: 0 all can, 1 one cannot (with the reason), 2 wrong use.
     """
@@ -105,6 +117,10 @@ def retrain(query: str, config_path: Path | None, data_directory: Path | None) -
     Nothing changes for the running sidecar. Wait until both have new data, then
     `pronoia models contest`.
 
+    \b
+    Example:
+      pronoia models retrain cdn_error_ratio
+
     Exit codes: 0 there is a challenger, 1 it could not be learnt, 2 wrong use.
     """
     from sidecar.engine.registry_models import lineage, train
@@ -128,6 +144,10 @@ def retrain(query: str, config_path: Path | None, data_directory: Path | None) -
 def contest(query: str, config_path: Path | None, data_directory: Path | None, output: str) -> None:
     """Let champion and challenger of QUERY judge what came after the fit, side by side.
 
+    \b
+    Example:
+      pronoia models contest cdn_error_ratio
+
     Exit codes: 0 the challenger is better, 1 it is not, or cannot be compared yet, 2 wrong use.
     """
     better, words, standings = _contested(query, config_path, data_directory)
@@ -141,6 +161,10 @@ def contest(query: str, config_path: Path | None, data_directory: Path | None, o
 @data_option
 def promote(query: str, force: bool, config_path: Path | None, data_directory: Path | None) -> None:
     """Put the challenger of QUERY in the live model's place, if it is better; that becomes a version.
+
+    \b
+    Example:
+      pronoia models promote cdn_error_ratio
 
     Exit codes: 0 it will be live, 1 it is not better, 2 wrong use.
     """
@@ -164,6 +188,10 @@ def promote(query: str, force: bool, config_path: Path | None, data_directory: P
 @data_option
 def rollback(query: str, version: int | None, config_path: Path | None, data_directory: Path | None) -> None:
     """Bring back what was live before a promotion; what it missed is caught up, up to the query's history.
+
+    \b
+    Example:
+      pronoia models rollback cdn_error_ratio --to 3
 
     Exit codes: 0 it will be live, 1 there is none, 2 wrong use.
     """

@@ -43,6 +43,11 @@ def preview(
 ) -> None:
     """Print a message as a target would get it, with what tables know; nothing is sent or asked for.
 
+    \b
+    Examples:
+      pronoia notify preview --target ops-slack --kind resolved
+      pronoia notify preview --target ops-slack --incident inc-bf413ca28144
+
     Exit codes: 0 fine, 1 the template cannot be used (the plain text would be sent), 2 wrong use.
     """
     from webhooks.notify.message import document
@@ -82,6 +87,10 @@ def print_inhibit_rules(config_path: Path | None) -> None:
     """Print inhibit_rules for Alertmanager, with which an incident's alert inhibits its members.
 
     They go with response.synthetic, which posts incidents to Alertmanager as alerts.
+
+    \b
+    Example:
+      pronoia notify inhibit-rules
     """
     import yaml
 
@@ -112,6 +121,10 @@ def print_proposals(
 
     Each says how many notifications it would have removed, and which incidents that mattered
     people would have heard of less plainly.
+
+    \b
+    Example:
+      pronoia notify proposals --last 90d --team cdn --group-by alertname
 
     Exit codes: 0 nothing to propose, 1 something, 2 wrong use.
     """

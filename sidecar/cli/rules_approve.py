@@ -36,6 +36,10 @@ def approve(
 
     Its cost is checked again; with `rules.adapt.canary` it runs as a shadow first. What was
     changed elsewhere in the place meanwhile stays.
+
+    \b
+    Example:
+      pronoia rules approve 3f9c2ab1
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
@@ -71,7 +75,12 @@ def approve(
 @click.option("--why", default="", help="Remembered with it.")
 @click.argument("revision")
 def reject(config_path: Path | None, data_directory: Path | None, why: str, revision: str) -> None:
-    """Refuse REVISION, a rewrite that waits. The very same text is not proposed again."""
+    """Refuse REVISION, a rewrite that waits. The very same text is not proposed again.
+
+    \b
+    Example:
+      pronoia rules reject 3f9c2ab1 --why 'the release was known'
+    """
     config = stated_config(config_path, data_directory)
 
     async def work(store: SqliteStore) -> str:

@@ -42,6 +42,11 @@ def join(
     The number stays in the rule and holds while that series is gone. Only the running sidecar
     exports it, and only once an adaptation was approved: until then nothing changes.
 
+    \b
+    Examples:
+      pronoia rules join SearchSlow
+      pronoia rules join SearchSlow --back
+
     Exit codes: 0 done, 1 it was refused or failed, 2 wrong use.
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)

@@ -73,7 +73,17 @@ def stated_config(
 def log(
     config_path: Path | None, data_directory: Path | None, output: str, group: str | None, state: str | None
 ) -> None:
-    """Revisions of generated and rewritten rule files, newest first."""
+    """Revisions of generated and rewritten rule files, newest first.
+
+    \b
+    Example:
+      pronoia rules log --state proposed
+
+
+    \b
+    Example:
+      pronoia rules list --state live
+    """
     config = stated_config(config_path, data_directory)
     found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=1000), make=True)
     if output == "json":
@@ -97,7 +107,12 @@ def log(
 @format_option
 @click.argument("revision")
 def show(config_path: Path | None, data_directory: Path | None, output: str, revision: str) -> None:
-    """One REVISION (its hash, or the beginning of it): text, evidence, checks, who approved it."""
+    """One REVISION (its hash, or the beginning of it): text, evidence, checks, who approved it.
+
+    \b
+    Example:
+      pronoia rules show 3f9c2ab1
+    """
     config = stated_config(config_path, data_directory)
     found = with_store(config, lambda store: found_revision(store, revision), make=True)
     if output == "json":
@@ -123,7 +138,12 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
 @data_option
 @click.argument("revision")
 def diff(config_path: Path | None, data_directory: Path | None, revision: str) -> None:
-    """What REVISION changed, as a unified diff against the one that it replaced."""
+    """What REVISION changed, as a unified diff against the one that it replaced.
+
+    \b
+    Example:
+      pronoia rules diff 3f9c2ab1
+    """
 
     async def work(store: SqliteStore) -> tuple[str, str]:
         found = await found_revision(store, revision)
@@ -159,6 +179,11 @@ def drift(
     """Compare what is stored as live with what is in its place and what Prometheus has loaded.
 
     What a killed process had begun is told of too.
+
+    \b
+    Examples:
+      pronoia rules drift --prometheus http://localhost:9090 --rules-dir /etc/prometheus/rules
+      pronoia rules drift --repair pronoia-cdn_error_ratio
 
     Exit codes: 0 all agree, 1 something differs or failed, 2 wrong use.
     """
@@ -241,6 +266,10 @@ def rollback(
     """Take back the last step of GROUP (file:PATH, threshold:RULE): a shadow, else what is live.
 
     The revision that was taken back is not published again.
+
+    \b
+    Example:
+      pronoia rules rollback pronoia-cdn_error_ratio
     """
     from rules.adapt.place import THRESHOLD, is_adapted
     from rules.adapt.threshold_series import ThresholdSeries

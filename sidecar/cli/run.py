@@ -69,6 +69,11 @@ def run(
         metrics_path: /synthetic                  - url: http://HOST:9469/webhooks/alertmanager
         static_configs:
         - targets: [HOST:9469]
+
+    \b
+    Examples:
+      pronoia run --prometheus http://localhost:9090 --rules-dir /etc/prometheus/rules
+      pronoia run --config pronoia.yaml
     """
     # By default one ends the process: whoever has just changed the configuration says so while it starts.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -59,6 +59,11 @@ def demo(
     music-streaming platform, a real Alertmanager, and pronoia beside them; then
     breaks something, and tells the story as it happens. Ctrl-C stops every
     process it started.
+
+    \b
+    Examples:
+      pronoia demo
+      pronoia demo --once --incident-after 20 --incident-seconds 75
     """
     from sidecar.cli.demo.install import find_all, install, missing
     from sidecar.cli.demo.run import Options, run_demo

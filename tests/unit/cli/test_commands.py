@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from sidecar.cli.main import COMMANDS, main
+from sidecar.cli.main import main
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -16,11 +20,36 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_has_help(command: str) -> None:
-    code, output = run(command, "--help")
+def leaves(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    """The names of every command that does something, below one."""
+    if not isinstance(command, click.Group):
+        yield path
+        return
+    with click.Context(command) as context:
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from leaves(below, *path, name)
+
+
+@pytest.mark.parametrize("path", list(leaves(main)), ids=" ".join)
+def test_every_command_shows_by_example_what_it_takes(path: tuple[str, ...]) -> None:
+    code, output = run(*path, "--help")
     assert code == 0
-    assert "Usage:" in output
+    shown = [line.strip() for line in output.splitlines() if line.startswith(f"    pronoia {' '.join(path)}")]
+    assert shown, "no example"
+    for line in shown:
+        name, *arguments = shlex.split(
+            re.split(r"\s{2,}| \| ", line)[0]
+        )  # What is said beside it, or comes after it.
+        assert name == "pronoia"
+        command: click.Command = main
+        context = click.Context(main)
+        while isinstance(command, click.Group):
+            below = command.get_command(context, arguments.pop(0))
+            assert below is not None
+            command, context = below, click.Context(below, parent=context)
+        command.make_parser(context).parse_args(arguments)  # Raises where there is no such option.
 
 
 @pytest.mark.parametrize("form", [(), ("--config",)])
