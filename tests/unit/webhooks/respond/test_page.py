@@ -45,7 +45,7 @@ def test_an_example_loads_and_its_templates_render(block: str) -> None:
 
 
 def test_every_action_has_a_command_and_stands_on_the_page() -> None:
-    reached = {action for action, _, _ in COMMANDS.values()}
+    reached = {action for action, *_ in COMMANDS.values()}
     assert set(ACTIONS) <= reached
     for command in COMMANDS:
         assert re.search(rf"\b{command}\b", PAGE), command
