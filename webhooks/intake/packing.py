@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 
 GZIP = 16 + zlib.MAX_WBITS
@@ -9,6 +10,15 @@ GZIP = 16 + zlib.MAX_WBITS
 
 class TooLarge(ValueError):
     """It unpacks to more than may be."""
+
+
+async def unpacked(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
+    """As `unpack`, off the event loop where something was done to the body; the header as it came.
+
+    Raises: TooLarge, ValueError.
+    """
+    encoding = encoding.strip().lower()
+    return await asyncio.to_thread(unpack, body, encoding, most_bytes=most_bytes) if encoding else body
 
 
 def unpack(body: bytes, encoding: str, *, most_bytes: int) -> bytes:

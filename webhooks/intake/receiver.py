@@ -18,7 +18,7 @@ from sidecar.errors import PayloadError, StoreError
 from sidecar.records import DEFAULT_TENANT
 from webhooks.intake.commits import Intake
 from webhooks.intake.gate import allowed, signed
-from webhooks.intake.packing import TooLarge, unpack
+from webhooks.intake.packing import TooLarge, unpacked
 from webhooks.intake.payload import parse
 from webhooks.intake.recorder import parse_events
 from webhooks.own import inner_delivery
@@ -108,7 +108,8 @@ class Receiver:
         except web.HTTPRequestEntityTooLarge:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
         try:
-            body = await self._unpacked(request, body)
+            packing = request.headers.get("Content-Encoding", "")
+            body = await unpacked(body, packing, most_bytes=self._config.max_body_bytes)
         except TooLarge:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
         except ValueError as error:
@@ -124,12 +125,6 @@ class Receiver:
             return _refuse(400, str(error))
         except StoreError as error:
             return _refuse(503, f"not stored ({error.reason}), send it again")
-
-    async def _unpacked(self, request: web.Request, body: bytes) -> bytes:
-        encoding = request.headers.get("Content-Encoding", "").strip().lower()
-        if not encoding:
-            return body
-        return await asyncio.to_thread(unpack, body, encoding, most_bytes=self._config.max_body_bytes)
 
     async def _take_delivery(self, tenant: str, body: bytes) -> web.Response:
         received_at_ns = int(self._now() * 1e9)

@@ -17,6 +17,7 @@ from sidecar.records import Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.intake.gate import allowed
+from webhooks.intake.packing import TooLarge, unpacked
 from webhooks.intake.payload import UNREADABLE, parse_time
 from webhooks.judge.analyst import Analyst
 from webhooks.judge.evidence import KEPT_SECONDS, Anomaly, Change
@@ -210,7 +211,13 @@ class ChangesEndpoint:
             return _answer(401, "wrong or missing credentials")
         if (request.content_length or 0) > MAX_BODY:
             return _answer(413, f"body above {MAX_BODY} bytes")
-        body = await request.read()
+        try:
+            packing = request.headers.get("Content-Encoding", "")
+            body = await unpacked(await request.read(), packing, most_bytes=MAX_BODY)
+        except TooLarge:
+            return _answer(413, f"body above {MAX_BODY} bytes")
+        except ValueError as error:
+            return _answer(400, f"body cannot be unpacked: {error}")
         try:
             n_taken = self._take(msgspec.json.decode(body, type=_Told | list[_Told]))
         except (*UNREADABLE, ValueError) as error:

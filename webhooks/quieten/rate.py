@@ -47,9 +47,10 @@ class RateWatch:
     def count(self, n: int, now: float) -> None:
         """Take so many new alerts, and let time pass."""
         self._learn(n, now)
-        for bucket in self._buckets:
-            # Of a clock that was set back since: it leaves with the window by today's clock.
-            bucket[0] = min(bucket[0], now)
+        if self._buckets and self._buckets[-1][0] > now:
+            # The clock was set back since: they leave with the window by today's clock.
+            for bucket in self._buckets:
+                bucket[0] = min(bucket[0], now)
         if n:
             if not self._buckets or now - self._buckets[-1][0] >= BUCKET_SECONDS:
                 self._buckets.append([now, 0])

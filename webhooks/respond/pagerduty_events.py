@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -40,7 +40,7 @@ class _Agent(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     event_type: str
-    occurred_at: datetime
+    occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     agent: _Agent | None = None
     data: msgspec.Raw = msgspec.Raw(b"{}")
 

@@ -125,7 +125,8 @@ def never_beyond(threshold: Threshold, grid: FloatArray) -> bool:
 
 
 def within_reach(grid: FloatArray, threshold: Threshold, uplift: Uplift | None = None) -> bool:
-    """Whether the pool could forecast a crossing: its rules leave what was seen by its range at most."""
+    """Whether the pool is asked for a crossing: within as much time as was seen, its rules leave what was
+    seen by its range at most."""
     if never_beyond(threshold, grid):
         return False
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))

@@ -295,6 +295,7 @@ def run(
         raise ModelError(f"no model {name!r}; known: {', '.join(LIBRARY)}")
     # Optimisers complain of what the error table shows anyway; statsmodels insists, so they are collected.
     with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")  # As errors they would end the fit, wherever that is the filter.
         try:
             found = (model or LIBRARY[name])(grid, step_seconds, horizon, level)
         except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from typing import Any
@@ -221,6 +222,24 @@ async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
     await one.recall()
     for known in (analyst, restarted):
         assert (known.evidence.change_before("cart", T0) is not None) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("packed", "status"),
+    [
+        pytest.param(gzip.compress(b'{"services": ["cart"]}'), 200, id="packed"),
+        pytest.param(gzip.compress(b" " * 2_000_000), 413, id="a bomb"),
+        pytest.param(b"no gzip", 400, id="no gzip"),
+    ],
+)
+async def test_packed_changes_are_unpacked_within_a_bound(packed: bytes, status: int) -> None:
+    app = web.Application()
+    ChangesEndpoint(Analyst, WebhookAuth(), Notes(), lambda: T0).add_routes(app.router)
+    server = TestServer(app)
+    await server.start_server(auto_decompress=False)  # As pronoia serves.
+    async with TestClient(server) as client:
+        headers = {"Content-Encoding": "gzip"}
+        assert (await client.post(CHANGES_PATH, data=packed, headers=headers)).status == status
 
 
 def said(verdict: str, rule: str, other: str = "", *, actor: str = "ann") -> Feedback:

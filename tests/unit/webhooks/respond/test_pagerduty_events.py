@@ -155,6 +155,7 @@ async def test_what_cannot_be_done(
         pytest.param(b"{", id="no JSON"),
         pytest.param(b"[]", id="a list"),
         pytest.param(b'{"event": {"event_type": "incident.resolved"}}', id="without a time"),
+        pytest.param(event("incident.resolved").replace(b"169Z", b"169"), id="a time of no zone"),
         pytest.param(event("incident.resolved", key=7), id="a number for a key"),  # type: ignore[arg-type]
         pytest.param(b'{"event": "\xff"}', id="no text"),
     ],
