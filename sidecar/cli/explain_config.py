@@ -55,10 +55,11 @@ class Explained:
 
 
 @click.command("explain-config")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @config_option
 @format_option
-def explain_config(config_path: Path | None, output: str) -> None:
-    """Say what each query of a configuration will be, before anything runs.
+def explain_config(file: Path | None, config_path: Path | None, output: str) -> None:
+    """Say what each query of FILE (or --config FILE) will be, before anything runs.
 
     \b
     Asked of Prometheus are, for each query, its newest values twice, and whether
@@ -68,11 +69,11 @@ def explain_config(config_path: Path | None, output: str) -> None:
 
     \b
     Example:
-      pronoia explain-config --config pronoia.yaml
+      pronoia explain-config pronoia.yaml
 
     Exit codes: 0 everything fits, 1 a query fails or does not fit, 2 wrong use.
     """
-    config = read_config(config_path)
+    config = read_config(file or config_path)
     if not config.queries:
         click.echo("pronoia: no queries are configured; pronoia init proposes some", err=True)
         raise SystemExit(1)

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
+import click
+import pytest
+import yaml
+
 from exporters import names
+from sidecar.cli.main import main
+from sidecar.config.load import load_text
+from sidecar.config.model import Config
+from sidecar.errors import ConfigError
+from tools.configuration_page import keys
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("sidecar", "exporters", "webhooks", "rules")
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/detectors").glob("*.md")),
+]
 
 
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
@@ -39,3 +57,74 @@ def test_every_detector_and_every_metric_format_has_its_words() -> None:
     formats -= {"detection_direction", "data_range"}  # Rows of the table of keys.
     assert len(make_formats(tuple(sorted(formats)), {})) == 3
     assert ExportConfig(metric_format=tuple(sorted(formats))).formats == tuple(sorted(formats))
+
+
+def shown_commands(page: Path) -> Iterator[str]:
+    """What a page shows to be typed after `pronoia`: between backticks, and as lines of console blocks."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    for block in re.findall(r"^[ ]*```\w*\n(.*?)```", text, re.MULTILINE | re.DOTALL):
+        yield from re.findall(r"^\s*(?:\$ )?pronoia ([a-z][a-z-]*.*?)(?:\s+#.*)?$", block, re.MULTILINE)
+    yield from re.findall(r"`pronoia ([a-z][a-z-]*[^`]*)`", text)
+
+
+def fault_of(words: list[str]) -> str:
+    """Why the command line cannot be typed as it stands; a shortened one may leave arguments out."""
+    command: click.Command | None = main
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        if not re.fullmatch("[a-z-]+", words[0]):
+            return ""  # One of many: `db backup|restore`.
+        command, words = command.get_command(click.Context(main), words[0]), words[1:]
+    if command is None:
+        return "no such command"
+    if isinstance(command, click.Group) or "--help" in words:
+        return ""
+    try:
+        command.make_context("pronoia", list(words))
+    except click.MissingParameter:
+        return ""
+    except click.BadParameter as error:
+        return "" if "does not exist" in error.format_message() else error.format_message()
+    except click.UsageError as error:
+        return "" if "requires an argument" in error.format_message() else error.format_message()
+    return ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_that_a_page_shows_is_understood(page: Path) -> None:
+    for shown in shown_commands(page):
+        typed = takewhile(lambda word: word not in ("|", ">", "&&"), shlex.split(shown))
+        assert fault_of([word for word in typed if word not in ("…", "...")]) == "", f"pronoia {shown}"
+
+
+def test_a_page_that_shows_what_does_not_exist_is_noticed() -> None:
+    assert fault_of(["run", "--confg", "x"])
+    assert fault_of(["cofnig"])
+    assert fault_of(["doctor", "surplus"])
+    assert fault_of(["db", "backup"]) == ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_key_that_a_page_names_exists(page: Path) -> None:
+    sections = set(Config.model_fields)
+    known = {re.sub(r"\[\]|\.\*", "", key.path) for key in keys(Config)} | sections
+    named = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)(?:: [^`]*)?`", page.read_text())
+    of_the_chart = {"rules.mode", "rules.volume"} if page.stem == "helm" else set()
+    assert {key for key in named if key.split(".")[0] in sections} - known <= of_the_chart
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_configuration_that_a_page_shows_has_keys_that_exist(page: Path) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL):
+        document = yaml.safe_load(textwrap.dedent(block))
+        if isinstance(document, dict) and set(document) <= set(Config.model_fields):
+            assert faults_of(block) == [], block
+
+
+def faults_of(block: str) -> list[str]:
+    """What is wrong with an excerpt of a configuration, other than that it names what it leaves out."""
+    environment = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "https://example.com")
+    try:
+        load_text(textwrap.dedent(block), env=environment)
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems if "there is no target" not in str(problem)]
+    return []
