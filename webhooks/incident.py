@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sidecar.records import Episode, Incident
 from webhooks.correlate.group import Group, Link
 from webhooks.judge.analyst import Verdict
@@ -69,6 +71,13 @@ def merged(incident: Incident, into: str, *, now_ns: int) -> Incident:
         priority=incident.priority,
         category=incident.category,
         merged_into=into,
+    )
+
+
+def ended(incident: Incident, *, now_ns: int) -> Incident:
+    """The record of an incident whose end nobody saw: it is over since it last changed."""
+    return replace(
+        incident, state="resolved", ended_at_ns=incident.last_change_ns, last_change_ns=now_ns, n_firing=0
     )
 
 

@@ -24,7 +24,7 @@ from sidecar.telemetry import get_logger
 from webhooks.correlate import meaning
 from webhooks.correlate.by_hand import ByHand
 from webhooks.correlate.group import Group, Merge, Split
-from webhooks.correlate.placing import Placing, Unsaved
+from webhooks.correlate.placing import Placing
 from webhooks.correlate.topology import load_or_none
 from webhooks.correlate.weights import Weights
 from webhooks.heartbeats.heartbeat import Heartbeats
@@ -45,6 +45,11 @@ REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
 UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
+OLDER_OF_OPEN_INCIDENTS = (
+    "where state = 'resolved' and last_seen_ns < ? and incident_id in "
+    "(select incident_id from incidents where state = 'open') order by starts_at_ns"
+)
+
 RETRY_SECONDS = 5.0
 PLACING_SECONDS = 0.3
 """So long a pass goes on to place alerts before it stores where they are."""
@@ -64,6 +69,10 @@ class LoopStore(AlertStore, NoteStore, Protocol):
 
     async def recent_episodes(self, since_ns: int) -> list[Episode]:
         """Open episodes, and those last seen since then."""
+        ...
+
+    async def episodes(self, where: str, parameters: tuple[int, ...] = ()) -> list[Episode]:
+        """Episodes that match an SQL tail."""
         ...
 
 
@@ -154,7 +163,9 @@ class AlertsLoop:
         learned = await self._store.note(NOTE)
         if learned:
             self.placing.storms.relearn(msgspec.json.decode(learned))
-        episodes = await self._store.recent_episodes(self._listening_since_ns - REMEMBER_RESOLVED_NS)
+        since_ns = self._listening_since_ns - REMEMBER_RESOLVED_NS
+        episodes = await self._store.recent_episodes(since_ns)
+        episodes += await self._store.episodes(OLDER_OF_OPEN_INCIDENTS, (since_ns,))
         memory = self.intake.memory
         memory.recall(episodes)
         held = {episode.key: episode for episode in memory.episodes.values()}
@@ -195,6 +206,9 @@ class AlertsLoop:
                 await self._work(final=True)
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
+        except Exception:
+            # The loop's edge: what is decided must still be written by those behind.
+            self._log.exception("correlation broke off, its rest is made again at start")
         if self._teller is not None:
             await self._teller.stop()
 
@@ -237,6 +251,8 @@ class AlertsLoop:
                 self._metrics.failures.inc()
                 self.last_error = repr(error)
                 self._log.exception("correlation broke off")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
 
     async def _rest(self) -> None:
         """Let deliveries go first, in proportion to the time since the last rest."""
@@ -275,28 +291,29 @@ class AlertsLoop:
         self._metrics.splits.inc(len(changes) - n_merged)
         self._tell_what_waited(now)
         storms = self.placing.storms.due(now, every_seconds=0.0 if final else BIG_SECONDS)
-        changed = self.placing.unsaved
-        if not (changed.incidents or changed.members or changed.merged or storms):
+        if not (self.placing.unsaved or storms):
             return
-        written = Unsaved(set(changed.incidents), dict(changed.members), dict(changed.merged))
         incidents, put_off = self._describe(began, now, final=final)
         incidents += [storm.incident(self.placing.analyst, now_ns=int(now * 1e9)) for storm in storms]
-        gone = list(written.merged.values())
+        written = self.placing.hand_over(incidents, put_off)
+        gone = list(written.gone.values())
         try:
             await self._store.put_incidents([*incidents, *gone], list(written.members.values()))
-        except StoreError:
-            # What is not stored stays unsaved, so that a later pass writes membership with its incident.
-            for storm in storms:
-                storm.changed = True
+        except BaseException:
+            # Not stored, or ended in the middle of it: a later pass writes membership with its incident.
+            self.placing.take_back(written, storms)
             raise
-        self.placing.stored(written, storms, put_off, now)
+        incidents = self.placing.stored(storms, now)
+        for incident in gone:
+            if incident.merged_into is not None:
+                self._holding.follow(incident.incident_id, incident.merged_into)
         for episode in written.members.values():
             if episode.deliveries == 1:
                 self._metrics.delay.observe(max(self._now() - episode.first_seen_ns / 1e9, 0.0))
         if self._teller is not None:
             self._teller.consider([*gone, *self._holding.sift(incidents, now)])
         for incident in gone:
-            self._tell("incident.merged", incident)
+            self._tell(f"incident.{incident.state}", incident)
         for incident in incidents:
             self._take_stored(incident)
         self._metrics.open.set(sum(one.state == "open" for one in self.placing.known.values()))
@@ -325,7 +342,7 @@ class AlertsLoop:
             if not final and (busy or self._soon_enough(group)):
                 put_off.add(incident_id)
                 continue
-            verdict = analyst.consider(group, now=now, usual=usual)
+            verdict = analyst.consider_anyhow(group, now=now, usual=usual)
             silence = self._config.noise_may_silence_pages
             incidents.append(describe(group, verdict, now_ns=int(now * 1e9), noise_may_silence=silence))
         return incidents, put_off

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from sidecar.records import Episode, Incident
+from sidecar.telemetry import get_logger
 from webhooks.correlate.group import Merge, Split
 from webhooks.correlate.sighting import Key
-from webhooks.incident import bind, merged
+from webhooks.incident import bind, ended, merged
 from webhooks.judge.analyst import Analyst
 from webhooks.own import is_own
 from webhooks.quieten.flapping import FlapWatch
@@ -31,7 +32,11 @@ class Unsaved:
 
     incidents: set[str] = field(default_factory=set)
     members: dict[Key, Episode] = field(default_factory=dict)
-    merged: dict[str, Incident] = field(default_factory=dict)
+    gone: dict[str, Incident] = field(default_factory=dict)
+    """The last records of incidents that correlation has no more."""
+
+    def __bool__(self) -> bool:
+        return bool(self.incidents or self.members or self.gone)
 
 
 class Placing:
@@ -46,6 +51,8 @@ class Placing:
         self.unsaved = Unsaved()
         self.known: dict[str, Incident] = {}
         """Incidents as they are stored."""
+        self._being_stored: Mapping[str, Incident] = {}
+        self._log = get_logger("placing")
 
     def take(self, episodes: Iterable[Episode], now: float) -> None:
         """Queue alerts that changed; those of a storm are placed at once."""
@@ -63,11 +70,14 @@ class Placing:
         some = list(islice(self.pending.values(), EPISODES_PER_PASS))
         for episode in sorted(some, key=lambda e: (e.first_seen_ns, e.starts_at_ns)):
             del self.pending[episode.key]
-            self._place_one(episode, now)
+            try:
+                self._place_one(episode, now)
+            except Exception:
+                # The loop's edge: one odd alert must not keep the others out of their incidents.
+                self._log.exception("an alert could not be placed", fingerprint=episode.fingerprint)
             if self.analyst.correlator.n_comparisons > COMPARISONS_PER_PASS:
                 break
-        for key in self.flaps.calmed(now):
-            self._calm(key)
+        self._calm(self.flaps.calmed(now))
         changes = self._advance(now)
         self.storms.tick(now)
         return changes
@@ -114,11 +124,11 @@ class Placing:
         lasted = ((episode.ends_at_ns or episode.last_seen_ns) - episode.starts_at_ns) / 1e9
         self.transients.learn(episode.tenant, episode.labels.get("alertname", ""), lasted)
 
-    def _calm(self, key: tuple[str, str]) -> None:
+    def _calm(self, keys: set[tuple[str, str]]) -> None:
         """Let incidents that only flapping held open end."""
-        for group in self.analyst.correlator.groups.values():
-            if key in group.flapping:
-                group.flapping.discard(key)
+        for group in self.analyst.correlator.groups.values() if keys else ():
+            if not keys.isdisjoint(group.flapping):
+                group.flapping -= keys
                 self.unsaved.incidents.add(group.incident_id)
 
     def take_merge(self, merge: Merge, now: float) -> None:
@@ -132,9 +142,9 @@ class Placing:
         self.unsaved.incidents.discard(merge.gone)
         self.unsaved.incidents.add(merge.into)
         # One that was told of leaves a record; one that was not never was.
-        before = self.known.pop(merge.gone, None)
+        before = self.known.pop(merge.gone, None) or self._being_stored.get(merge.gone)
         if before is not None:
-            self.unsaved.merged[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
+            self.unsaved.gone[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
 
     def take_split(self, split: Split) -> None:
         """Let the records of those that moved, and of both incidents, follow a split."""
@@ -146,16 +156,33 @@ class Placing:
                     self.unsaved.members[key] = seen.episode
         self.unsaved.incidents |= {split.out_of, split.new}
 
-    def stored(self, written: Unsaved, storms: Sequence[Storm], put_off: set[str], now: float) -> None:
-        """Take in that this is durable; what came meanwhile stays unsaved."""
-        self.unsaved.incidents = put_off | (self.unsaved.incidents - written.incidents)
-        for key, episode in written.members.items():
-            if self.unsaved.members.get(key) is episode:
-                del self.unsaved.members[key]
-        for incident_id in written.merged:
-            self.unsaved.merged.pop(incident_id, None)
+    def hand_over(self, incidents: Iterable[Incident], put_off: set[str]) -> Unsaved:
+        """What is to be stored now, with the incidents that these records tell of; others are put off.
+
+        What changes from now on is unsaved again: nobody knows whether it is stored already.
+        """
+        written, self.unsaved = self.unsaved, Unsaved(put_off)
+        self._being_stored = {one.incident_id: one for one in incidents}
+        return written
+
+    def take_back(self, written: Unsaved, storms: Sequence[Storm]) -> None:
+        """Take in that this is not stored; what came meanwhile is newer."""
+        since, self._being_stored = self.unsaved, {}
+        self.unsaved = Unsaved(
+            written.incidents | since.incidents,
+            {**written.members, **since.members},
+            {**written.gone, **since.gone},
+        )
+        for storm in storms:
+            storm.changed = True
+
+    def stored(self, storms: Sequence[Storm], now: float) -> list[Incident]:
+        """Take in that what was handed over is durable; its records, less those that went meanwhile."""
+        records, self._being_stored = self._being_stored, {}
         for storm in storms:
             storm.told_at = now
+        groups, known_storms = self.analyst.correlator.groups, self.storms.known
+        return [one for key, one in records.items() if key in groups or key in known_storms]
 
     def recall(
         self,
@@ -195,7 +222,23 @@ class Placing:
         for group in correlator.groups.values():
             self.analyst.learn(group)
             group.flapping |= {key[:2] for key in group.members} & flapping
+        self._find_untold(now)
         self._advance(now)
+
+    def _find_untold(self, now: float) -> None:
+        """Have incidents written anew whose alerts changed just before a restart, and they did not."""
+        groups = self.analyst.correlator.groups
+        for incident_id, group in groups.items():
+            record = self.known.get(incident_id)
+            counted = (record.n_episodes, record.n_firing) if record is not None else (0, 0)
+            is_open = record is not None or bool(group.firing)
+            if is_open and counted != (len(group.members), len(group.firing)):
+                self.unsaved.incidents.add(incident_id)
+        for incident_id, record in list(self.known.items()):
+            if incident_id not in groups and incident_id not in self.storms.known:
+                # Its alerts are stored no more, or are another incident's by now.
+                del self.known[incident_id]
+                self.unsaved.gone[incident_id] = ended(record, now_ns=int(now * 1e9))
 
     def _recall_times(self, episode: Episode) -> None:
         if not is_own(episode.labels):
@@ -206,7 +249,7 @@ class Placing:
     @property
     def unfinished(self) -> bool:
         """Whether something waits to be placed or stored."""
-        return bool(self.pending or self.unsaved.incidents or self.storms.due(1e18, every_seconds=0.0))
+        return bool(self.pending or self.unsaved or self.storms.due(1e18, every_seconds=0.0))
 
     def forget(self, before_ns: int) -> None:
         """Drop what is over since then."""
@@ -215,9 +258,9 @@ class Placing:
         # In the order of last activity; where there are too many, those leave first that are over.
         for over in (True, False):
             for incident_id, group in list(correlator.groups.items()):
-                ended = group.ended()
-                crowded = len(correlator.home) > MAX_PLACED and (ended is not None or not over)
-                if crowded or (ended is not None and ended * 1e9 < before_ns):
+                over_at = group.ended()
+                crowded = len(correlator.home) > MAX_PLACED and (over_at is not None or not over)
+                if crowded or (over_at is not None and over_at * 1e9 < before_ns):
                     correlator.forget(incident_id)
                     self.known.pop(incident_id, None)
 

@@ -52,6 +52,9 @@ class Verdict(msgspec.Struct, frozen=True):
         return min((doubt.probability for doubt in self.doubts.values()), default=0.0)
 
 
+UNJUDGED = Verdict([], Urgency("P2", "availability", ("it could not be judged; see pronoia's log",)))
+
+
 class Analyst:
     """Groups episodes and says what it thinks of each group."""
 
@@ -119,6 +122,18 @@ class Analyst:
             for cause in causes
         ]
         return Verdict(named, urgency, doubts, if_real)
+
+    def consider_anyhow(self, group: Group, *, now: float, usual: dict[str, float]) -> Verdict:
+        """As `consider`; where one odd alert breaks that off, that it does, so that people hear of it."""
+        try:
+            return self.consider(group, now=now, usual=usual)
+        except Exception:
+            # The loop's edge: it must hold up neither the others' incidents nor its own.
+            # Imported late: commands have no use for logs, and pay for what they import.
+            from sidecar.telemetry import get_logger
+
+            get_logger("analyst").exception("an incident could not be judged", incident=group.incident_id)
+            return UNJUDGED
 
 
 class UsualSoFar:

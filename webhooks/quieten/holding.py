@@ -27,6 +27,11 @@ class Holding:
         """Those of these incidents that may be told of now."""
         return [incident for incident in incidents if not self._hold(incident, now)]
 
+    def follow(self, gone: str, into: str) -> None:
+        """Where an incident went that may have been told of, people must be told, too."""
+        if gone in self._passed:
+            self._pass(into)
+
     def due(self, now: float) -> list[str]:
         """Incidents whose wait is over, once."""
         due = [incident_id for incident_id, until in self._until.items() if until <= now]
@@ -43,17 +48,21 @@ class Holding:
         if known in self._passed:
             return False
         if incident.state == "resolved" and known in self._until:
+            # Its end is told to whoever was told of it before a restart; to nobody, where nobody was.
             del self._until[known]
             self.n_spared += 1
-            return True
+            return False
         if incident.state == "open" and incident.priority not in AT_ONCE:
             wait = self._wait_seconds(incident)
             until = incident.started_at_ns / 1e9 + wait
             if wait and now < until:
                 self._until[known] = until
                 return True
-        self._until.pop(known, None)
-        self._passed[known] = None
+        self._pass(known)
+        return False
+
+    def _pass(self, incident_id: str) -> None:
+        self._until.pop(incident_id, None)
+        self._passed[incident_id] = None
         if len(self._passed) > MAX_PASSED:
             del self._passed[next(iter(self._passed))]
-        return False

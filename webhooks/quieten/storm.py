@@ -114,7 +114,7 @@ class Storm:
     def incident(self, analyst: Analyst, *, now_ns: int) -> Incident:
         """The record of the storm as it stands, which is no news any more."""
         self.changed = False
-        verdict = analyst.consider(self.group, now=now_ns / 1e9, usual={})
+        verdict = analyst.consider_anyhow(self.group, now=now_ns / 1e9, usual={})
         known = describe(self.group, verdict, now_ns=now_ns)
         rules = self.counts.get("alertname", Counter()).most_common(3)
         mostly = ", ".join(f"{name} ({100 * n // max(self.n_episodes, 1)} %)" for name, n in rules)

@@ -198,7 +198,8 @@ def test_what_is_held_is_told_when_it_stays_and_spared_when_it_goes() -> None:
     assert stays.sift([incident("resolved")], 70.0) == [incident("resolved")], "who was told hears the end"
     goes = Holding(lambda _: 60.0)
     goes.sift([incident()], 10.0)
-    assert goes.sift([incident("resolved")], 30.0) == []
+    ended = incident("resolved")
+    assert goes.sift([ended], 30.0) == [ended], "nobody was told of it, so nobody is told of its end"
     assert (goes.n_spared, goes.due(100.0)) == (1, [])
 
 
