@@ -261,7 +261,7 @@ async def test_membership_is_stored_after_a_failure_too(
         monkeypatch.setattr(s.store, "put_incidents", locked)
         await s.post(body(alert()))
         await _until(lambda: s.count("pronoia_alerts_loop_failures_total") == 1)
-        await _until(lambda: not s.loop.placing.unsaved.incidents)
+        await _until(lambda: bool(s.loop.placing.known))
         (incident,) = await s.store.incidents()
         found = await s.store.incident(incident.incident_id)
         assert found is not None
