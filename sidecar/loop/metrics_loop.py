@@ -67,8 +67,10 @@ class MetricsLoop:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        for watch in self.watches:
-            await watch.checkpoint()
+        saves = (watch.checkpoint() for watch in self.watches)
+        for outcome in await asyncio.gather(*saves, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self._log.error("a model is not saved, its steps are judged anew at start", exc_info=outcome)
 
     async def bands(self) -> list[LearnedBand]:
         """What is learnt by hour of week, of every query that has learnt something."""

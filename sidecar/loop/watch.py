@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from sidecar.config.model import QueryConfig
 from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
 from sidecar.loop.achieved import AchievedRate
+from sidecar.loop.alone import Alone
 from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.cardinality import Cardinality
@@ -41,8 +41,8 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
 class Watch:
     """A query's model and the loop's dealings with it.
 
-    The model is arrays that are changed in place by worker threads, so a lock
-    lets only one piece of work at it at a time: a step, a save, or a reading.
+    The model is arrays that are changed in place by worker threads, so only one
+    piece of work at a time is at it: a step, a save, or a reading.
     """
 
     def __init__(
@@ -91,7 +91,8 @@ class Watch:
         self._resets = ResetStorms()
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
-        self._model_lock = asyncio.Lock()
+        self._at_model = Alone(offload)
+        self._warned: set[str] = set()
 
     def _begin_following(self) -> None:
         """Follow anomalies by the rows of a model, which are another model's no longer."""
@@ -189,8 +190,7 @@ class Watch:
     async def heed(self) -> None:
         """Judge from now on as people have said by now."""
         if self._model is not None:
-            async with self._model_lock:
-                self._model.surroundings.heed(partial(factors, self._tastes()))
+            await self._at_model.run(self._model.surroundings.heed, partial(factors, self._tastes()))
 
     async def step(self) -> bool:
         """Judge every step since the last one. True when something new was judged.
@@ -215,8 +215,7 @@ class Watch:
             return False
         batch = await self._pull(self.query.expr, start_ms, end_ms)
         await self._look_around(model, start_ms, end_ms)
-        async with self._model_lock:
-            evaluation = await self._offload.run(self._judge, model, batch)
+        evaluation = await self._at_model.run(self._judge, model, batch)
         if evaluation is None:
             self._metrics.evaluations.labels(self.query.name, "empty").inc()
             return False
@@ -281,10 +280,9 @@ class Watch:
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give forecaster and detector their shares of the time until the next one."""
         seconds = work_seconds(self.query.step)
-        async with self._model_lock:
-            await self._offload.run(model.forecaster.work, seconds)
-            if self._beside is not None:
-                await self._offload.run(self._beside.work, model, seconds)
+        await self._at_model.run(model.forecaster.work, seconds)
+        if self._beside is not None:
+            await self._at_model.run(self._beside.work, model, seconds)
         for horizon, ratio in model.forecaster.coverage().items():
             if np.isfinite(ratio):
                 self._metrics.forecast_coverage.labels(self.query.name, format_duration(horizon)).set(ratio)
@@ -326,8 +324,9 @@ class Watch:
         with np.errstate(invalid="ignore"):
             metrics.anomalous.labels(name).set(int((evaluation.anomaly_score > 1).sum()))
         metrics.last_success.labels(name).set(evaluation.timestamp_ms / 1000)
-        for warning in batch.warnings:
+        for warning in set(batch.warnings) - self._warned:
             self._log.warning("source answered with a warning", warning=warning)
+        self._warned = set(batch.warnings)
         if first:
             self._bus.publish(
                 Event(
@@ -358,33 +357,35 @@ class Watch:
     async def checkpoint(self, model: QueryModel | None = None) -> None:
         """Save the model's state, if it moved since the last save; a failure is counted and survived."""
         model = model or self._model
-        if model is None or model.last_timestamp_ms in (None, self._saved_at_ms):
+        if model is None:
             return
         try:
-            async with self._model_lock:
-                await self._offload.run(self._save, model)
+            if not await self._at_model.run(self._save, model):
+                return
         except (OSError, ModelError) as error:
             self._metrics.snapshots.labels("error").inc()
             self._log.warning("model not saved, will try again", path=str(self._path), err=str(error))
             return
-        self._saved_at_ms = model.last_timestamp_ms
         self._metrics.snapshots.labels("ok").inc()
         self._metrics.snapshot_time.set(self._now())
 
-    def _save(self, model: QueryModel) -> None:
+    def _save(self, model: QueryModel) -> bool:
         from sidecar.engine.snapshot import save
 
+        if model.last_timestamp_ms in (None, self._saved_at_ms):
+            return False
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save(model, self._path)
         if self._trial is not None:
             self._trial.save()
+        self._saved_at_ms = model.last_timestamp_ms
+        return True
 
     async def band(self) -> LearnedBand | None:
         """The learned expectation by hour of week, or None before anything was learnt."""
         if self._model is None or self._model.last_timestamp_ms is None:
             return None
-        async with self._model_lock:
-            return await self._offload.run(self._model.learned_band)
+        return await self._at_model.run(self._model.learned_band)
 
     def retire(self) -> None:
         """Take the query out of every sink and metric."""

@@ -103,3 +103,27 @@ async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.Mo
         await loop.stop()
     assert [entry["log_level"] for entry in logs] == ["warning", "error", "info"]
     assert loop.queries == [QUERY]
+
+
+async def test_a_model_that_cannot_be_saved_does_not_keep_the_others_from_it() -> None:
+    class Broken(Script):
+        async def checkpoint(self) -> None:
+            raise KeyError("x")
+
+    watches = [Broken([None]), Script([None])]
+    made = iter(watches)
+    loop = MetricsLoop(
+        (QUERY, QUERY),
+        make_watch=lambda _: cast(Watch, next(made)),
+        propose=cast(Any, None),
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+    )
+    with capture_logs() as logs:
+        loop.start()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(watch.done.wait() for watch in watches))
+        await loop.stop()
+    assert [watch.saves for watch in watches] == [0, 1]
+    assert [entry["log_level"] for entry in logs] == ["error"]

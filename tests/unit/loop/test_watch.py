@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from sidecar.config.model import QueryConfig
 from sidecar.events import EventBus
@@ -15,7 +18,8 @@ from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
-from sidecar.series import LabelSet, SeriesBatch
+from sidecar.ports import Sink
+from sidecar.series import Evaluation, LabelSet, SeriesBatch
 
 QUERY = QueryConfig(name="up", expr="up", step="1m", history="2h", offset="0s")  # type: ignore[arg-type]
 NOON = 1_750_000_000.0 // 60 * 60
@@ -27,6 +31,7 @@ class Source:
 
     def __init__(self, clock: SourceClock) -> None:
         self.now, self.shift = NOON, 0.0
+        self.warnings: tuple[str, ...] = ()
         self._clock = clock
         self.n_read = 0
 
@@ -50,21 +55,23 @@ class Source:
     def _answer(self, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> SeriesBatch:
         self._clock.observe(self.now + self.shift)
         minutes = times / 60_000.0
-        return SeriesBatch("up", LABELS, times, np.stack([np.sin(minutes), np.cos(minutes)]) + 5)
+        return SeriesBatch(
+            "up", LABELS, times, np.stack([np.sin(minutes), np.cos(minutes)]) + 5, self.warnings
+        )
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> tuple[Source, Callable[[], Watch]]:
+def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
     clock = SourceClock(lambda: source.now)
     source = Source(clock)
 
-    def make() -> Watch:
+    def make(*sinks: Sink) -> Watch:
         return Watch(
             QUERY,
             source=source,
-            sinks=(),
+            sinks=sinks,
             bus=EventBus(),
-            offload=Offload(1),
+            offload=Offload(2),
             clock=clock,
             metrics=LoopMetrics(CollectorRegistry()),
             directory=tmp_path,
@@ -94,7 +101,7 @@ async def judged_after(watch: Watch, source: Source, minutes: int) -> float:
     ],
 )
 async def test_a_source_that_was_ahead_for_a_moment_does_not_blind_a_query_for_long(
-    bench: tuple[Source, Callable[[], Watch]], ahead: float, n_read: int, restarted: bool
+    bench: tuple[Source, Callable[..., Watch]], ahead: float, n_read: int, restarted: bool
 ) -> None:
     source, make = bench
     watch = make()
@@ -114,3 +121,60 @@ async def test_a_source_that_was_ahead_for_a_moment_does_not_blind_a_query_for_l
     assert watch.evaluation is not None
     assert watch.evaluation.timestamp_ms / 1000 == source.now
     assert source.n_read == n_read
+
+
+class HeldUp:
+    """A sink in which a step stays until it is let go; says whether its query was taken out of it."""
+
+    def __init__(self) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.shown = False
+
+    def publish(self, _: Evaluation) -> None:
+        self.reached.set()
+        assert self.go_on.wait(30)
+        self.shown = True
+
+    def retire(self, _: str) -> None:
+        self.shown = False
+
+
+async def test_a_step_that_was_broken_off_ends_before_its_model_is_saved_or_retired(
+    bench: tuple[Source, Callable[..., Watch]], tmp_path: Path
+) -> None:
+    source, make = bench
+    sink = HeldUp()
+    watch = make(sink)
+    await watch.prepare()
+    (file,) = tmp_path.glob("*.model")
+    saved = file.stat().st_mtime_ns
+    source.now += 60
+    step = asyncio.create_task(watch.step())
+    await asyncio.to_thread(sink.reached.wait, 30)
+
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    stopping = asyncio.create_task(watch.checkpoint())
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done, "its thread is still at the model"
+    assert file.stat().st_mtime_ns == saved
+
+    sink.go_on.set()
+    await asyncio.wait_for(stopping, 30)
+    watch.retire()
+    assert file.stat().st_mtime_ns > saved
+    assert not sink.shown, "shown again after it was taken out"
+
+
+async def test_a_warning_of_the_source_is_told_when_it_comes_not_at_every_step(
+    bench: tuple[Source, Callable[..., Watch]],
+) -> None:
+    source, make = bench
+    watch = make()
+    await watch.prepare()
+    with capture_logs() as logs:
+        for warnings in (("store b is away",), ("store b is away",), (), ("store b is away", "c, too")):
+            source.warnings = warnings
+            await judged_after(watch, source, 2)
+    told = [entry["warning"] for entry in logs if entry["log_level"] == "warning"]
+    assert sorted(told) == ["c, too", "store b is away", "store b is away"]
