@@ -101,15 +101,20 @@ class Poster:
 def retry_after(header: str) -> float | None:
     """Seconds that a `Retry-After` header asks for, at most an hour; None where it says nothing usable.
 
+    A date that is over by our clock, like none at all, leaves it to the one who tries.
+
     >>> retry_after("30")
     30.0
     """
     if header.isdecimal():
-        return min(float(header), MAX_RETRY_AFTER_SECONDS)
-    parsed = email.utils.parsedate_tz(header) if header else None
-    if parsed is None:
-        return None
-    return min(max(email.utils.mktime_tz(parsed) - time.time(), 0.0), MAX_RETRY_AFTER_SECONDS)
+        seconds = float(header)
+    else:
+        try:
+            parsed = email.utils.parsedate_tz(header) if header else None
+            seconds = email.utils.mktime_tz(parsed) - time.time() if parsed is not None else 0.0
+        except (ValueError, OverflowError):
+            seconds = 0.0  # The year 99999, and what else is no date.
+    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds > 0.0 else None
 
 
 def where(url: str) -> str:

@@ -15,7 +15,6 @@ WORDS = {
     "acknowledged": "acknowledged: ",
     "mitigated": "mitigated: ",
     "resolved": "resolved: ",
-    "merged": "merged: ",
 }
 MAX_FACTS = 10
 SEVERITIES = {"P0": "critical", "P1": "critical", "P2": "warning", "P3": "info", "P4": "none"}
@@ -27,7 +26,8 @@ def title(kind: str, incident: Incident) -> str:
     >>> title("resolved", Incident("i", "t", "db: Down", 0, 0, priority="P1"))
     '[P1] resolved: db: Down'
     """
-    return f"[{incident.priority}] {WORDS.get(kind, '')}{incident.title}"[:250]
+    word = f"merged into {incident.merged_into}: " if kind == "merged" else WORDS.get(kind, "")
+    return f"[{incident.priority}] {word}{incident.title}"[:250]
 
 
 def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) -> str:
@@ -35,7 +35,11 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
     facts = facts or {}
     lines = []
     if kind == "merged":
-        return f"This is part of incident {incident.merged_into}; follow that one."
+        what = f" ({facts['into']})" if facts.get("into") else ""
+        return (
+            f"Its alerts are part of incident {incident.merged_into}{what} now: follow that one.\n"
+            f"Of {incident.incident_id} nothing more is told."
+        )
     if facts.get("acknowledged_by") and kind in ("acknowledged", "mitigated"):
         lines.append(f"{kind.capitalize()} by {facts['acknowledged_by']}")
     if incident.split_from:

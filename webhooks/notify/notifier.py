@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sidecar.background import Background, woken
 from sidecar.config.channels import NotifyConfig, NotifyTarget
@@ -151,28 +151,58 @@ class Notifier:
 
     async def _decide(self) -> None:
         incidents = list(self._waiting.values())
-        wanted = [(incident, told) for incident in incidents if (told := self._wanted(incident))]
+        odd: set[str] = set()
+        wanted = [(incident, told) for incident in incidents if (told := self._wanted_of(incident, odd))]
         if wanted:
-            await self.audience.prepare([incident for incident, _ in wanted])
-            made = [
-                self._message(target, incident, kind, status)
-                for incident, told in wanted
-                for target, kind, status in told
-            ]
+            await self._prepare([incident for incident, _ in wanted])
+            made = [one for incident, told in wanted for one in self._messages_of(incident, told, odd)]
             await self._store.put_messages(made)
             for one in made:
                 self._note(one)
             self._sender.wake({one.target for one in made})
         for incident in incidents:
+            known = incident.incident_id
             # Taken again where it changes; what is open is looked at again, for settling and updates.
-            if incident.state != "open" and self._waiting.get(incident.incident_id) is incident:
-                del self._waiting[incident.incident_id]
-                self._first_seen_ns.pop(incident.incident_id, None)
+            if incident.state != "open" and self._waiting.get(known) is incident and known not in odd:
+                del self._waiting[known]
+                self._first_seen_ns.pop(known, None)
+
+    async def _prepare(self, incidents: Sequence[Incident]) -> None:
+        try:
+            await self.audience.prepare(incidents)
+        except Exception:
+            # The loop's edge: a message without what could be found out is worth more than none.
+            self._log.exception("finding out about incidents broke off")
+
+    def _wanted_of(self, incident: Incident, odd: set[str]) -> list[tuple[NotifyTarget, str, str]]:
+        """As `_wanted`; nothing of one that breaks it off, which is put among the `odd`."""
+        try:
+            return self._wanted(incident)
+        except Exception:
+            # The loop's edge: one odd incident must not silence the others.
+            self._log.exception("an incident could not be decided upon", incident=incident.incident_id)
+            odd.add(incident.incident_id)
+            return []
+
+    def _messages_of(
+        self, incident: Incident, wanted: Iterable[tuple[NotifyTarget, str, str]], odd: set[str]
+    ) -> list[OutboxMessage]:
+        """The messages that are wanted; none of an incident that breaks that off."""
+        try:
+            return [self._message(target, incident, kind, status) for target, kind, status in wanted]
+        except Exception:
+            # The loop's edge, as above.
+            self._log.exception("an incident could not be put into words", incident=incident.incident_id)
+            odd.add(incident.incident_id)
+            return []
 
     def _wanted(self, incident: Incident) -> list[tuple[NotifyTarget, str, str]]:
         """Who is to be told of an incident now: the target, the kind of message, the incident's status."""
         now = self._now()
-        settled_ns = self._first_seen_ns.get(incident.incident_id, 0) + self._hold_ns
+        # Where the clock was set back since, it is held no longer for that.
+        seen_ns = min(self._first_seen_ns.get(incident.incident_id, 0), int(now * 1e9))
+        self._first_seen_ns[incident.incident_id] = seen_ns
+        settled_ns = seen_ns + self._hold_ns
         told = self._told.get(incident.incident_id, {})
         names = dict.fromkeys(told)
         if not self.audience.held_back(incident, now=now):
@@ -202,7 +232,10 @@ class Notifier:
         number = (before.n_messages if before else 0) + 1
         now_ns = int(self._now() * 1e9)
         key = f"{target.name}/{incident.incident_id}/{number}"
-        facts = self.audience.facts(incident, target=target.name)
+        facts = {**self.audience.facts(incident, target=target.name)}
+        into = self._waiting.get(incident.merged_into or "")
+        if into is not None:
+            facts["into"] = f"[{into.priority}] {into.title}"
         document = message.document(kind, incident, key=key, status=status, facts=facts)
         return OutboxMessage(
             key=key,

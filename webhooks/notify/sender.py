@@ -19,6 +19,7 @@ from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Channel, Outgoing
 from webhooks.notify.limiter import Limiter
 from webhooks.notify.outbox import NotifyMetrics, OutboxStore
+from webhooks.notify.policy import ENDED, TAKEN
 
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 600.0
@@ -186,7 +187,7 @@ class Sender:
 
     async def _without_stale(self, messages: list[OutboxMessage]) -> list[OutboxMessage]:
         """The messages less the updates that a later one makes old news."""
-        stale = [message for message in messages[:-1] if message.kind not in ("opened", "resolved", "merged")]
+        stale = [one for at, one in enumerate(messages[:-1]) if _is_old_news(one, messages[at + 1 :])]
         if not stale:
             return messages
         for message in stale:
@@ -273,7 +274,8 @@ class Sender:
             )
             other = self._stand_in(message, target.fallback)
             return [other] if other is not None else []
-        if not error.retryable or age > self._give_up:
+        # One first try is due to what waited through a long sleep of ours, or a leap of the clock.
+        if not error.retryable or (age > self._give_up and message.attempts > 1):
             message.state = "dead"
             self._metrics.sent.labels(name, "dead").inc()
             self._log.error("message given up", target=name, incident=message.incident_id, err=message.error)
@@ -293,6 +295,20 @@ class Sender:
 
     def _remember(self, message: OutboxMessage) -> None:
         if message.receipt:
-            self._threads.setdefault((message.target, message.incident_id), message.receipt)
+            # The newest: where a thread was gone, it has been begun anew.
+            self._threads.pop((message.target, message.incident_id), None)
+            self._threads[message.target, message.incident_id] = message.receipt
             while len(self._threads) > MAX_THREADS:
                 del self._threads[next(iter(self._threads))]
+
+
+def _is_old_news(message: OutboxMessage, later: Sequence[OutboxMessage]) -> bool:
+    """Whether those behind it make a message superfluous: they tell how things stand by now.
+
+    Not that somebody took it on, while that still holds: it keeps a pager from calling the next one.
+    """
+    if message.kind in ENDED or message.kind == "opened":
+        return False
+    if message.kind not in TAKEN:
+        return True
+    return any(one.kind in ENDED | TAKEN or one.document.get("status") not in TAKEN for one in later)

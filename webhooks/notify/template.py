@@ -76,6 +76,9 @@ class Templates:
             except TemplateError as error:
                 self._log.warning("template not used, the plain text is sent", target=target, err=str(error))
         changed["title"] = " ".join(str(changed["title"]).split()) or document["title"]
+        if not str(changed["text"]).strip():
+            # Some targets refuse an empty text, and a message refused is an incident untold.
+            changed["text"] = document["text"]
         return changed
 
 

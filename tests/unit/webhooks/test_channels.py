@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 
 from sidecar.config.channels import NotifyTarget
 from sidecar.errors import NotifyError
+from sidecar.records import Cause
 from tests.integration.channels import MailServer
 from tests.unit.webhooks.respond.incidents import Clock, incident
 from webhooks.intake.payload import parse
 from webhooks.notify.channel import Channel, Outgoing, retry_after
 from webhooks.notify.channels.alertmanager import payload_of
+from webhooks.notify.channels.apprise import Apprise
 from webhooks.notify.channels.email import mail_of
 from webhooks.notify.channels.pagerduty import event_of
 from webhooks.notify.channels.registry import CHANNELS, channel_of
@@ -177,7 +181,119 @@ def test_labels_are_no_markup_in_slack() -> None:
 def test_pagerduty_events(kind: str, action: str) -> None:
     event = event_of(document(kind, incident(), key="k"), routing_key="r")
     assert (event["event_action"], event["dedup_key"]) == (action, "pronoia/i1")
-    assert ("payload" in event) is (action == "trigger")
+    assert ("payload" in event) is (action == "trigger" or kind == "merged")
+
+
+def test_a_pager_hears_where_a_merged_incident_went() -> None:
+    gone = incident(state="merged", merged_into="i2")
+    links = {"incident": "https://p/i1", "Incident i2": "https://p/i2"}
+    event = event_of(document("merged", gone, key="k", facts={"links": links}), routing_key="r")
+    assert (event["event_action"], event["dedup_key"]) == ("resolve", "pronoia/i1")
+    assert event["payload"]["summary"] == "[P2] merged into i2: db: Down"
+    assert "follow that one" in event["payload"]["custom_details"]["text"]
+    assert event["links"] == [{"href": "https://p/i2", "text": "Incident i2"}]
+
+
+def test_huge_labels_make_no_event_that_pagerduty_would_refuse() -> None:
+    labels = {f"label{i}": "x" * 100_000 for i in range(500)}
+    causes = [Cause("f", "y" * 100_000, 1.0, ["z" * 1_000_000])]
+    one = document("opened", incident(title="t" * 9999, shared_labels=labels, causes=causes), key="k")
+    event = event_of(one, routing_key="r")
+    assert len(json.dumps(event)) < 512_000
+    assert len(event["payload"]["summary"]) <= 1024
+
+
+@pytest.mark.parametrize("changed", [{"priority": "P0"}, {"category": "latency"}, {"causes": []}])
+def test_an_incident_stays_one_alert_whatever_becomes_of_it(changed: dict[str, Any]) -> None:
+    """By its fingerprint whoever reads Alertmanager's payload knows which alert has ended."""
+    began = payload_of(document("opened", incident(shared_labels={"service": "db"}), key="k"))
+    ended = payload_of(document("resolved", incident(state="resolved", **changed), key="k"))
+    assert ended["alerts"][0]["status"] == "resolved"
+    assert began["alerts"][0]["fingerprint"] == ended["alerts"][0]["fingerprint"]
+    other = payload_of(document("opened", incident("i2"), key="k"))
+    assert other["alerts"][0]["fingerprint"] != began["alerts"][0]["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["http://x|y> <!channel>", "http://x/\n<!here|a>", "https://x/?a=1&b=<@U1>"]
+)
+def test_an_alerts_link_mentions_nobody_in_slack(hostile: str) -> None:
+    one = document("opened", incident(), key="k", facts={"links": {"Runbook": hostile, "a|b>": "http://y"}})
+    (context,) = (block for block in blocks_of(one, buttons=False) if block["type"] == "context")
+    words = context["elements"][0]["text"]
+    assert words.count("<") == words.count(">") == words.count("|") == 2
+    assert "<!" not in words
+    assert "<@" not in words
+
+
+def test_slack_is_never_handed_what_it_would_refuse() -> None:
+    links = {f"l{i}": f"https://x/{'y' * 100}" for i in range(100)}
+    one = document("opened", incident(), key="k", facts={"links": links})
+    for text in ("", " \n", "&" * 9000, "x" * 2998 + "<&>"):
+        for block in blocks_of({**one, "title": " ", "text": text}, buttons=True):
+            shown = [block["text"]] if "text" in block else block["elements"]
+            for words in (each["text"] for each in shown if each["type"] != "button"):
+                assert len(words.strip()) >= 1
+                assert len(words) <= 3000
+                assert not re.search(r"&(?!amp;|lt;|gt;)", words)
+                assert words.count("<") == words.count(">")
+
+
+async def test_a_service_of_apprise_that_hangs_takes_no_threads_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store reads by the same threads as everybody: were all of them hanging, nobody would be told."""
+    hanging, let_go = threading.Semaphore(0), threading.Event()
+
+    def hang(*_: object) -> bool:
+        hanging.release()
+        return let_go.wait(10)
+
+    monkeypatch.setattr(Apprise, "_send_now", hang)
+    channel = Apprise("json://localhost", 0.05)
+    try:
+        for _ in range(20):
+            with pytest.raises(NotifyError) as caught:
+                await channel.send(Outgoing(MESSAGE))
+            assert caught.value.retryable
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "read") == "read"
+        assert sum(hanging.acquire(blocking=False) for _ in range(20)) <= 4
+    finally:
+        let_go.set()
+        await channel.close()
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("url", "unwanted"),
+    [
+        pytest.param(
+            "tgram://123456789:abcdefghijklmnopqrstuvwxyz_ABCDEFGH/1234/", "<i>", id="telegram, HTML"
+        ),
+        pytest.param("discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js/", "@everyone", id="discord"),
+        pytest.param("mmost://localhost/3ccdd113474722377935511fc85d3dd4", "@all", id="mattermost"),
+    ],
+)
+def test_labels_are_no_markup_in_services_of_apprise(
+    url: str, unwanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import requests
+
+    sent: list[str] = []
+
+    def post(*_: object, data: str, **__: object) -> requests.Response:
+        sent.append(data if isinstance(data, str) else json.dumps(data))
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, b'{"ok": true}'
+        return answer
+
+    monkeypatch.setattr(requests, "post", post)
+    one = {**MESSAGE, "title": "x<i> @everyone", "text": "y<i> @all " + "long " * 2000}
+    assert Apprise(url, 5.0)._send_now(one, None)
+    assert sent
+    assert all(unwanted not in body for body in sent)
+    assert all(len(body) < 5000 for body in sent), "cut to what the service takes"
 
 
 def test_alertmanagers_webhook_is_what_we_ourselves_would_accept() -> None:
@@ -242,7 +358,11 @@ async def test_who_does_not_answer_is_tried_again(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("", None), ("5", 5.0), ("999999", 3600.0), ("-1", None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0)],
+    [("", None), ("5", 5.0), ("999999", 3600.0), ("-1", None), ("Thu, 01 Jan 1970 00:00:00 GMT", None)]
+    + [
+        (odd, None)
+        for odd in ("0", "Fri, 31 Dec 99999 23:59:59 GMT", "1.5", "soon", "Mon, 1 Jan 0 0:0:0 GMT")
+    ],
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
     assert retry_after(header) == seconds

@@ -18,8 +18,10 @@ from sidecar.records import OutboxMessage
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.respond.incidents import Clock, incident
 from webhooks.notify.channel import Outgoing
+from webhooks.notify.message import document
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
+from webhooks.notify.sender import _is_old_news
 
 
 class Recorder:
@@ -287,3 +289,120 @@ async def test_what_was_sent_while_nothing_could_be_stored_is_not_sent_again(tmp
                 bench.pass_time(1)
                 await asyncio.sleep(0.005)
         assert target.got == ["opened i1"]
+
+
+def _message(kind: str, number: int, status: str = "open") -> OutboxMessage:
+    key = f"a/i1/{number}"
+    return OutboxMessage(key, "a", "i1", number, kind, "P2", 1, 0, 0, {"status": status})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "left"),
+    [
+        pytest.param(["opened", "updated", "updated"], ["opened", "updated"], id="the last update tells all"),
+        pytest.param(["opened", "updated", "resolved"], ["opened", "resolved"], id="an end tells all"),
+        pytest.param(
+            ["opened", "acknowledged", "updated acknowledged"],
+            ["opened", "acknowledged", "updated"],
+            id="a pager must hear that it was taken on",
+        ),
+        pytest.param(["opened", "acknowledged", "updated"], ["opened", "updated"], id="taken on no more"),
+        pytest.param(["acknowledged", "mitigated mitigated"], ["mitigated"], id="taken on twice"),
+        pytest.param(["acknowledged", "resolved"], ["resolved"], id="taken on and over"),
+        pytest.param(["resolved", "updated"], ["resolved", "updated"], id="ended and opened anew"),
+    ],
+)
+def test_what_is_old_news(kinds: list[str], left: list[str]) -> None:
+    made = []
+    for number, words in enumerate(kinds):
+        kind, _, status = words.partition(" ")
+        made.append(_message(kind, number, status or ("acknowledged" if kind == "acknowledged" else "open")))
+    kept = [
+        one.kind for at, one in enumerate(made) if not made[at + 1 :] or not _is_old_news(one, made[at + 1 :])
+    ]
+    assert kept == left
+
+
+async def test_what_waited_through_a_long_sleep_is_tried_more_than_once(tmp_path: Path) -> None:
+    """A machine that wakes up has no network yet, and a day has passed for what waits."""
+    away = Recorder(AWAY)
+    async with Bench(tmp_path, {"a": away}) as bench:
+        now_ns = int(bench.clock.now * 1e9)
+        waiting = _message("opened", 1)
+        waiting.created_at_ns = waiting.due_at_ns = now_ns
+        waiting.document = document("opened", incident(), key=waiting.key)
+        bench.clock.now += 2 * 86400.0
+        await bench.store.put_messages([waiting])
+        bench.pass_time(0)
+        await bench.until(lambda: len(away.uncertain) == 1)
+        away.error = None
+        bench.pass_time(60)
+        await bench.until(lambda: away.got == ["opened i1"])
+
+
+async def test_an_odd_incident_silences_no_other_and_is_told_of_when_it_can_be(tmp_path: Path) -> None:
+    class Odd(OnlyFirst):
+        broken = True
+
+        def facts(self, one: object, **_: object) -> dict[str, object]:
+            if self.broken and getattr(one, "incident_id", "") == "odd":
+                raise RuntimeError("nobody foresaw this")
+            return {}
+
+        async def prepare(self, _: object) -> None:
+            raise RuntimeError("nor this")
+
+    first = Recorder()
+    async with Bench(tmp_path, {"a": first}) as bench:
+        bench.notifier.audience = audience = Odd()
+        bench.notifier.consider([incident("odd"), incident("i2")])
+        await bench.until(lambda: first.got == ["opened i2"])
+        audience.broken = False
+        bench.pass_time(1)
+        await bench.until(lambda: first.got == ["opened i2", "opened odd"])
+
+
+async def test_a_clock_that_is_set_back_holds_no_incident_for_longer(tmp_path: Path) -> None:
+    first = Recorder()
+    bench = Bench(tmp_path, {"a": first})
+    async with bench:
+        bench.notifier._hold_ns = 30 * 10**9
+        bench.notifier.consider([incident()])
+        bench.pass_time(-86_400)
+        await bench.until(lambda: bench.notifier._first_seen_ns["i1"] <= bench.clock.now * 1e9)
+        bench.pass_time(31)
+        await bench.until(lambda: first.got == ["opened i1"])
+
+
+async def test_a_thread_that_was_begun_anew_is_the_one_that_is_followed(tmp_path: Path) -> None:
+    class Threads(Recorder):
+        async def send(self, outgoing: Outgoing) -> dict[str, str]:
+            self.got.append(outgoing.thread.get("ts", ""))
+            return {"ts": str(len(self.got))}
+
+    threads = Threads()
+    async with Bench(tmp_path, {"a": threads}) as bench:
+        for n in (3, 6, 12):
+            bench.clock.now += 1
+            bench.notifier.consider([incident(n_episodes=n)])
+            await bench.until(lambda n=n: len(threads.got) == {3: 1, 6: 2, 12: 3}[n])
+    assert threads.got == ["", "1", "2"]
+
+
+async def test_the_message_of_a_merge_names_the_incident_that_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Words(Recorder):
+        async def send(self, outgoing: Outgoing) -> dict[str, str]:
+            said.append(f"{outgoing.document['title']}\n{outgoing.document['text']}")
+            return {}
+
+    async with Bench(tmp_path, {"a": Words()}) as bench:
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: len(said) == 1)
+        bench.notifier.consider(
+            [incident(state="merged", merged_into="i2"), incident("i2", title="lb: Down")]
+        )
+        await bench.until(lambda: len(said) == 3)
+    merged = next(words for words in said if "merged into i2" in words)
+    assert "part of incident i2 ([P2] lb: Down) now: follow that one" in merged

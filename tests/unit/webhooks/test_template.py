@@ -113,3 +113,10 @@ def test_a_target_has_its_own_words() -> None:
     made = Templates([target]).apply("t", dict(DOCUMENT))
     assert (made["title"], made["text"]) == ("P2 !", "see i1")
     assert Templates([target]).apply("another", dict(DOCUMENT)) == DOCUMENT
+
+
+def test_a_template_that_says_nothing_is_no_message_that_a_target_refuses() -> None:
+    template = TemplateConfig(title="{{ '' }}", text="{% if incident.noise %}x{% endif %} \n")
+    target = NotifyTarget(name="a", url=SecretStr("http://x"), template=template)
+    changed = Templates([target]).apply("a", {"title": "t", "text": "plain", "incident": {}})
+    assert (changed["title"], changed["text"]) == ("t", "plain")

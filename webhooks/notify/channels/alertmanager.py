@@ -10,7 +10,9 @@ import msgspec
 from sidecar.config.channels import AlertmanagerWebhookConfig
 from webhooks.notify.channel import Outgoing, Poster
 from webhooks.notify.message import incident_labels
+from webhooks.own import INCIDENT_LABEL
 
+IDENTITY = ("alertname", INCIDENT_LABEL)
 NEVER = "0001-01-01T00:00:00Z"
 """How Alertmanager writes the end of what still fires."""
 
@@ -55,7 +57,8 @@ def payload_of(document: Mapping[str, Any]) -> dict[str, Any]:
         "startsAt": incident["started_at"],
         "endsAt": incident["ended_at"] if status == "resolved" and incident["ended_at"] else NEVER,
         "generatorURL": url,
-        "fingerprint": LabelSet(labels).fingerprint(),
+        # Of what stays the same: by the labels that change with its priority, its end would be another's.
+        "fingerprint": LabelSet({name: labels[name] for name in IDENTITY}).fingerprint(),
     }
     return {
         "version": "4",

@@ -14,6 +14,8 @@ from webhooks.notify.channel import Outgoing, Poster
 
 # https://developer.pagerduty.com/docs/send-alert-event: lengths and severities that it takes.
 MAX_SUMMARY, MAX_DEDUP_KEY = 1024, 255
+MAX_FIELD, MAX_TEXT, MAX_LABELS = 1024, 32_000, 100
+"""Together far below the 512 KB above which an event is refused."""
 KEY_PREFIX = "pronoia/"
 """Of dedup keys; the incident's id follows."""
 
@@ -67,24 +69,35 @@ def event_of(document: Mapping[str, Any], *, routing_key: str) -> dict[str, Any]
     links = document.get("links", {})
     if links.get("incident"):
         event["client_url"] = links["incident"]
-    if action == "trigger":
-        causes = incident["causes"]
-        event["payload"] = {
-            "summary": document["title"][:MAX_SUMMARY],
-            "source": causes[0]["service"] if causes else incident["incident_id"],
-            "severity": SEVERITIES.get(incident["priority"], "info"),
-            "timestamp": incident["started_at"],
-            "component": causes[0]["service"] if causes else "",
-            "group": incident.get("team") or "",
-            "class": incident["category"],
-            "custom_details": {
-                "text": document["text"],
-                "n_firing": incident["n_firing"],
-                "n_alerts": incident["n_episodes"],
-                "labels": incident["shared_labels"],
-            },
-        }
+    if action == "trigger" or document["kind"] == "merged":
+        # Of an end only that one needs words, for the log of the alert there: where it went.
+        event["payload"] = _payload(document)
         event["links"] = [
             {"href": href, "text": text} for text, href in links.items() if text != "incident" and href
         ]
     return event
+
+
+def _payload(document: Mapping[str, Any]) -> dict[str, Any]:
+    incident = document["incident"]
+    cause = incident["causes"][0]["service"][:MAX_FIELD] if incident["causes"] else ""
+    return {
+        "summary": document["title"][:MAX_SUMMARY],
+        "source": cause or incident["incident_id"],
+        "severity": SEVERITIES.get(incident["priority"], "info"),
+        "timestamp": incident["started_at"],
+        "component": cause,
+        "group": incident.get("team") or "",
+        "class": incident["category"],
+        "custom_details": {
+            "text": document["text"][:MAX_TEXT],
+            "n_firing": incident["n_firing"],
+            "n_alerts": incident["n_episodes"],
+            "labels": _bounded(incident["shared_labels"]),
+        },
+    }
+
+
+def _bounded(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels, less what would make an event too large to be taken."""
+    return {name[:MAX_FIELD]: value[:MAX_FIELD] for name, value in list(labels.items())[:MAX_LABELS]}

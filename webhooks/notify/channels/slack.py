@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -82,7 +83,7 @@ class Slack:
         colour = ENDED if ended else COLOURS.get(document["incident"]["priority"], COLOURS["P3"])
         blocks = blocks_of(document, buttons=self._config.interactive and not ended)
         return {
-            "text": escape(document["title"])[:MAX_TEXT],
+            "text": fitting(document["title"], MAX_TEXT),
             "attachments": [{"color": colour, "blocks": blocks}],
             "metadata": {"event_type": EVENT, "event_payload": {"key": _mark(document)}},
         }
@@ -99,7 +100,7 @@ class Slack:
             {
                 "channel": thread["channel"],
                 "thread_ts": thread["ts"],
-                "text": escape(f"{document['title']}\n{document['text']}")[:MAX_TEXT],
+                "text": fitting(f"{document['title']}\n{document['text']}", MAX_TEXT),
                 "metadata": {"event_type": EVENT, "event_payload": {"key": _reply_mark(document)}},
             },
         )
@@ -184,22 +185,58 @@ def escape(text: str) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def fitting(text: str, longest: int) -> str:
+    """Escaped text of at most so many characters, never empty, never cut within an escape.
+
+    >>> fitting("a<b", 4), fitting(" ", 9)
+    ('a', '–')
+    """
+    whole = escape(text)
+    if len(whole) > longest:
+        whole = re.sub(r"&[a-z]{0,3}$", "", whole[:longest])
+    return whole if whole.strip() else "–"
+
+
+def link_to(href: str, text: str) -> str:
+    """A link in Slack's markup; an address that an alert brought along must not end it, nor mention anybody.
+
+    >>> link_to("http://x/?a=1&b|<!channel>", "run")
+    '<http://x/?a=1&amp;b%7C%3C!channel%3E|run>'
+    """
+    address = quote(href, safe=":/?#[]@!$&'()*+,;=%~").replace("&", "&amp;")
+    return f"<{address}|{escape(text).replace('|', '/')}>"
+
+
 def blocks_of(document: Mapping[str, Any], *, buttons: bool) -> list[dict[str, Any]]:
     """Slack's blocks of a message (Block Kit); buttons carry the incident's id."""
+    title = document["title"][:MAX_HEADER].strip() or "–"
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": document["title"][:MAX_HEADER]}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": escape(document["text"])[:MAX_SECTION]}},
+        {"type": "header", "text": {"type": "plain_text", "text": title}},
+        {"type": "section", "text": _marked(fitting(document["text"], MAX_SECTION))},
     ]
-    links = [f"<{href}|{escape(text)}>" for text, href in document.get("links", {}).items() if href]
+    links = _links_of(document)
     if links:
-        blocks.append(
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": " · ".join(links)[:MAX_SECTION]}]}
-        )
+        blocks.append({"type": "context", "elements": [_marked(links)]})
     if buttons:
         blocks.append(
             {"type": "actions", "block_id": "pronoia", "elements": [_button(document, *b) for b in BUTTONS]}
         )
     return blocks
+
+
+def _marked(text: str) -> dict[str, Any]:
+    # Verbatim: by itself Slack would make mentions of names in plain text, too.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _links_of(document: Mapping[str, Any]) -> str:
+    """The links in a row, as many as there is room for: half a link is markup gone wrong."""
+    shown = ""
+    for text, href in document.get("links", {}).items():
+        longer = " · ".join(part for part in (shown, link_to(href, text)) if part) if href else shown
+        if len(longer) <= MAX_SECTION:
+            shown = longer
+    return shown
 
 
 def _button(document: Mapping[str, Any], action: str, text: str, style: str | None) -> dict[str, Any]:
