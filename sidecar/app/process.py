@@ -150,14 +150,10 @@ class Sidecar:
 
     async def _replace(self, config: Config) -> None:
         """Run the loops that another configuration describes."""
-        kept = {query.name for query in config.queries}
         await self._workings.stop()
-        for watch in self._watches():
-            if config.queries and watch.query.name not in kept:
-                watch.retire()
         self._config = config
         await self._responding.reconfigure(config)
-        self._workings = self._make_workings()
+        self._workings = self._make_workings(before=self._workings.metrics_loop.shown)
         await self._workings.start()
 
     async def _build(self) -> None:
@@ -219,7 +215,7 @@ class Sidecar:
         ).set_function(lambda: float(ground.bus.dropped_total))
         return ground
 
-    def _make_workings(self) -> Workings:
+    def _make_workings(self, before: Sequence[Watch] = ()) -> Workings:
         return Workings(
             self._config,
             self._ground,
@@ -228,6 +224,7 @@ class Sidecar:
             tasting=self._tasting,
             alerts=self._alerts,
             responding=self._responding,
+            before=before,
         )
 
     def _watches(self) -> Sequence[Watch]:

@@ -66,6 +66,7 @@ class Workings:
         tasting: Tasting,
         alerts: AlertsLoop,
         responding: Responding,
+        before: Sequence[Watch] = (),
     ) -> None:
         self.config = config
         self._ground = ground
@@ -84,6 +85,7 @@ class Workings:
             clock=self.clock,
             metrics=metrics.loop,
             snapshot_interval_seconds=config.store.snapshot_interval,
+            before=before,
         )
         joined = joined_rules(self.client, ground)
         self.thresholds = threshold_loop(

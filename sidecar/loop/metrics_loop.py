@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 
 from sidecar.config.model import QueryConfig
 from sidecar.errors import SidecarError
@@ -22,8 +22,9 @@ RETRY_SECONDS = 5.0
 class MetricsLoop:
     """Keeps every query's scores up to date, whatever happens to the source.
 
-    `proposal` is asked, again and again until the source answers, for the
-    queries to watch where the configuration names none.
+    `propose` is asked, again and again until the source answers, for the
+    queries to watch where the configuration names none. `before`: what another
+    loop watched, which is retired once it is known that this one does not.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class MetricsLoop:
         clock: SourceClock,
         metrics: LoopMetrics,
         snapshot_interval_seconds: float,
+        before: Sequence[Watch] = (),
     ) -> None:
         self._configured = queries
         self._make_watch = make_watch
@@ -45,6 +47,7 @@ class MetricsLoop:
         self._log = get_logger("metrics-loop")
         self._tasks: list[asyncio.Task[None]] = []
         self.watches: list[Watch] = []
+        self._before = list(before)
         self.last_error: str | None = None
 
     @property
@@ -56,6 +59,11 @@ class MetricsLoop:
     def queries(self) -> list[QueryConfig]:
         """What is watched now: as configured, or as proposed."""
         return [watch.query for watch in self.watches]
+
+    @property
+    def shown(self) -> list[Watch]:
+        """All that may stand on pages and in metrics: what is watched, and what was before that is known."""
+        return [*self.watches, *self._before]
 
     def start(self) -> None:
         """Start the loop's tasks on the running event loop."""
@@ -79,10 +87,17 @@ class MetricsLoop:
 
     async def _run(self) -> None:
         queries = self._configured or await self._wait_for_proposal()
+        self._retire_all_but({query.name for query in queries})
         self.watches = [self._make_watch(query) for query in queries]
         self._tasks.extend(
             asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in self.watches
         )
+
+    def _retire_all_but(self, kept: Set[str]) -> None:
+        for watch in self._before:
+            if watch.query.name not in kept:
+                watch.retire()
+        self._before.clear()
 
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
         while True:

@@ -147,6 +147,8 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_open = False
+        # After a reload another address may be asked: nobody would ever say of this one that it is well.
+        self._metrics.circuit_open.remove(self._name)
         if self._session is not None:
             await self._session.close()
 

@@ -27,6 +27,7 @@ class Script:
 
     def __init__(self, outcomes: Sequence[Exception | None]) -> None:
         self.query, self.ready, self.saves = QUERY, True, 0
+        self.retired = False
         self._outcomes = list(outcomes)
         self.done = asyncio.Event()
 
@@ -43,6 +44,9 @@ class Script:
 
     async def checkpoint(self) -> None:
         self.saves += 1
+
+    def retire(self) -> None:
+        self.retired = True
 
 
 def loop_of(watch: Script, registry: CollectorRegistry, propose: Any = None) -> MetricsLoop:
@@ -127,3 +131,39 @@ async def test_a_model_that_cannot_be_saved_does_not_keep_the_others_from_it() -
         await loop.stop()
     assert [watch.saves for watch in watches] == [0, 1]
     assert [entry["log_level"] for entry in logs] == ["error"]
+
+
+@pytest.mark.parametrize("n_reloads", [1, 3])
+async def test_what_is_proposed_no_more_is_retired_as_soon_as_that_is_known(n_reloads: int) -> None:
+    """Before the source has answered, a reload takes nothing off the page: the same may be proposed again."""
+    answers: asyncio.Queue[list[QueryConfig]] = asyncio.Queue()
+    kept, gone = Script([None]), Script([None])
+    gone.query = QUERY.model_copy(update={"name": "gone"})
+    before = [cast(Watch, kept), cast(Watch, gone)]
+    watch = Script([None])
+
+    def reloaded() -> MetricsLoop:
+        return MetricsLoop(
+            (),
+            make_watch=lambda _: cast(Watch, watch),
+            propose=answers.get,
+            clock=SourceClock(),
+            metrics=LoopMetrics(CollectorRegistry()),
+            snapshot_interval_seconds=3600.0,
+            before=before,
+        )
+
+    for n in range(n_reloads):
+        loop = reloaded()
+        loop.start()
+        await asyncio.sleep(0)
+        before = loop.shown
+        if n < n_reloads - 1:
+            await loop.stop()
+    assert not gone.retired
+    answers.put_nowait([QUERY])
+    async with asyncio.timeout(20):
+        await watch.done.wait()
+    await loop.stop()
+    assert (kept.retired, gone.retired) == (False, True)
+    assert loop.shown == [watch]
