@@ -279,7 +279,8 @@ class AlertsLoop:
         known = self.placing.known.get(group.incident_id)
         if known is None or len(group.members) < BIG or not group.firing:
             return False
-        return self._now() - known.last_change_ns / 1e9 < BIG_SECONDS
+        # Either way: the clock may have been set back since.
+        return abs(self._now() - known.last_change_ns / 1e9) < BIG_SECONDS
 
     async def _work(self, *, final: bool = False) -> None:
         """Place what waits, store what changed, tell of it."""

@@ -10,6 +10,9 @@ PRIOR = 2.0
 """So many times alone are assumed of everyone, so that one coincidence says little."""
 
 MAX_PAIRS = 50_000
+MAX_ENTITIES = 100_000
+"""Beyond either the half of all entities is forgotten that has not alerted for longest."""
+
 BURST = 200
 """With more entities than that at once, everything begins with everything, and nothing is learned."""
 
@@ -29,16 +32,27 @@ class Companions:
         if abs(onset - self._last.get(entity, -1e18)) < TOGETHER_SECONDS:
             return
         self._last[entity] = onset
+        if len(self._last) > MAX_ENTITIES or self._n_pairs >= MAX_PAIRS:
+            self._forget()
         self._alone[entity] += 1
         while self._recent and self._recent[0][0] < onset - 2 * TOGETHER_SECONDS:
             self._recent.popleft()
-        if len(self._recent) < BURST and self._n_pairs < MAX_PAIRS:
+        if len(self._recent) < BURST:
             for other_onset, other in self._recent:
                 if other != entity and abs(onset - other_onset) <= TOGETHER_SECONDS:
                     self._n_pairs += self._pairs[entity][other] == 0
                     self._pairs[entity][other] += 1
                     self._pairs[other][entity] += 1
         self._recent.append((onset, entity))
+
+    def _forget(self) -> None:
+        """Let go of the half that is longest ago: names come and go, and those of today must have room."""
+        for entity in sorted(self._last, key=self._last.__getitem__)[: len(self._last) // 2]:
+            del self._last[entity]
+            self._alone.pop(entity, None)
+            for other in self._pairs.pop(entity, ()):
+                self._pairs[other].pop(entity, None)
+                self._n_pairs -= 1
 
     def partners(self, entity: str) -> Collection[str]:
         """Whom an entity has ever begun together with."""

@@ -116,6 +116,15 @@ _VOLUME = frozenset(
 )
 
 
+MAX_VALUE = 1000
+"""So much of a label's value is read; a URL may have some hundred characters, a name hardly as many."""
+
+MAX_WORDS = 40
+"""So many words of a value are searched for names: all stretches of them are, half their square in number."""
+
+MAX_FRONTS = 20_000
+
+
 class Subject(msgspec.Struct, frozen=True):
     """What one alert is about. Names are lower case; `written` is the entity as its label has it."""
 
@@ -155,6 +164,10 @@ class EntityReader:
         place = self.topology.places.get(entity)
         return place.name if place else self._seen.get(entity, entity)
 
+    def promise(self, entity: str) -> None:
+        """Note that somebody wrote down a service level for an entity."""
+        _keep(self.promised, entity)
+
     def take_calls(self, calls: Mapping[str, Iterable[str]], stores: Iterable[str]) -> bool:
         """Let the graph have edges that metrics show; whether any was new."""
         grown = self.topology.take_calls(calls, stores)
@@ -170,7 +183,7 @@ class EntityReader:
         >>> EntityReader().read({"alertname": "X", "pod": "cart-5d9f7c6b8-x2x4z"}, {}).entity
         'cart'
         """
-        labels = plain(labels)
+        labels = {name: value[:MAX_VALUE] for name, value in plain(labels).items()}
         entity, written = self._entity(labels)
         self._seen.setdefault(entity, written)
         if len(self._seen) > 200_000:
@@ -184,9 +197,9 @@ class EntityReader:
         if labels.get("ingress") or any(
             labels.get(name, "").startswith(("http://", "https://")) for name in HOST_LABELS
         ):
-            self.fronts.add(entity)
+            _keep(self.fronts, entity)
         if "slo" in labels or any(name.startswith("sloth_") for name in labels):
-            self.promised.add(entity)
+            self.promise(entity)
         mentions = self._mentions(entity, annotations)
         others = self._others(entity, labels)
         namespace = labels.get("namespace") or labels.get("ns")
@@ -276,7 +289,7 @@ class EntityReader:
     def _inside(self, text: str, label: str) -> str | None:
         """The longest known name that stands in a text between separators."""
         tokens = [token for token in re.split(r"([^a-z0-9]+)", text) if token]
-        words = [at for at, token in enumerate(tokens) if not _SEPARATOR.fullmatch(token)]
+        words = [at for at, token in enumerate(tokens) if not _SEPARATOR.fullmatch(token)][:MAX_WORDS]
         spans = sorted(
             ((first, last) for first in words for last in words if last >= first),
             key=lambda span: span[0] - span[1],
@@ -332,6 +345,13 @@ class EntityReader:
             host = _host(word).partition(".")[0]
             return self.topology.find(host) or (host if host in self._seen else None)
         return None
+
+
+def _keep(known: set[str], entity: str) -> None:
+    """Add to what is known, which begins anew before it grows for ever: what is there will show again."""
+    if len(known) >= MAX_FRONTS and entity not in known:
+        known.clear()
+    known.add(entity)
 
 
 def plain(labels: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,8 @@ MAX_RECENT = 200
 """With more entities than that at once, everything follows everything, and nothing is learned."""
 
 MAX_PAIRS = 50_000
+MAX_ENTITIES = 100_000
+"""Beyond either the half of all entities is forgotten that has not alerted for longest."""
 
 
 class Steady(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +63,8 @@ class Lags:
         if abs(onset - self._last.get(entity, -1e18)) < APART_SECONDS:
             return
         self._last[entity] = onset
+        if len(self._last) > MAX_ENTITIES or len(self._pairs) >= MAX_PAIRS:
+            self._forget()
         self._times[entity] += 1
         while self._recent and self._recent[0][0] < onset - 2.0 * REACH_SECONDS:
             self._recent.popleft()
@@ -69,6 +73,16 @@ class Lags:
                 if other != entity and 0.0 <= onset - before <= REACH_SECONDS:
                     self._follow(other, entity, onset - before)
         self._recent.append((onset, entity))
+
+    def _forget(self) -> None:
+        """Let go of the half that is longest ago: names come and go, and those of today must have room."""
+        gone = set(sorted(self._last, key=self._last.__getitem__)[: len(self._last) // 2])
+        for entity in gone:
+            del self._last[entity]
+            self._times.pop(entity, None)
+            for other in self._steady.pop(entity, {}):
+                self._steady[other].pop(entity, None)
+        self._pairs = {pair: known for pair, known in self._pairs.items() if gone.isdisjoint(pair)}
 
     def of(self, entity: str) -> Mapping[str, Steady]:
         """Whom an entity steadily follows or precedes, and by how much."""
@@ -81,8 +95,6 @@ class Lags:
     def _follow(self, first: str, then: str, seconds: float) -> None:
         pair = self._pairs.get((first, then))
         if pair is None:
-            if len(self._pairs) >= MAX_PAIRS:
-                return
             pair = self._pairs[first, then] = _Pair()
         pair.add(seconds)
         if pair.n < ENOUGH:

@@ -23,6 +23,9 @@ COMMON = frozenset(
 )
 MAX_TEXT = 1000
 MAX_RULES = 2_000
+MAX_PAIRS = 200_000
+"""So many comparisons are remembered; of all rules with all there may be ten times as many."""
+
 IDF_FLOOR = 0.3
 """What a word counts that is in every rule's text."""
 
@@ -62,6 +65,8 @@ class Likeness:
         pair = (one, other) if one < other else (other, one)
         known = self._known.get(pair)
         if known is None:
+            if len(self._known) >= MAX_PAIRS:
+                self._known.clear()
             by_words = self._cosine(self._words.get(one, ()), self._words.get(other, ()))
             known = self._known[pair] = max(by_words, self._meant(one, other))
         return known

@@ -24,6 +24,9 @@ from webhooks.correlate.topology import Topology
 from webhooks.correlate.weights import Weights
 from webhooks.judge.evidence import Evidence
 
+CLOCK_BACK_SECONDS = 30.0
+"""What is less delays a merge by less than that."""
+
 
 class Correlator:
     """Groups sightings into incidents. `add` them as they arrive; `advance` lets time pass."""
@@ -48,6 +51,7 @@ class Correlator:
         self._to_learn: deque[tuple[float, Sighting]] = deque()
         self._ended: dict[str, None] = {}
         self._looks: list[tuple[float, str]] = []
+        self._advanced_at = 0.0
 
     @property
     def n_comparisons(self) -> int:
@@ -86,6 +90,7 @@ class Correlator:
 
     def advance(self, now: float) -> list[Merge | Split]:
         """Let time pass: settle what is due; the merges and splits made, in order."""
+        self._heed_clock(now)
         merged = self._merge_at_once()
         while self._due and self._due[0][0] <= now:
             deadline, _, incident_id = heapq.heappop(self._due)
@@ -113,6 +118,17 @@ class Correlator:
             if home is not None:
                 self.bonds.habits.learn(seen, self.bonds.company(seen, home))
         return [*merged, *self._part(now)]
+
+    def _heed_clock(self, now: float) -> None:
+        """Where the clock was set back, bring forward what waits: so long is so long by any clock."""
+        back, self._advanced_at = self._advanced_at - now, now
+        if back <= CLOCK_BACK_SECONDS:
+            return
+        self._due = [(deadline - back, first, one) for deadline, first, one in self._due]
+        self._looks = [(at - back, one) for at, one in self._looks]
+        self._to_learn = deque((at - back, seen) for at, seen in self._to_learn)
+        for group in self.groups.values():
+            group.deadline -= back if group.deadline else 0.0
 
     def refresh(self, episode: Episode) -> Group | None:
         """Take in that a known episode changed; its incident."""

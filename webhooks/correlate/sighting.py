@@ -63,7 +63,7 @@ def sight(episode: Episode, reader: EntityReader) -> Sighting:
     wording = read(name, episode.annotations)
     subject = reader.read(labels, episode.annotations)
     if wording.promise:
-        reader.promised.add(subject.entity)
+        reader.promise(subject.entity)
     # What fires for ever begins with all others when Prometheus does, and is of no incident for that.
     alone = is_own(labels) or wording.heartbeat
     return Sighting(

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+MAX_NAME = 200
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]+")
 
 _HEARTBEAT = re.compile(
@@ -112,7 +113,7 @@ def spoken(alertname: str) -> str:
 def read(alertname: str, annotations: Mapping[str, str]) -> Wording:
     """What the words of an alert say; texts are cut at a thousand characters."""
     text = " . ".join(value for key, value in annotations.items() if "://" not in value[:12])
-    return _read(alertname, _shape(text[:1000]))
+    return _read(alertname[:MAX_NAME], _shape(text[:1000]))
 
 
 def _shape(text: str) -> str:

@@ -22,6 +22,9 @@ from webhooks.own import inner_delivery, is_own, own_event
 REPEAT_SECONDS = 3600.0
 """So often an alert of our own is repeated, so that nobody doubts it for being silent."""
 
+LEAP_SECONDS = 30.0
+"""What a clock is ahead or behind by less is no more than a pause among others."""
+
 RECEIVER = "dead man's switch"
 NOTE = "heartbeats"
 
@@ -90,6 +93,8 @@ class DeadMan:
         self._now = now
         self._listening_since = now()
         self._raised: dict[Way, AlertEvent] = {}
+        self._raised_at: dict[Way, float] = {}
+        """When, by today's clock; the alerts' own starts are what they were."""
         self._repeated = now()
         self._saved: bytes | None = None
         self._task = Background("dead-man")
@@ -106,6 +111,7 @@ class DeadMan:
 
     async def _run(self) -> None:
         while True:
+            by_clock, passed = self._now(), time.monotonic()
             try:
                 if self._saved is None:
                     await self._recall()
@@ -118,6 +124,7 @@ class DeadMan:
                 self.last_error = repr(error)
                 self._log.exception("looking at heartbeats broke off")
             await asyncio.sleep(self._look_seconds)
+            self.heed_leap(self._now() - by_clock - (time.monotonic() - passed))
 
     async def _recall(self) -> None:
         """Remember heartbeats, and alerts of our own, from before a restart."""
@@ -129,6 +136,7 @@ class DeadMan:
                 labels = episode.labels
                 way = Way(episode.tenant, labels.get("cluster", ""), labels["alertmanager"])
                 self._raised[way] = _event(labels, episode.annotations, starts_at_ns=episode.starts_at_ns)
+                self._raised_at[way] = min(episode.starts_at_ns / 1e9, self._now())
         self._saved = body or b""
 
     async def look(self) -> None:
@@ -153,10 +161,25 @@ class DeadMan:
                 continue
             await self._tell(way, event)
             self._raised[way] = event
+            self._raised_at.setdefault(way, event.starts_at_ns / 1e9)
         document = msgspec.json.encode(to_document(self._heartbeats.pulses))
         if document != self._saved:
             await self._store.put_note(NOTE, document)
             self._saved = document
+
+    def heed_leap(self, seconds: float) -> None:
+        """Take in that the clock was set, or the machine slept: what it leapt over is no silence.
+
+        `seconds`: by how much the clock ran ahead of the time that passed; negative where it was set back.
+        """
+        if abs(seconds) < LEAP_SECONDS:
+            return
+        self._listening_since = self._now()
+        if seconds < 0.0:
+            # By today's clock, all that was heard and raised was that much earlier.
+            self._heartbeats.set_back(-seconds)
+            self._raised_at = {way: at + seconds for way, at in self._raised_at.items()}
+            self._repeated += seconds
 
     async def _end_what_is_back(self, lost: Mapping[Way, Lost]) -> None:
         at_ns = int(self._now() * 1e9)
@@ -167,10 +190,10 @@ class DeadMan:
                 if (known.tenant, known.cluster) == (way.tenant, way.cluster)
             ]
             # After a restart nothing is lost yet; only a beat since then proves that it is back.
-            if way in lost or max(beats, default=0.0) <= event.starts_at_ns / 1e9:
+            if way in lost or max(beats, default=0.0) <= self._raised_at[way]:
                 continue
             await self._tell(way, _event(event.labels, event.annotations, event.starts_at_ns, at_ns))
-            del self._raised[way]
+            del self._raised[way], self._raised_at[way]
             self._log.info("heartbeat is back", cluster=way.cluster)
 
     async def _tell(self, way: Way, event: AlertEvent) -> None:

@@ -88,6 +88,11 @@ class Heartbeats:
                 if event.labels.get("alertname") in self._names:
                     self._hear_one(event, delivery)
 
+    def set_back(self, seconds: float) -> None:
+        """Take in that the clock was set back by so much: by today's, beats were that much earlier."""
+        for pulse in self.pulses.values():
+            pulse.last -= seconds
+
     def lost(self, now: float, *, listening_since: float) -> list[Lost]:
         """Ways that are silent for too long, one of each cluster where all of it is."""
         alive: set[tuple[str, str]] = set()
@@ -126,6 +131,8 @@ class Heartbeats:
             if not pulse.ended and (patience is None or gap <= patience):
                 pulse.gaps.append(gap)
             pulse.last = at
+        else:
+            pulse.last = at  # It is when we heard it: the clock was set back since the last time.
         pulse.ended = not event.firing
         evaluated = _seconds(event.annotations.get(self._time_annotation, ""))
         if evaluated is not None:

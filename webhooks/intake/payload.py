@@ -24,6 +24,9 @@ MAX_DEAD_LETTERS = 10_000
 MAX_PARTS = 3_000_000
 """Twice what the largest body of alerts consists of; one of more is not taken apart."""
 
+MAX_TIME = 64
+"""The longest time that is one has 35 characters."""
+
 MAX_COUNT = 2**31 - 1
 
 _INT64_NS = 2**63 - 1
@@ -169,6 +172,8 @@ def parse_time(text: str) -> int | None:
     1767225600000000001
     """
     try:
+        if len(text) > MAX_TIME:
+            raise ValueError  # It would be remembered, too.
         if text[4] != "-" or text[7] != "-" or text[10] not in "Tt " or text[13] != ":" or text[16] != ":":
             raise ValueError
         year = int(text[:4])

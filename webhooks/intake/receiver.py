@@ -144,8 +144,7 @@ class Receiver:
         recorded = parse_events(body)
         for kind, n in recorded.kinds.items():
             self._recorded.labels(kind).inc(n)
-        for event in recorded.created:
-            self._flaps.count(tenant, event)
+        at_ns = int(self._now() * 1e9)
         known = self._intake.memory.episodes
         ended = []
         for event in recorded.resolved:
@@ -153,10 +152,11 @@ class Receiver:
             if episode is not None and episode.state != "resolved":
                 ended.append(event)
         if ended:
-            at_ns = int(self._now() * 1e9)
             await self._intake.accept(
                 inner_delivery(ended, receiver="event recorder", received_at_ns=at_ns, tenant=tenant)
             )
+        for event in recorded.created:  # Last: what is not stored is sent, and would be counted, again.
+            self._flaps.count(tenant, event, now=at_ns / 1e9)
         return web.Response(
             body=b'{"status":"ok","events":%d,"ended":%d}' % (recorded.kinds.total(), len(ended)),
             content_type="application/json",

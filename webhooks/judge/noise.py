@@ -33,6 +33,7 @@ LEAN = 4.0
 MIN_SPREAD = 0.7
 MAX_RATIO = 3.0
 REMEMBERED = 400
+MAX_NAMES = 5_000
 
 
 class NoiseWeights(msgspec.Struct, frozen=True):
@@ -87,6 +88,8 @@ class Kinds:
     def add(self, name: str, seconds: float) -> None:
         """Take one more episode."""
         self._by_name[name].add(seconds)
+        if len(self._by_name) > MAX_NAMES:
+            del self._by_name[next(iter(self._by_name))]
         self.all.add(seconds)
 
     def middle(self, name: str) -> float:

@@ -71,7 +71,7 @@ def decide(
         return status
     if incident.priority < told.priority and incident.priority in URGENT:
         return "updated"
-    if now_ns - told.at_ns < update_interval_ns:
+    if 0 <= now_ns - told.at_ns < update_interval_ns:  # The clock may have been set back since.
         return None
     worse = incident.priority < told.priority
     grown = incident.n_episodes >= GROWN * max(told.n_episodes, 1)

@@ -75,7 +75,7 @@ class FlapWatch:
 
     def begin(self, episode: Episode) -> bool:
         """Take a start; whether the alert flaps now."""
-        at = episode.starts_at_ns / 1e9
+        at = began(episode)
         record = self._record(episode, at)
         if record.ended is not None:
             _remember(record.pauses, at - record.ended)
@@ -84,9 +84,9 @@ class FlapWatch:
             self._start(record, at)
         return self._note(episode.tenant, episode.fingerprint, record)
 
-    def count(self, tenant: str, event: AlertEvent) -> None:
+    def count(self, tenant: str, event: AlertEvent, *, now: float) -> None:
         """Take a start that may never become an episode: Alertmanager saw it, and told nobody yet."""
-        at = event.starts_at_ns / 1e9
+        at = min(event.starts_at_ns / 1e9, now)
         record = self._known(tenant, event.fingerprint, event.labels.get("alertname", ""), at)
         if at > record.begun:
             self._start(record, at)
@@ -94,10 +94,10 @@ class FlapWatch:
 
     def end(self, episode: Episode) -> None:
         """Take an end."""
-        at = (episode.ends_at_ns or episode.last_seen_ns) / 1e9
+        at = min(episode.ends_at_ns or episode.last_seen_ns, episode.last_seen_ns) / 1e9
         record = self._record(episode, at)
         if record.ended is None:
-            _remember(record.lasted, at - episode.starts_at_ns / 1e9)
+            _remember(record.lasted, at - began(episode))
         record.ended = at
 
     def observe(self, labels: Mapping[str, str], fingerprint: str, n_starts: int, *, now: float) -> None:
@@ -163,6 +163,11 @@ class FlapWatch:
         if len(self._records) > MAX_KNOWN:
             self._records.popitem(last=False)
         return record
+
+
+def began(episode: Episode) -> float:
+    """When an alert started, in seconds. A clock ahead of ours is not believed: it would flap until then."""
+    return min(episode.starts_at_ns, episode.first_seen_ns) / 1e9
 
 
 def _remember(known: list[float], seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 from sidecar.records import Incident
@@ -20,6 +21,7 @@ class Holding:
         self._wait_seconds = wait_seconds
         self._until: dict[str, float] = {}
         self._passed: dict[str, None] = {}
+        self._looked_at = 0.0
         self.n_spared = 0
         """Incidents that ended while they were held, and of which nobody was told."""
 
@@ -34,6 +36,10 @@ class Holding:
 
     def due(self, now: float) -> list[str]:
         """Incidents whose wait is over, once."""
+        back = self._looked_at - now
+        if back > 0.0:  # The clock was set back: a wait is so long by any clock.
+            self._until = {incident_id: until - back for incident_id, until in self._until.items()}
+        self._looked_at = now
         due = [incident_id for incident_id, until in self._until.items() if until <= now]
         for incident_id in due:
             del self._until[incident_id]
@@ -55,6 +61,8 @@ class Holding:
         if incident.state == "open" and incident.priority not in AT_ONCE:
             wait = self._wait_seconds(incident)
             until = incident.started_at_ns / 1e9 + wait
+            if until > now + wait:  # It began by a clock that was set back since.
+                until = min(now + wait, self._until.get(known, math.inf))
             if wait and now < until:
                 self._until[known] = until
                 return True

@@ -110,7 +110,8 @@ class Storms:
         return [
             storm
             for storm in self.known.values()
-            if storm.changed and storm.n_episodes and now - storm.told_at >= every_seconds
+            # Either way: the clock may have been set back since.
+            if storm.changed and storm.n_episodes and abs(now - storm.told_at) >= every_seconds
         ]
 
     def learned(self) -> dict[str, tuple[float, int]]:

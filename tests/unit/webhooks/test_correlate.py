@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
+from webhooks.correlate.companions import Companions
 from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Split
 from webhooks.correlate.lags import MAX_RECENT, Lags
@@ -98,6 +101,47 @@ def test_entities_that_begin_together_merge_after_the_hold() -> None:
     stream.hear(episode("Slow", at=0, service="search"), episode("Errors", at=20, service="billing"))
     assert len(stream.correlator.groups) == 2, "nothing binds them but time; that is decided later"
     assert stream.settle() == [{"search/Slow", "billing/Errors"}]
+
+
+def test_a_clock_that_is_set_back_delays_no_merge_for_longer() -> None:
+    stream = Stream()
+    stream.hear(episode("Slow", at=0, service="search"), episode("Errors", at=20, service="billing"))
+    stream.correlator.advance(START + 30 - 3600)
+    stream.correlator.advance(START + 95 - 3600)
+    assert len(stream.correlator.groups) == 1, "a minute and a half has passed"
+
+
+@pytest.mark.parametrize("label", ["pod", "persistentvolumeclaim", "job_name", "instance", "url"])
+def test_a_huge_label_is_read_at_once(label: str) -> None:
+    """Whoever may send alerts must not hold up everybody's by one of them."""
+    huge = "-".join(f"a{i}" for i in range(20_000))
+    began = time.process_time()
+    subject = EntityReader(GRAPH).read({"alertname": huge, label: huge}, {"summary": huge})
+    sight(episode(huge, at=0, **{label: huge}), EntityReader(GRAPH))
+    assert time.process_time() - began < 1.0
+    assert len(subject.entity) <= 1000
+
+
+def test_what_is_known_of_entities_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless trickle, each alert of another thing: a job's, a request's."""
+    for module in ("companions", "lags"):
+        monkeypatch.setattr(f"webhooks.correlate.{module}.MAX_ENTITIES", 200)
+        monkeypatch.setattr(f"webhooks.correlate.{module}.MAX_PAIRS", 200)
+    companions, lags = Companions(), Lags()
+    for n in range(3000):
+        for entity in (f"job-{n}", f"run-{n}"):
+            companions.learn(entity, 400.0 * n)
+            lags.learn(entity, 400.0 * n)
+    for n in range(3000, 3010):
+        for late, entity in enumerate(("web", "db")):
+            companions.learn(entity, 400.0 * n + 60.0 * late)
+            lags.learn(entity, 2000.0 * n + 60.0 * late)
+    assert companions.strength("web", "db") > 0.5, "it still learns"
+    assert lags.of("db")["web"].seconds == pytest.approx(60.0)
+    for one in (companions, lags):
+        for known in vars(one).values():
+            if isinstance(known, dict):
+                assert len(known) <= 400
 
 
 def test_entities_that_begin_far_apart_stay_apart() -> None:

@@ -202,3 +202,38 @@ async def test_after_a_restart_the_alert_goes_on_and_ends() -> None:
     beats(switch.heartbeats, [65])
     await again.look()
     assert episode.state == "resolved"
+
+
+@pytest.mark.parametrize("leap", [3600.0, -3600.0])
+async def test_a_leap_of_the_clock_is_no_silence_and_hides_none(leap: float) -> None:
+    """A machine that slept, or whose clock was set, has heard of nothing, and of no loss."""
+    switch = Switch()
+    beats(switch.heartbeats, [0])
+    await switch.dead_man.look()
+    switch.at = START + 10 + leap
+    switch.dead_man.heed_leap(leap)
+    await switch.dead_man.look()
+    assert switch.raised == [], "nobody could have been heard in between"
+    switch.at += 61
+    await switch.dead_man.look()
+    (episode,) = switch.raised
+    assert episode.state == "firing"
+
+
+async def test_a_loss_ends_with_the_next_beat_though_the_clock_was_set_back() -> None:
+    switch = Switch()
+    beats(switch.heartbeats, [0])
+    switch.at = START + 61
+    await switch.dead_man.look()
+    switch.dead_man.heed_leap(-3600.0)
+    switch.at = START + 65 - 3600.0
+    beats(switch.heartbeats, [66 - 3600])
+    await switch.dead_man.look()
+    (episode,) = switch.raised
+    assert episode.state == "resolved"
+
+
+def test_a_beat_from_the_future_is_no_excuse_for_silence() -> None:
+    heartbeats = Heartbeats(["Watchdog"], timeout_seconds=60.0)
+    beats(heartbeats, [7200, 10])  # The clock was set back while we were down.
+    assert lost_at(heartbeats, 71) == [(A, True)]

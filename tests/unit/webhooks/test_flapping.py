@@ -232,3 +232,26 @@ def test_an_endless_trickle_is_bounded_and_the_ended_leave_first(monkeypatch: py
     assert correlator.groups[str(forgotten.incident_id)].ended() is not None, (
         "and its end still ends its incident"
     )
+
+
+def test_a_sender_whose_clock_is_ahead_does_not_flap_until_its_time_has_come() -> None:
+    """Four starts of an alert, told of an hour ago, by a clock that is a year ahead."""
+    watch = FlapWatch()
+    year_ns = 365 * 86_400 * 10**9
+    for n in range(4):
+        heard_ns = n * 60 * 10**9
+        start_ns = year_ns + heard_ns
+        ahead = Episode("t", "f", start_ns, None, {"alertname": "X"}, {}, "", heard_ns, heard_ns)
+        flaps = watch.begin(ahead)
+    assert flaps
+    assert watch.calmed(3 * 3600.0) == {("t", "f")}
+
+
+def test_a_clock_that_is_set_back_holds_nobody_for_longer() -> None:
+    holding = Holding(lambda _: 60.0)
+    one = Incident("i", "t", "x", started_at_ns=7200 * 10**9, last_change_ns=0, priority="P2")
+    assert holding.sift([one], 7200.0) == []
+    assert holding.due(7201.0) == []
+    assert holding.due(3600.0) == [], "a minute is not over in a second"
+    assert holding.sift([one], 3610.0) == []
+    assert holding.due(3660.0) == ["i"]

@@ -215,3 +215,15 @@ async def test_memory_does_not_grow_in_an_endless_storm(
         await store.close()
     # Two thousand alerts that stayed would be 2 MB and more.
     assert after - before < 300_000
+
+
+def test_a_storm_goes_on_being_told_of_when_the_clock_is_set_back() -> None:
+    memory = Memory()
+    storms, analyst = Storms(memory, at_least=10, factor=5.0), Analyst()
+    changes = memory.fold([delivery(*(alert("X", i=str(i)) for i in range(20)))])
+    memory.apply(changes)
+    storms.take(list(memory.episodes.values()), analyst, 10_000.0)
+    (storm,) = storms.due(10_000.0, every_seconds=2.0)
+    storm.told_at = 10_000.0
+    assert storms.due(10_001.0, every_seconds=2.0) == []
+    assert storms.due(6_400.0, every_seconds=2.0) == [storm]
