@@ -178,7 +178,7 @@ def test_what_never_reached_a_webhook_counts_toward_flapping() -> None:
         one = {**fired(), "startsAt": f"2026-01-01T00:{10 * minute:02d}:00Z"}
         events = parse_events(json.dumps(recorded("alertCreated", one, pairs=True)).encode())
         for event in (*events.created, *events.created):
-            watch.count("default", event)
+            watch.count("default", event, now=EPOCH / SECOND + 3600.0)
     assert watch.flapping == {("default", "00c0ffee00c0ffee")}
 
 
