@@ -126,7 +126,12 @@ class AppViews:
             if watch.evaluation is None
             or now_ms - watch.evaluation.timestamp_ms > STALE_STEPS * watch.step_ms + 5000
         ]
-        detail = {"n_queries": len(loop.watches), "late": late, "error": loop.last_error}
+        detail = {
+            "n_queries": len(loop.watches),
+            "late": late,
+            "error": loop.last_error,
+            "errors": {name: words for name, words in loop.errors.items() if name},
+        }
         return ComponentHealth(not late and loop.ready, detail)
 
     def _alerts_health(self) -> ComponentHealth:

@@ -48,12 +48,18 @@ class MetricsLoop:
         self._tasks: list[asyncio.Task[None]] = []
         self.watches: list[Watch] = []
         self._before = list(before)
-        self.last_error: str | None = None
+        self.errors: dict[str, str] = {}
+        """What keeps a query from being judged now, by its name, the newest last; by no name of proposing."""
 
     @property
     def ready(self) -> bool:
         """True once a first pull was scored."""
         return any(watch.ready for watch in self.watches)
+
+    @property
+    def last_error(self) -> str | None:
+        """The newest of what is wrong now."""
+        return next(reversed(self.errors.values()), None)
 
     @property
     def queries(self) -> list[QueryConfig]:
@@ -101,27 +107,25 @@ class MetricsLoop:
 
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
         while True:
-            before = self.last_error
             try:
                 queries = await self._propose()
             except SidecarError as error:
-                self._complain("no proposal of queries yet", error, told=before)
+                self._complain("no proposal of queries yet", error)
             except Exception as error:
                 # The loop's edge: an answer that nobody foresaw must not leave everything unwatched for ever.
-                self.last_error = repr(error)
-                if self.last_error != before:
+                if self._is_new(repr(error)):
                     self._log.exception("proposing queries broke off, will try again")
             else:
                 if queries:
+                    self.errors.clear()
                     return queries
-                self.last_error = NOTHING_YET
-                if before != NOTHING_YET:
+                if self._is_new(NOTHING_YET):
                     self._log.info("nothing to watch yet, will look again")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _keep(self, watch: Watch) -> None:
         """Learn, then step and save for ever; a failure is told once, counted each time, and tried again."""
-        prepared, told = False, None
+        prepared, name = False, watch.query.name
         saved_at = time.monotonic()
         while True:
             began = time.monotonic()
@@ -133,30 +137,28 @@ class MetricsLoop:
                 if began - saved_at >= self._snapshot_interval:
                     saved_at = began
                     await watch.checkpoint()
-                if told is not None:
-                    self._log.info("query is answered again", query=watch.query.name)
-                told = self.last_error = None
+                if self.errors.pop(name, None) is not None:
+                    self._log.info("query is answered again", query=name)
             except SidecarError as error:
-                self._metrics.evaluations.labels(watch.query.name, "error").inc()
-                name = watch.query.name
-                self._complain(
-                    "query not evaluated, its steps will be caught up", error, told=told, query=name
-                )
-                told = str(error)
+                self._metrics.evaluations.labels(name, "error").inc()
+                self._complain("query not evaluated, its steps will be caught up", error, query=name)
             except Exception as error:
                 # The loop's edge: a defect in one query must not blind the others.
-                self._metrics.evaluations.labels(watch.query.name, "error").inc()
-                self.last_error = repr(error)
-                if told != self.last_error:
-                    self._log.exception("evaluation broke off", query=watch.query.name)
-                told = self.last_error
+                self._metrics.evaluations.labels(name, "error").inc()
+                if self._is_new(repr(error), name):
+                    self._log.exception("evaluation broke off", query=name)
             self._metrics.duration.observe(time.monotonic() - began)
             self._metrics.clock_skew.set(self._clock.skew_seconds)
             pause = self._clock.until_next_step(watch.query.step, watch.query.offset)
             await asyncio.sleep(pause if prepared else min(pause, RETRY_SECONDS))
 
-    def _complain(self, message: str, error: SidecarError, *, told: str | None, **fields: str) -> None:
+    def _complain(self, message: str, error: SidecarError, **query: str) -> None:
         """Tell of a failure, unless it is the one that was told already."""
-        self.last_error = str(error)
-        if self.last_error != told:
-            self._log.warning(message, reason=error.reason, err=self.last_error, **fields)
+        if self._is_new(str(error), *query.values()):
+            self._log.warning(message, reason=error.reason, err=str(error), **query)
+
+    def _is_new(self, words: str, query: str = "") -> bool:
+        """Keep what is wrong with a query; whether that is something else than before."""
+        before = self.errors.pop(query, None)
+        self.errors[query] = words
+        return words != before

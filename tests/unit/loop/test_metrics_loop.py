@@ -167,3 +167,32 @@ async def test_what_is_proposed_no_more_is_retired_as_soon_as_that_is_known(n_re
     await loop.stop()
     assert (kept.retired, gone.retired) == (False, True)
     assert loop.shown == [watch]
+
+
+async def test_what_is_wrong_with_one_query_stands_while_others_are_well() -> None:
+    ill, well = Script([DOWN] * 3), Script([None] * 50)
+    ill.query = QUERY.model_copy(update={"name": "ill", "step": 0.1})
+    made = iter([well, ill])
+    loop = MetricsLoop(
+        (QUERY, ill.query),
+        make_watch=lambda _: cast(Watch, next(made)),
+        propose=cast(Any, None),
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+    )
+    seen: list[tuple[str | None, dict[str, str]]] = []
+    step = well.step
+
+    async def look() -> bool:
+        seen.append((loop.last_error, dict(loop.errors)))
+        return await step()
+
+    well.step = look  # type: ignore[method-assign]
+    loop.start()
+    async with asyncio.timeout(20):
+        await asyncio.gather(ill.done.wait(), well.done.wait())
+    await loop.stop()
+    wrong = [error is not None for error, _ in seen]
+    assert (str(DOWN), {"ill": str(DOWN)}) in seen
+    assert all(wrong[wrong.index(True) : len(wrong) - wrong[::-1].index(True)]), "the others' success hid it"
