@@ -33,6 +33,7 @@ from webhooks.respond.picture import PictureMetrics, Pictures, png
 from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.similar import in_words, similarity
 from webhooks.respond.slack_actions import SlackActions
+from webhooks.respond.spare import SpareFile
 
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
@@ -75,6 +76,7 @@ class Responding:
             find=store.incident,
             bus=ground.bus,
             metrics=DeskMetrics(ground.registry),
+            spare=SpareFile(config.store.directory),
             now=ground.wall,
         )
         self.history = History(store, store.response_store, now=ground.wall)

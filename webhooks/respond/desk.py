@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -18,6 +19,7 @@ from sidecar.telemetry import get_logger
 from webhooks.respond import lifecycle
 from webhooks.respond.feedback import VERDICTS, verdicts_on
 from webhooks.respond.lifecycle import ActionError, act, status_of
+from webhooks.respond.spare import Spared, SpareFile
 
 FLUSH_SECONDS = 1.0
 MAX_HELD = 10_000
@@ -80,9 +82,11 @@ class Desk:
         find: Find,
         bus: EventBus,
         metrics: DeskMetrics,
+        spare: SpareFile | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._spare = spare
         self._find = find
         self._bus = bus
         self._metrics = metrics
@@ -91,6 +95,9 @@ class Desk:
         self._responses: dict[str, Response] = {}
         self._unsaved: dict[str, Response] = {}
         self._entries: list[TimelineEntry] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By incident: of what two people do to it at once, each must see what the other did."""
         self._changed: list[Callable[[Incident, str], None]] = []
         self._wake = asyncio.Event()
         self._task = Background("desk")
@@ -105,6 +112,7 @@ class Desk:
 
         Raises: StoreError.
         """
+        await self._take_spared()
         for response in await self._store.responses(open_only=True):
             self._responses[response.incident_id] = response
         self._open = {one.incident_id: one for one in incidents if one.state == "open"}
@@ -114,9 +122,10 @@ class Desk:
         """Write what waits, end."""
         await self._task.stop()
         try:
-            await self._flush()
+            while self._entries or self._unsaved or self._writing is not None:
+                await self._flush()
         except StoreError as error:
-            self._log.warning("the newest of the timelines is lost", n=len(self._entries), err=str(error))
+            await self._put_aside(error)
 
     @property
     def open_incidents(self) -> list[Incident]:
@@ -168,16 +177,8 @@ class Desk:
 
         Raises: ActionError, StoreError; KeyError where there is no such incident.
         """
-        stored, _ = await self._found(incident_id)
-        incident = self._open.get(incident_id, stored)
-        response = await self._known(incident)
-        changed, entry = act(
-            response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
-        )
-        await self._store.put_responses([changed], [entry])
-        if self._responses.get(incident_id) is not None or incident_id in self._open:
-            self._responses[incident_id] = changed
-            self._unsaved.pop(incident_id, None)
+        async with self._turns.setdefault(incident_id, asyncio.Lock()):
+            incident, changed, entry = await self._act(incident_id, action, actor, text)
         self._metrics.actions.labels(action).inc()
         if action in ("noise", "useful"):
             await self.say(incident_id, action, actor=actor)
@@ -186,6 +187,35 @@ class Desk:
         for listener in self._changed:
             listener(incident, action)
         return changed
+
+    async def _act(
+        self, incident_id: str, action: str, actor: str, text: str
+    ) -> tuple[Incident, Response, TimelineEntry]:
+        """Change the response, durably; the incident, its response and the timeline's entry."""
+        stored, _ = await self._found(incident_id)
+        incident = self._open.get(incident_id, stored)
+        held = self._responses.get(incident_id)
+        response = await self._known(incident)
+        changed, entry = act(
+            response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
+        )
+        # What waits to be written is in this one, and must not be written after it.
+        waiting = self._unsaved.pop(incident_id, None)
+        try:
+            await self._store.put_responses([changed], [entry])
+        except BaseException:
+            if waiting is not None:
+                self._unsaved.setdefault(incident_id, waiting)
+            raise
+        since = self._responses.get(incident_id)
+        if since is not None or incident_id in self._open:
+            self._responses[incident_id] = changed
+            self._unsaved.pop(incident_id, None)
+            if since is not held:
+                # We changed it ourselves meanwhile, and may write that last: what people do stands.
+                self._unsaved[incident_id] = changed
+                self._wake.set()
+        return incident, changed, entry
 
     async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
         """Keep a verdict on an incident; the number of rules or pairs that it speaks of.
@@ -252,15 +282,56 @@ class Desk:
             await asyncio.sleep(FLUSH_SECONDS)
 
     async def _flush(self) -> None:
-        responses, entries = list(self._unsaved.values()), list(self._entries)
+        """Write what waits. Once begun that goes on when its caller ends: it would be written twice.
+
+        Raises: StoreError.
+        """
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="desk-write")
+        try:
+            await asyncio.shield(self._writing)
+        finally:
+            if self._writing.done():
+                self._writing = None
+
+    async def _write(self) -> None:
+        responses, self._unsaved = self._unsaved, {}
+        entries, self._entries = self._entries, []
         if not responses and not entries:
             return
-        await self._store.put_responses(responses, entries)
-        del self._entries[: len(entries)]
-        for response in responses:
-            if self._unsaved.get(response.incident_id) is response:
-                del self._unsaved[response.incident_id]
+        try:
+            await self._store.put_responses(list(responses.values()), entries)
+        except BaseException:
+            newest = {key: one for key, one in responses.items() if self._responses.get(key) is one}
+            self._unsaved = {**newest, **self._unsaved}
+            self._entries = [*entries, *self._entries][-MAX_WAITING:]
+            raise
         self._forget_over()
+
+    async def _put_aside(self, error: StoreError) -> None:
+        """Keep what the store does not take, at the end, in a file of its own."""
+        waiting = Spared(list(self._unsaved.values()), self._entries)
+        try:
+            if self._spare is None:
+                raise OSError("there is no place for it")
+            await asyncio.to_thread(self._spare.put, waiting)
+        except OSError as trouble:
+            self._log.error(
+                "the newest of the timelines is lost", n=len(self._entries), err=f"{error}; {trouble}"
+            )
+        else:
+            self._log.warning("the newest of the timelines waits beside the database", n=len(self._entries))
+
+    async def _take_spared(self) -> None:
+        """Store what an earlier process could not; where that fails it waits for the next start."""
+        waiting = await asyncio.to_thread(self._spare.get) if self._spare is not None else None
+        if self._spare is None or waiting is None:
+            return
+        try:
+            await self._store.put_responses(waiting.responses, waiting.entries)
+            await asyncio.to_thread(self._spare.clear)
+        except (StoreError, OSError) as error:
+            self._log.warning("what waits of timelines is not stored", err=str(error))
 
     def _forget_over(self) -> None:
         """Let go of what was done about incidents that are over, the oldest first; the store has it."""

@@ -1,0 +1,129 @@
+"""Two people at once, a locked store, a process that must end: nothing is lost or told twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import StoreConfig
+from sidecar.errors import StoreError
+from sidecar.events import EventBus
+from sidecar.records import Response, TimelineEntry
+from sidecar.store.sqlite import SqliteStore
+from tests.unit.webhooks.respond.incidents import Clock, incident
+from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.lifecycle import expire
+from webhooks.respond.spare import FILE, SpareFile
+
+
+class Bench:
+    """A desk over a real store that can be held back or locked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.go_on, self.locked = asyncio.Event(), False
+        self.reached = asyncio.Event()
+        self.go_on.set()
+
+    async def __aenter__(self) -> Bench:
+        registry = CollectorRegistry()
+        self.store = await SqliteStore.open(StoreConfig(directory=self.folder), registry=registry)
+        await self.store.put_incidents([incident()], [])
+        self._put = self.store.response_store.put_responses
+        self.store.response_store.put_responses = self.put_responses  # type: ignore[method-assign]
+        self.desk = Desk(
+            self.store.response_store,
+            find=self.store.incident,
+            bus=EventBus(),
+            metrics=DeskMetrics(registry),
+            spare=SpareFile(self.folder),
+            now=Clock(),
+        )
+        await self.desk.open([])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.desk.stop()
+        await self.store.close()
+
+    async def put_responses(
+        self, responses: Sequence[Response], entries: Sequence[TimelineEntry] = ()
+    ) -> None:
+        self.reached.set()
+        await self.go_on.wait()
+        if self.locked:
+            raise StoreError("database is locked")
+        await self._put(responses, entries)
+
+    async def kinds(self) -> list[str]:
+        return [entry.kind for entry in await self.store.response_store.timeline("i1")]
+
+
+async def test_what_two_people_do_at_once_is_both_done(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.desk.observe([incident()])
+        await asyncio.gather(
+            bench.desk.do("i1", "acknowledge", actor="ann"),
+            bench.desk.do("i1", "assign", actor="bob", text="carl"),
+            bench.desk.do("i1", "fix", actor="dan", text="restarted"),
+        )
+        kept = await bench.store.response_store.response("i1")
+    assert kept is not None
+    assert (kept.acknowledged_by, kept.assignee, kept.fix) == ("ann", "carl", "restarted")
+
+
+async def test_what_people_do_is_not_undone_by_what_waited_to_be_written(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.desk.observe([incident()])
+        bench.go_on.clear()
+        doing = asyncio.create_task(bench.desk.do("i1", "acknowledge", actor="ann"))
+        await asyncio.wait_for(bench.reached.wait(), 10)
+        # Meanwhile the audience finds that an older acknowledgement has expired.
+        held = bench.desk.response("i1")
+        assert held is not None
+        bench.desk.change(expire(held, 1), "unacknowledged", "it has expired")
+        bench.go_on.set()
+        await doing
+        assert bench.desk.status(incident()) == "acknowledged"
+    async with Bench(tmp_path) as again:
+        kept = await again.store.response_store.response("i1")
+    assert kept is not None
+    assert kept.acknowledged_by == "ann"
+
+
+async def test_what_is_being_written_at_stop_is_written_once(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.go_on.clear()
+        bench.desk.observe([incident()])
+        await asyncio.wait_for(bench.reached.wait(), 10)
+        stopping = asyncio.create_task(bench.desk.stop())
+        await asyncio.sleep(0)
+        bench.desk.note("i1", "late", "while it stops")
+        bench.go_on.set()
+        await stopping
+        assert await bench.kinds() == ["opened", "late"]
+
+
+async def test_what_a_locked_store_did_not_take_at_stop_is_stored_at_the_next_start(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.locked = True
+        bench.desk.observe([incident()])
+        bench.desk.note("i1", "late", "just before the end")
+    assert (tmp_path / FILE).exists()
+    async with Bench(tmp_path) as locked_again:
+        assert await locked_again.kinds() == ["opened", "late"]
+        assert not (tmp_path / FILE).exists()
+        kept = await locked_again.store.response_store.response("i1")
+    assert kept is not None
+
+
+@pytest.mark.parametrize("left", [b"", b"[]", b'{"entries": 7}'])
+async def test_a_file_that_cannot_be_read_hinders_no_start(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / FILE).write_bytes(left)
+    async with Bench(tmp_path) as bench:
+        assert await bench.kinds() == []
+    assert (tmp_path / FILE).read_bytes() == left, "for somebody to look at"
