@@ -196,7 +196,7 @@ def _alerts(rules: Iterable[Rule]) -> tuple[list[tuple[str, Measured]], list[Lef
     found: list[tuple[str, Measured]] = []
     left_out: list[LeftOut] = []
     for rule in rules:
-        if rule.kind != "alerting" or any(key.startswith("pronoia") for key in rule.labels):
+        if rule.kind != "alerting" or _is_ours(rule):
             continue
         try:
             sides = measured(rule.expr)
@@ -207,6 +207,12 @@ def _alerts(rules: Iterable[Rule]) -> tuple[list[tuple[str, Measured]], list[Lef
             left_out.append(LeftOut(f"alert {rule.name}", "it compares no series with a threshold"))
         found.extend((rule.name, side) for side in sides)
     return found, left_out
+
+
+def _is_ours(rule: Rule) -> bool:
+    """Whether we wrote it: of what such a rule looks at another would be written at the next start."""
+    marked = any(key.startswith("pronoia") for key in rule.labels)
+    return marked or rule.labels.get("generator") == "pronoia"
 
 
 async def _look(source: ProposalSource, candidate: Candidate, at_ms: int, room: int) -> tuple[int, str]:

@@ -227,6 +227,7 @@ async def test_a_proposal_says_what_it_leaves_out_and_why() -> None:
             rule("TooLong", "queue > 10"),
             rule("Recorded", "queue", kind="recording"),
             rule("Ours", "queue > 11", labels={"pronoia_rule": "true"}),
+            rule("QueueAboveExpected", "max(queue) > 12", labels={"generator": "pronoia", "query": "queue"}),
             rule("Absent", "absent(queue)"),
             rule("Odd", "sum("),
         ],
