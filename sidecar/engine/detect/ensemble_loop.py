@@ -13,6 +13,7 @@ from numba import njit
 from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, of_points, threshold_at
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
+from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, reach_of
 from sidecar.engine.detect.ensemble_parts import (
     CLIP_SCALE,
     DAY_SECONDS,
@@ -22,6 +23,7 @@ from sidecar.engine.detect.ensemble_parts import (
     SCALE_SECONDS,
     WARM_UP_SAMPLES,
     clip,
+    compete,
     floor_of,
     loudness,
     memory,
@@ -201,6 +203,18 @@ def run(
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
             warm = samples >= WARM_UP_SAMPLES
+            low_d = high_d = low_w = high_w = 0.0
+            if daily and dt < EDGE_SECONDS:
+                least = max(s[row, UP], s[row, DOWN], floor)
+                low_d, high_d = at_edge(day, day_mass, row, d0, d1, of_day, day_known, least)
+                if weekly:
+                    low_w, high_w = at_edge(week, week_mass, row, w0, w1, of_week, 0.25, least)
+            if weekly and s[row, LOSS + 3] < s[row, LOSS + 2]:
+                below, above = reach_of(centre, quick[3], low_w, high_w)
+                below_slow, above_slow = reach_of(centre_slow, slow[2], low_w, high_w)
+            else:
+                below, above = reach_of(centre, quick[2], low_d, high_d)
+                below_slow, above_slow = reach_of(centre_slow, slow[1], low_d, high_d)
             # If this value is not as far off as the last, the incident is over, whatever windows remember.
             far = AWAY * min(up, down) + RECOVERED * max(up, down)
             away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > far
@@ -220,10 +234,11 @@ def run(
             judge_slow = s[row, ACCEPTED] == 0.0 or now - s[row, ACCEPTED] > NEW_SHAPE_SECONDS
             unit_of_point = units[0] * of_points(alarms, row)
             if warm:
-                low, high = centre - threshold * unit_of_point * down, centre + threshold * unit_of_point * up
+                low = centre - below - threshold * unit_of_point * down
+                high = centre + above + threshold * unit_of_point * up
                 if judge_slow:
-                    low = max(low, centre_slow - threshold * units[3] * down_slow)
-                    high = min(high, centre_slow + threshold * units[3] * up_slow)
+                    low = max(low, centre_slow - below_slow - threshold * units[3] * down_slow)
+                    high = min(high, centre_slow + above_slow + threshold * units[3] * up_slow)
                 if before_alarm > 0.0:
                     low = max(low, earlier - threshold * held * units[0] * down)
                     high = min(high, earlier + threshold * held * units[0] * up)
@@ -236,9 +251,11 @@ def run(
                     before = before_5 if window == 0 else before_15
                     # A point weighs no more than the clip in the mean: beyond, the window does not bind.
                     if reach - before < clip_window * up:
-                        high = min(high, centre + max(reach - before, -clip_window * down))
+                        room = max(reach - before, -clip_window * down)
+                        high = min(high, centre + room + (above if room >= 0.0 else -below))
                     if -reach - before > -clip_window * down:
-                        low = max(low, centre + min(-reach - before, clip_window * up))
+                        room = min(-reach - before, clip_window * up)
+                        low = max(low, centre + room + (above if room > 0.0 else -below))
                 if away:
                     low = min(low, earlier - RECOVERED * down)
                     high = max(high, earlier + RECOVERED * up)
@@ -246,7 +263,8 @@ def run(
             if not seen:
                 continue
 
-            error, error_slow = y - centre, y - centre_slow
+            error = beyond(y - centre, below, above)
+            error_slow = beyond(y - centre_slow, below_slow, above_slow)
             scale = up if error > 0.0 else down
             scale_slow = up_slow if error_slow > 0.0 else down_slow
             distance = abs(error) / scale
@@ -327,21 +345,8 @@ def run(
             reach = CLIP_CENTRE * scale if warm else np.inf
             cap = 20.0 * scale if warm else np.inf
             rate = memory(stands, LOSS_SECONDS, samples)
-            for k in range(6):
-                if np.isfinite(quick[k]):
-                    s[row, LOSS + k] += rate * (min(abs(y - quick[k]), cap) - s[row, LOSS + k])
-            if not daily:
-                s[row, LOSS + 2] = s[row, LOSS + 1]
-            if not weekly:
-                s[row, LOSS + 3] = 1.1 * s[row, LOSS + 2]
-            for k in range(3):
-                if np.isfinite(slow[k]):
-                    s[row, LOSS + 6 + k] += rate * (min(abs(y - slow[k]), cap) - s[row, LOSS + 6 + k])
-            if not daily:
-                s[row, LOSS + 7] = s[row, LOSS + 6]
-            if not weekly:
-                s[row, LOSS + 8] = 1.1 * s[row, LOSS + 7]
-
+            compete(s, row, LOSS, 6, 2, quick, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
+            compete(s, row, LOSS + 6, 3, 1, slow, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
             if shifted:
                 accept(s, row, y, recent, daily, of_day, weekly, of_week, now)
                 s[row, LAST_TIME], s[row, GAP] = now, dt
@@ -369,7 +374,8 @@ def run(
             louder = min(abs(error), CLIP_SCALE * scale) / max(
                 s[row, UP] if error > 0.0 else s[row, DOWN], floor
             )
-            teach(noise, noise_mass, row, h0, h1, h_share, louder, hours, 2.0 * VISITS_REMEMBERED)
+            if error != 0.0 or below + above == 0.0:  # What an edge allows tells nothing of noise.
+                teach(noise, noise_mass, row, h0, h1, h_share, louder, hours, 2.0 * VISITS_REMEMBERED)
             teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
             teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sidecar.engine.detect.ensemble_edges import beyond
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
     DOWN,
@@ -52,6 +53,23 @@ def mix(s, row, first, n, predictions, floor):
                 total += weight
                 mixed += weight * predictions[k]
     return mixed / total
+
+
+@njit(cache=True, inline="always")
+def compete(s, row, first, n, of_day, centres, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate):
+    """Learn the losses of the centres; that of the day is number `of_day`, that of the week the next."""
+    for k in range(n):
+        if np.isfinite(centres[k]):
+            missed = y - centres[k]
+            if k == of_day:
+                missed = beyond(missed, low_d, high_d)
+            elif k == of_day + 1:
+                missed = beyond(missed, low_w, high_w)
+            s[row, first + k] += rate * (min(abs(missed), cap) - s[row, first + k])
+    if not daily:
+        s[row, first + of_day] = s[row, first + of_day - 1]
+    if not weekly:
+        s[row, first + of_day + 1] = 1.1 * s[row, first + of_day]
 
 
 @njit(cache=True, inline="always")

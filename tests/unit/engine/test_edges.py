@@ -1,0 +1,72 @@
+"""Days that jump instead of swinging: opening hours and plateaus are judged as finely as smooth ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.series import BoolArray, FloatArray, LabelSet, SeriesBatch
+
+MINUTES, DAYS, N_SERIES = 1440, 15, 8
+SUNDAY = 1_790_467_200  # 2026-09-27
+BUSY, QUIET = 80.0, 20.0
+
+
+def opening_hours(late: float, *, closed_at_weekends: bool) -> FloatArray:
+    """From about 9:12 to 18:06 four times the load of the night; edges come at most so many hours late."""
+    rng = np.random.default_rng(7)
+    hour = np.arange(MINUTES) / 60
+    rows = []
+    for _ in range(N_SERIES):
+        for day in range(DAYS):
+            opens, closes = (9.2, 18.1) + late * rng.uniform(-1, 1, 2)
+            is_open = (hour >= opens) & (hour < closes) & (not closed_at_weekends or 0 < day % 7 < 6)
+            rows.append(np.where(is_open, BUSY, QUIET) * (1 + 0.05 * rng.standard_normal(MINUTES)))
+    return np.reshape(rows, (N_SERIES, DAYS * MINUTES))
+
+
+def flagged(values: FloatArray) -> BoolArray:
+    """Which samples are, by one query with the default settings."""
+    query = QueryConfig(name="load", expr="load", step=60, forecast_horizons=())
+    labels = tuple(LabelSet({"shop": str(n)}) for n in range(len(values)))
+    at = ((SUNDAY + 60 * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    score: FloatArray = QueryModel(query).score(SeriesBatch("load", labels, at, values))[2].anomaly_score
+    return np.nan_to_num(score) > 1
+
+
+@cache
+def usual() -> FloatArray:
+    """Two weeks whose edges come up to six minutes early or late, and a day."""
+    return opening_hours(0.1, closed_at_weekends=False)
+
+
+@pytest.mark.parametrize(
+    ("first_hour", "last_hour", "times"),
+    [(11, 14, 0.5), (12, 15, 0.6), (11, 14, 1.4), (2, 4, 2.0), (20, 21, 0.0)],
+    ids=["half by day", "40 % down by day", "40 % up by day", "twice by night", "nothing in the evening"],
+)
+def test_an_incident_amid_a_plateau_is_flagged_and_stays(
+    first_hour: int, last_hour: int, times: float
+) -> None:
+    values = usual().copy()
+    incident = slice((DAYS - 1) * MINUTES + first_hour * 60, (DAYS - 1) * MINUTES + last_hour * 60)
+    values[:, incident] *= times
+    found = flagged(values)[:, incident]
+    assert found[:, :10].any(axis=1).all()
+    assert found.mean() > 0.85
+
+
+def test_the_edges_themselves_are_not() -> None:
+    found = flagged(usual())[:, 7 * MINUTES :].reshape(N_SERIES, -1, MINUTES)
+    edges = np.r_[8 * 60 : 10 * 60, 17 * 60 : 19 * 60]
+    assert found[:, :, edges].any(axis=2).mean() < 0.1
+    assert found.any(axis=2).mean() < 0.4
+
+
+def test_neither_is_the_second_monday_after_a_closed_weekend() -> None:
+    found = flagged(opening_hours(0.0, closed_at_weekends=True))[:, 8 * MINUTES :]
+    assert found.reshape(N_SERIES, -1, MINUTES).any(axis=2).mean() < 0.1
