@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from sidecar import plain_yaml
 from sidecar.config.fields import parse_duration
 
 DEFAULTS = {"group_wait": 30.0, "group_interval": 300.0, "repeat_interval": 14400.0}
@@ -42,7 +43,7 @@ def examine(text: str, receivers: set[str]) -> list[Finding]:
     `receivers`: names of the receivers that deliver to us; empty where none has yet.
     """
     try:
-        document = yaml.safe_load(text)
+        document = plain_yaml.load_data(text)
     except yaml.YAMLError as error:
         return [Finding("error", f"its configuration cannot be read: {error}", "look at it with amtool")]
     if not isinstance(document, Mapping) or not isinstance(document.get("route"), Mapping):

@@ -14,7 +14,7 @@ import yaml
 from promql_parser import parse as parse_promql
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from sidecar.config import plain_yaml
+from sidecar import plain_yaml
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError, ConfigProblem
 

@@ -168,11 +168,13 @@ def load(path: Path) -> Topology:
 
     Raises: TopologyError, naming the file.
     """
-    import yaml  # Late: a record without a graph has no use for it.
+    # Late: a record without a graph has no use for it.
+    import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from sidecar import plain_yaml
+
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+        document = plain_yaml.load_data(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise TopologyError(f"topology file {path}: {' '.join(str(error).split())}") from error
     if document is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from sidecar import plain_yaml
 from sidecar.config.enrichment import TableConfig
 from sidecar.errors import SidecarError
 
@@ -76,7 +77,7 @@ def _csv(file: Path) -> list[Row]:
 
 
 def _yaml(file: Path) -> list[Row]:
-    entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+    entries = plain_yaml.load_data(file.read_text(encoding="utf-8")) or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise MappingError("is no list of mappings")
     return [_clean(entry) for entry in entries[:MAX_ROWS]]
