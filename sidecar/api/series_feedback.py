@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
-from sidecar.bodies import read_up_to
+from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.http import ACTOR
 
@@ -64,9 +64,12 @@ class SeriesFeedback:
         """A verdict."""
         if request.content_type != "application/json":
             return _not_json()
-        raw = await read_up_to(request.content, MAX_BODY + 1)
-        if len(raw) > MAX_BODY:
+        try:
+            raw = await body_of(request, most_bytes=MAX_BODY)
+        except TooLarge:
             return error_answer(413, "bad_data", f"a verdict has at most {MAX_BODY} bytes")
+        except ValueError as error:
+            return error_answer(400, "bad_data", f"body cannot be unpacked: {error}")
         try:
             body = msgspec.json.decode(raw, type=Said)
         except UNREADABLE as error:

@@ -5,11 +5,28 @@ from __future__ import annotations
 import asyncio
 import zlib
 
+from aiohttp import web
+
+from sidecar.bodies import read_up_to
+
 GZIP = 16 + zlib.MAX_WBITS
+MAX_MEMBERS = 1000
+"""A gzip may be several, one after the other; some programs pack in blocks."""
 
 
 class TooLarge(ValueError):
     """It unpacks to more than may be."""
+
+
+async def body_of(request: web.Request, *, most_bytes: int) -> bytes:
+    """A request's body, unpacked where it is packed.
+
+    Raises: TooLarge, ValueError.
+    """
+    body = await read_up_to(request.content, most_bytes + 1)
+    if len(body) > most_bytes:
+        raise TooLarge
+    return await unpacked(body, request.headers.get("Content-Encoding", ""), most_bytes=most_bytes)
 
 
 async def unpacked(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
@@ -35,13 +52,18 @@ def unpack(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise ValueError(f"its encoding is {encoding[:20]!r}; send gzip, or nothing packed")
-    unpacker = zlib.decompressobj(GZIP)
-    try:
-        plain = unpacker.decompress(body, most_bytes + 1)
-    except zlib.error as error:
-        raise ValueError(f"it is no gzip: {error}") from error
-    if len(plain) > most_bytes:
-        raise TooLarge
-    if not unpacker.eof:
-        raise ValueError("it is cut short")
-    return plain
+    plain, rest = b"", body
+    for _ in range(MAX_MEMBERS):
+        unpacker = zlib.decompressobj(GZIP)
+        try:
+            plain += unpacker.decompress(rest, most_bytes + 1 - len(plain))
+        except zlib.error as error:
+            raise ValueError(f"it is no gzip: {error}") from error
+        if len(plain) > most_bytes:
+            raise TooLarge
+        if not unpacker.eof:
+            raise ValueError("it is cut short")
+        rest = unpacker.unused_data
+        if not rest:
+            return plain
+    raise ValueError("it is in too many pieces")

@@ -17,7 +17,7 @@ from sidecar.records import Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.intake.gate import allowed
-from webhooks.intake.packing import TooLarge, unpacked
+from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE, parse_time
 from webhooks.judge.analyst import Analyst
 from webhooks.judge.evidence import KEPT_SECONDS, Anomaly, Change
@@ -207,13 +207,13 @@ class ChangesEndpoint:
     async def handle(self, request: web.Request) -> web.Response:
         """One change, or a list of them; it asks for the same credentials as the webhook."""
         certificate = request.get_extra_info("peercert") if self._auth.client_names else None
-        if not allowed(self._auth, request.headers.get("Authorization", ""), certificate):
-            return _answer(401, "wrong or missing credentials")
-        if (request.content_length or 0) > MAX_BODY:
-            return _answer(413, f"body above {MAX_BODY} bytes")
         try:
-            packing = request.headers.get("Content-Encoding", "")
-            body = await unpacked(await request.read(), packing, most_bytes=MAX_BODY)
+            if not allowed(self._auth, request.headers.get("Authorization", ""), certificate):
+                return _answer(401, "wrong or missing credentials")
+        except OSError:
+            return _answer(503, "this receiver cannot read its own credentials file")
+        try:
+            body = await body_of(request, most_bytes=MAX_BODY)
         except TooLarge:
             return _answer(413, f"body above {MAX_BODY} bytes")
         except ValueError as error:

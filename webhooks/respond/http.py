@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from sidecar.bodies import read_up_to
 from sidecar.records import Incident, Response, TimelineEntry
+from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.feedback import VERDICTS
 from webhooks.respond.lifecycle import ACTIONS, ActionError
@@ -193,9 +193,12 @@ async def _body(request: web.Request, kind: Any) -> Any:
     """The JSON body. Its content type is asked for, since a foreign page's form cannot state it."""
     if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(reason="send JSON with Content-Type: application/json")
-    raw = await read_up_to(request.content, MAX_BODY + 1)
-    if len(raw) > MAX_BODY:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY, len(raw))
+    try:
+        raw = await body_of(request, most_bytes=MAX_BODY)
+    except TooLarge:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY) from None
+    except ValueError as error:
+        raise web.HTTPBadRequest(reason=f"body cannot be unpacked: {error}") from error
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
     except UNREADABLE as error:

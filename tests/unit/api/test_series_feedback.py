@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from sidecar.api.series_feedback import SeriesFeedback
 
 GOOD = '{"query": "load", "fingerprint": "f1", "verdict": "noise", "by": "ann"}'
 JSON = {"Content-Type": "application/json"}
+PACKED = {**JSON, "Content-Encoding": "gzip"}
 
 
 class Listener:
@@ -41,7 +43,9 @@ def listener() -> Listener:
 async def client(listener: Listener) -> AsyncIterator[TestClient[Any, Any]]:
     app = web.Application()
     SeriesFeedback(listener).add_routes(app.router)
-    async with TestClient(TestServer(app)) as made:
+    server = TestServer(app)
+    await server.start_server(auto_decompress=False)  # As pronoia serves.
+    async with TestClient(server) as made:
         yield made
 
 
@@ -54,11 +58,13 @@ async def client(listener: Listener) -> AsyncIterator[TestClient[Any, Any]]:
         pytest.param(GOOD.replace("noise", "duplicate"), JSON, 400, id="not of series"),
         pytest.param(GOOD.replace('"by"', '"bye"'), JSON, 400, id="an unknown key"),
         pytest.param("{", JSON, 400, id="no JSON"),
+        pytest.param(gzip.compress(GOOD.encode()), PACKED, 200, id="packed"),
+        pytest.param(gzip.compress(b" " * 1_000_000), PACKED, 413, id="a bomb"),
         pytest.param(" " * 20_000 + GOOD, JSON, 413, id="too long"),
     ],
 )
 async def test_a_verdict_is_kept_or_refused(
-    client: TestClient[Any, Any], listener: Listener, body: str, headers: dict[str, str], status: int
+    client: TestClient[Any, Any], listener: Listener, body: str | bytes, headers: dict[str, str], status: int
 ) -> None:
     answer = await client.post("/api/v1/series-feedback", data=body, headers=headers)
     assert answer.status == status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -240,6 +241,14 @@ async def test_packed_changes_are_unpacked_within_a_bound(packed: bytes, status:
     async with TestClient(server) as client:
         headers = {"Content-Encoding": "gzip"}
         assert (await client.post(CHANGES_PATH, data=packed, headers=headers)).status == status
+
+
+async def test_changes_are_sent_again_where_our_own_credentials_cannot_be_read(tmp_path: Path) -> None:
+    app = web.Application()
+    auth = WebhookAuth(bearer_token_file=tmp_path / "token")
+    ChangesEndpoint(Analyst, auth, Notes(), lambda: T0).add_routes(app.router)
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.post(CHANGES_PATH, data=b"{}")).status == 503
 
 
 def said(verdict: str, rule: str, other: str = "", *, actor: str = "ann") -> Feedback:

@@ -93,6 +93,14 @@ PACKED = gzip.compress(body(alert()))
     ("packed", "encoding", "status", "words"),
     [
         pytest.param(PACKED, "gzip", 200, "ok", id="gzip"),
+        pytest.param(
+            gzip.compress(body(alert())[:99]) + gzip.compress(body(alert())[99:]),
+            "gzip",
+            200,
+            "ok",
+            id="in two pieces",
+        ),
+        pytest.param(gzip.compress(b"") * 2000, "gzip", 400, "too many pieces", id="in too many pieces"),
         pytest.param(body(alert()), "identity", 200, "ok", id="not packed"),
         pytest.param(gzip.compress(b" " * 1_000_000), "gzip", 413, "above 65536 bytes", id="a bomb"),
         pytest.param(b"not gzip", "gzip", 400, "no gzip", id="no gzip"),

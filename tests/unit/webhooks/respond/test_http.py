@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -70,12 +71,15 @@ async def client(desk: Desk) -> AsyncIterator[TestClient[Any, Any]]:
         candidates=lambda _: [incident("i2", title="<b>web</b>: Slow")],
         now=Clock(),
     ).add_routes(app.router)
-    async with TestClient(TestServer(app)) as made:
+    server = TestServer(app)
+    await server.start_server(auto_decompress=False)  # As pronoia serves.
+    async with TestClient(server) as made:
         yield made
 
 
 ACT = "/api/v1/incidents/i1/acknowledge"
 JSON = {"Content-Type": "application/json"}
+PACKED = {**JSON, "Content-Encoding": "gzip"}
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,9 @@ JSON = {"Content-Type": "application/json"}
         pytest.param(ACT, b"{", JSON, 400, id="no JSON"),
         pytest.param(ACT, b'{"by": "\xff"}', JSON, 400, id="no text"),
         pytest.param(ACT, b'"' + b"x" * 70_000 + b'"', JSON, 413, id="too long"),
+        pytest.param(ACT, gzip.compress(b'{"by": "ann"}'), PACKED, 200, id="packed"),
+        pytest.param(ACT, gzip.compress(b" " * 2_000_000), PACKED, 413, id="a bomb"),
+        pytest.param(ACT, b'{"by": "ann"}', PACKED, 400, id="not packed as it says"),
         pytest.param("/api/v1/incidents/i1/explode", b"{}", JSON, 404, id="an unknown action"),
         pytest.param("/api/v1/incidents/i1/merge", b'{"text": "i2"}', JSON, 200, id="merge"),
         pytest.param("/api/v1/feedback", b'{"incident_id": "i1"}', JSON, 400, id="no verdict"),
