@@ -93,6 +93,8 @@ class Watch:
         self._saved_at_ms: int | None = None
         self._at_model = Alone(offload)
         self._warned: set[str] = set()
+        self._unsaved: str | None = None
+        """Why the model was not saved when that was last tried."""
 
     def _begin_following(self) -> None:
         """Follow anomalies by the rows of a model, which are another model's no longer."""
@@ -364,8 +366,13 @@ class Watch:
                 return
         except (OSError, ModelError) as error:
             self._metrics.snapshots.labels("error").inc()
-            self._log.warning("model not saved, will try again", path=str(self._path), err=str(error))
+            if self._unsaved != str(error):
+                self._unsaved = str(error)
+                self._log.warning("model not saved, will try again", path=str(self._path), err=str(error))
             return
+        if self._unsaved is not None:
+            self._unsaved = None
+            self._log.info("model saved again", path=str(self._path))
         self._metrics.snapshots.labels("ok").inc()
         self._metrics.snapshot_time.set(self._now())
 

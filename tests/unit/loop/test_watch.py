@@ -178,3 +178,21 @@ async def test_a_warning_of_the_source_is_told_when_it_comes_not_at_every_step(
             await judged_after(watch, source, 2)
     told = [entry["warning"] for entry in logs if entry["log_level"] == "warning"]
     assert sorted(told) == ["c, too", "store b is away", "store b is away"]
+
+
+async def test_a_model_that_cannot_be_saved_is_told_of_once_and_when_it_is(
+    bench: tuple[Source, Callable[..., Watch]], tmp_path: Path
+) -> None:
+    source, make = bench
+    in_the_way = tmp_path / "up.model"
+    in_the_way.mkdir()
+    watch = make()
+    with capture_logs() as logs:
+        await watch.prepare()
+        for n in range(4):
+            if n == 2:
+                in_the_way.rmdir()
+            await judged_after(watch, source, 1)
+            await watch.checkpoint()
+    told = [entry["event"] for entry in logs if entry["event"].startswith("model ")]
+    assert told == ["model not saved, will try again", "model saved again"]
