@@ -10,7 +10,7 @@ from webhooks.judge.analyst import Verdict
 from webhooks.judge.priority import Urgency
 
 MAX_CAUSES = 10
-MAX_NAMES = 3
+MAX_NAMES, MAX_NAME = 3, 200
 
 
 def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: bool = False) -> Incident:
@@ -34,7 +34,7 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
     return Incident(
         incident_id=group.incident_id,
         tenant=group.tenant,
-        title=f"{cause}: {', '.join(names[:MAX_NAMES])}{more}",
+        title=f"{cause[:MAX_NAME]}: {', '.join(name[:MAX_NAME] for name in names[:MAX_NAMES])}{more}",
         started_at_ns=group.starts_at_ns,
         last_change_ns=now_ns,
         ended_at_ns=None if ended is None else int(ended * 1e9),

@@ -216,13 +216,18 @@ class SqliteStore:
     async def messages_due(
         self, now_ns: int, *, limit: int, target: str | None = None
     ) -> list[OutboxMessage]:
-        """Pending messages whose time has come and that no earlier one of their incident holds up."""
+        """Pending messages whose time has come and that no earlier one of their incident holds up.
+
+        Those of the most urgent incidents first, of each in the order in which they were made.
+        """
         rows = await self._read(
-            "select body from outbox as one where state = 'pending' and due_at_ns <= ? "
+            "select body from (select body, created_at_ns, number, key, "
+            "min(json_extract(body, '$.priority')) over (partition by target, incident_id) as urgency "
+            "from outbox as one where state = 'pending' and due_at_ns <= ? "
             "and target = coalesce(?, target) and not exists ("
             "select 1 from outbox as other where other.state = 'pending' and other.target = one.target "
             "and other.incident_id = one.incident_id and other.number < one.number "
-            "and other.due_at_ns > ?) order by created_at_ns, number, key limit ?",
+            "and other.due_at_ns > ?)) order by urgency, created_at_ns, number, key limit ?",
             (now_ns, target, now_ns, limit),
         )
         return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]

@@ -27,6 +27,7 @@ LEAP_SECONDS = 30.0
 
 RECEIVER = "dead man's switch"
 NOTE = "heartbeats"
+ARRIVING = "AlertsNotArriving", "alerting", "Alerts no longer arrive"
 
 
 class Alertmanager(Protocol):
@@ -204,7 +205,12 @@ class DeadMan:
 
     async def _name(self, lost: Lost, now: float) -> AlertEvent:
         """The alert for a lost way, by what Prometheus and Alertmanager themselves say."""
-        name, component, words = await self._diagnose(lost)
+        try:
+            name, component, words = await self._diagnose(lost)
+        except Exception:
+            # The loop's edge: that it is lost is known, and must be told, whatever the neighbours answer.
+            self._log.exception("where a heartbeat was lost cannot be told")
+            name, component, words = ARRIVING
         way, silent = lost.way, now - lost.pulse.last
         who = f"cluster {way.cluster}" if way.cluster else "this cluster"
         labels = {
@@ -234,7 +240,7 @@ class DeadMan:
                 return *stopped, "Prometheus answers, and evaluates the rule no more"
         sender = self._sender(lost.way)
         if sender is None:
-            return "AlertsNotArriving", "alerting", "Alerts no longer arrive"
+            return ARRIVING
         try:
             held = await sender.alerts()
         except PullError:

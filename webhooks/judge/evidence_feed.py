@@ -95,7 +95,11 @@ class EvidenceFeed:
         with self._bus.subscribe() as events:
             async for event in events:
                 if event.kind == "anomaly.started":
-                    self.take_anomaly(event.facts)
+                    try:
+                        self.take_anomaly(event.facts)
+                    except Exception:
+                        # The loop's edge: one odd anomaly must not end the listening.
+                        self._log.exception("an anomaly could not be taken")
 
     def take_anomaly(self, facts: Mapping[str, Any]) -> None:
         """Take an anomaly's facts as the metrics loop publishes them."""
@@ -105,10 +109,12 @@ class EvidenceFeed:
         analyst.evidence.add_anomaly(entity, anomaly)
 
     async def _look_for_ever(self) -> None:
+        recalled = False
         for n_looks in range(1_000_000_000):
             try:
-                if n_looks == 0:
+                if not recalled:
                     await self.recall()
+                    recalled = True
                 await self.read_verdicts()
                 await self.read_changes()
                 if n_looks % GRAPH_EVERY == 0:

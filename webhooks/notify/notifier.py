@@ -7,6 +7,7 @@ incident and number; so a restart neither forgets one nor makes it again.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -66,6 +67,8 @@ class Notifier:
         self._first_told: dict[str, float] = {}
         self._first_seen_ns: dict[str, int] = {}
         self._waiting: dict[str, Incident] = {}
+        self._changed: dict[str, None] = {}
+        self._looked_at_all = -math.inf
         self._wake = asyncio.Event()
         self._task = Background("notifier")
         self._log = get_logger("notifier")
@@ -90,6 +93,7 @@ class Notifier:
         if not self._task.started:
             return
         await self._task.stop()
+        self._looked_at_all = -math.inf
         try:
             await self._decide()
         except StoreError as error:
@@ -97,10 +101,12 @@ class Notifier:
         await self._sender.stop()
 
     async def send_report(self, target: str, name: str, *, title: str, text: str) -> None:
-        """Put a report on its way; the same name to the same target again is the same message.
+        """Put a report on its way; the same name to the same target again is the same message, sent once.
 
         Raises: StoreError.
         """
+        if target in self._told.get(name, {}):
+            return
         now_ns = int(self._now() * 1e9)
         key = f"{target}/{name}/1"
         one = OutboxMessage(
@@ -116,6 +122,7 @@ class Notifier:
             document=message.report(name, title, text, key=key),
         )
         await self._store.put_messages([one])
+        self._note(one)
         self._sender.wake([target])
 
     def consider(self, incidents: Iterable[Incident]) -> None:
@@ -125,6 +132,7 @@ class Notifier:
         for incident in incidents:
             self._first_seen_ns.setdefault(incident.incident_id, int(self._now() * 1e9))
             self._waiting[incident.incident_id] = incident
+            self._changed[incident.incident_id] = None
         self._wake.set()
 
     async def _run(self) -> None:
@@ -149,14 +157,29 @@ class Notifier:
         left = [(at_ns - now_ns) / 1e9 for at_ns in due if at_ns > now_ns]
         return min([TICK_SECONDS, *(max(seconds, LEAST_SECONDS) for seconds in left)])
 
+    def _due(self) -> list[Incident]:
+        """What has changed; and now and then everything, of which something may be due by now.
+
+        Thousands may be open in a bad hour, and a few of them change every moment.
+        """
+        changed, self._changed = self._changed, {}
+        if changed and time.monotonic() - self._looked_at_all < TICK_SECONDS:
+            return [self._waiting[one] for one in changed if one in self._waiting]
+        self._looked_at_all = time.monotonic()
+        return list(self._waiting.values())
+
     async def _decide(self) -> None:
-        incidents = list(self._waiting.values())
+        incidents = self._due()
         odd: set[str] = set()
         wanted = [(incident, told) for incident in incidents if (told := self._wanted_of(incident, odd))]
         if wanted:
             await self._prepare([incident for incident, _ in wanted])
             made = [one for incident, told in wanted for one in self._messages_of(incident, told, odd)]
-            await self._store.put_messages(made)
+            try:
+                await self._store.put_messages(made)
+            except BaseException:
+                self._changed.update((incident.incident_id, None) for incident in incidents)
+                raise
             for one in made:
                 self._note(one)
             self._sender.wake({one.target for one in made})

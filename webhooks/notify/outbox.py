@@ -20,7 +20,7 @@ class OutboxStore(Protocol):
     async def messages_due(
         self, now_ns: int, *, limit: int, target: str | None = None
     ) -> list[OutboxMessage]:
-        """Pending messages, of one target or of all, whose time has come, oldest first."""
+        """Pending messages, of one target or of all, whose time has come: urgent first, then the oldest."""
         ...
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:

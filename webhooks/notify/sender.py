@@ -24,8 +24,8 @@ from webhooks.notify.policy import ENDED, TAKEN
 FIRST_RETRY_SECONDS = 5.0
 LAST_RETRY_SECONDS = 600.0
 TICK_SECONDS = 5.0
-LOOK = 100
-"""Messages that are looked at together."""
+LOOK = 20
+"""Messages that are tried before one looks again, for what has become more urgent meanwhile."""
 AT_ONCE = 4
 """Incidents whose messages are on their way to one target at the same time."""
 MAX_THREADS = 50_000

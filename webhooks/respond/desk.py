@@ -161,6 +161,8 @@ class Desk:
                 del self._open[incident.incident_id]
                 where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
                 self.note(incident.incident_id, incident.state, where)
+                if incident.merged_into is not None:
+                    self.note(incident.merged_into, "merge", f"{incident.incident_id} went into it")
 
     def note(self, incident_id: str, kind: str, text: str, *, actor: str = "pronoia") -> None:
         """Put something on a timeline; durable within a second or so."""

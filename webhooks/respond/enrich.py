@@ -28,6 +28,8 @@ REST_SECONDS = 30.0
 """A Prometheus that was too slow for one message is not waited for by those that come next."""
 _PLACE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 RUNBOOK = "runbook_url"
+AT_ONCE = 8
+"""Queries at a time, however many incidents there are to tell of: Prometheus has enough to do then."""
 
 
 class Source(Protocol):
@@ -112,6 +114,7 @@ class Enricher:
         self._now = now
         self._source: Source | None = None
         self._not_before = 0.0
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._found: dict[str, Enrichment] = {}
         self._log = get_logger("enrichment")
         self.configure(config)
@@ -174,7 +177,7 @@ class Enricher:
         if expr is None or self._source is None or self._now() < self._not_before:
             return "skipped", ""
         try:
-            async with asyncio.timeout(self._config.timeout):
+            async with asyncio.timeout(self._config.timeout), self._slots:
                 batch = await self._source.instant(
                     expr, at_ms=int(self._now() * 1000), name=query.name, max_series=MAX_SERIES
                 )

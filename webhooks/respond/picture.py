@@ -30,6 +30,8 @@ POINTS = 160
 LEAST_STEP_MS = 15_000
 MAX_SERIES = 300
 MAX_KEPT = 500
+AT_ONCE = 4
+"""Pictures that are looked up and drawn at a time; what is late goes without."""
 REST_SECONDS = 30.0
 """A Prometheus that was too slow for one picture is not waited for by those that come next."""
 INK, FAINT, LINE, ALARM = "#212529", "#dee2e6", "#1c7ed6", "#d9480f"
@@ -80,6 +82,7 @@ class Pictures:
         self._now = now
         self._source: Source | None = None
         self._not_before = 0.0
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._made: dict[str, bytes] = {}
         self._log = get_logger("pictures")
 
@@ -101,7 +104,7 @@ class Pictures:
 
     async def _prepare(self, source: Source, incident: Incident) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout), self._slots:
                 outcome = await self._made_of(source, incident)
         except TimeoutError:
             self._not_before = self._now() + REST_SECONDS

@@ -117,7 +117,7 @@ class SyntheticAlerts:
             try:
                 await self.send()
             except Exception:
-                # The loop's edge: one odd incident must not end the others' alerts.
+                # The loop's edge: an odd answer must not end the sending.
                 self._log.exception("sending alerts of incidents broke off")
             pause = min(self._config.resend, SETTLE_SECONDS) if self._unsettled else self._config.resend
             if await woken(self._wake, pause):
@@ -129,7 +129,11 @@ class SyntheticAlerts:
         """Send every alert as it now is."""
         self._unsettled = False
         for incident in list(self._waiting.values()):
-            self._take(incident)
+            try:
+                self._take(incident)
+            except Exception:
+                # The loop's edge: one odd incident must not end the others' alerts.
+                self._log.exception("an incident could not be made an alert", incident=incident.incident_id)
         now = self._now()
         self._past = [one for one in self._past if now - (one.ended_at or now) < KEEP_SECONDS]
         alerts = [self._alert(one, now) for one in (*self._told.values(), *self._past)]

@@ -8,6 +8,7 @@ from typing import Any
 from sidecar.events import EventBus
 from sidecar.records import Signal
 from sidecar.series import ThresholdEta
+from sidecar.telemetry import get_logger
 from webhooks.correlate.entity import EntityReader
 
 MAX_WAITING = 10_000
@@ -26,6 +27,7 @@ class SignalRecorder:
         self._changes = changes
         self._etas = etas
         self._reader = EntityReader()
+        self._log = get_logger("risk-signals")
         self._waiting: dict[tuple[int, str], float] = {}
         self._told_changes: set[tuple[str, float]] = set()
         self._near: set[tuple[str, str]] = set()
@@ -35,7 +37,11 @@ class SignalRecorder:
         with bus.subscribe() as events:
             async for event in events:
                 if event.kind == "anomaly.started":
-                    self.take_anomaly(event.facts)
+                    try:
+                        self.take_anomaly(event.facts)
+                    except Exception:
+                        # The loop's edge: one odd anomaly must not end the listening.
+                        self._log.exception("an anomaly could not be taken")
 
     def take_anomaly(self, facts: Mapping[str, Any]) -> None:
         """Take an anomaly's facts as the metrics loop publishes them."""

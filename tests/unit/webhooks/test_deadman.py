@@ -237,3 +237,12 @@ def test_a_beat_from_the_future_is_no_excuse_for_silence() -> None:
     heartbeats = Heartbeats(["Watchdog"], timeout_seconds=60.0)
     beats(heartbeats, [7200, 10])  # The clock was set back while we were down.
     assert lost_at(heartbeats, 71) == [(A, True)]
+
+
+async def test_a_loss_is_told_of_though_the_neighbours_answer_oddly() -> None:
+    switch = Switch(fires=RuntimeError("nobody foresaw this"))
+    beats(switch.heartbeats, [0])
+    switch.at = START + 61
+    await switch.dead_man.look()
+    (episode,) = switch.raised
+    assert (episode.labels["alertname"], episode.state) == ("AlertsNotArriving", "firing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import math
@@ -15,7 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from sidecar.config.webhook import WebhookAuth
-from sidecar.events import EventBus
+from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Feedback
 from sidecar.series import LabelSet, SeriesBatch
 from webhooks.correlate.group import Group
@@ -24,6 +25,7 @@ from webhooks.correlate.verdicts import MOST_OF_ALL
 from webhooks.judge.analyst import Analyst
 from webhooks.judge.evidence import Anomaly, Change, Evidence
 from webhooks.judge.evidence_feed import CALLS, CHANGES_PATH, GENERATIONS, ChangesEndpoint, EvidenceFeed
+from webhooks.risk.signals import SignalRecorder
 
 T0 = 1_767_225_600.0
 
@@ -355,3 +357,20 @@ async def test_verdicts_are_read_from_the_store() -> None:
     )
     await one.read_verdicts()
     assert analyst.correlator.bonds.verdicts.odds("default", "A") > 0.4
+
+
+async def test_an_odd_anomaly_does_not_end_the_listening() -> None:
+    analyst, bus = Analyst(), EventBus()
+    one = EvidenceFeed(lambda: analyst, instant=Prometheus({}).instant, bus=bus, now=lambda: T0)
+    recorder = SignalRecorder(changes=lambda: [], etas=lambda: [])
+    listening = asyncio.create_task(recorder.listen(bus))
+    one.start()
+    await asyncio.sleep(0)
+    good = {"query": "cpu", "labels": {"service": "cart"}, "timestamp_ms": T0 * 1000, "score": 2.0}
+    for facts in ({}, {**good, "labels": None}, good):
+        bus.publish(Event("anomaly.started", T0, facts))
+    async with asyncio.timeout(10):
+        while analyst.evidence.anomaly_near("cart", T0) is None or not recorder._waiting:
+            await asyncio.sleep(0.005)
+    await one.stop()
+    listening.cancel()

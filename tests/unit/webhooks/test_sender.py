@@ -406,3 +406,64 @@ async def test_the_message_of_a_merge_names_the_incident_that_goes_on(tmp_path: 
         await bench.until(lambda: len(said) == 3)
     merged = next(words for words in said if "merged into i2" in words)
     assert "part of incident i2 ([P2] lb: Down) now: follow that one" in merged
+
+
+async def test_the_page_that_comes_last_goes_first_however_many_wait(tmp_path: Path) -> None:
+    """A storm of small things must not hold a page up by the minutes that it takes to tell of them all."""
+    bench = Bench(tmp_path, {"a": Recorder()})
+    async with bench:
+        now_ns = int(bench.clock.now * 1e9)
+        waiting = []
+        for n in range(200):
+            one = _message("opened", 1)
+            one.incident_id, one.key = f"i{n}", f"a/i{n}/1"
+            one.created_at_ns, one.due_at_ns, one.priority = now_ns + n, now_ns + n, "P3"
+            waiting.append(one)
+        waiting[150].priority = "P2"
+        later = _message("updated", 2)
+        later.incident_id, later.key, later.priority = "i150", "a/i150/2", "P0"
+        later.created_at_ns = later.due_at_ns = now_ns + 999
+        await bench.store.put_messages([*waiting, later])
+        due = await bench.store.messages_due(now_ns + 1000, limit=5, target="b")
+        assert due == []
+        for one in (*waiting, later):
+            one.target = "b"
+        await bench.store.put_messages([*waiting, later])
+        due = await bench.store.messages_due(now_ns + 1000, limit=5, target="b")
+    assert [one.key for one in due] == ["a/i150/1", "a/i150/2", "a/i0/1", "a/i1/1", "a/i2/1"]
+
+
+async def test_the_same_report_again_is_sent_once(tmp_path: Path) -> None:
+    first = Recorder()
+    async with Bench(tmp_path, {"a": first}) as bench:
+        for _ in range(2):
+            await bench.notifier.send_report("a", "noise-week-1", title="t", text="x")
+            await bench.until(lambda: len(first.got) >= 1)
+            async with asyncio.timeout(10):
+                while "pending" in (await bench.states()).values():
+                    await asyncio.sleep(0.005)
+    async with Bench(tmp_path, {"a": first}) as again:
+        await again.notifier.send_report("a", "noise-week-1", title="t", text="x")
+        await again.notifier.send_report("a", "noise-week-2", title="t", text="x")
+        await again.until(lambda: len(first.got) >= 2)
+    assert first.got == ["report noise-week-1", "report noise-week-2"]
+
+
+async def test_of_thousands_of_open_incidents_only_what_changed_is_decided_upon(tmp_path: Path) -> None:
+    class Counting(OnlyFirst):
+        asked = 0
+
+        def listeners(self, *_: object, **__: object) -> list[str]:
+            self.asked += 1
+            return []
+
+    async with Bench(tmp_path, {"a": Recorder()}) as bench:
+        bench.notifier.audience = audience = Counting()
+        bench.notifier.consider([incident(f"i{n}") for n in range(1000)])
+        await bench.until(lambda: audience.asked >= 1000)
+        for n in range(20):
+            asked = audience.asked
+            bench.notifier.consider([incident(f"i{n}")])
+            await bench.until(lambda asked=asked: audience.asked > asked)
+    # Besides what has changed, all of them every few seconds, and once more at the end.
+    assert audience.asked < 1000 + 20 + 6 * 1000

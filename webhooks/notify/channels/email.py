@@ -10,6 +10,7 @@ from typing import Any
 from sidecar.config.channels import EmailConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import NotifyError
+from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Outgoing
 
 DEFAULT_PORT = 587
@@ -25,6 +26,7 @@ class Email:
     def __init__(self, config: EmailConfig, timeout_seconds: float) -> None:
         self._config = config
         self._timeout = timeout_seconds
+        self._log = get_logger("email")
 
     async def send(self, outgoing: Outgoing) -> dict[str, str]:
         """Deliver a message.
@@ -55,7 +57,7 @@ class Email:
                 timeout=self._timeout,
             ) as server:
                 await outgoing.doubt(True)
-                await server.send_message(mail)
+                refused, _ = await server.send_message(mail)
         except aiosmtplib.SMTPRecipientsRefused as error:
             await outgoing.doubt(False)
             codes = [refusal.code for refusal in error.recipients]
@@ -69,6 +71,9 @@ class Email:
             ) from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise NotifyError(f"smtp {host}: {error or type(error).__name__}", retryable=True) from error
+        if refused:
+            # Sent again, it would come twice to those who have it.
+            self._log.error("mail refused for some", server=host, n_refused=len(refused), of=len(config.to))
         return {}
 
     async def close(self) -> None:

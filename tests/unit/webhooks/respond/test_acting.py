@@ -334,3 +334,22 @@ def test_what_alerts_say_is_no_markup_in_a_report() -> None:
     assert "<script>" not in report.page()
     assert "](http" not in report.markdown().replace("\\](", "")
     assert report.markdown().count("```") == 2
+
+
+async def test_an_odd_incident_ends_no_other_ones_alert() -> None:
+    def facts(one: Incident) -> dict[str, object]:
+        if one.incident_id == "odd":
+            raise RuntimeError("nobody foresaw this")
+        return {}
+
+    posted = Posted()
+    alerts = SyntheticAlerts(
+        {"am": posted},
+        SyntheticConfig(enabled=True),
+        metrics=SyntheticMetrics(CollectorRegistry()),
+        facts=facts,
+        now=Clock(),
+    )
+    alerts.consider([incident("odd"), incident("i2")])
+    await alerts.send()
+    assert [one["labels"]["pronoia_incident"] for one in posted.alerts.values()] == ["i2"]

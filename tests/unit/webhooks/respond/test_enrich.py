@@ -210,3 +210,21 @@ def test_a_table_routes_to_the_team_that_owns(tmp_path: Path) -> None:
     enricher = plain_enricher(EnrichmentConfig(tables=(table(tmp_path),)))
     audience = TeamAudience(settings, Nobody(), secret=b"", enricher=enricher, on_call=lambda _, __: None)  # type: ignore[arg-type]
     assert audience.listeners(incident(), now=0.0, since=None) == ["dba"]
+
+
+async def test_prometheus_is_not_asked_for_a_thousand_incidents_at_once() -> None:
+    class Busy(Prometheus):
+        now_asked = most = 0
+
+        async def instant(self, expr: str, **ways: Any) -> SeriesBatch:
+            self.now_asked += 1
+            self.most = max(self.most, self.now_asked)
+            try:
+                return await super().instant(expr, **ways)
+            finally:
+                self.now_asked -= 1
+
+    enricher, source = plain_enricher(config()), Busy({"a": 1.0}, seconds=0.001)
+    enricher.ask(source)
+    await enricher.prepare([incident(f"i{n}") for n in range(100)])
+    assert (len(source.asked), source.most) == (100, 8)

@@ -211,3 +211,25 @@ def test_experts(stories: list[tuple[str, str, Incident]], expected: list[str]) 
     }
     found = experts(incident(), [one for *_, one in stories], responses, people=["ann", "bob"], now=NOW)
     assert found == expected
+
+
+async def test_a_calendar_that_breaks_off_is_a_gap_and_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks would tell nobody of anything, as long as that event stands there."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("an event from the year 0")
+
+    (tmp_path / "rota.ics").write_text(FEED, newline="")
+    found = await read(rotas({"ical": str(tmp_path / "rota.ics")}))
+    monkeypatch.setattr("webhooks.respond.rota.on_call_by", broken)
+    assert found.on_call("s", berlin("2026-03-02T09:00")) is None
+
+
+async def test_a_feed_without_end_is_not_read_into_memory(
+    tool: tuple[dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhooks.respond.rota.MAX_BYTES", 100)
+    with pytest.raises(NotifyError, match="longer than 100 bytes"):
+        await read(rotas({"ical": f"{tool[1]}feed.ics"}))
