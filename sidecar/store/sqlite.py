@@ -43,7 +43,7 @@ _KNOWN_EPISODES = (
     "annotations = excluded.annotations, last_seen_ns = excluded.last_seen_ns, "
     "deliveries = excluded.deliveries, state = excluded.state, "
     # The alerts loop assigns incidents; the intake must not undo it.
-    "incident_id = coalesce(excluded.incident_id, incident_id)"
+    "incident_id = coalesce(incident_id, excluded.incident_id)"
 )
 _encode = msgspec.json.Encoder().encode
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode

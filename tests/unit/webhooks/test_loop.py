@@ -16,6 +16,7 @@ from sidecar.events import EventBus
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, T1, T3, alert, delivery
+from webhooks.intake.fold import Memory
 from webhooks.judge.analyst import Analyst
 from webhooks.pipeline import AlertsLoop
 
@@ -277,3 +278,22 @@ async def test_what_a_told_incident_goes_into_is_not_held(tmp_path: Path) -> Non
         (stays,) = bench.loop.placing.known
         await bench.until(lambda: (stays, "open", 4) in bench.teller.told)
     assert stays != one.incident_id
+
+
+async def test_an_alert_stays_where_it_was_put_though_its_delivery_was_read_before(tmp_path: Path) -> None:
+    """Of an incident that went into another, no repeat on its way to the store may bring it back."""
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    memory = Memory()
+    changes = memory.fold([delivery(alert("Down", service="db"))])
+    memory.apply(changes)
+    (episode,) = memory.episodes.values()
+    episode.incident_id = "inc-gone"
+    await store.commit_deliveries([], [episode])
+    late = memory.fold([delivery(alert("Down", service="db", ends=T1), at_seconds=600)])
+    episode.incident_id = "inc-stays"
+    stays = Incident("inc-stays", "default", "db: Down", EPOCH, EPOCH)
+    await store.put_incidents([stays], [episode])
+    await store.commit_deliveries([], late.durable())
+    (stored,) = await store.episodes("where 1")
+    await store.close()
+    assert (stored.incident_id, stored.state) == ("inc-stays", "resolved")
