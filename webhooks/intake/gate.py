@@ -5,7 +5,10 @@ from __future__ import annotations
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from sidecar.config.load import read_secret
 from sidecar.config.webhook import WebhookAuth
@@ -15,7 +18,7 @@ def allowed(auth: WebhookAuth, authorization: str, certificate: Mapping[str, Any
     """Whether a sender shows what it must, before its body is read.
 
     `certificate`: the client's, as `ssl` gives it once it is verified; None where there is none.
-    Raises: OSError where the credentials file cannot be read.
+    Raises: OSError where the credentials file cannot be read, or is empty.
     """
     if auth.client_names and not names_of(certificate or {}) & set(auth.client_names):
         return False
@@ -30,9 +33,9 @@ def allowed(auth: WebhookAuth, authorization: str, certificate: Mapping[str, Any
 def authorization_of(auth: WebhookAuth) -> str | None:
     """The Authorization header that a sender must show; None where none is asked."""
     if auth.basic_auth is not None:
-        password = read_secret(auth.basic_auth.password, auth.basic_auth.password_file) or ""
+        password = _stated(auth.basic_auth.password, auth.basic_auth.password_file)
         return "Basic " + b64encode(f"{auth.basic_auth.username}:{password}".encode()).decode()
-    token = read_secret(auth.bearer_token, auth.bearer_token_file)
+    token = _stated(auth.bearer_token, auth.bearer_token_file)
     return None if token is None else f"Bearer {token}"
 
 
@@ -48,8 +51,19 @@ def signed(auth: WebhookAuth, signature: str, body: bytes) -> bool:
 
 def signature_of(auth: WebhookAuth, body: bytes) -> str | None:
     """The hex signature that a body must have; None where none is asked."""
-    secret = read_secret(auth.hmac_secret, auth.hmac_secret_file)
+    secret = _stated(auth.hmac_secret, auth.hmac_secret_file)
     return None if secret is None else hmac.new(secret.encode(), body, "sha256").hexdigest()
+
+
+def _stated(value: SecretStr | None, file: Path | None) -> str | None:
+    """A secret that senders must have; None where none is asked.
+
+    Raises: OSError; also for an empty one, with which anybody could sign.
+    """
+    secret = read_secret(value, file)
+    if secret is not None and not secret.strip():
+        raise OSError("the secret is empty")
+    return secret
 
 
 def names_of(certificate: Mapping[str, Any]) -> set[str]:

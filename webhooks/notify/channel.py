@@ -6,12 +6,15 @@ import email.utils
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
+from pydantic import SecretStr
 
 from sidecar.bodies import read_up_to
+from sidecar.config.load import read_secret
 from sidecar.errors import NotifyError
 
 RETRIED = frozenset({408, 425, 429})
@@ -96,6 +99,20 @@ class Poster:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def secret_of(what: str, value: SecretStr | None, file: Path | None) -> str:
+    """A channel's own secret.
+
+    Raises: NotifyError, retryable: a file that is away or empty for a moment is about to be replaced.
+    """
+    try:
+        secret = read_secret(value, file)
+    except (OSError, ValueError) as error:
+        raise NotifyError(f"{what} cannot be read: {error}", retryable=True) from error
+    if not secret:
+        raise NotifyError(f"{what} is empty", retryable=True)
+    return secret
 
 
 def retry_after(header: str) -> float | None:

@@ -99,16 +99,27 @@ def maintained(incident: Incident, windows: Sequence[Maintenance], now: float) -
 
 
 def explained(incident: Incident, others: Sequence[Incident], dependencies: Sequence[Dependency]) -> str:
-    """Which open incident explains this one away, by what the configuration says depends on what."""
-    if not dependencies:
+    """Which open incident explains this one away, by what the configuration says depends on what.
+
+    Of two that explain each other the one that began first is told of: one of them must be.
+    """
+    if not any(matches(rule.child, labels_of(incident)) for rule in dependencies):
         return ""
-    labels = labels_of(incident)
-    rules = [rule for rule in dependencies if matches(rule.child, labels)]
-    for other in others if rules else ():
+    for other in others:
         if other.incident_id == incident.incident_id or other.state != "open":
             continue
-        if other.priority > PARENT_AT_LEAST:
+        if other.priority > PARENT_AT_LEAST or not _explains(other, incident, dependencies):
             continue
-        if any(matches(rule.parent, labels_of(other)) for rule in rules):
+        mutual = incident.priority <= PARENT_AT_LEAST and _explains(incident, other, dependencies)
+        if not mutual or _age(other) < _age(incident):
             return f"incident {other.incident_id}, on which it depends, is open"
     return ""
+
+
+def _explains(parent: Incident, child: Incident, dependencies: Sequence[Dependency]) -> bool:
+    above, below = labels_of(parent), labels_of(child)
+    return any(matches(rule.child, below) and matches(rule.parent, above) for rule in dependencies)
+
+
+def _age(incident: Incident) -> tuple[int, str]:
+    return incident.started_at_ns, incident.incident_id

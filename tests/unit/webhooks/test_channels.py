@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -409,3 +410,19 @@ async def test_every_channel_but_a_pager_takes_a_report(kind: str) -> None:
     assert b"Noise of shop" in got[0]
     mail = mail_of(report("noise-1", "Noise", "x", key="k"), sender="a@b.c", to=("d@e.f",), made_at=0.0)
     assert mail["Subject"] == "Noise"
+
+
+@pytest.mark.parametrize(("kind", "secret"), [("slack", "token"), ("pagerduty", "routing_key")])
+@pytest.mark.parametrize("content", [None, "", "\n", "\xff"])
+async def test_a_secret_that_is_being_replaced_costs_no_message(
+    tmp_path: Path, kind: str, secret: str, content: str | None
+) -> None:
+    """Sent with an empty one it would be refused for good, and given up."""
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content.encode("latin-1"))
+    settings = {f"{secret}_file": file, **({"channel": "C1"} if kind == "slack" else {})}
+    channel = channel_of(NotifyTarget.model_validate({"name": "t", kind: settings}))
+    with pytest.raises(NotifyError) as caught:
+        await channel.send(Outgoing(MESSAGE))
+    assert caught.value.retryable

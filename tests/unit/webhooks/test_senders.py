@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import ssl
 import subprocess
@@ -23,6 +24,7 @@ from sidecar.config.webhook import ReceiverConfig, WebhookAuth, WebhookConfig
 from sidecar.errors import PayloadError
 from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, alert, body
 from tests.unit.webhooks.test_receiver import served
+from webhooks.intake.gate import allowed, signed
 from webhooks.intake.receiver import EVENTS_PATH, Receiver
 from webhooks.intake.recorder import parse_events
 from webhooks.quieten.flapping import FlapWatch
@@ -197,3 +199,14 @@ JSON = st.recursive(
 def test_no_events_raise_anything_but_payload_error(data: bytes) -> None:
     with contextlib.suppress(PayloadError):
         parse_events(data)
+
+
+@pytest.mark.parametrize("kind", ["bearer_token", "hmac_secret"])
+@pytest.mark.parametrize("way", ["", "_file"])
+def test_an_empty_secret_lets_nobody_in(tmp_path: Path, kind: str, way: str) -> None:
+    """An unset variable, a file that was emptied: with an empty secret anybody could sign."""
+    (tmp_path / "secret").write_text("\n")
+    auth = WebhookAuth.model_validate({f"{kind}{way}": tmp_path / "secret" if way else ""})
+    signature = hmac.new(b"", b"body", "sha256").hexdigest()
+    with pytest.raises(OSError, match="empty"):
+        _ = allowed(auth, "Bearer", None) and signed(auth, signature, b"body")

@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from sidecar.config.channels import PagerDutyConfig
-from sidecar.config.load import read_secret
-from sidecar.errors import NotifyError
-from webhooks.notify.channel import Outgoing, Poster
+from webhooks.notify.channel import Outgoing, Poster, secret_of
 
 # https://developer.pagerduty.com/docs/send-alert-event: lengths and severities that it takes.
 MAX_SUMMARY, MAX_DEDUP_KEY = 1024, 255
@@ -40,12 +38,7 @@ class PagerDuty:
 
         Raises: NotifyError.
         """
-        try:
-            key = read_secret(self._config.routing_key, self._config.routing_key_file) or ""
-        except OSError as error:
-            raise NotifyError(
-                f"pagerduty: the routing key cannot be read: {error}", retryable=True
-            ) from error
+        key = secret_of("pagerduty: the routing key", self._config.routing_key, self._config.routing_key_file)
         event = event_of(outgoing.document, routing_key=key)
         url = self._config.api_url.rstrip("/") + "/v2/enqueue"
         await self._poster.post(url, body=msgspec.json.encode(event), headers={})

@@ -10,10 +10,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from sidecar.config.channels import SlackConfig
-from sidecar.config.load import read_secret
 from sidecar.errors import NotifyError
 from sidecar.telemetry import get_logger
-from webhooks.notify.channel import Outgoing, Poster
+from webhooks.notify.channel import Outgoing, Poster, secret_of
 
 # What Slack may yet accept; every other word is a fault that waiting does not mend.
 # https://api.slack.com/methods/chat.postMessage#errors
@@ -141,10 +140,7 @@ class Slack:
         return None
 
     async def _call(self, method: str, arguments: Mapping[str, Any], *, form: bool = False) -> dict[str, Any]:
-        try:
-            token = read_secret(self._config.token, self._config.token_file) or ""
-        except OSError as error:
-            raise NotifyError(f"slack: the token cannot be read: {error}", retryable=True) from error
+        token = secret_of("slack: the token", self._config.token, self._config.token_file)
         kind = "application/x-www-form-urlencoded" if form else "application/json; charset=utf-8"
         _, body = await self._poster.post(
             f"{self._config.api_url.rstrip('/')}/{method}",

@@ -14,6 +14,7 @@ from sidecar.config.load import load_text
 from sidecar.config.response import Dependency, Maintenance
 from sidecar.config.teams import Schedule, Team
 from sidecar.errors import ConfigError
+from sidecar.records import Cause
 from tests.unit.webhooks.respond.incidents import incident
 from webhooks.respond.hours import on_call, within
 from webhooks.respond.routing import explained, maintained, matches, quiet, team_of, told_now
@@ -290,3 +291,14 @@ def test_what_does_not_fit_is_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(text)
     assert words in str(caught.value)
+
+
+def test_of_incidents_that_explain_each_other_one_is_told_of() -> None:
+    """A pattern that fits parents, too, must not hold everything back."""
+    rule = Dependency(child={"service": ".*"}, parent={"service": "db.*"})
+    both = [
+        incident(name, causes=[Cause("f", name, 1.0, [])], started_at_ns=at)
+        for name, at in (("db1", 7), ("db2", 5), ("web", 1))
+    ]
+    told = [one.incident_id for one in both if not explained(one, both, [rule])]
+    assert told == ["db2"]
