@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -27,6 +28,7 @@ from sidecar.loop.behaviour import BehaviourLoop, BehaviourMetrics
 from sidecar.loop.beside import Beside, BesideMetrics
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_thresholds import ThresholdMetrics
+from sidecar.loop.learning import LEARNERS
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.metrics_loop import MetricsLoop
 from sidecar.loop.propose import configs, propose
@@ -74,6 +76,7 @@ class Workings:
         self._explaining = explaining
         self._tasting = tasting
         self._stack = AsyncExitStack()
+        self._learning = asyncio.Semaphore(LEARNERS)
         self.clock = SourceClock(ground.wall)
         self.client = PrometheusClient(
             config.prometheus, metrics=ground.pull_metrics, on_server_time=self.clock.observe
@@ -170,6 +173,7 @@ class Workings:
             calendar=config.calendar,
             business=config.business,
             pauses=config.pauses,
+            slots=self._learning,
             trial=trial_of(
                 query, config, ground, metrics=self._metrics.trial, drifting=self._explaining.drifting
             ),

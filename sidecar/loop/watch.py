@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
+from sidecar.loop.learning import LEARNERS, learn
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.past import read_past
 from sidecar.loop.resets import ResetStorms, resets_expr
@@ -61,6 +63,7 @@ class Watch:
         calendar: CalendarConfig | None = None,
         business: BusinessConfig | None = None,
         pauses: Sequence[PauseConfig] = (),
+        slots: asyncio.Semaphore | None = None,
         trial: Trial | None = None,
         beside: Beside | None = None,
         tastes: Callable[[], Sequence[Taste]] = tuple,
@@ -92,6 +95,7 @@ class Watch:
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._at_model = Alone(offload)
+        self._slots = slots or asyncio.Semaphore(LEARNERS)
         self._warned: set[str] = set()
         self._unsaved: str | None = None
         """Why the model was not saved when that was last tried."""
@@ -145,11 +149,11 @@ class Watch:
         return model
 
     async def _learn(self) -> QueryModel:
-        began = time.monotonic()
-        end_ms = self._clock.last_step_ms(self.query.step, self.query.offset)
-        parts = await self._past(end_ms)
-        model = await self._offload.run(self._fit, parts)
-        seconds = time.monotonic() - began
+        async with self._slots:
+            began = time.monotonic()
+            parts = await self._past(self._clock.last_step_ms(self.query.step, self.query.offset))
+            model = await self._offload.run(self._fit, parts)
+            seconds = time.monotonic() - began
         facts = {
             "query": self.query.name,
             "n_series": parts[-1].n_series,
@@ -165,18 +169,13 @@ class Watch:
         return await read_past(self.query, self._source, end_ms=end_ms, max_series=self._max_series)
 
     def _fit(self, parts: Sequence[SeriesBatch]) -> QueryModel:
-        from sidecar.engine.explain import tails_of
         from sidecar.engine.model import QueryModel
 
         model = QueryModel(self.query)
         self._surround(model)
-        for part in parts[:-1]:
-            model.fit(part)
-        judged, _, score = model.score(parts[-1])
-        if self._remember is not None and judged.n_steps > 1:
-            step_seconds = float(judged.timestamps[-1] - judged.timestamps[-2]) / 1000
-            tails = tails_of(score.anomaly_score, score.confidence, step_seconds)
-            self._remember(self.query.name, judged.labels, tails)
+        tails = learn(model, parts)
+        if self._remember is not None:
+            self._remember(self.query.name, parts[-1].labels, tails)
         return model
 
     def _surround(self, model: QueryModel) -> None:
@@ -256,7 +255,8 @@ class Watch:
             self._begin_following()
         elif trial.due():
             await self.checkpoint()
-            await trial.renew(history, self._surround)
+            async with self._slots:
+                await trial.renew(history, self._surround)
 
     async def _look_around(self, model: QueryModel, start_ms: int, end_ms: int) -> None:
         """Ask for what the judgement of these steps depends on beside the query itself."""

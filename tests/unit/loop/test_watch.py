@@ -33,7 +33,7 @@ class Source:
         self.now, self.shift = NOON, 0.0
         self.warnings: tuple[str, ...] = ()
         self._clock = clock
-        self.n_read = 0
+        self.n_read = self.n_at_once = self.most_at_once = 0
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
         return self._answer(np.array([at_ms], dtype=np.int64))
@@ -48,6 +48,10 @@ class Source:
         self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
     ) -> SeriesBatch:
         self.n_read += 1
+        self.n_at_once += 1
+        self.most_at_once = max(self.most_at_once, self.n_at_once)
+        await asyncio.sleep(0.01)
+        self.n_at_once -= 1
         return await self.range(
             expr, start_ms=start_ms, end_ms=end_ms, step_ms=step_ms, name=name, max_series=max_series
         )
@@ -65,7 +69,7 @@ def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
     clock = SourceClock(lambda: source.now)
     source = Source(clock)
 
-    def make(*sinks: Sink) -> Watch:
+    def make(*sinks: Sink, slots: asyncio.Semaphore | None = None) -> Watch:
         return Watch(
             QUERY,
             source=source,
@@ -76,6 +80,7 @@ def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
             metrics=LoopMetrics(CollectorRegistry()),
             directory=tmp_path,
             max_series=100,
+            slots=slots,
             now=lambda: source.now,
         )
 
@@ -196,3 +201,14 @@ async def test_a_model_that_cannot_be_saved_is_told_of_once_and_when_it_is(
             await watch.checkpoint()
     told = [entry["event"] for entry in logs if entry["event"].startswith("model ")]
     assert told == ["model not saved, will try again", "model saved again"]
+
+
+async def test_no_more_pasts_are_read_than_are_learnt_from(
+    bench: tuple[Source, Callable[..., Watch]],
+) -> None:
+    """Reading is faster than learning: the pasts of a hundred queries would wait in memory."""
+    source, make = bench
+    slots = asyncio.Semaphore(2)
+    await asyncio.gather(*(make(slots=slots).prepare() for _ in range(6)))
+    assert source.n_read == 6
+    assert source.most_at_once == 2
