@@ -21,6 +21,7 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import AlertStore
 from sidecar.records import Delivery, Episode, Incident
 from sidecar.telemetry import get_logger
+from webhooks.announcer import Announcer
 from webhooks.correlate import meaning
 from webhooks.correlate.by_hand import ByHand
 from webhooks.correlate.group import Group, Merge, Split
@@ -115,6 +116,7 @@ class AlertsLoop:
         self._task = Background("alerts-loop")
         self._log = get_logger("alerts-loop")
         self._metrics = LoopMetrics(registry)
+        self._announcer = Announcer(bus, now=now)
         self._teller = teller
         self.last_error: str | None = None
         self.heartbeats = Heartbeats(
@@ -311,14 +313,22 @@ class AlertsLoop:
         for episode in written.members.values():
             if episode.deliveries == 1:
                 self._metrics.delay.observe(max(self._now() - episode.first_seen_ns / 1e9, 0.0))
-        if self._teller is not None:
-            self._teller.consider([*gone, *self._holding.sift(incidents, now)])
+        self._hand_on([*gone, *self._holding.sift(incidents, now)])
         for incident in gone:
-            self._tell(f"incident.{incident.state}", incident)
+            self._announcer.gone(incident)
         for incident in incidents:
             self._take_stored(incident)
         self._metrics.open.set(sum(one.state == "open" for one in self.placing.known.values()))
         self._metrics.passes.observe(time.perf_counter() - began)
+
+    def _hand_on(self, incidents: list[Incident]) -> None:
+        try:
+            if self._teller is not None:
+                self._teller.consider(incidents)
+        except Exception:
+            # The loop's edge: what is stored counts as told of, so it must be handed on once more.
+            self._log.exception("incidents could not be handed on")
+            self.placing.unsaved.incidents |= {one.incident_id for one in incidents if one.state == "open"}
 
     async def _place(self) -> list[Merge | Split]:
         """Place what waits, in small pieces, as far as one pass may take; the merges and splits made."""
@@ -351,41 +361,15 @@ class AlertsLoop:
     def _tell_what_waited(self, now: float) -> None:
         """Hand on incidents whose alerts did not resolve by themselves in their usual time."""
         due = [self.placing.known[one] for one in self._holding.due(now) if one in self.placing.known]
-        if due and self._teller is not None:
-            self._teller.consider(self._holding.sift(due, now))
+        if due:
+            self._hand_on(self._holding.sift(due, now))
 
     def _take_stored(self, incident: Incident) -> None:
         before = self.placing.known.get(incident.incident_id)
         self.placing.known[incident.incident_id] = incident
         if before is None:
             self._metrics.by_priority.labels(incident.priority).inc()
-        if before is None and incident.split_from is not None:
-            self._tell("incident.split", incident)
-        if before is None or before != incident:
-            self._tell("incident.opened" if before is None else "incident.updated", incident)
-        if incident.state == "resolved" and (before is None or before.state == "open"):
-            self._tell("incident.resolved", incident)
-
-    def _tell(self, kind: str, incident: Incident) -> None:
-        cause = incident.causes[0] if incident.causes else None
-        facts = {
-            "incident_id": incident.incident_id,
-            "title": incident.title,
-            "state": incident.state,
-            "cause": cause.service if cause else None,
-            "reasons": cause.reasons if cause else [],
-            "n_episodes": incident.n_episodes,
-            "n_firing": incident.n_firing,
-            "priority": incident.priority,
-            "category": incident.category,
-            "noise": incident.noise,
-            "merged_into": incident.merged_into,
-            "split_from": incident.split_from,
-            "split_reason": incident.split_reason,
-        }
-        log = self._log.debug if kind == "incident.updated" else self._log.info
-        log(kind.replace(".", " "), **facts)
-        self._bus.publish(Event(kind, self._now(), facts))
+        self._announcer.stored(incident, before)
 
     def _sweep(self) -> None:
         """Forget what is long over; doubt what was not repeated for long; measure."""

@@ -15,7 +15,7 @@ from webhooks.judge.analyst import Analyst
 from webhooks.own import is_own
 from webhooks.quieten.flapping import FlapWatch
 from webhooks.quieten.storm import Storm
-from webhooks.quieten.storms import Storms
+from webhooks.quieten.storms import Storms, Taken
 from webhooks.quieten.transient import Transients
 
 EPISODES_PER_PASS = 250
@@ -56,7 +56,13 @@ class Placing:
 
     def take(self, episodes: Iterable[Episode], now: float) -> None:
         """Queue alerts that changed; those of a storm are placed at once."""
-        taken = self.storms.take(episodes, self.analyst, now)
+        episodes = list(episodes)
+        try:
+            taken = self.storms.take(episodes, self.analyst, now)
+        except Exception:
+            # The loop's edge: they are stored, and nobody would hand them on a second time.
+            self._log.exception("alerts could not be taken for a storm's")
+            taken = Taken(rest=episodes)
         if taken.begun:
             # What waits was among the first of the storm.
             waiting, self.pending = self.pending, {}

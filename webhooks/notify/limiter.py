@@ -35,6 +35,11 @@ class Limiter:
         self._permits -= 1.0
         return 0.0
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the other side has asked for a pause that lasts."""
+        return self._now() < self._paused_until
+
     def pause(self, seconds: float) -> None:
         """Give no permits for so long, because the other side asked for it."""
         self._paused_until = max(self._paused_until, self._now() + seconds)

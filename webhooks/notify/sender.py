@@ -180,7 +180,12 @@ class Sender:
             for message in await self._without_stale(messages):
                 wait = self._limits[name].wait_seconds()
                 if wait > 0.0:
-                    return wait
+                    if not self._waits_too_long(name, message):
+                        return wait
+                    # The pause that it asked for is longer than this one may wait for it.
+                    paused = NotifyError("asked for a pause", retryable=True)
+                    await self._settle(name, [message, *self._failed(name, message, paused)])
+                    continue
                 if not await self._send(name, message):
                     return 0.0
         return 0.0
@@ -224,10 +229,20 @@ class Sender:
                 self._log.warning("message may have arrived twice", target=name, key=message.key)
             self._metrics.duration.labels(name).observe(max(self._now() - message.created_at_ns / 1e9, 0.0))
             self._remember(message)
+        await self._settle(name, changed)
+        return message.state != "pending"
+
+    async def _settle(self, name: str, changed: Sequence[OutboxMessage]) -> None:
+        """Store what became of a message, and of its stand-in where it has one. Raises: StoreError."""
         self._fates[name].update({one.key: one for one in changed})
         await self._keep_fates(name)
         self.wake(other.target for other in changed[1:])
-        return message.state != "pending"
+
+    def _waits_too_long(self, name: str, message: OutboxMessage) -> bool:
+        """Whether a message has waited for its fallback's time while its target wants a pause."""
+        target = self._targets[name]
+        age = self._now() - message.created_at_ns / 1e9
+        return target.fallback is not None and self._limits[name].is_paused and age >= target.fallback_after
 
     async def _handed_over(self, name: str, outgoing: Outgoing) -> dict[str, str]:
         """The channel's receipt. Raises: NotifyError, whatever broke off."""

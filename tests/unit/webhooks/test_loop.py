@@ -297,3 +297,30 @@ async def test_an_alert_stays_where_it_was_put_though_its_delivery_was_read_befo
     (stored,) = await store.episodes("where 1")
     await store.close()
     assert (stored.incident_id, stored.state) == ("inc-stays", "resolved")
+
+
+async def test_what_could_not_be_handed_on_is_handed_on_again(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        told, once = bench.teller.consider, [RuntimeError("nobody foresaw this")]
+
+        def consider(incidents: Iterable[Incident]) -> None:
+            if once:
+                raise once.pop()
+            told(incidents)
+
+        bench.teller.consider = consider  # type: ignore[method-assign]
+        await bench.take(alert("Down", service="db"))
+        (one,) = await bench.stored(1)
+        await bench.until(lambda: (one.incident_id, "open", 1) in bench.teller.told)
+
+
+async def test_alerts_that_break_the_storms_watch_off_become_incidents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    async with Bench(tmp_path) as bench:
+        monkeypatch.setattr(bench.loop.placing.storms, "take", broken)
+        await bench.take(alert("Down", service="db"))
+        await bench.stored(1)

@@ -467,3 +467,20 @@ async def test_of_thousands_of_open_incidents_only_what_changed_is_decided_upon(
             await bench.until(lambda asked=asked: audience.asked > asked)
     # Besides what has changed, all of them every few seconds, and once more at the end.
     assert audience.asked < 1000 + 20 + 6 * 1000
+
+
+async def test_a_pause_that_is_asked_for_holds_no_message_beyond_its_fallbacks_time(tmp_path: Path) -> None:
+    """`Retry-After: 3600`, and a page: the fallback's time passes within the pause."""
+    busy, other = Recorder(NotifyError("429", retryable=True, retry_after_seconds=3600.0)), Recorder()
+    async with Bench(tmp_path, {"a": busy, "b": other}, fallbacks={"a": "b"}) as bench:
+        bench.notifier.audience = OnlyFirst()
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: len(busy.uncertain) == 1)
+        await bench.stored(1)
+        bench.notifier.consider([incident("i2")])
+        await bench.stored(2)
+        bench.pass_time(60)
+        assert other.got == []
+        bench.pass_time(61)
+        await bench.until(lambda: sorted(other.got) == ["opened i1", "opened i2"])
+        assert len(busy.uncertain) == 1, "and nobody is asked in the pause"
