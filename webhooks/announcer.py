@@ -1,4 +1,4 @@
-"""What is heard of incidents inside the process: an event on the bus and a line in the log for each change."""
+"""What is heard of incidents within the process: an event on the bus and a line in the log for each."""
 
 from __future__ import annotations
 
