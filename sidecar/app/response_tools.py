@@ -116,5 +116,5 @@ class ResponseTools:
 
     def _settled(self, incident_id: str) -> bool:
         """Whether an incident is past the time in which it may go into another."""
-        incident = next((one for one in self._desk.open_incidents if one.incident_id == incident_id), None)
+        incident = self._desk.open_incident(incident_id)
         return incident is not None and self._wall() - incident.started_at_ns / 1e9 >= self._hold_seconds

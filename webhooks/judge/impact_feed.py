@@ -79,7 +79,7 @@ class ImpactFeed:
             if known is None or not group.firing or not analyst.impact.concerns(group.parties):
                 continue
             await asyncio.sleep(0)  # There may be thousands, and requests wait meanwhile.
-            found = analyst.consider(group, now=now, usual={}).urgency.priority
+            found = analyst.consider_anyhow(group, now=now, usual={}).urgency.priority
             if found not in (known.priority, "P4"):
                 self._reconsider(incident_id)
 

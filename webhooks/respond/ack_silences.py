@@ -12,7 +12,8 @@ from sidecar.telemetry import get_logger
 from webhooks.respond.lifecycle import PAUSED, ActionError
 from webhooks.respond.silences import Caps, Silencer
 
-TICK_SECONDS = 15.0
+TICK_SECONDS, PAUSE_SECONDS = 15.0, 1.0
+"""In a storm incidents change all the time, and each look asks every Alertmanager for all its silences."""
 
 
 class AckSilences:
@@ -40,6 +41,7 @@ class AckSilences:
             self.look,
             pause=lambda: TICK_SECONDS,
             undone="silences of acknowledgements not looked after",
+            settle_seconds=PAUSE_SECONDS,
         )
         self._log = get_logger("silences")
 

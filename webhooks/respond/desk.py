@@ -132,6 +132,10 @@ class Desk:
         """Those that are open now."""
         return list(self._open.values())
 
+    def open_incident(self, incident_id: str) -> Incident | None:
+        """The one of that id, while it is open."""
+        return self._open.get(incident_id)
+
     def response(self, incident_id: str) -> Response | None:
         """What people did about an open incident."""
         return self._responses.get(incident_id)
