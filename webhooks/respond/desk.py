@@ -11,31 +11,21 @@ from weakref import WeakValueDictionary
 
 from prometheus_client import CollectorRegistry, Counter
 
-from sidecar.background import Background
-from sidecar.errors import StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
-from sidecar.telemetry import get_logger
 from webhooks.respond import lifecycle
 from webhooks.respond.feedback import VERDICTS, verdicts_on
+from webhooks.respond.ledger import Ledger, Written
 from webhooks.respond.lifecycle import ActionError, act, status_of
-from webhooks.respond.spare import Spared, SpareFile
+from webhooks.respond.spare import SpareFile
 
-FLUSH_SECONDS = 1.0
+RECENT_SECONDS = 30 * 86400.0
 MAX_HELD = 10_000
 """So many responses are held in memory; those of open incidents always."""
-MAX_WAITING = 10_000
-"""Entries of timelines that wait for a store that does not answer; older ones give way."""
 
 
-class Responses(Protocol):
+class Responses(Written, Protocol):
     """What the desk asks of the store."""
-
-    async def put_responses(
-        self, responses: Sequence[Response], entries: Sequence[TimelineEntry] = ()
-    ) -> None:
-        """Responses as they now are and new entries, in one transaction."""
-        ...
 
     async def response(self, incident_id: str) -> Response | None:
         """What people did about one incident."""
@@ -86,22 +76,18 @@ class Desk:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._spare = spare
         self._find = find
         self._bus = bus
         self._metrics = metrics
         self._now = now
         self._open: dict[str, Incident] = {}
+        self._was_open: set[str] = set()
+        """Incidents that were open before a restart, and not heard of since."""
         self._responses: dict[str, Response] = {}
-        self._unsaved: dict[str, Response] = {}
-        self._entries: list[TimelineEntry] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._ledger = Ledger(store, is_newest=self._is_newest, written=self._forget_over, spare=spare)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By incident: of what two people do to it at once, each must see what the other did."""
         self._changed: list[Callable[[Incident, str], None]] = []
-        self._wake = asyncio.Event()
-        self._task = Background("desk")
-        self._log = get_logger("desk")
 
     def on_action(self, listener: Callable[[Incident, str], None]) -> None:
         """Have a listener told of each action that is durable: the incident, and what was done."""
@@ -112,20 +98,20 @@ class Desk:
 
         Raises: StoreError.
         """
-        await self._take_spared()
+        await self._ledger.open()
+        since_ns = int((self._now() - RECENT_SECONDS) * 1e9)
+        # Also of what is over: it may open anew, and what people wrote must not be written over.
+        for response in reversed((await self._store.responses(since_ns=since_ns))[:MAX_HELD]):
+            self._responses[response.incident_id] = response
         for response in await self._store.responses(open_only=True):
             self._responses[response.incident_id] = response
+            self._was_open.add(response.incident_id)
         self._open = {one.incident_id: one for one in incidents if one.state == "open"}
-        self._task.start(self._run())
+        self._ledger.start()
 
     async def stop(self) -> None:
         """Write what waits, end."""
-        await self._task.stop()
-        try:
-            while self._entries or self._unsaved or self._writing is not None:
-                await self._flush()
-        except StoreError as error:
-            await self._put_aside(error)
+        await self._ledger.stop()
 
     @property
     def open_incidents(self) -> list[Incident]:
@@ -149,10 +135,14 @@ class Desk:
         now_ns = int(self._now() * 1e9)
         for incident in incidents:
             before = self._open.get(incident.incident_id)
+            was_open = incident.incident_id in self._was_open
+            self._was_open.discard(incident.incident_id)
             response = self._responses.get(incident.incident_id)
             if incident.state == "open":
                 self._open[incident.incident_id] = incident
-                if before is None and response is not None:
+                if before is None and was_open:
+                    pass  # It was open before a restart, and is heard of only now.
+                elif before is None and response is not None:
                     self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
                 elif before is None:
                     fresh = Response(incident.incident_id, incident.tenant, now_ns)
@@ -161,8 +151,8 @@ class Desk:
                     why = "; ".join(incident.priority_reasons)
                     words = f"{before.priority} becomes {incident.priority}" + (f": {why}" if why else "")
                     self.note(incident.incident_id, "priority", words)
-            elif before is not None:
-                del self._open[incident.incident_id]
+            elif before is not None or was_open:
+                self._open.pop(incident.incident_id, None)
                 where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
                 self.note(incident.incident_id, incident.state, where)
                 if incident.merged_into is not None:
@@ -170,9 +160,7 @@ class Desk:
 
     def note(self, incident_id: str, kind: str, text: str, *, actor: str = "pronoia") -> None:
         """Put something on a timeline; durable within a second or so."""
-        self._entries.append(TimelineEntry(incident_id, int(self._now() * 1e9), kind, actor, text))
-        del self._entries[:-MAX_WAITING]
-        self._wake.set()
+        self._ledger.add(TimelineEntry(incident_id, int(self._now() * 1e9), kind, actor, text))
 
     def change(self, response: Response, kind: str, text: str) -> None:
         """Keep a response that pronoia itself has changed."""
@@ -200,27 +188,15 @@ class Desk:
         """Change the response, durably; the incident, its response and the timeline's entry."""
         stored, _ = await self._found(incident_id)
         incident = self._open.get(incident_id, stored)
-        held = self._responses.get(incident_id)
         response = await self._known(incident)
         changed, entry = act(
             response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
         )
-        # What waits to be written is in this one, and must not be written after it.
-        waiting = self._unsaved.pop(incident_id, None)
-        try:
-            await self._store.put_responses([changed], [entry])
-        except BaseException:
-            if waiting is not None:
-                self._unsaved.setdefault(incident_id, waiting)
-            raise
-        since = self._responses.get(incident_id)
-        if since is not None or incident_id in self._open:
+        await self._ledger.put(changed, entry)
+        if incident_id in self._responses or incident_id in self._open:
             self._responses[incident_id] = changed
-            self._unsaved.pop(incident_id, None)
-            if since is not held:
-                # We changed it ourselves meanwhile, and may write that last: what people do stands.
-                self._unsaved[incident_id] = changed
-                self._wake.set()
+            # Once more: what we changed ourselves meanwhile may be written last, and what people do stands.
+            self._ledger.keep(changed)
         return incident, changed, entry
 
     async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
@@ -270,79 +246,16 @@ class Desk:
 
     def _keep(self, response: Response, kind: str, text: str) -> None:
         self._responses[response.incident_id] = response
-        self._unsaved[response.incident_id] = response
+        self._ledger.keep(response)
         self.note(response.incident_id, kind, text)
 
-    async def _run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._flush()
-            except StoreError as error:
-                self._log.warning("timelines not stored, will try again", err=str(error))
-                self._wake.set()
-            except Exception:
-                # The loop's edge: what people do from now on must be kept, whatever could not be.
-                self._log.exception("storing timelines broke off")
-            await asyncio.sleep(FLUSH_SECONDS)
-
-    async def _flush(self) -> None:
-        """Write what waits. Once begun that goes on when its caller ends: it would be written twice.
-
-        Raises: StoreError.
-        """
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="desk-write")
-        try:
-            await asyncio.shield(self._writing)
-        finally:
-            if self._writing.done():
-                self._writing = None
-
-    async def _write(self) -> None:
-        responses, self._unsaved = self._unsaved, {}
-        entries, self._entries = self._entries, []
-        if not responses and not entries:
-            return
-        try:
-            await self._store.put_responses(list(responses.values()), entries)
-        except BaseException:
-            newest = {key: one for key, one in responses.items() if self._responses.get(key) is one}
-            self._unsaved = {**newest, **self._unsaved}
-            self._entries = [*entries, *self._entries][-MAX_WAITING:]
-            raise
-        self._forget_over()
-
-    async def _put_aside(self, error: StoreError) -> None:
-        """Keep what the store does not take, at the end, in a file of its own."""
-        waiting = Spared(list(self._unsaved.values()), self._entries)
-        try:
-            if self._spare is None:
-                raise OSError("there is no place for it")
-            await asyncio.to_thread(self._spare.put, waiting)
-        except OSError as trouble:
-            self._log.error(
-                "the newest of the timelines is lost", n=len(self._entries), err=f"{error}; {trouble}"
-            )
-        else:
-            self._log.warning("the newest of the timelines waits beside the database", n=len(self._entries))
-
-    async def _take_spared(self) -> None:
-        """Store what an earlier process could not; where that fails it waits for the next start."""
-        waiting = await asyncio.to_thread(self._spare.get) if self._spare is not None else None
-        if self._spare is None or waiting is None:
-            return
-        try:
-            await self._store.put_responses(waiting.responses, waiting.entries)
-            await asyncio.to_thread(self._spare.clear)
-        except (StoreError, OSError) as error:
-            self._log.warning("what waits of timelines is not stored", err=str(error))
+    def _is_newest(self, response: Response) -> bool:
+        return self._responses.get(response.incident_id) is response
 
     def _forget_over(self) -> None:
         """Let go of what was done about incidents that are over, the oldest first; the store has it."""
         n_over = len(self._responses) - MAX_HELD
         if n_over > 0:
-            over = (one for one in self._responses if one not in self._open and one not in self._unsaved)
+            over = (one for one in self._responses if one not in self._open and not self._ledger.holds(one))
             for incident_id in list(islice(over, n_over)):
                 del self._responses[incident_id]

@@ -23,8 +23,8 @@ from webhooks.respond.spare import FILE, SpareFile
 class Bench:
     """A desk over a real store that can be held back or locked."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, state: str = "open") -> None:
+        self.folder, self.state = folder, state
         self.go_on, self.locked = asyncio.Event(), False
         self.reached = asyncio.Event()
         self.go_on.set()
@@ -32,7 +32,7 @@ class Bench:
     async def __aenter__(self) -> Bench:
         registry = CollectorRegistry()
         self.store = await SqliteStore.open(StoreConfig(directory=self.folder), registry=registry)
-        await self.store.put_incidents([incident()], [])
+        await self.store.put_incidents([incident(state=self.state)], [])
         self._put = self.store.response_store.put_responses
         self.store.response_store.put_responses = self.put_responses  # type: ignore[method-assign]
         self.desk = Desk(
@@ -127,3 +127,30 @@ async def test_a_file_that_cannot_be_read_hinders_no_start(tmp_path: Path, left:
     async with Bench(tmp_path) as bench:
         assert await bench.kinds() == []
     assert (tmp_path / FILE).read_bytes() == left, "for somebody to look at"
+
+
+async def test_what_was_taken_on_before_a_restart_stays_so_though_it_is_heard_of_late(tmp_path: Path) -> None:
+    """Incidents that are held are not among those that are open at the start."""
+    async with Bench(tmp_path) as bench:
+        bench.desk.observe([incident()])
+        await bench.desk.do("i1", "acknowledge", actor="ann")
+    async with Bench(tmp_path) as again:
+        again.desk.observe([incident()])
+        assert again.desk.status(incident()) == "acknowledged"
+        again.desk.observe([incident(state="resolved")])
+        again.desk.observe([incident()])
+        assert again.desk.status(incident()) == "reopened"
+
+
+async def test_what_people_wrote_outlives_an_end_a_restart_and_a_new_beginning(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.desk.observe([incident()])
+        await bench.desk.do("i1", "fix", actor="ann", text="restarted it")
+        bench.desk.observe([incident(state="resolved")])
+        await bench.store.put_incidents([incident(state="resolved")], [])
+    async with Bench(tmp_path, state="resolved") as again:
+        again.desk.observe([incident()])
+        await again.desk._ledger._flush()
+        kept = await again.store.response_store.response("i1")
+    assert kept is not None
+    assert (kept.fix, kept.n_reopened) == ("restarted it", 1)

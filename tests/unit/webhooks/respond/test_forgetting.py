@@ -32,10 +32,10 @@ async def test_the_desk_holds_open_incidents_and_some_that_are_over(
     )
     names = [f"i{n}" for n in range(6)]
     desk.observe([incident(name) for name in names])
-    await desk._flush()
+    await desk._ledger._flush()
     assert all(desk.response(name) for name in names), "all of them are open"
     desk.observe([incident(name, state="resolved") for name in names[:-1]])
-    await desk._flush()
+    await desk._ledger._flush()
     assert [name for name in names if desk.response(name)] == ["i4", "i5"]
     assert (await store.response_store.response("i0")) is not None, "the store has it"
     await store.close()
