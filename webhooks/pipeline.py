@@ -112,6 +112,7 @@ class AlertsLoop:
         self._config = config
         self._listening_since_ns = 0
         self._at_work_since = 0.0
+        self._ending = False
         self._wake = asyncio.Event()
         self._task = Background("alerts-loop")
         self._log = get_logger("alerts-loop")
@@ -203,6 +204,7 @@ class AlertsLoop:
         """Commit what waits, correlate it, end."""
         await self.intake.stop()
         await self._task.stop()
+        self._ending = True
         try:
             while self.placing.unfinished:
                 await self._work(final=True)
@@ -328,7 +330,9 @@ class AlertsLoop:
         except Exception:
             # The loop's edge: what is stored counts as told of, so it must be handed on once more.
             self._log.exception("incidents could not be handed on")
-            self.placing.unsaved.incidents |= {one.incident_id for one in incidents if one.state == "open"}
+            if not self._ending:
+                again = {one.incident_id for one in incidents if one.state == "open"}
+                self.placing.unsaved.incidents |= again
 
     async def _place(self) -> list[Merge | Split]:
         """Place what waits, in small pieces, as far as one pass may take; the merges and splits made."""

@@ -324,3 +324,16 @@ async def test_alerts_that_break_the_storms_watch_off_become_incidents(
         monkeypatch.setattr(bench.loop.placing.storms, "take", broken)
         await bench.take(alert("Down", service="db"))
         await bench.stored(1)
+
+
+async def test_a_teller_that_takes_nothing_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    def broken(_: Iterable[Incident]) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    async with Bench(tmp_path) as bench:
+        bench.teller.consider = broken  # type: ignore[method-assign]
+        await bench.take(alert("Down", service="db"))
+        await bench.stored(1)
+        async with asyncio.timeout(10):
+            await bench.loop.stop()
+    assert bench.teller.told[0] == ("", "stopped", 0)
