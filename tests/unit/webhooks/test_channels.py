@@ -251,7 +251,7 @@ async def test_a_service_of_apprise_that_hangs_takes_no_threads_of_others(
         return let_go.wait(10)
 
     monkeypatch.setattr(Apprise, "_send_now", hang)
-    channel = Apprise("json://localhost", 0.05)
+    channel = Apprise("json://localhost", 0.02)
     try:
         for _ in range(20):
             with pytest.raises(NotifyError) as caught:
