@@ -23,7 +23,7 @@ from sidecar.engine.versions import libraries
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
-FORMAT = 6
+FORMAT = 7
 PARTS = ("detector", "calibrator", "forecaster", "known", "newcomers")
 SURROUNDINGS = {"absence", "counters", "min_duration", "traffic", "band_factors", "importance"}
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", *SURROUNDINGS}

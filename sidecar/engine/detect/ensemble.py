@@ -27,6 +27,7 @@ from sidecar.engine.alarms import (
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.detect.borrowing import begin, begin_day, lesson
 from sidecar.engine.detect.ensemble_loop import UNITS, run
+from sidecar.engine.detect.ensemble_minutes import MINUTES
 from sidecar.engine.detect.ensemble_parts import expect
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
@@ -37,6 +38,7 @@ from sidecar.engine.detect.ensemble_state import (
     HOURS,
     LARGEST,
     LAST,
+    LAST_LESS_HOUR,
     LAST_TIME,
     LONGEST,
     N_ACCEPTED,
@@ -65,7 +67,7 @@ from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 class EnsembleDetector(RowArrays):
     """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    State 4,128 bytes a series with its threshold.
+    State 4,392 bytes a series with its threshold.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class EnsembleDetector(RowArrays):
                 "week": ((WEEK_BINS,), np.float32),
                 "week_mass": ((WEEK_BINS,), np.float32),
                 "recent": ((LONGEST,), np.float64),
+                "minutes": ((MINUTES,), np.float32),
                 "noise": ((HOURS,), np.float32),
                 "noise_mass": ((HOURS,), np.float32),
                 "hourly": ((HOURS,), np.float64),
@@ -130,7 +133,7 @@ class EnsembleDetector(RowArrays):
             scalars[rows, column] = 0.0
         scalars[rows, DAY_LEVEL] = scalars[rows, DAY_SLOW]
         scalars[rows, WEEK_LEVEL] = scalars[rows, WEEK_SLOW]
-        scalars[rows, SAVED_VALUE] = np.nan
+        scalars[rows, SAVED_VALUE] = scalars[rows, LAST_LESS_HOUR] = np.nan
         scalars[rows, LAST_TIME] = now_ms / 1000.0 - self._step_seconds
         self.arrays["recent"][rows] = 0.0
         # A birth is an upset of its own: for some hours the bar is as high as after an alarm.

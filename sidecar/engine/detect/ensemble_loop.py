@@ -14,6 +14,13 @@ from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, of_points, thresh
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, reach_of
+from sidecar.engine.detect.ensemble_minutes import (
+    MINUTE_STEP_SECONDS,
+    MINUTES,
+    at_minute,
+    learn_minute,
+    share_of_hour,
+)
 from sidecar.engine.detect.ensemble_parts import (
     CLIP_SCALE,
     DAY_SECONDS,
@@ -43,6 +50,7 @@ from sidecar.engine.detect.ensemble_state import (
     HOURS,
     LARGEST,
     LAST,
+    LAST_LESS_HOUR,
     LAST_TIME,
     LONG_MEAN,
     LONG_SQUARE,
@@ -55,7 +63,6 @@ from sidecar.engine.detect.ensemble_state import (
     REPEAT_SHARE,
     SAMPLES,
     SAVED,
-    SAVED_VALUE,
     SIZE_5,
     SIZE_15,
     SLOWER,
@@ -117,6 +124,7 @@ def run(
     week,
     week_mass,
     recent,
+    minutes,
     noise,
     noise_mass,
     hourly,
@@ -145,6 +153,7 @@ def run(
     first_d, second_d, shares_d = places(seconds, DAY_BINS, DAY_BINS / 24.0)
     first_w, second_w, shares_w = places(seconds, WEEK_BINS, 1.0)
     first_h, second_h, shares_h = places(seconds, HOURS, 1.0)
+    minute_at = (seconds // 60.0 % MINUTES).astype(np.int64)
     for row in range(n_rows):
         for t in range(n_steps):
             now = seconds[t]
@@ -159,6 +168,12 @@ def run(
                     s[row, FIRST] = s[row, LAST_TIME] = now
                 continue
             dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
+            of_hour = 0.0
+            hour_share = share_of_hour(s, row, now, dt)
+            if hour_share > 0.0:
+                # All that follows is about what is left without the hour's part; the band gets it back.
+                of_hour = hour_share * minutes[row, minute_at[t]]
+                y -= of_hour
             clip_window = CLIP_SHORT if dt < SHORT_SECONDS else CLIP_WINDOW
             gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
             stands = min(dt, STANDS_FOR * gap)
@@ -203,22 +218,26 @@ def run(
             up_slow = max(s[row, UP_SLOW] * loud, 2.0 * floor)
             down_slow = max(s[row, DOWN_SLOW] * loud, 2.0 * floor)
             warm = samples >= WARM_UP_SAMPLES
-            low_d = high_d = low_w = high_w = 0.0
+            least = max(s[row, UP], s[row, DOWN], floor)
+            low_d = high_d = low_w = high_w = low_m = high_m = 0.0
             if daily and dt < EDGE_SECONDS:
-                least = max(s[row, UP], s[row, DOWN], floor)
                 low_d, high_d = at_edge(day, day_mass, row, d0, d1, of_day, day_known, least)
                 if weekly:
                     low_w, high_w = at_edge(week, week_mass, row, w0, w1, of_week, 0.25, least)
+            if hour_share > 0.0:
+                low_m, high_m = at_minute(minutes, row, minute_at[t], gap, hour_share, least)
             if weekly and s[row, LOSS + 3] < s[row, LOSS + 2]:
                 below, above = reach_of(centre, quick[3], low_w, high_w)
                 below_slow, above_slow = reach_of(centre_slow, slow[2], low_w, high_w)
             else:
                 below, above = reach_of(centre, quick[2], low_d, high_d)
                 below_slow, above_slow = reach_of(centre_slow, slow[1], low_d, high_d)
+            below, above = below + low_m, above + high_m
+            below_slow, above_slow = below_slow + low_m, above_slow + high_m
             # If this value is not as far off as the last, the incident is over, whatever windows remember.
             far = AWAY * min(up, down) + RECOVERED * max(up, down)
-            away = before_alarm > 0.0 and abs(s[row, SAVED_VALUE] - earlier) > far
-            yhat[row, t] = centre
+            away = before_alarm > 0.0 and abs(s[row, LAST_LESS_HOUR] - earlier) > far
+            yhat[row, t] = centre + of_hour
             usual = threshold_at(alarms, row, now, dt, base)
             threshold = usual
             if s[row, N_HABITS] > 0.0:
@@ -259,7 +278,7 @@ def run(
                 if away:
                     low = min(low, earlier - RECOVERED * down)
                     high = max(high, earlier + RECOVERED * up)
-                lower[row, t], upper[row, t] = min(low, high), high
+                lower[row, t], upper[row, t] = min(low, high) + of_hour, high + of_hour
             if not seen:
                 continue
 
@@ -292,10 +311,10 @@ def run(
                 by_point = not recovered and worst == distance / unit_of_point
                 if samples > SHAPE_SAMPLES:
                     by_course, shape[row, t], drifted = ask_course(
-                        s, row, now, y, dt, threshold, units[4], units[5], max(up, down)
+                        s, row, now, x[row, t], dt, threshold, units[4], units[5], max(up, down)
                     )
                     if abs(shape[row, t]) == 1:
-                        usual_level[row, t] = centre - drifted
+                        usual_level[row, t] = centre - drifted + of_hour
                     worst = max(worst, by_course)
                 fading = s[row, SUSPICION] * SUSPICION_FADES
                 value[row, t] = max(worst, fading * threshold)
@@ -329,10 +348,11 @@ def run(
                 size = min(mean_15, CLIP_SCALE * size_15) if judge_15 else mean_15
                 s[row, SIZE_15] += memory(stands, SCALE_SECONDS, count - 14.0) * (size - s[row, SIZE_15])
 
-            learn_runs(s, row, y, dt, stands, samples, alarms[row, IN_ALARM] > 0.0)
+            learn_runs(s, row, x[row, t], dt, stands, samples, alarms[row, IN_ALARM] > 0.0)
             usual_y = centre + clip(error, CLIP_CENTRE * scale) if warm else y
             learn_drift(s, hourly, row, now, usual_y, max(up, down), stands, samples)
 
+            s[row, LAST_LESS_HOUR] = y
             # A shift that stays becomes the new normal after a stated time.
             pace = dt
             shifted = False
@@ -370,6 +390,9 @@ def run(
                 for_week = quick[3] + pulled
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
                 s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * clip(y - slow[2], reach)
+            if dt <= MINUTE_STEP_SECONDS and alarms[row, IN_ALARM] == 0.0:
+                off = x[row, t] - (quick[2] if daily else quick[1])
+                learn_minute(s, minutes, row, minute_at[t], off, stands, samples, cap)
             hours = stands / 3600.0
             louder = min(abs(error), CLIP_SCALE * scale) / max(
                 s[row, UP] if error > 0.0 else s[row, DOWN], floor

@@ -1,0 +1,67 @@
+"""What runs every hour is known by the minute: neither an event, nor a cover for the minutes between."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.series import BoolArray, FloatArray, LabelSet, SeriesBatch
+
+STEP, HOUR, DAY, N_SERIES = 60, 60, 1440, 8
+MIDNIGHT = 1_790_467_200
+BASE, BUSY = 20.0, 60.0
+
+
+def jobs(every: int, *, days: int = 10, late: int = 0) -> FloatArray:
+    """A load three times as high for four minutes of each `every`, begun up to `late` minutes late."""
+    rng = np.random.default_rng(11)
+    n = days * DAY
+    minute = np.arange(n) % every
+    begins = 3 + rng.integers(0, late + 1, (N_SERIES, n // every)).repeat(every, axis=1)
+    busy = (minute >= begins) & (minute < begins + 4)
+    return np.where(busy, BUSY, BASE) * (1 + 0.05 * rng.standard_normal((N_SERIES, n)))
+
+
+def flagged(values: FloatArray) -> BoolArray:
+    """Which samples are, by one query with the default settings."""
+    query = QueryConfig(name="load", expr="load", step=STEP, forecast_horizons=())
+    labels = tuple(LabelSet({"host": str(n)}) for n in range(len(values)))
+    at = ((MIDNIGHT + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    score: FloatArray = QueryModel(query).score(SeriesBatch("load", labels, at, values))[2].anomaly_score
+    return np.nan_to_num(score) > 1
+
+
+@pytest.mark.parametrize("every", [60, 30, 15])
+@pytest.mark.parametrize("times", [2.0, 1.4, 0.5, 0.3])
+def test_an_incident_between_the_jobs_is_flagged_and_stays(every: int, times: float) -> None:
+    values = jobs(every)
+    incident = slice(9 * DAY + 600, 9 * DAY + 660)
+    values[:, incident] *= times
+    found = flagged(values)[:, incident]
+    assert found[:, :10].any(axis=1).all()
+    assert found.mean() > 0.7
+
+
+@pytest.mark.parametrize(("every", "late"), [(60, 0), (15, 0), (60, 1)], ids=str)
+def test_the_jobs_are_no_events(every: int, late: int) -> None:
+    hours = flagged(jobs(every, late=late))[:, 3 * DAY :].reshape(N_SERIES, -1, HOUR)
+    assert hours.any(axis=2).mean() < 0.02
+
+
+def test_a_job_at_an_hour_s_other_end_is_one() -> None:
+    values = jobs(60)
+    values[:, 9 * DAY + 600 + 40 : 9 * DAY + 600 + 44] *= BUSY / BASE
+    assert flagged(values)[:, 9 * DAY + 640 : 9 * DAY + 644].any(axis=1).all()
+
+
+def test_where_nothing_recurs_the_hour_changes_nothing() -> None:
+    values = 100 + np.random.default_rng(3).standard_normal((2, 4 * DAY))
+    query = QueryConfig(name="load", expr="load", step=STEP, forecast_horizons=())
+    model = QueryModel(query)
+    labels = tuple(LabelSet({"host": str(n)}) for n in range(2))
+    at = ((MIDNIGHT + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    expected = model.score(SeriesBatch("load", labels, at, values))[1].yhat[:, -2 * DAY :]
+    of_minute = expected.reshape(2, -1, HOUR).mean(axis=1)
+    assert np.ptp(of_minute, axis=1).max() < 0.5
