@@ -17,7 +17,8 @@ from webhooks.own import is_own
 from webhooks.respond.lifecycle import ActionError
 from webhooks.respond.silences import AUTOMATIC, Caps, Silencer, matcher
 
-TICK_SECONDS, PAUSE_SECONDS = 30.0, 1.0
+TICK_SECONDS, PAUSE_SECONDS = 30.0, 5.0
+"""In a storm incidents change all the time, and each look goes through all alerts."""
 SPARED = frozenset({"P0", "P1"})
 """What flaps inside such an incident is left alone: it may be its only voice."""
 
