@@ -137,7 +137,7 @@ class Writer:
             connection.execute(f"pragma busy_timeout = {round(self._patience.seconds * 1000)}")
         try:
             connection.execute("begin immediate")
-            results = [work(connection) for work in works]
+            results = [_without_cursor(work(connection)) for work in works]
             connection.execute("commit")
             self._checkpointer.committed(connection.total_changes - before)
         except BaseException:
@@ -146,6 +146,18 @@ class Writer:
                 connection.execute("rollback")
             raise
         return results
+
+
+def _without_cursor(result: Any) -> Any:
+    """The result of a piece of work; None for the cursor that a statement leaves.
+
+    It would be freed in the thread that waited, and reset the statement there: the same one, which is
+    kept for use again, while it may be amid the next piece of work here. SQLite calls that misuse.
+    """
+    if isinstance(result, sqlite3.Cursor):
+        result.close()
+        return None
+    return result
 
 
 def _settle(
