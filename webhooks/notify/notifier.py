@@ -26,6 +26,7 @@ from webhooks.notify.sender import Sender
 from webhooks.notify.template import Templates
 
 TICK_SECONDS, LEAST_SECONDS = 5.0, 0.05
+CLOCK_BACK_SECONDS = 30.0
 MAX_TOLD = 50_000
 REMEMBER_SECONDS = 7 * 86400.0
 
@@ -69,6 +70,7 @@ class Notifier:
         self._waiting: dict[str, Incident] = {}
         self._changed: dict[str, None] = {}
         self._looked_at_all = -math.inf
+        self._by_clock = -math.inf
         self._wake = asyncio.Event()
         self._task = Background("notifier")
         self._log = get_logger("notifier")
@@ -84,6 +86,9 @@ class Notifier:
         sent = await self._store.messages_of_recent_incidents(since_ns)
         for one in sent:
             self._note(one)
+        # A clock that was ahead, before a restart, must not stop the escalations until its time has come.
+        now = self._now()
+        self._first_told = {key: min(at, now) for key, at in self._first_told.items()}
         await self._sender.open(sent)
         self.consider(incidents)
         self._task.start(self._run())
@@ -168,7 +173,15 @@ class Notifier:
         self._looked_at_all = time.monotonic()
         return list(self._waiting.values())
 
+    def _heed_clock(self) -> None:
+        """Where the clock was set back, those told first are told longest: escalations go by that."""
+        now = self._now()
+        back, self._by_clock = self._by_clock - now, now
+        if back > CLOCK_BACK_SECONDS:
+            self._first_told = {key: at - back for key, at in self._first_told.items()}
+
     async def _decide(self) -> None:
+        self._heed_clock()
         incidents = self._due()
         odd: set[str] = set()
         wanted = [(incident, told) for incident in incidents if (told := self._wanted_of(incident, odd))]

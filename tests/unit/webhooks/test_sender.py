@@ -484,3 +484,24 @@ async def test_a_pause_that_is_asked_for_holds_no_message_beyond_its_fallbacks_t
         bench.pass_time(61)
         await bench.until(lambda: sorted(other.got) == ["opened i1", "opened i2"])
         assert len(busy.uncertain) == 1, "and nobody is asked in the pause"
+
+
+async def test_a_clock_that_is_set_back_stops_no_escalation(tmp_path: Path) -> None:
+    """The next one is called so long after the first message, by any clock."""
+
+    class Escalating(OnlyFirst):
+        def listeners(self, *_: object, now: float, since: float | None, **__: object) -> list[str]:
+            return ["a"] if since is None or now - since < 300.0 else ["a", "b"]
+
+    first, second = Recorder(), Recorder()
+    async with Bench(tmp_path, {"a": first, "b": second}) as bench:
+        bench.notifier.audience = Escalating()
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: first.got == ["opened i1"])
+        bench.pass_time(-3600)
+        await bench.until(lambda: bench.notifier._by_clock == bench.clock.now)
+        bench.pass_time(299)
+        await bench.until(lambda: bench.notifier._by_clock == bench.clock.now)
+        assert second.got == []
+        bench.pass_time(2)
+        await bench.until(lambda: second.got == ["opened i1"])
