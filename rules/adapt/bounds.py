@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
 from rules.document import literal_expr
-from rules.learn import HOURS, Threshold, outward, threshold_by_hour
+from rules.learn import HOURS, Segment, Threshold, outward, threshold_by_hour
 from rules.rewrite import plain_number, with_bound, with_threshold
 from sidecar.promql.threshold import Comparison
 from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
@@ -89,6 +89,17 @@ class ByHour:
         values = self.table.by_hour()
         what = "hour of day" if self.table.period == 24 else "hour of week"
         return f"{min(values):g} to {max(values):g} by {what}"
+
+    def moved(self, to: Callable[[float], float]) -> ByHour:
+        """The table with each of its numbers moved; neighbours that become equal are one."""
+        segments: list[Segment] = []
+        for each in self.table.segments:
+            value = to(each.value)
+            if segments and segments[-1].value == value:
+                segments[-1] = replace(segments[-1], end=each.end)
+            else:
+                segments.append(replace(each, value=value))
+        return ByHour(replace(self.table, segments=tuple(segments)))
 
 
 @dataclass(frozen=True, slots=True)

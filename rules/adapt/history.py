@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence, Verdict
-from rules.adapt.limits import held_back, within_limits
+from rules.adapt.limits import within_limits
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
 from rules.adapt.suspected import suspected
@@ -21,8 +21,8 @@ from sidecar.config.adapt import AdaptConfig
 from sidecar.errors import PullError, RuleError
 from sidecar.promql.threshold import Comparison
 
-EASE = (1, 2, 4, 8, 16, 32, 64)
-"""So many times its false alarms a rule may be allowed where all rules together are quiet enough."""
+EASE = tuple(2 ** (half / 2) for half in range(13))
+"""So many times its false alarms a rule may be allowed where all rules together are quiet enough: 1 to 64."""
 
 KEEP_FIRING_SINCE = (2, 42)
 """Prometheus 2.42.0 brought keep_firing_for."""
@@ -183,12 +183,7 @@ class Adapter:
         return with_grouping(evidence, grouping, solved)
 
     def _limited(self, evidence: Evidence, outcome: Proposal | Unchanged) -> Proposal | Unchanged:
-        if isinstance(outcome, Unchanged):
-            return outcome
-        refused = held_back(evidence, outcome, self._config)
-        if refused:
-            return Unchanged(refused, outcome.before)
-        return within_limits(evidence, outcome, self._config)
+        return outcome if isinstance(outcome, Unchanged) else within_limits(evidence, outcome, self._config)
 
     def _budget(self, rule: WrittenRule) -> float:
         return self._config.false_alarms(rule.severity)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from rules.adapt.bounds import Static
+import numpy as np
+
+from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.judge import Evidence, judge
-from rules.adapt.solve import Proposal, Unchanged, describe
+from rules.adapt.solve import Proposal, Unchanged, describe, written
 from sidecar.config.adapt import AdaptConfig, RuleLimits
 from sidecar.config.fields import format_duration
 
@@ -28,31 +31,32 @@ def cooling(config: AdaptConfig, last_change_seconds: float | None, now_seconds:
     return f"it was changed a while ago; again in {wait}"
 
 
-def held_back(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -> str:
-    """Why a table or a line is not proposed although it suits: part of it lies beyond floor or ceiling."""
-    limits = config.limits.get(evidence.rule.name)
-    if limits is None or isinstance(proposal.candidate.bound, Static):
-        return ""
-    bounds = proposal.candidate.bound.at(evidence.times)
-    low, high = float(bounds.min()), float(bounds.max())
-    if (limits.floor is not None and low < limits.floor) or (
-        limits.ceiling is not None and high > limits.ceiling
-    ):
-        return f"{proposal.candidate.bound.words()} lies beyond its floor or ceiling"
-    return ""
-
-
 def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -> Proposal | Unchanged:
-    """The proposal, its number moved no further than it may; what that number does is judged anew."""
+    """The proposal, its numbers moved no further than they may; what they do then is judged anew.
+
+    A line is proposed whole or not at all.
+    """
+    old, limits = evidence.comparison.threshold, config.limits.get(evidence.rule.name)
+
+    def nearest(value: float) -> float:
+        return limited(value, old, config.max_step, limits)
+
     bound = proposal.candidate.bound
-    if not isinstance(bound, Static):
+    if isinstance(bound, Trend):
+        first, last = bound.at(evidence.times[[0, -1]]).tolist()
+        (level,) = bound.at(np.array([bound.until_seconds * 1000])).tolist()
+        ahead = limited(level, old, math.inf, limits)  # The step is one of today.
+        if (nearest(first), nearest(last), ahead) != (first, last, level):
+            return Unchanged(f"{bound.words()} lies beyond its limits", proposal.before)
         return proposal
-    value = limited(
-        bound.value, evidence.comparison.threshold, config.max_step, config.limits.get(evidence.rule.name)
-    )
-    if value == bound.value:
+    bent: Bound = bound
+    if isinstance(bound, Static):
+        bent = Static(nearest(bound.value))
+    elif isinstance(bound, ByHour):
+        bent = bound.moved(nearest)
+    if bent == bound:
         return proposal
-    candidate = replace(proposal.candidate, bound=Static(value))
+    candidate = replace(proposal.candidate, bound=bent)
     after = judge(candidate, evidence)
     lost = proposal.before.delays.keys() - after.delays.keys()
     if lost & proposal.after.delays.keys() or after.n_false >= proposal.before.n_false:
@@ -60,7 +64,7 @@ def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -
     return replace(
         proposal,
         candidate=candidate,
-        expr=candidate.bound.rewritten(evidence.rule.expr),
+        expr=written(candidate, evidence),
         after=after,
         changes=(*describe(evidence, candidate), "as far as the limits allow"),
     )

@@ -30,6 +30,13 @@ TOWARDS_END = 0.5
 INWARD = 0.15
 """The same as a share of the way to the loosest that still catches everything: the next may be lower."""
 
+FORM_COST = {"static": 0.0, "by hour": 0.4, "trend": 0.4}
+ENOUGH_COST = 1.0
+"""What costs less is a change of one number that leaves few false alarms and misses nothing."""
+
+NEARER = 0.7
+"""A table is worth its many numbers where it lies so much nearer to life than one number does."""
+
 MAX_GIVEN_UP = 2
 """A rule that would have to miss more than this is for people to judge."""
 
@@ -49,32 +56,74 @@ class Objective:
     miss_cost: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A candidate and what it costs."""
+
+    cost: float
+    candidate: Candidate
+
+
 def as_it_is(evidence: Evidence) -> Candidate:
     """The rule as it was written, as a candidate."""
     rule = evidence.rule
     return Candidate(Static(evidence.comparison.threshold), rule.for_seconds, rule.keep_firing_seconds)
 
 
-def best_candidate(
+def best_candidates(
     evidence: Evidence,
     objective: Objective,
     forms: Sequence[Family],
     wanted: dict[str, float],
     missed: Sequence[str],
-) -> Candidate | None:
-    """The candidate that costs least: few false alarms first, then as little change as may be."""
-    best: tuple[float, Candidate] | None = None
+) -> tuple[Candidate, ...]:
+    """The candidate that costs least: few false alarms first, then as little change as may be.
+
+    Where one number would do and a table lies much nearer to normal life, the table, and then that number.
+    """
+    best: _Found | None = None
+    table: Candidate | None = None
     for family in forms:
-        for shape in _shapes(evidence, objective):
-            found = placed(family, shape, evidence, objective, wanted, missed)
-            if found is None:
-                continue
-            cost = _cost(found, family, evidence, objective, missed)
-            if best is None or cost < best[0]:
-                best = cost, found
-        if best is not None and best[0] < 1.0:
-            break  # A table or a line is for what one number cannot do.
-    return None if best is None else best[1]
+        found = _cheapest(family, evidence, objective, wanted, missed)
+        if found is None:
+            continue
+        if best is None or best.cost >= ENOUGH_COST:
+            best = found if best is None or found.cost < best.cost else best
+        elif family.form == "by hour" and _nearer(found.candidate, best.candidate, evidence):
+            table = found.candidate
+    return tuple(one for one in (table, best.candidate if best else None) if one is not None)
+
+
+def _cheapest(
+    family: Family,
+    evidence: Evidence,
+    objective: Objective,
+    wanted: dict[str, float],
+    missed: Sequence[str],
+) -> _Found | None:
+    """Of this form, held in whichever way."""
+    best: _Found | None = None
+    for shape in _shapes(evidence, objective):
+        candidate = placed(family, shape, evidence, objective, wanted, missed)
+        if candidate is None:
+            continue
+        cost = _cost(candidate, family, evidence, objective, missed)
+        if best is None or cost < best.cost:
+            best = _Found(cost, candidate)
+    return best
+
+
+def _nearer(table: Candidate, number: Candidate, evidence: Evidence) -> bool:
+    """Whether a table that waits no longer than one number does lies much nearer to normal life."""
+    waits = table.for_seconds > number.for_seconds
+    return not waits and _distance(table, evidence) <= NEARER * _distance(number, evidence)
+
+
+def _distance(candidate: Candidate, evidence: Evidence) -> float:
+    """How far from the threshold normal life is in the mean: so much must happen before anyone is told."""
+    sign = 1 if evidence.comparison.above else -1
+    gap = sign * (candidate.bound.at(evidence.times) - evidence.values)[:, evidence.normal]
+    return float(np.nanmean(np.maximum(gap, 0.0)))
 
 
 def traded_candidate(
@@ -94,7 +143,7 @@ def traded_candidate(
     for n in range(1, min(len(wanted), MAX_GIVEN_UP) + 1):
         for given_up in combinations(wanted, n):
             kept = {name: delay for name, delay in wanted.items() if name not in given_up}
-            found = best_candidate(evidence, objective, forms, kept, missed)
+            found = next(iter(best_candidates(evidence, objective, forms, kept, missed)), None)
             if found is None:
                 continue
             price = judge(found, evidence).n_false + n * miss_cost
@@ -177,7 +226,7 @@ def _good(candidate: Candidate, evidence: Evidence, objective: Objective, wanted
 def _cost(
     candidate: Candidate, family: Family, evidence: Evidence, objective: Objective, missed: Sequence[str]
 ) -> float:
-    """Below 1 for a change of one number that leaves few false alarms and misses nothing."""
+    """The less, the better: false alarms, what is missed, waits, and what makes a rule harder to read."""
     seen = judge(candidate, evidence)
     rule = evidence.rule
     cost = 0.5 * seen.false_per_month / max(objective.max_false_per_month, 0.5)
@@ -186,7 +235,7 @@ def _cost(
     cost += 0.8 * (candidate.for_seconds > rule.for_seconds + evidence.step_seconds)
     cost += 0.2 * (candidate.keep_firing_seconds != rule.keep_firing_seconds)
     cost += 0.3 * (candidate.hysteresis is not None)
-    cost += {"static": 0.0, "by hour": 0.4, "trend": 0.4}[family.form]
+    cost += FORM_COST[family.form]
     cost += 2.0 * len(set(missed) - seen.delays.keys())
     if family.form == "static":
         cost += 0.3 * _blinded(candidate.bound, evidence)

@@ -14,7 +14,7 @@ import numpy as np
 
 from rules.adapt.bounds import Family, Static, families
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
-from rules.adapt.search import Objective, as_it_is, best_candidate, placed, traded_candidate
+from rules.adapt.search import Objective, as_it_is, best_candidates, placed, traded_candidate
 from rules.adapt.uncertainty import poisson_interval, share_interval
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
@@ -86,12 +86,13 @@ def _found(
     wanted: dict[str, float],
     missed: Sequence[str],
 ) -> Proposal | Unchanged:
-    best, kept = best_candidate(evidence, objective, forms, wanted, missed), wanted
-    if best is None and objective.miss_cost is not None:
-        best, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
+    best, kept = best_candidates(evidence, objective, forms, wanted, missed), wanted
+    if not best and objective.miss_cost is not None:
+        traded, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
+        best = () if traded is None else (traded,)
     found = _held_against_unseen(evidence, objective, best, before, kept, missed)
     for eased in () if isinstance(found, Proposal) else _eased(objective, before):
-        best = best_candidate(evidence, eased, forms, wanted, missed)
+        best = best_candidates(evidence, eased, forms, wanted, missed)
         quieter = _held_against_unseen(evidence, eased, best, before, wanted, missed)
         if isinstance(quieter, Proposal):
             return replace(quieter, changes=(*quieter.changes, EASED))
@@ -109,18 +110,35 @@ def _eased(objective: Objective, before: Verdict) -> Iterator[Objective]:
 def _held_against_unseen(
     evidence: Evidence,
     objective: Objective,
-    best: Candidate | None,
+    best: Sequence[Candidate],
     before: Verdict,
     wanted: dict[str, float],
     missed: Collection[str],
 ) -> Proposal | Unchanged:
-    """The candidate as a proposal, or what speaks against it on the weeks that it was not chosen on."""
-    if best is None:
-        return Unchanged(
-            f"no threshold keeps to {objective.max_false_per_month:g} false alarms in 30 days "
-            f"and still catches what it caught ({', '.join(wanted) or 'nothing'})",
-            before,
-        )
+    """The first candidate that holds as a proposal, or what speaks against the last.
+
+    They are held against the weeks that they were not chosen on.
+    """
+    found: Proposal | Unchanged = Unchanged(
+        f"no threshold keeps to {objective.max_false_per_month:g} false alarms in 30 days "
+        f"and still catches what it caught ({', '.join(wanted) or 'nothing'})",
+        before,
+    )
+    for candidate in best:
+        found = _proposed(evidence, objective, candidate, before, wanted, missed)
+        if isinstance(found, Proposal):
+            break
+    return found
+
+
+def _proposed(
+    evidence: Evidence,
+    objective: Objective,
+    best: Candidate,
+    before: Verdict,
+    wanted: dict[str, float],
+    missed: Collection[str],
+) -> Proposal | Unchanged:
     unseen_before, unseen_after, unseen_days, lost = _on_unseen(
         evidence, objective, best, as_it_is(evidence), wanted
     )
@@ -130,7 +148,7 @@ def _held_against_unseen(
     if unseen_after >= unseen_before and len(after.delays) <= len(before.delays):
         return Unchanged("what fits the past is no better on weeks that it was not chosen on", before)
     try:
-        expr = _written(best, evidence)
+        expr = written(best, evidence)
     except ValueError as error:
         return Unchanged(str(error), before)
     n_wanted = len({*wanted, *missed})
@@ -246,7 +264,8 @@ def _tighter(one: Candidate, other: Candidate, evidence: Evidence) -> bool:
     return ours < theirs
 
 
-def _written(candidate: Candidate, evidence: Evidence) -> str:
+def written(candidate: Candidate, evidence: Evidence) -> str:
+    """The rule's expression as the candidate has it. Raises: ValueError where its text allows none."""
     expr = candidate.bound.rewritten(evidence.rule.expr)
     if candidate.hysteresis is None:
         return expr

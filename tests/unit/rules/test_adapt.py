@@ -13,7 +13,7 @@ from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.limits import cooling, frozen, limited, within_limits
 from rules.adapt.search import Objective
-from rules.adapt.solve import EASED, Proposal, Unchanged, solve
+from rules.adapt.solve import EASED, Proposal, Unchanged, solve, written
 from rules.incidents import KnownIncident
 from rules.read import WrittenRule
 from sidecar.config.adapt import AdaptConfig, FreezeWindow, RuleLimits
@@ -106,6 +106,32 @@ def test_a_daily_swing_gets_a_table_where_one_number_will_not_do() -> None:
     assert incident.name in found.after.delays
     assert found.after.false_per_month <= 2
     assert "hour()" in found.expr
+
+
+def daily_swing(swing: float) -> np.ndarray:
+    times = clock(28)
+    rough = np.random.default_rng(2).normal(0, 1, times.size)
+    values: np.ndarray = 50 + swing * np.sin(2 * np.pi * (times / DAY)) + rough
+    return values
+
+
+def test_a_table_is_taken_where_one_number_would_do_far_from_life_at_most_hours() -> None:
+    ours = evidence(daily_swing(40), "load > 89")
+    table = proposal(solve(ours, Objective(2)))
+    number = proposal(solve(evidence(daily_swing(40), "89 < load"), Objective(2)))  # No place for a table.
+    assert isinstance(table.candidate.bound, ByHour)
+    assert isinstance(number.candidate.bound, Static)
+    assert table.after.false_per_month <= 2
+    assert number.after.false_per_month <= 2
+    at_night = clock(28) % DAY == DAY * 3 // 4  # Where the swing is lowest.
+    odd = evidence(np.where(at_night, 60.0, daily_swing(40)), "load > 89")
+    by_table, by_number = (judge(found.candidate, odd).n_firings for found in (table, number))
+    assert by_table >= at_night.sum() > by_number, "only a table tells of what is unusual for its hour"
+
+
+def test_hardly_any_swing_needs_no_table() -> None:
+    found = proposal(solve(evidence(daily_swing(1.5), "load > 52"), Objective(2)))
+    assert isinstance(found.candidate.bound, Static)
 
 
 def test_a_climb_gets_a_line() -> None:
@@ -281,6 +307,61 @@ def test_a_ceiling_bends_the_proposal_or_drops_it() -> None:
     assert bent.after.n_false < found.before.n_false
     dropped = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=10.5)}))
     assert isinstance(dropped, Unchanged)
+
+
+def test_a_limit_keeps_what_ends_an_alert_on_an_old_server() -> None:
+    ours = evidence(noise(28))
+    quiet = Candidate(Static(12.5), 0.0, hysteresis=0.5, rest=10.0)
+    found = replace(
+        proposal(solve(ours, Objective(2))),
+        candidate=quiet,
+        after=judge(quiet, ours),
+        expr=written(quiet, ours),
+    )
+    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=12)}))
+    assert isinstance(bent, Proposal)
+    assert bent.expr.startswith("(load > 12\n)")
+    assert "(load > 11\n) and on" in bent.expr
+
+
+@pytest.mark.parametrize(
+    ("config", "least", "most"),
+    [
+        pytest.param(AdaptConfig(), 10, 110, id="free"),
+        pytest.param(AdaptConfig(limits={"Load": RuleLimits(ceiling=95)}), 10, 95, id="ceiling"),
+        pytest.param(AdaptConfig(limits={"Load": RuleLimits(floor=20)}), 20, 110, id="floor"),
+        pytest.param(AdaptConfig(max_step=0.5), 44.5, 133.5, id="step"),
+    ],
+)
+def test_a_table_keeps_within_the_limits_at_each_hour(config: AdaptConfig, least: float, most: float) -> None:
+    ours = evidence(daily_swing(40), "load > 89")
+    solved = proposal(solve(ours, Objective(2)))
+    found = proposal(within_limits(ours, solved, config))
+    assert isinstance(found.candidate.bound, ByHour)
+    numbers = found.candidate.bound.table.by_hour()
+    assert least <= min(numbers)
+    assert max(numbers) <= most
+    assert found.after == judge(found.candidate, ours)
+    assert (found == solved) == (config == AdaptConfig())
+
+
+def test_a_line_beyond_the_limits_is_not_proposed() -> None:
+    ours = evidence(noise(28))
+    found = proposal(solve(ours, Objective(2)))
+    ahead = START / 1000 + 88 * 86_400
+    climb = Trend(
+        11.0, 1 / 86_400, START / 1000, ahead
+    )  # To 39 on the last day that is known, to 99 after it.
+    line = replace(found, candidate=replace(found.candidate, bound=climb))
+    assert within_limits(ours, line, AdaptConfig()) == line
+    for config in (
+        AdaptConfig(max_step=2),
+        AdaptConfig(limits={"Load": RuleLimits(ceiling=30)}),
+        AdaptConfig(limits={"Load": RuleLimits(ceiling=60)}),
+    ):
+        held = within_limits(ours, line, config)
+        assert isinstance(held, Unchanged)
+        assert "limits" in held.why
 
 
 def test_freeze_and_cool_down() -> None:
