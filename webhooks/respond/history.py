@@ -10,7 +10,7 @@ from sidecar.records import Incident, Response
 from webhooks.respond.experts import experts
 from webhooks.respond.similar import Similar, similar
 
-MAX_PAST = 1000
+MAX_PAST, MAX_RESPONSES = 1000, 10_000
 REMEMBER_SECONDS = 400 * 86400.0
 
 
@@ -50,8 +50,8 @@ class History:
         for incident in reversed(await self._stored.incidents(state="resolved", limit=MAX_PAST)):
             self._past[incident.incident_id] = incident
         since_ns = int((self._now() - REMEMBER_SECONDS) * 1e9)
-        for response in await self._responses_stored.responses(since_ns=since_ns):
-            self.learn(response)
+        for response in reversed(await self._responses_stored.responses(since_ns=since_ns)):
+            self.learn(response)  # The newest last: where there are too many, the oldest leave.
 
     def observe(self, incidents: Iterable[Incident]) -> None:
         """Take in what has ended."""
@@ -67,6 +67,8 @@ class History:
         """Take in what people wrote; the rest of a response tells nothing for later."""
         if response.fix or response.cause or response.assignee:
             self._responses[response.incident_id] = response
+        while len(self._responses) > MAX_RESPONSES:
+            del self._responses[next(iter(self._responses))]
 
     def experts(self, incident: Incident, people: Iterable[str]) -> list[str]:
         """Who of these people took on what was like it, the most experienced first."""

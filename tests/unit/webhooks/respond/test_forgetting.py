@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,10 +11,12 @@ from prometheus_client import CollectorRegistry
 from sidecar.config.model import StoreConfig
 from sidecar.config.response import SyntheticConfig
 from sidecar.events import EventBus
+from sidecar.records import Response
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.respond.incidents import Clock, incident
 from webhooks.respond import desk as desk_module
 from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.history import History
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
 
@@ -45,3 +48,11 @@ def test_incidents_are_not_kept_for_alertmanagers_that_are_not_told() -> None:
     alerts = SyntheticAlerts({}, SyntheticConfig(), metrics=SyntheticMetrics(CollectorRegistry()))
     alerts.consider([incident(f"i{n}") for n in range(9)])
     assert not alerts._waiting
+
+
+def test_what_people_wrote_is_held_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.respond.history.MAX_RESPONSES", 3)
+    history = History(cast(Any, None), cast(Any, None), now=Clock())
+    for n in range(9):
+        history.learn(Response(f"i{n}", "default", n, fix="restarted"))
+    assert list(history._responses) == ["i6", "i7", "i8"]
