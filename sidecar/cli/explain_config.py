@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PROBES = (1.0, 0.5, 0.25, 0.1, 0.03, 0.01)
 """Parts of a query's history at whose beginning the server is asked whether it has anything."""
 
+PROCESS_BYTES = 250_000_000
+"""What the process takes that watches nothing: the interpreter, its libraries, compiled code."""
+
 DAY_SECONDS = 86400.0
 LEAST_SHOWN = 0.0001
 
@@ -233,7 +236,8 @@ def _size(n_bytes: int) -> str:
 def _total(explained: list[Explained]) -> str:
     return (
         f"in all: {sum(one.n_series for one in explained)} series, "
-        f"{_size(sum(one.model_bytes for one in explained))} of memory, "
+        f"{_size(sum(one.model_bytes for one in explained))} of memory beside the process' own "
+        f"{_size(PROCESS_BYTES)} (learning from weeks of history takes up to 1 GB more for a while), "
         f"{_percent(sum(one.cpu_share + one.cpu_share_beside for one in explained))} of a core, "
         f"{_percent(sum(one.query_share for one in explained))} of one query slot of Prometheus, "
         f"{sum(one.output_series for one in explained)} exported series"
