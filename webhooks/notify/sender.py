@@ -193,6 +193,8 @@ class Sender:
     async def _without_stale(self, messages: list[OutboxMessage]) -> list[OutboxMessage]:
         """The messages less the updates that a later one makes old news."""
         stale = [one for at, one in enumerate(messages[:-1]) if _is_old_news(one, messages[at + 1 :])]
+        if self._never_mattered(messages):
+            stale = messages
         if not stale:
             return messages
         for message in stale:
@@ -200,6 +202,15 @@ class Sender:
             self._metrics.sent.labels(message.target, "superseded").inc()
         await self._store.put_messages(stale)
         return [message for message in messages if message.state == "pending"]
+
+    def _never_mattered(self, messages: Sequence[OutboxMessage]) -> bool:
+        """Whether nothing of an incident was ever tried that has gone into another, which is told of itself.
+
+        Its beginning would call people for what the next message takes back.
+        """
+        first = messages[0]
+        untried = first.attempts == 0 and first.created_at_ns >= self._opened_at_ns
+        return first.kind == "opened" and untried and messages[-1].kind == "merged"
 
     async def _send(self, name: str, message: OutboxMessage) -> bool:
         """Try once, and store what came of it; whether the next one of the incident may follow."""

@@ -505,3 +505,36 @@ async def test_a_clock_that_is_set_back_stops_no_escalation(tmp_path: Path) -> N
         assert second.got == []
         bench.pass_time(2)
         await bench.until(lambda: second.got == ["opened i1"])
+
+
+async def test_nobody_is_called_for_what_has_gone_into_another_before_it_was_told_of(tmp_path: Path) -> None:
+    first = Recorder()
+    async with Bench(tmp_path, {"a": first}, per_minute=6) as bench:
+        bench.notifier.consider([incident("i0")])
+        await bench.until(lambda: first.got == ["opened i0"])
+        bench.notifier.consider([incident("i1"), incident("i2")])
+        await bench.stored(3)
+        bench.notifier.consider([incident("i1", state="merged", merged_into="i2")])
+        await bench.stored(4)
+        bench.pass_time(60)
+        await bench.until(lambda: "opened i2" in first.got)
+        bench.pass_time(60)
+        async with asyncio.timeout(10):
+            while "pending" in (states := await bench.states()).values():
+                await asyncio.sleep(0.005)
+    assert first.got == ["opened i0", "opened i2"]
+    assert (states["a/i1/1"], states["a/i1/2"]) == ("superseded", "superseded")
+
+
+async def test_what_was_tried_and_has_gone_into_another_is_ended_there(tmp_path: Path) -> None:
+    """It may have arrived, whatever the answer was."""
+    away = Recorder(AWAY)
+    async with Bench(tmp_path, {"a": away}) as bench:
+        bench.notifier.consider([incident()])
+        await bench.until(lambda: len(away.uncertain) == 1)
+        await bench.stored(1)
+        bench.notifier.consider([incident(state="merged", merged_into="i2")])
+        await bench.stored(2)
+        away.error = None
+        bench.pass_time(60)
+        await bench.until(lambda: away.got == ["opened i1", "merged i1"])
