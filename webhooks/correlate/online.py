@@ -165,6 +165,16 @@ class Correlator:
             group.tries, group.deadline = 0, now + self.weights.hold_seconds
             heapq.heappush(self._due, (group.deadline, group.first, incident_id))
 
+    def rejoin(self, incident_id: str, seen: Sighting, *, now: float) -> None:
+        """Take in an alert that was let go of, and whose incident is known from before."""
+        group = self.groups.get(incident_id)
+        if group is None:
+            self.recall(incident_id, [seen], now=now)
+            return
+        group.add(seen)
+        self.home[seen.key] = incident_id
+        self._newest[seen.key[:2]] = seen.key
+
     def _merge_at_once(self) -> list[Merge]:
         """Merge new incidents whose place is plain already."""
         merged: list[Merge] = []

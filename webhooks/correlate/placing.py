@@ -100,9 +100,9 @@ class Placing:
     def _place_one(self, episode: Episode, now: float) -> None:
         correlator = self.analyst.correlator
         home = correlator.home.get(episode.key)
-        if home is None and episode.incident_id is not None and episode.incident_id not in correlator.groups:
+        if home is None and episode.incident_id is not None:
             # Forgotten for the want of room, and heard of again: its incident must learn of its end.
-            correlator.recall(episode.incident_id, [self.analyst.sight(episode)], now=now)
+            correlator.rejoin(episode.incident_id, self.analyst.sight(episode), now=now)
             home = correlator.home.get(episode.key)
         if home is not None:
             group = correlator.refresh(episode)

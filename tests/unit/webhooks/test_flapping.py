@@ -255,3 +255,14 @@ def test_a_clock_that_is_set_back_holds_nobody_for_longer() -> None:
     assert holding.due(3600.0) == [], "a minute is not over in a second"
     assert holding.sift([one], 3610.0) == []
     assert holding.due(3660.0) == ["i"]
+
+
+def test_alerts_that_were_let_go_of_come_back_to_one_incident() -> None:
+    placed = placing()
+    both = [flap(9000.0 * n, None, fingerprint=f"f{n}", name=f"Rule{n}") for n in range(2)]
+    for n, one in enumerate(both):
+        one.labels["service"], one.incident_id = f"service-{n}", "inc-before"
+    placed.take(both, 9010.0)
+    placed.place(9010.0)
+    assert {one.incident_id for one in both} == {"inc-before"}
+    assert len(placed.analyst.correlator.groups["inc-before"].members) == 2
