@@ -85,13 +85,13 @@ def is_revision(rules: Sequence[Rule], revision: str) -> bool:
 
 def meaning(rule: WrittenRule) -> tuple[object, ...]:
     """What names a rule as it is meant: Prometheus prints expressions in its own way, and means the same."""
-    return rule.key, rule.for_seconds, rule.keep_firing_seconds, _canonical(rule.expr)
+    return rule.key, rule.for_seconds, rule.keep_firing_seconds, canonical(rule.expr)
 
 
-def _canonical(expr: str) -> str:
+def canonical(expr: str) -> str:
     """An expression with its matchers sorted, as Prometheus prints them, and one kind of quotes.
 
-    >>> _canonical("up{job='a', code=~`5..`}") == _canonical('up{code=~"5..",job="a"}')
+    >>> canonical("up{job='a', code=~`5..`}") == canonical('up{code=~"5..",job="a"}')
     True
     """
     syntax = Syntax.parse(expr)

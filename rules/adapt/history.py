@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rules.adapt.bounds import ByHour
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence, Verdict
@@ -13,6 +14,7 @@ from rules.adapt.limits import within_limits
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
 from rules.adapt.suspected import suspected
+from rules.adapt.tabled import without_table
 from rules.adapt.told import ToldChange, by_alert, tried
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
@@ -119,8 +121,12 @@ class Adapter:
         for rule in rules:
             if rule.alerting:
                 plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
-                asked = rule if plain is None else replace(rule, expr=plain)
-                read = await self._read(asked, window, incidents)
+                tabled = without_table(rule)
+                if tabled is not None:
+                    read = await self._read(*tabled, window, incidents)
+                else:
+                    asked = rule if plain is None else replace(rule, expr=plain)
+                    read = await self._read(asked, None, window, incidents)
                 found.append(await self._choice(rule, read, asked_for.get(rule.name)))
                 on_done(found[-1].options[0])
         return found
@@ -136,7 +142,7 @@ class Adapter:
             budget = factor * self._budget(rule)
             adapted = await self._solved(read, rule, budget)
             if change is not None and not adapted.changed and not adapted.joined:
-                adapted = await self._told(read, change)
+                adapted = await self._told(read, rule, change)
             options.append(adapted)
             if adapted.outcome.before is None or adapted.outcome.before.false_per_month <= budget:
                 break  # With more false alarms allowed nothing else would come of it.
@@ -144,7 +150,11 @@ class Adapter:
         return Choice(tuple(options), read if again else None)  # Of others nothing is kept.
 
     async def _read(
-        self, rule: WrittenRule, window: Window, incidents: Sequence[KnownIncident]
+        self,
+        rule: WrittenRule,
+        table: ByHour | None,
+        window: Window,
+        incidents: Sequence[KnownIncident],
     ) -> Evidence | Unchanged:
         comparison = taken_apart(rule)
         if not isinstance(comparison, Comparison):
@@ -154,12 +164,12 @@ class Adapter:
         except (PullError, RuleError) as error:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
-        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside)
+        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, table)
         return replace(told, incidents=(*inside, *await asyncio.to_thread(suspected, told)))
 
     async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
         """`rule`: as it is written; the evidence has it with its threshold as a number."""
-        joined = rule.expr != evidence.rule.expr
+        joined = without_series(rule.expr) is not None
         objective = Objective(
             max_false_per_month,
             self._config.min_history / 86_400,
@@ -168,11 +178,13 @@ class Adapter:
             miss_cost=self._config.miss_cost.get(rule.severity),
         )
         outcome = await asyncio.to_thread(self._outcome, evidence, objective)
-        return Adapted(rule, outcome, rewritten(evidence.rule, outcome), joined=joined)
+        return Adapted(rule, outcome, rewritten(evidence.rule if joined else rule, outcome), joined=joined)
 
-    async def _told(self, evidence: Evidence, change: ToldChange) -> Adapted:
+    async def _told(self, evidence: Evidence, rule: WrittenRule, change: ToldChange) -> Adapted:
         outcome = await asyncio.to_thread(tried, evidence, change, knows_keep_firing=self._knows_keep_firing)
-        return Adapted(evidence.rule, outcome, rewritten(evidence.rule, outcome), told=change.reason)
+        if isinstance(outcome, Proposal):
+            outcome = replace(outcome, expr=rule.expr)  # Its threshold stays, be it a table.
+        return Adapted(rule, outcome, rewritten(rule, outcome), told=change.reason)
 
     def _outcome(self, evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         may_group = self._config.grouping and not objective.only_threshold

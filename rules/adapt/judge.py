@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from rules.adapt.bounds import Bound
+from rules.adapt.bounds import Bound, ByHour
 from rules.backtest.firing import Firing, firings
 from rules.incidents import KnownIncident, within
 from rules.read import WrittenRule
@@ -28,7 +28,10 @@ _HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_e
 
 @dataclass(frozen=True)
 class Evidence:
-    """The past of one rule: `values` (N, T) of what it measures, NaN where its conditions do not hold."""
+    """The past of one rule: `values` (N, T) of what it measures, NaN where its conditions do not hold.
+
+    `table`: what the rule has in place of the comparison's number, where it has a table.
+    """
 
     rule: WrittenRule
     comparison: Comparison
@@ -36,6 +39,7 @@ class Evidence:
     times: TimeArray
     values: FloatArray
     incidents: tuple[KnownIncident, ...] = ()
+    table: ByHour | None = None
 
     @property
     def days(self) -> float:
@@ -61,9 +65,7 @@ class Evidence:
         """The part of it in [start, end)."""
         here = (self.times >= start_ms) & (self.times < end_ms)
         inside = tuple(i for i in self.incidents if i.start_ms < end_ms and i.end_ms > start_ms)
-        return Evidence(
-            self.rule, self.comparison, self.labels, self.times[here], self.values[:, here], inside
-        )
+        return replace(self, times=self.times[here], values=self.values[:, here], incidents=inside)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rules.adapt.solve import Proposal
 from rules.adapt.text import Rewrite, rewrite_text
 from rules.backtest.past import Window
 from rules.read import WrittenRule, unit_of
+from rules.verify import canonical
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import Source
 from sidecar.promql.threshold import Comparison, parse_comparison
@@ -203,12 +204,20 @@ def edited_since(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> str:
                 continue
             ours = parse_comparison(str(told["after"]))
             theirs = parse_comparison(rule.expr)
-            same = str(told["after"]).split() == rule.expr.split()
+            same = _same(str(told["after"]), rule.expr)
             if not same and not (
                 isinstance(ours, Comparison) and isinstance(theirs, Comparison) and ours == theirs
             ):
                 return "it was edited by hand since pronoia wrote it; that is kept"
     return ""
+
+
+def _same(ours: str, theirs: str) -> bool:
+    """Whether two expressions mean the same: a server prints them in its own way."""
+    try:
+        return canonical(ours) == canonical(theirs)
+    except ValueError:
+        return ours.split() == theirs.split()
 
 
 def last_change(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> float | None:

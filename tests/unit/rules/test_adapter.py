@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough, pages_by_team
 from rules.adapt.solve import Proposal
+from rules.adapt.told import KEEP, ToldChange
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident, read_incidents, stored_incidents, within
 from rules.read import WrittenRule
@@ -93,6 +95,32 @@ def fall(found: Sequence[Adapted]) -> float:
 def noise(adapted: Adapted) -> int:
     assert adapted.seen is not None
     return adapted.seen.n_false
+
+
+async def test_a_rule_with_a_table_is_adapted_again_where_it_is_noisy_and_else_left() -> None:
+    def by_half_day(first: int, second: int) -> WrittenRule:
+        pieces = f"vector({first}) and on () (hour() < 12) or vector({second}) and on () (hour() >= 12)"
+        return WrittenRule("A", f"a > on () group_left () ({pieces})", "alerting", "g")
+
+    noisy, quiet = by_half_day(12, 13), by_half_day(90, 95)
+    asked = [ToldChange("A", KEEP, 600.0, "it flaps")]
+    for one, told in ((noisy, ()), (noisy, asked), (quiet, ()), (quiet, asked)):
+        (found,) = await Adapter(BackTester(Past()), AdaptConfig()).all([one], WINDOW, [], told=told)
+        assert found.changed == (one is noisy), found.why_not
+        assert not found.joined
+        assert found.rule == one
+        if one is quiet:
+            assert found.written == one
+        else:
+            assert found.written.expr.startswith("a > ")
+            assert found.written.expr != one.expr
+            assert "12 to 13 by hour of day →" in found.changes[0]
+    flapping = by_half_day(12, 90)
+    (found,) = await Adapter(BackTester(Past()), AdaptConfig(max_false_alarms_per_month=1e6)).all(
+        [flapping], WINDOW, [], told=asked
+    )
+    assert found.told
+    assert found.written == replace(flapping, keep_firing_seconds=600.0)
 
 
 async def test_a_rule_that_cannot_be_asked_does_not_cost_the_others() -> None:

@@ -122,6 +122,20 @@ def test_what_may_be_changed_now(revisions: list[RuleRevision], words: str) -> N
     assert not words or found.written == found.rule
 
 
+def test_a_table_that_a_server_prints_in_its_own_way_was_not_edited() -> None:
+    table = (
+        "on () group_left () (\n  vector(1) and on () (hour() < 8)\n  or vector(2) and on () (hour() >= 8)\n)"
+    )
+    revisions = [live(OURS | {"after": f"load > {table}"}, 30 * 86_400)]
+    for printed, kept in (
+        (" ".join(table.split()).replace("( ", "(").replace(" )", ")"), True),
+        ("4", False),
+    ):
+        ours = replace(rule("A"), expr=f"load > {printed}")
+        (found,) = allowed([replace(adapted(rule("A")), rule=ours)], revisions, AdaptConfig(), NOW)
+        assert found.changed is kept, found.why_not
+
+
 def ended(state: str, value: float, **changes: object) -> RuleRevision:
     """A rewrite of rule A that is over."""
     told = {"rule": rule("A").key, "before": "load > 5", "after": f"load > {value:g}", "form": "static"}
