@@ -9,7 +9,8 @@ else it stops and a plain JSON decoder does the same work slowly.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,22 +29,41 @@ _VALUE = np.frombuffer(b',"value":', dtype=np.uint8)
 _POWERS = np.array([10.0**i for i in range(23)])  # Exact in float64 up to 1e22.
 _SLOW_WIDTH = 40
 CACHE_LABELS = 400_000
+KEEP_SECONDS = 3600.0
+"""Longer than most steps; what comes less often is decoded anew."""
 
 
 class LabelCache:
-    """Label sets by the bytes that spell them: the same bytes, the same object."""
+    """Label sets by the bytes that spell them: the same bytes, the same object.
 
-    def __init__(self, limit: int = CACHE_LABELS) -> None:
-        self._known: dict[bytes, LabelSet] = {}
-        self._limit = limit
+    What nobody asked for in one to two `keep_seconds` is let go of: pods and alerts come and go.
+    """
+
+    def __init__(
+        self,
+        limit: int = CACHE_LABELS,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lately: dict[bytes, LabelSet] = {}
+        self._before: dict[bytes, LabelSet] = {}
+        self._limit, self._keep_seconds, self._monotonic = limit, keep_seconds, monotonic
+        self._since = monotonic()
+
+    def __len__(self) -> int:
+        return len(self._lately.keys() | self._before.keys())
 
     def get(self, raw: bytes) -> LabelSet:
         """The label set that the JSON object `raw` spells."""
-        found = self._known.get(raw)
+        found = self._lately.get(raw)
         if found is None:
-            if len(self._known) >= self._limit:
-                self._known.clear()  # Churn filled it; what lives is back after one pull.
-            found = self._known[raw] = LabelSet(msgspec.json.decode(raw, type=dict[str, str]))
+            found = self._before.get(raw)
+            if found is None:
+                found = LabelSet(msgspec.json.decode(raw, type=dict[str, str]))
+            if len(self._lately) >= self._limit or self._monotonic() - self._since >= self._keep_seconds:
+                self._before, self._lately, self._since = self._lately, {}, self._monotonic()
+            self._lately[raw] = found
         return found
 
 

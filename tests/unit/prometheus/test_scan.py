@@ -199,3 +199,18 @@ def test_the_same_bytes_are_the_same_label_object() -> None:
 def test_what_is_no_answer_is_a_pull_error(body: bytes) -> None:
     with pytest.raises(PullError):
         read(body)
+
+
+def test_labels_that_went_are_let_go_of_and_those_that_stay_are_the_same_objects() -> None:
+    now = 0.0
+    cache = LabelCache(limit=1000, keep_seconds=60.0, monotonic=lambda: now)
+    stays = cache.get(b'{"pod":"stays"}')
+    for minute in range(200):
+        now = 30.0 * minute
+        for n in range(10):
+            cache.get(b'{"pod":"%d-%d"}' % (minute, n))
+        assert cache.get(b'{"pod":"stays"}') is stays
+        assert len(cache) <= 61
+    for n in range(5_000):
+        cache.get(b'{"pod":"%d"}' % n)
+    assert len(cache) <= 2_000
