@@ -40,7 +40,7 @@ class Grouping:
 
 def grouping_of(evidence: Evidence) -> Grouping | None:
     """The labels by which a rule's series should be grouped; None where that would not help."""
-    if len(evidence.labels) < 2 or evidence.comparison.conditions or evidence.table is not None:
+    if len(evidence.labels) < 2 or evidence.comparison.conditions or evidence.moving is not None:
         return None
     found = fired(as_it_is(evidence), evidence)
     several = [rows for rows in clusters(found) if len(rows) > 1]

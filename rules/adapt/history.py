@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rules.adapt.bounds import ByHour
+from rules.adapt.bounds import Bound
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence, Verdict
 from rules.adapt.limits import within_limits
+from rules.adapt.moving import without_moving
 from rules.adapt.search import Objective
 from rules.adapt.solve import Proposal, Unchanged, solve
 from rules.adapt.suspected import suspected
-from rules.adapt.tabled import without_table
 from rules.adapt.told import ToldChange, by_alert, tried
 from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
@@ -121,9 +121,9 @@ class Adapter:
         for rule in rules:
             if rule.alerting:
                 plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
-                tabled = without_table(rule)
-                if tabled is not None:
-                    read = await self._read(*tabled, window, incidents)
+                moving = without_moving(rule)
+                if moving is not None:
+                    read = await self._read(*moving, window, incidents)
                 else:
                     asked = rule if plain is None else replace(rule, expr=plain)
                     read = await self._read(asked, None, window, incidents)
@@ -152,7 +152,7 @@ class Adapter:
     async def _read(
         self,
         rule: WrittenRule,
-        table: ByHour | None,
+        moving: Bound | None,
         window: Window,
         incidents: Sequence[KnownIncident],
     ) -> Evidence | Unchanged:
@@ -164,7 +164,7 @@ class Adapter:
         except (PullError, RuleError) as error:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
-        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, table)
+        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, moving)
         return replace(told, incidents=(*inside, *await asyncio.to_thread(suspected, told)))
 
     async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
@@ -183,7 +183,7 @@ class Adapter:
     async def _told(self, evidence: Evidence, rule: WrittenRule, change: ToldChange) -> Adapted:
         outcome = await asyncio.to_thread(tried, evidence, change, knows_keep_firing=self._knows_keep_firing)
         if isinstance(outcome, Proposal):
-            outcome = replace(outcome, expr=rule.expr)  # Its threshold stays, be it a table.
+            outcome = replace(outcome, expr=rule.expr)  # Its threshold stays, be it a table or a line.
         return Adapted(rule, outcome, rewritten(rule, outcome), told=change.reason)
 
     def _outcome(self, evidence: Evidence, objective: Objective) -> Proposal | Unchanged:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, ByHour
+from rules.adapt.bounds import Bound
 from rules.backtest.firing import Firing, firings
 from rules.incidents import KnownIncident, within
 from rules.read import WrittenRule
@@ -30,7 +30,7 @@ _HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_e
 class Evidence:
     """The past of one rule: `values` (N, T) of what it measures, NaN where its conditions do not hold.
 
-    `table`: what the rule has in place of the comparison's number, where it has a table.
+    `moving`: what the rule has in place of the comparison's number, where that is a table or a line.
     """
 
     rule: WrittenRule
@@ -39,7 +39,7 @@ class Evidence:
     times: TimeArray
     values: FloatArray
     incidents: tuple[KnownIncident, ...] = ()
-    table: ByHour | None = None
+    moving: Bound | None = None
 
     @property
     def days(self) -> float:

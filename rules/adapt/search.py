@@ -67,7 +67,7 @@ class _Found:
 def as_it_is(evidence: Evidence) -> Candidate:
     """The rule as it was written, as a candidate."""
     rule = evidence.rule
-    bound = evidence.table or Static(evidence.comparison.threshold)
+    bound = evidence.moving or Static(evidence.comparison.threshold)
     return Candidate(bound, rule.for_seconds, rule.keep_firing_seconds)
 
 

@@ -1,4 +1,4 @@
-"""Rules with tables by hour, as a real Prometheus prints them: read back, and not taken for edited."""
+"""Tables by hour and lines in rules, as a Prometheus prints them: read back, and not taken for edited."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rules.adapt.bounds import ByHour
-from rules.adapt.tabled import without_table
+from rules.adapt.bounds import Bound, ByHour, Trend
+from rules.adapt.moving import without_moving
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule
 from rules.verify import canonical
@@ -23,13 +23,14 @@ SEGMENTS = {
 }
 
 
-def test_a_server_prints_a_table_that_is_read_as_it_was_written(tmp_path: Path) -> None:
-    tables = {
+def test_what_a_server_prints_is_read_as_it_was_written(tmp_path: Path) -> None:
+    moving: dict[str, Bound] = {
         f"By{period}": ByHour(Threshold(LabelSet(), period, segments))
         for period, segments in SEGMENTS.items()
     }
+    moving["Line"] = Trend(3.25, -2e-7, 1.7e9, 1.71e9)
     written = {
-        name: one.rewritten("sum by (a) (load{b='c'}) > 5 and on () up") for name, one in tables.items()
+        name: one.rewritten("sum by (a) (load{b='c'}) > 5 and on () up") for name, one in moving.items()
     }
     server = Prometheus(tmp_path)
     rules = [{"alert": name, "expr": expr} for name, expr in written.items()]
@@ -38,9 +39,9 @@ def test_a_server_prints_a_table_that_is_read_as_it_was_written(tmp_path: Path) 
         server.start()
         groups = get_json(f"{server.url}/api/v1/rules")["data"]["groups"]
     printed = {rule["name"]: rule["query"] for group in groups for rule in group["rules"]}
-    assert printed.keys() == tables.keys()
+    assert printed.keys() == moving.keys()
     for name, expr in printed.items():
-        read = without_table(WrittenRule(name, expr, "alerting"))
+        read = without_moving(WrittenRule(name, expr, "alerting"))
         assert read is not None, expr
-        assert read[1] == tables[name]
+        assert read[1] == moving[name]
         assert canonical(expr) == canonical(written[name])

@@ -1,4 +1,4 @@
-"""Tables by hour read back from rules: as they were written, or as a server prints them."""
+"""Tables by hour and lines read back from rules: as they were written, or as a server prints them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rules.adapt.bounds import ByHour
+from rules.adapt.bounds import Bound, ByHour, Trend
 from rules.adapt.judge import Evidence, judge
+from rules.adapt.moving import without_moving
 from rules.adapt.search import as_it_is
-from rules.adapt.tabled import without_table
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule
 from rules.verify import canonical
@@ -24,25 +24,30 @@ def table(period: int, *edges_and_values: tuple[int, int, float]) -> ByHour:
     return ByHour(Threshold(LabelSet(), period, tuple(Segment(*one) for one in edges_and_values)))
 
 
-TABLES = [
-    pytest.param(table(24, (0, 8, 5.0), (8, 20, 9.5), (20, 24, 5.0)), id="day"),
-    pytest.param(table(168, (0, 30, -1.5), (30, 100, 1e9), (100, 168, 2.5e-7)), id="week"),
-]
+DAY_SECONDS = 86_400
 
 
-@pytest.mark.parametrize("bound", TABLES)
-def test_a_table_is_read_as_it_was_written(bound: ByHour) -> None:
+@pytest.mark.parametrize(
+    ("bound", "number"),
+    [
+        pytest.param(table(24, (0, 8, 5.0), (8, 20, 9.5), (20, 24, 5.0)), 7.25, id="day"),
+        pytest.param(table(168, (0, 30, -1.5), (30, 100, 1e9), (100, 168, 2.5e-7)), 2.5e-7, id="week"),
+        pytest.param(Trend(10.0, 2 / DAY_SECONDS, 1.7e9, 1.7e9 + 88 * DAY_SECONDS), 66.0, id="climb"),
+        pytest.param(Trend(-0.5, -1e-9, 1.7e9, 1.7e9 + 60 * DAY_SECONDS), -0.5, id="fall"),
+    ],
+)
+def test_it_is_read_as_it_was_written(bound: Bound, number: float) -> None:
     written = replace(LOAD, expr=bound.rewritten(LOAD.expr))
     printed = replace(LOAD, expr=canonical(written.expr))
     for rule in (written, printed):
-        read = without_table(rule)
+        read = without_moving(rule)
         assert read is not None
         assert read[1] == bound
         comparison = parse_comparison(read[0].expr)
         assert isinstance(comparison, Comparison)
         assert "".join(comparison.measured.split()) == "sumby(pod)(load)"
         assert comparison.conditions == ("and on () up",)
-        assert comparison.threshold == np.median(bound.table.by_hour())
+        assert comparison.threshold == pytest.approx(number)
 
 
 @pytest.mark.parametrize(
@@ -63,19 +68,20 @@ def test_a_table_is_read_as_it_was_written(bound: ByHour) -> None:
             "on () group_left () (vector(x) and on () (hour() < 8) or vector(2) and on () (hour() >= 8))",
             id="no number",
         ),
+        pytest.param("5 and load > (1 + 2 * (scalar(clamp_max(vector(time()), 9)) - 3))", id="condition"),
     ],
 )
 def test_what_is_no_whole_table_is_left_alone(table: str) -> None:
-    assert without_table(replace(LOAD, expr=f"load > {table}")) is None
+    assert without_moving(replace(LOAD, expr=f"load > {table}")) is None
 
 
 def test_the_rule_as_it_is_fires_by_its_table() -> None:
     bound = table(24, (0, 12, 5.0), (12, 24, 9.0))
-    read = without_table(replace(LOAD, expr=bound.rewritten("load > 7")))
+    read = without_moving(replace(LOAD, expr=bound.rewritten("load > 7")))
     assert read is not None
     comparison = parse_comparison(read[0].expr)
     assert isinstance(comparison, Comparison)
     hours = np.arange(48, dtype=np.int64) * 3_600_000
-    ours = Evidence(read[0], comparison, (LabelSet(),), hours, np.full((1, 48), 8.0), table=read[1])
+    ours = Evidence(read[0], comparison, (LabelSet(),), hours, np.full((1, 48), 8.0), moving=read[1])
     assert judge(as_it_is(ours), ours).n_firings == 2
     assert judge(as_it_is(ours.between(0, 86_400_000)), ours.between(0, 86_400_000)).n_firings == 1
