@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from rules.adapt.bounds import Static
+import numpy as np
+
+from rules.adapt.bounds import ByHour, Static
 from rules.adapt.history import Adapted
 from rules.adapt.joined import without_series
+from rules.adapt.moving import without_moving
 from rules.adapt.plan import rules_told
 from rules.adapt.solve import Proposal
 from rules.adapt.threshold_series import content_of
@@ -47,6 +51,10 @@ def _alike(one: Adapted, told: Mapping[str, object], revision: RuleRevision) -> 
         return abs(bound.value - new) <= ALIKE * abs(new - old)
     if one.joined:
         return revision.content == content_of(bound)
+    refused = without_moving(replace(one.rule, expr=str(told["after"])))
+    if isinstance(bound, ByHour) and old is not None and refused and isinstance(refused[1], ByHour):
+        ours, theirs = (np.array(each.table.by_hour()) for each in (bound, refused[1]))
+        return bool(np.abs(ours - theirs).max() <= ALIKE * np.abs(theirs - old).max())
     return str(told["after"]).split() == one.written.expr.split()
 
 

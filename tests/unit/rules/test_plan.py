@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from rules.adapt.bounds import Static
+from rules.adapt.bounds import ByHour, Static
 from rules.adapt.git import commit_branch
 from rules.adapt.history import Adapted
 from rules.adapt.joined import with_series
@@ -18,12 +18,14 @@ from rules.adapt.place_file import FilePlace
 from rules.adapt.plan import Plan, caught_words, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.solve import Proposal, Unchanged
+from rules.learn import Segment, Threshold
 from rules.read import WrittenRule, read_files
 from rules.validate import check
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.unattended import UnattendedConfig
 from sidecar.errors import RuleError
 from sidecar.records import RuleRevision
+from sidecar.series import LabelSet
 
 OBJECT = """# Kept in git, applied by a pipeline.
 apiVersion: monitoring.coreos.com/v1
@@ -120,6 +122,31 @@ def test_what_may_be_changed_now(revisions: list[RuleRevision], words: str) -> N
     assert found.changed is not bool(words)
     assert words in found.why_not
     assert not words or found.written == found.rule
+
+
+@pytest.mark.parametrize(
+    ("numbers", "again"),
+    [((4.0, 9.0), False), ((4.05, 8.98), False), ((4.0, 7.0), True), ((6.0, 9.0), True)],
+)
+def test_a_table_like_one_that_failed_is_not_proposed_again(
+    numbers: tuple[float, float], again: bool
+) -> None:
+    def table(night: float, day: float) -> ByHour:
+        return ByHour(Threshold(LabelSet(), 24, (Segment(0, 8, night), Segment(8, 24, day))))
+
+    ours, refused = rule("A"), table(4.0, 9.0).rewritten("load > 5")
+    proposed = adapted(ours)
+    assert isinstance(proposed.outcome, Proposal)
+    candidate = Candidate(table(*numbers), 0.0)
+    expr = candidate.bound.rewritten(ours.expr)
+    proposed = replace(
+        proposed,
+        outcome=replace(proposed.outcome, candidate=candidate, expr=expr),
+        written=replace(ours, expr=expr),
+    )
+    revision = ended("rejected", 0, after=refused, form="by hour")
+    (found,) = allowed([proposed], [revision], AdaptConfig(), NOW)
+    assert found.changed is again, found.why_not
 
 
 def test_a_table_that_a_server_prints_in_its_own_way_was_not_edited() -> None:
