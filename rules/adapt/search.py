@@ -84,27 +84,31 @@ def best_candidates(
     """
     best: _Found | None = None
     table: Candidate | None = None
+    shapes = list(_shapes(evidence, objective))
     for family in forms:
-        found = _cheapest(family, evidence, objective, wanted, missed)
-        if found is None:
-            continue
         if best is None or best.cost >= ENOUGH_COST:
-            best = found if best is None or found.cost < best.cost else best
-        elif family.form == "by hour" and _nearer(found.candidate, best.candidate, evidence):
-            table = found.candidate
+            found = _cheapest(family, shapes, evidence, objective, wanted, missed)
+            if found is not None and (best is None or found.cost < best.cost):
+                best = found
+        elif family.form == "by hour":
+            as_soon = [one for one in shapes if one.for_seconds <= best.candidate.for_seconds]
+            found = _cheapest(family, as_soon, evidence, objective, wanted, missed)
+            if found is not None and _nearer(found.candidate, best.candidate, evidence):
+                table = found.candidate
     return tuple(one for one in (table, best.candidate if best else None) if one is not None)
 
 
 def _cheapest(
     family: Family,
+    shapes: Sequence[Candidate],
     evidence: Evidence,
     objective: Objective,
     wanted: dict[str, float],
     missed: Sequence[str],
 ) -> _Found | None:
-    """Of this form, held in whichever way."""
+    """Of this form, held in one of these ways."""
     best: _Found | None = None
-    for shape in _shapes(evidence, objective):
+    for shape in shapes:
         candidate = placed(family, shape, evidence, objective, wanted, missed)
         if candidate is None:
             continue
@@ -115,9 +119,8 @@ def _cheapest(
 
 
 def _nearer(table: Candidate, number: Candidate, evidence: Evidence) -> bool:
-    """Whether a table that waits no longer than one number does lies much nearer to normal life."""
-    waits = table.for_seconds > number.for_seconds
-    return not waits and _distance(table, evidence) <= NEARER * _distance(number, evidence)
+    """Whether a table lies so much nearer to normal life than one number that it is worth having."""
+    return _distance(table, evidence) <= NEARER * _distance(number, evidence)
 
 
 def _distance(candidate: Candidate, evidence: Evidence) -> float:
