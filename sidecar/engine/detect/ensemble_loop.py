@@ -25,6 +25,7 @@ from sidecar.engine.detect.ensemble_parts import (
     CLIP_SCALE,
     DAY_SECONDS,
     LONG_SECONDS,
+    LOSS_SECONDS,
     NEW_NORMAL_SECONDS,
     POINT,
     SCALE_SECONDS,
@@ -32,6 +33,7 @@ from sidecar.engine.detect.ensemble_parts import (
     clip,
     compete,
     floor_of,
+    learn_season,
     loudness,
     memory,
     mix,
@@ -63,6 +65,7 @@ from sidecar.engine.detect.ensemble_state import (
     REPEAT_SHARE,
     SAMPLES,
     SAVED,
+    SEASON_LOSS,
     SIZE_5,
     SIZE_15,
     SLOWER,
@@ -84,7 +87,6 @@ from sidecar.engine.profile import VISITS_REMEMBERED, places, teach
 
 FAST_SECONDS, SLOW_SECONDS, SLOWEST_SECONDS = 1800.0, 6 * 3600.0, DAY_SECONDS
 LEVEL_SECONDS = 6 * 3600.0  # Memory of the level above a profile.
-LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
 STANDS_FOR = 3.0  # After a gap a sample teaches as for so many distances of the samples before it.
 PACE_IN_ALARM = 0.5
@@ -202,7 +204,7 @@ def run(
                 # well as anything, they alone say it: the others stand where the alarm began.
                 kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
                 kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
-                of_season = min(s[row, LOSS + 2], s[row, LOSS + 3])
+                of_season = min(s[row, SEASON_LOSS], s[row, SEASON_LOSS + 1])
                 of_others = min(s[row, LOSS], s[row, LOSS + 1], s[row, LOSS + 4])
                 if daily and of_season < SEASONAL * of_others:
                     held = HELD_BY_SEASON
@@ -366,6 +368,16 @@ def run(
             cap = 20.0 * scale if warm else np.inf
             rate = memory(stands, LOSS_SECONDS, samples)
             compete(s, row, LOSS, 6, 2, quick, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
+            if daily:
+                missed = beyond(y - quick[2], low_d, high_d)
+                learn_season(s, row, 0, DAY_SECONDS, missed, cap, stands, samples, age)
+            else:
+                s[row, SEASON_LOSS] = s[row, LOSS + 2]
+            if weekly:
+                missed = beyond(y - quick[3], low_w, high_w)
+                learn_season(s, row, 1, 7.0 * DAY_SECONDS, missed, cap, stands, samples, age)
+            else:
+                s[row, SEASON_LOSS + 1] = 1.1 * s[row, SEASON_LOSS]
             compete(s, row, LOSS + 6, 3, 1, slow, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
             if shifted:
                 accept(s, row, y, recent, daily, of_day, weekly, of_week, now)

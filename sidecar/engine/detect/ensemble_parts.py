@@ -14,6 +14,7 @@ from sidecar.engine.detect.ensemble_state import (
     LONG_SQUARE,
     LOSS,
     SAMPLES,
+    SEASON_LOSS,
     SLOWEST,
     UP,
     UP_SLOW,
@@ -27,6 +28,7 @@ WARM_UP_SAMPLES = 20
 NEW_NORMAL_SECONDS = 3600.0
 """An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
 
+LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
@@ -82,6 +84,15 @@ def clip(x, reach):
 def memory(dt, memory, n):
     """Learning rate of a mean: 1/n while young, then exponential with that memory in seconds."""
     return max(1.0 / (n + 1.0), dt / (memory + dt))
+
+
+@njit(cache=True, inline="always")
+def learn_season(s, row, which, known_seconds, missed, cap, dt, n, age):
+    """Learn a season's loss since it is known: what stood there before counts as a quarter of that time."""
+    since = n * (1.0 - 0.75 * known_seconds / max(age, known_seconds))
+    s[row, SEASON_LOSS + which] += memory(dt, LOSS_SECONDS, since) * (
+        min(abs(missed), cap) - s[row, SEASON_LOSS + which]
+    )
 
 
 @njit(cache=True, inline="always")

@@ -36,3 +36,27 @@ def test_nothing_but_a_clear_incident_is_flagged(times: float) -> None:
     assert in_time.mean() > 0.97
     assert not flagged[:, ONSET + LASTS :].any()
     assert flagged[:, :ONSET].sum() <= 2
+
+
+@pytest.mark.parametrize("step", [30, 60])
+@pytest.mark.parametrize(("times", "hours"), [(0.3, 3), (0.3, 1), (2.0, 3)])
+def test_with_five_days_known_an_incident_stays_and_its_end_is_its_end(
+    step: int, times: float, hours: int
+) -> None:
+    known, rows = 5 * 86_400 // step, 8
+    seconds = 1_790_000_000 + step * np.arange(known + 2 * 86_400 // step)
+    rng = np.random.default_rng(5)
+    day = 50 * (1 + 0.5 * np.sin(2 * np.pi * seconds / 86_400))
+    values = day * (1 + 0.05 * rng.standard_normal((rows, len(seconds))))
+    lasts, after = hours * 3600 // step, 3600 // step
+    begins = known + 3 * np.arange(rows) * (3600 // step)
+    for row, begin in enumerate(begins):
+        values[row, begin : begin + lasts] *= times
+    model = QueryModel(QueryConfig(name="load", expr="load", step=step, forecast_horizons=()))
+    labels = tuple(LabelSet({"host": str(row)}) for row in range(rows))
+    batch = SeriesBatch("load", labels, (seconds * 1000).astype(np.int64), values)
+    flagged = np.nan_to_num(model.score(batch)[2].anomaly_score) > 1
+    during = [flagged[row, begin : begin + lasts].mean() for row, begin in enumerate(begins)]
+    afterwards = [flagged[row, begin + lasts :][:after].sum() for row, begin in enumerate(begins)]
+    assert np.mean(during) > 0.97
+    assert np.median(afterwards) * step <= 180
