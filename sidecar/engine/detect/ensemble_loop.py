@@ -2,7 +2,7 @@
 
 State is one row of scalars a series, its profiles of day and week, and its last
 residuals; `detect/ensemble.py` says what is computed and why. What each sample needs
-stands here in one piece: taken apart, the compiler finds a fifth less to share.
+stands here in one piece: taken apart further, the compiler finds up to a third less to share.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, of_points, thresh
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, reach_of
+from sidecar.engine.detect.ensemble_learn import (
+    CLIP_CENTRE,
+    LOSS_SECONDS,
+    compete,
+    learn_scales,
+    learn_season,
+)
 from sidecar.engine.detect.ensemble_minutes import (
     MINUTE_STEP_SECONDS,
     MINUTES,
@@ -24,16 +31,12 @@ from sidecar.engine.detect.ensemble_minutes import (
 from sidecar.engine.detect.ensemble_parts import (
     CLIP_SCALE,
     DAY_SECONDS,
-    LONG_SECONDS,
-    LOSS_SECONDS,
     NEW_NORMAL_SECONDS,
     POINT,
     SCALE_SECONDS,
     WARM_UP_SAMPLES,
     clip,
-    compete,
     floor_of,
-    learn_season,
     loudness,
     memory,
     mix,
@@ -58,9 +61,7 @@ from sidecar.engine.detect.ensemble_state import (
     LONG_SQUARE,
     LONGEST,
     LOSS,
-    N_DOWN,
     N_HABITS,
-    N_UP,
     OUTSIDE_SECONDS,
     REPEAT_SHARE,
     SAMPLES,
@@ -94,7 +95,6 @@ PACE_IN_ALARM = 0.5
 
 NEW_SHAPE_SECONDS = 2 * DAY_SECONDS
 """After an accepted shift the slow centres have to learn the new days before they judge again."""
-CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
 CLIP_WINDOW, CLIP_SHORT, SHORT_SECONDS = 6.0, 8.0, 200.0
 """In scales: how much one point may weigh in a window's mean; more at steps shorter than so many seconds."""
 UNITS = (POINT, 7.1, 12.0, 12.0, 14.0, 3.0)
@@ -368,6 +368,7 @@ def run(
             cap = 20.0 * scale if warm else np.inf
             rate = memory(stands, LOSS_SECONDS, samples)
             compete(s, row, LOSS, 6, 2, quick, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
+            compete(s, row, LOSS + 6, 3, 1, slow, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
             if daily:
                 missed = beyond(y - quick[2], low_d, high_d)
                 learn_season(s, row, 0, DAY_SECONDS, missed, cap, stands, samples, age)
@@ -378,7 +379,6 @@ def run(
                 learn_season(s, row, 1, 7.0 * DAY_SECONDS, missed, cap, stands, samples, age)
             else:
                 s[row, SEASON_LOSS + 1] = 1.1 * s[row, SEASON_LOSS]
-            compete(s, row, LOSS + 6, 3, 1, slow, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate)
             if shifted:
                 accept(s, row, y, recent, daily, of_day, weekly, of_week, now)
                 s[row, LAST_TIME], s[row, GAP] = now, dt
@@ -414,31 +414,6 @@ def run(
             teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
             teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
 
-            # The scale of the side that was seen; young rows are kept from being blinded by one spike.
-            size, size_slow = abs(error), abs(error_slow)
-            n_side = s[row, N_UP] if error > 0.0 else s[row, N_DOWN]
-            if warm and n_side >= 5.0:
-                widest = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
-                size, size_slow = min(size, widest * scale), min(size_slow, widest * scale_slow)
-            if error > 0.0:
-                s[row, UP] += memory(stands, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
-                s[row, N_UP] += 1.0
-            elif error < 0.0:
-                s[row, DOWN] += memory(stands, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
-                s[row, N_DOWN] += 1.0
-            if s[row, N_UP] == 0.0:
-                s[row, UP] = s[row, DOWN]
-            if s[row, N_DOWN] == 0.0:
-                s[row, DOWN] = s[row, UP]
-            rate = memory(stands, 3.0 * SCALE_SECONDS, samples)
-            if error_slow > 0.0:
-                s[row, UP_SLOW] += rate * (size_slow - s[row, UP_SLOW])
-            else:
-                s[row, DOWN_SLOW] += rate * (size_slow - s[row, DOWN_SLOW])
-            rate = memory(stands, LONG_SECONDS, samples)
-            s[row, LONG_MEAN] += rate * (y - s[row, LONG_MEAN])
-            # What the seasons do not explain: a strong daily cycle must not hide a drop.
-            off = min(abs(error_slow), max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE])))
-            s[row, LONG_SQUARE] += rate * (off * off - s[row, LONG_SQUARE])
+            learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, stands, samples)
             s[row, SAMPLES] = samples + 1.0
             s[row, LAST_TIME], s[row, GAP] = now, dt

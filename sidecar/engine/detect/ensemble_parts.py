@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.detect.ensemble_edges import beyond
 from sidecar.engine.detect.ensemble_state import (
     DAY_BINS,
     DOWN,
@@ -14,7 +13,6 @@ from sidecar.engine.detect.ensemble_state import (
     LONG_SQUARE,
     LOSS,
     SAMPLES,
-    SEASON_LOSS,
     SLOWEST,
     UP,
     UP_SLOW,
@@ -28,7 +26,6 @@ WARM_UP_SAMPLES = 20
 NEW_NORMAL_SECONDS = 3600.0
 """An alarm that lasts so long, and once more for each unit of its worst score, to 4, is the new normal."""
 
-LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 CLIP_SCALE = 12.0  # In scales: how much one spike may widen the scale.
 HOPELESS = 3.0  # A centre whose loss is so many times the best one's is left out.
 SPREAD_FLOOR, LEVEL_FLOOR = 0.2, 0.005
@@ -58,23 +55,6 @@ def mix(s, row, first, n, predictions, floor):
 
 
 @njit(cache=True, inline="always")
-def compete(s, row, first, n, of_day, centres, y, daily, low_d, high_d, weekly, low_w, high_w, cap, rate):
-    """Learn the losses of the centres; that of the day is number `of_day`, that of the week the next."""
-    for k in range(n):
-        if np.isfinite(centres[k]):
-            missed = y - centres[k]
-            if k == of_day:
-                missed = beyond(missed, low_d, high_d)
-            elif k == of_day + 1:
-                missed = beyond(missed, low_w, high_w)
-            s[row, first + k] += rate * (min(abs(missed), cap) - s[row, first + k])
-    if not daily:
-        s[row, first + of_day] = s[row, first + of_day - 1]
-    if not weekly:
-        s[row, first + of_day + 1] = 1.1 * s[row, first + of_day]
-
-
-@njit(cache=True, inline="always")
 def clip(x, reach):
     """`x`, no further from 0 than `reach`."""
     return min(max(x, -reach), reach)
@@ -84,15 +64,6 @@ def clip(x, reach):
 def memory(dt, memory, n):
     """Learning rate of a mean: 1/n while young, then exponential with that memory in seconds."""
     return max(1.0 / (n + 1.0), dt / (memory + dt))
-
-
-@njit(cache=True, inline="always")
-def learn_season(s, row, which, known_seconds, missed, cap, dt, n, age):
-    """Learn a season's loss since it is known: what stood there before counts as a quarter of that time."""
-    since = n * (1.0 - 0.75 * known_seconds / max(age, known_seconds))
-    s[row, SEASON_LOSS + which] += memory(dt, LOSS_SECONDS, since) * (
-        min(abs(missed), cap) - s[row, SEASON_LOSS + which]
-    )
 
 
 @njit(cache=True, inline="always")
