@@ -23,7 +23,8 @@ DAY_SECONDS = 86_400
 Troubled = tuple[tuple[tuple[int, int], ...], ...]
 """Windows (ms) by row."""
 
-_HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+"""Whether values lie on the bad side of thresholds, by operator; what is absent (NaN) never does."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def judge(candidate: Candidate, evidence: Evidence) -> Verdict:
 
 def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
     """When the candidate would have fired."""
-    holds = _HOLDS[evidence.comparison.operator]
+    holds = HOLDS[evidence.comparison.operator]
     active = holds(evidence.values, candidate.bound.at(evidence.times))  # False for NaN.
     stays = None
     if candidate.hysteresis is not None:

@@ -1,8 +1,4 @@
-"""What a rule would have done: its firings over a window, from range queries of a real Prometheus.
-
-Presence is asked for, not values: `(expr) >= bool -Inf` is 0 or 1 for every series
-that the expression gives, +Inf and NaN among them, which an alert fires on as well.
-"""
+"""What a rule would have done: its firings over a window, from range queries of a real Prometheus."""
 
 from __future__ import annotations
 
@@ -15,17 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from rules.backtest.firing import Firing, firings
+from rules.backtest.question import Question, clamped, questions
 from rules.read import WrittenRule
 from sidecar.durable import replace_file
-from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.errors import PullError, RuleError, RuleReason, TooManySeries
 from sidecar.ports import Source
 from sidecar.series import LabelSet, SeriesBatch
-
-HUGE = "1e300"
-"""Stands for infinity where values are asked for: a ratio over nothing is beyond every threshold."""
 
 MAX_SERIES = 5_000
 
@@ -116,11 +109,11 @@ class BackTester:
             return known
         began = time.monotonic()
         try:
-            batch = await self._ask(f"({rule.expr}\n) >= bool -Inf", rule.name, window)
+            question, batch = await self._answered(rule, window)
         except (PullError, RuleError) as error:
             return RulePast(rule, window, error=str(error))
         seconds = time.monotonic() - began
-        past = replace(await asyncio.to_thread(_past_of, rule, window, batch), cost_seconds=seconds)
+        past = replace(await asyncio.to_thread(_past_of, rule, window, question, batch), cost_seconds=seconds)
         await asyncio.to_thread(self._remember, past)
         return past
 
@@ -130,7 +123,17 @@ class BackTester:
         Raises: PullError, TooManySeries, RuleError beyond the budget of samples.
         """
         async with self._slots:
-            return await self._ask(f"clamp(({measured}\n), -{HUGE}, {HUGE})", name, window)
+            return await self._ask(clamped(measured), name, window)
+
+    async def _answered(self, rule: WrittenRule, window: Window) -> tuple[Question, SeriesBatch]:
+        """The cheapest question that is answered. Raises: what the last one does."""
+        *cheaper, last = questions(rule)
+        for question in cheaper:
+            try:
+                return question, await self._ask(question.expr, rule.name, window)
+            except (TooManySeries, RuleError):
+                continue  # It asks for more series than the rule gives.
+        return last, await self._ask(last.expr, rule.name, window)
 
     async def _ask(self, expr: str, name: str, window: Window) -> SeriesBatch:
         room = min(self._max_series, max(self._max_samples // window.n_steps, 1))
@@ -195,9 +198,9 @@ def _file_name(rule: WrittenRule, window: Window) -> str:
     return f"{hashlib.sha256(json.dumps(question).encode()).hexdigest()[:24]}.json"
 
 
-def _past_of(rule: WrittenRule, window: Window, batch: SeriesBatch) -> RulePast:
+def _past_of(rule: WrittenRule, window: Window, question: Question, batch: SeriesBatch) -> RulePast:
     found = firings(
-        np.isfinite(batch.values),
+        question.active(batch),
         batch.timestamps,
         for_seconds=rule.for_seconds,
         keep_firing_seconds=rule.keep_firing_seconds,
