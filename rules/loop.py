@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,9 @@ from sidecar.telemetry import get_logger
 
 WATCH_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 2.0
+LATE_SECONDS = 15.0
+"""How often to ask whether queries have learnt something since the last run; all of them are looked at."""
+
 FINE = ("ok", "unchanged", RuleReason.THIN_EVIDENCE.value, RuleReason.NOT_APPLICABLE.value)
 
 
@@ -83,6 +86,7 @@ class RulesLoop:
         self._log = get_logger("rules-loop")
         self._task = Background("rules-loop")
         self._lock = asyncio.Lock()
+        self._latest: dict[str, Outcome] = {}
         self.last_error: str | None = None
         self.publisher: RulePublisher = publisher or publisher_for(config, server)
         self.reviser = Reviser(
@@ -121,22 +125,34 @@ class RulesLoop:
             if self._queries() or fixed:
                 kept = self._late.groups if self._late is not None and late is None else frozenset()
                 await self._retire_all_but({f"pronoia-{name}" for name in queries} | kept, fixed)
-            slots = asyncio.Semaphore(self.publisher.at_once)
-            wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
-            done = await asyncio.gather(
-                *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),
-                *(self._attempt(file.group, self._fixed_one(file), slots) for file in fixed),
-                return_exceptions=True,
-            )
-            outcomes = [each for each in done if isinstance(each, Outcome)]
-            for each in done:
-                if isinstance(each, BaseException):
-                    raise each
-            self._metrics.live.set(sum(o.result in ("ok", "unchanged") for o in outcomes))
-            if outcomes and all(o.result in FINE for o in outcomes):
-                self._metrics.last_success.set(self._now())
-                self.last_error = None
-            return outcomes
+            self._latest = {}
+            return await self._all_of(queries, fixed)
+
+    async def run_late(self) -> list[Outcome]:
+        """The same for queries that had learnt nothing yet when the last run was, and for no others."""
+        async with self._lock:
+            waiting = {q.name: q for q in self._queries() if q.rule and q.name not in self._latest}
+            return await self._all_of(waiting, ()) if waiting else []
+
+    async def _all_of(self, queries: Mapping[str, QueryConfig], fixed: Sequence[RuleFile]) -> list[Outcome]:
+        slots = asyncio.Semaphore(self.publisher.at_once)
+        wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
+        done = await asyncio.gather(
+            *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),
+            *(self._attempt(file.group, self._fixed_one(file), slots) for file in fixed),
+            return_exceptions=True,
+        )
+        outcomes = [each for each in done if isinstance(each, Outcome)]
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
+        self._latest |= {outcome.query: outcome for outcome in outcomes}
+        results = [outcome.result for outcome in self._latest.values()]
+        self._metrics.live.set(sum(result in ("ok", "unchanged") for result in results))
+        if outcomes and all(result in FINE for result in results):
+            self._metrics.last_success.set(self._now())
+            self.last_error = None
+        return outcomes
 
     async def _attempt(
         self, name: str, work: Coroutine[Any, Any, Outcome], slots: asyncio.Semaphore
@@ -164,7 +180,7 @@ class RulesLoop:
         pause = FIRST_WAIT_SECONDS
         recovered = False
         watched = time.monotonic()
-        due = 0.0
+        due = late = 0.0
         while True:
             await asyncio.sleep(pause)
             pause = FIRST_WAIT_SECONDS
@@ -173,10 +189,11 @@ class RulesLoop:
                     await self.recover()
                     recovered = True
                 if time.monotonic() >= due:
-                    outcomes = await self.run_once()
-                    if outcomes:
-                        failed = any(o.result not in FINE for o in outcomes)
-                        due = time.monotonic() + min(self._config.interval, 60.0 if failed else 1e9)
+                    due = self._due_after(await self.run_once(), due)
+                    late = time.monotonic() + LATE_SECONDS
+                elif time.monotonic() >= late:
+                    late = time.monotonic() + LATE_SECONDS
+                    due = min(due, self._due_after(await self.run_late(), due))
                 if time.monotonic() - watched >= WATCH_SECONDS:
                     watched = time.monotonic()
                     async with self._lock:
@@ -189,6 +206,13 @@ class RulesLoop:
                 self.last_error = repr(error)
                 due = time.monotonic() + 60.0
                 self._log.exception("rules loop broke off")
+
+    def _due_after(self, outcomes: Sequence[Outcome], due: float) -> float:
+        """When all is to run again; as it was where nothing came of a run."""
+        if not outcomes:
+            return due
+        failed = any(outcome.result not in FINE for outcome in outcomes)
+        return time.monotonic() + min(self._config.interval, 60.0 if failed else 1e9)
 
     async def _one(self, band: LearnedBand, query: QueryConfig) -> Outcome:
         thresholds = learn(band, query, self._config)

@@ -57,7 +57,7 @@ class Bench:
 
     def __init__(self, loop: RulesLoop, store: SqliteStore, client: PrometheusClient, rules: Path) -> None:
         self.loop, self.store, self.client, self.rules = loop, store, client, rules
-        self.band = learned(10.0)
+        self.band: LearnedBand | None = learned(10.0)
         self.query = QUERY
 
     async def states(self) -> list[str]:
@@ -90,7 +90,7 @@ async def bench(
         holder: list[Bench] = []
 
         async def bands() -> list[LearnedBand]:
-            return [holder[0].band]
+            return [band] if (band := holder[0].band) is not None else []
 
         loop = RulesLoop(
             config,

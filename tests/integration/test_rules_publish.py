@@ -17,7 +17,7 @@ import pytest
 from rules.generate.packs import load_pack
 from rules.generate.slo import slo_file
 from sidecar.config.slo import SloConfig
-from tests.integration.rules_bench import FILE, QUERY, bench, learned, make_loaded
+from tests.integration.rules_bench import FILE, QUERY, Bench, bench, learned, make_loaded
 from tests.integration.servers import Prometheus, get_json, wait_until
 
 pytestmark = pytest.mark.integration
@@ -209,6 +209,31 @@ async def test_objectives_and_packs_of_the_configuration_are_live(loaded: Promet
         groups = {rule.group for rule in await b.client.rules()}
         assert {"pronoia-slo-load", "pronoia-slo-load-ratios", "pronoia-prometheus"} <= groups
         assert {outcome.result for outcome in await b.loop.run_once()} == {"unchanged"}
+
+
+async def test_a_query_that_learns_after_a_run_does_not_wait_for_the_next(
+    loaded: Prometheus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rules.loop.FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("rules.loop.LATE_SECONDS", 0.3)
+    async with bench(loaded, tmp_path, fixed=[load_pack("prometheus").file()], interval=3600) as b:
+        b.band = None
+        b.loop.start()
+        try:
+            await until_live(b, 1)
+            b.band = learned(10.0)
+            await until_live(b, 2)
+        finally:
+            await b.loop.stop()
+        assert (b.rules / FILE).exists()
+        assert await b.loop.run_late() == [], "whose outcome is known is not asked again"
+
+
+async def until_live(b: Bench, n: int) -> None:
+    """Until so many files are live; an hour is not waited for."""
+    async with asyncio.timeout(30):
+        while (await b.states()).count("live") < n:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_full_disk_leaves_the_old_file(loaded: Prometheus, tmp_path: Path, small_disk: Path) -> None:
