@@ -155,8 +155,6 @@ class Sidecar:
         await self._responding.reconfigure(config)
         self._workings = self._make_workings(before=self._workings.metrics_loop.shown)
         await self._workings.start()
-        await asyncio.sleep(0)  # They begin, and let go of what was before,
-        gc.collect()  # whose parts refer to each other, and to as much memory as all models take.
 
     async def _build(self) -> None:
         """Make every part, and take up what the store remembers.

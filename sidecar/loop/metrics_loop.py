@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 
@@ -93,7 +94,9 @@ class MetricsLoop:
 
     async def _run(self) -> None:
         queries = self._configured or await self._wait_for_proposal()
-        self._retire_all_but({query.name for query in queries})
+        if self._before:
+            self._retire_all_but({query.name for query in queries})
+            gc.collect()  # Their parts refer to each other, and to as much memory as all models take.
         self.watches = [self._make_watch(query) for query in queries]
         self._tasks.extend(
             asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in self.watches

@@ -32,6 +32,8 @@ async def main():
     held = [weakref.ref(loop), weakref.ref(loop.watches[0])]
     del loop
     await sidecar.reload()
+    while not sidecar._workings.metrics_loop.watches:
+        await asyncio.sleep(0.01)
     print("left:", [one() for one in held if one() is not None])
     sidecar.stop()
     await running

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -166,7 +168,35 @@ async def test_what_is_proposed_no_more_is_retired_as_soon_as_that_is_known(n_re
         await watch.done.wait()
     await loop.stop()
     assert (kept.retired, gone.retired) == (False, True)
-    assert loop.shown == [watch]
+    assert loop.shown == [cast(Watch, watch)]
+
+
+async def test_what_was_watched_before_is_given_back_once_it_is_known_what_is_watched_now() -> None:
+    """Also where that is proposed: its parts refer to each other, and the collector seldom comes by."""
+    answers: asyncio.Queue[list[QueryConfig]] = asyncio.Queue()
+    old, new = Script([None]), Script([None])
+    old.itself = old  # type: ignore[attr-defined]
+    held = weakref.ref(old)
+    loop = MetricsLoop(
+        (),
+        make_watch=lambda _: cast(Watch, new),
+        propose=answers.get,
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+        before=[cast(Watch, old)],
+    )
+    del old
+    gc.disable()
+    try:
+        loop.start()
+        answers.put_nowait([QUERY])
+        async with asyncio.timeout(20):
+            await new.done.wait()
+        assert held() is None
+    finally:
+        gc.enable()
+        await loop.stop()
 
 
 async def test_what_is_wrong_with_one_query_stands_while_others_are_well() -> None:
