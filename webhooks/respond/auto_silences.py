@@ -136,7 +136,8 @@ class AutoSilences:
         # One that has run its longest time, or that people have ended, is not made again while its reason
         # lasts; nor after a restart until as much time has passed.
         self._had &= reasons.keys()
-        self._homes = {owner: home for owner, home in self._homes.items() if owner in held | reasons.keys()}
+        known = held | reasons.keys()
+        self._homes = {owner: home for owner, home in self._homes.items() if owner in known}
         for owner, one in reasons.items():
             if owner in held:
                 self._had.add(owner)
