@@ -223,15 +223,18 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
     hours = hour_of_week(times)
     centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
     period = HOURS if times[-1] - times[0] >= WEEKS_OF_HOURS * HOURS * HOUR_MS else 24
-    for hour in range(HOURS):
-        there = mirrored[:, normal & (hours % period == hour % period)]
+    quiet = mirrored[:, normal]
+    clock = hours[normal] % period
+    in_order = np.argsort(clock, kind="stable")
+    edges = np.searchsorted(clock[in_order], np.arange(period + 1))
+    for hour in range(period):
+        there = quiet[:, in_order[edges[hour] : edges[hour + 1]]]
         there = there[np.isfinite(there)]
         if there.size:
-            centre[hour] = np.median(there)
-            wide[hour] = robust_spread(there - centre[hour])
+            centre[hour::period] = np.median(there)
+            wide[hour::period] = robust_spread(there - centre[hour])
     if np.isnan(centre).mean() > 0.1:
         return None
-    quiet = mirrored[:, normal]
     rest = quiet - centre[hours[normal]]
     finite = np.isfinite(quiet) & np.isfinite(rest)
     if np.std(rest[finite]) > 0.7 * np.std(quiet[finite]):
