@@ -112,7 +112,8 @@ class AlertsLoop:
         self._config = config
         self._listening_since_ns = 0
         self._at_work_since = 0.0
-        self._ending = False
+        self._unheard: dict[str, Incident] = {}
+        """What is stored, and could not be handed on."""
         self._wake = asyncio.Event()
         self._task = Background("alerts-loop")
         self._log = get_logger("alerts-loop")
@@ -204,10 +205,11 @@ class AlertsLoop:
         """Commit what waits, correlate it, end."""
         await self.intake.stop()
         await self._task.stop()
-        self._ending = True
         try:
             while self.placing.unfinished:
                 await self._work(final=True)
+            if self._unheard:
+                self._hand_on([])
         except StoreError as error:
             self._log.warning("incidents not stored, they will be made again at start", err=str(error))
         except Exception:
@@ -268,6 +270,8 @@ class AlertsLoop:
         """Seconds until there is something to do though nothing arrives."""
         placing = self.placing
         patience = 0.25 if placing.unsaved.incidents or placing.storms.raging else SWEEP_SECONDS
+        if self._unheard:
+            patience = min(patience, RETRY_SECONDS)
         for due in (placing.analyst.correlator.next_due(), self._holding.next_due()):
             if due is not None:
                 patience = min(max(due - self._now(), 0.01), patience)
@@ -324,15 +328,14 @@ class AlertsLoop:
         self._metrics.passes.observe(time.perf_counter() - began)
 
     def _hand_on(self, incidents: list[Incident]) -> None:
+        waiting, self._unheard = self._unheard | {one.incident_id: one for one in incidents}, {}
         try:
             if self._teller is not None:
-                self._teller.consider(incidents)
+                self._teller.consider(list(waiting.values()))
         except Exception:
             # The loop's edge: what is stored counts as told of, so it must be handed on once more.
             self._log.exception("incidents could not be handed on")
-            if not self._ending:
-                again = {one.incident_id for one in incidents if one.state == "open"}
-                self.placing.unsaved.incidents |= again
+            self._unheard = waiting
 
     async def _place(self) -> list[Merge | Split]:
         """Place what waits, in small pieces, as far as one pass may take; the merges and splits made."""
@@ -365,7 +368,7 @@ class AlertsLoop:
     def _tell_what_waited(self, now: float) -> None:
         """Hand on incidents whose alerts did not resolve by themselves in their usual time."""
         due = [self.placing.known[one] for one in self._holding.due(now) if one in self.placing.known]
-        if due:
+        if due or self._unheard:
             self._hand_on(self._holding.sift(due, now))
 
     def _take_stored(self, incident: Incident) -> None:

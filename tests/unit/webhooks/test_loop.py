@@ -16,6 +16,7 @@ from sidecar.events import EventBus
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, T1, T3, alert, delivery
+from webhooks import pipeline
 from webhooks.intake.fold import Memory
 from webhooks.judge.analyst import Analyst
 from webhooks.pipeline import AlertsLoop
@@ -299,12 +300,17 @@ async def test_an_alert_stays_where_it_was_put_though_its_delivery_was_read_befo
     assert (stored.incident_id, stored.state) == ("inc-stays", "resolved")
 
 
-async def test_what_could_not_be_handed_on_is_handed_on_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["open", "resolved"])
+async def test_what_could_not_be_handed_on_is_handed_on_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr(pipeline, "RETRY_SECONDS", 0.05)
     async with Bench(tmp_path) as bench:
         told, once = bench.teller.consider, [RuntimeError("nobody foresaw this")]
 
         def consider(incidents: Iterable[Incident]) -> None:
-            if once:
+            incidents = list(incidents)
+            if once and any(one.state == state for one in incidents):
                 raise once.pop()
             told(incidents)
 
@@ -312,6 +318,9 @@ async def test_what_could_not_be_handed_on_is_handed_on_again(tmp_path: Path) ->
         await bench.take(alert("Down", service="db"))
         (one,) = await bench.stored(1)
         await bench.until(lambda: (one.incident_id, "open", 1) in bench.teller.told)
+        await bench.take(alert("Down", service="db", ends=T1))
+        await bench.until(lambda: (one.incident_id, "resolved", 0) in bench.teller.told)
+    assert not once
 
 
 async def test_alerts_that_break_the_storms_watch_off_become_incidents(
