@@ -32,7 +32,7 @@ unit: dev servers ## Fast tests, promtool included.
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract
 
 integration: dev servers  ## Tests on real Prometheus, Alertmanager and Helm.
-	$(BIN)/pytest -q -n 4 --dist loadfile --reruns 1 -rR tests/integration
+	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 -rR tests/integration
 
 bench: dev servers  ## Speed, as ratios measured side by side (ARGS=--quick for a short run).
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
