@@ -170,14 +170,15 @@ def run(
                     s[row, FIRST] = s[row, LAST_TIME] = now
                 continue
             dt = min(max(now - s[row, LAST_TIME], 1e-3), MAX_GAP_SECONDS)
+            gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
+            step = min(dt, gap)  # Of two distances in a row one may be an outage.
             of_hour = 0.0
-            hour_share = share_of_hour(s, row, now, dt)
+            hour_share = share_of_hour(s, row, now, step)
             if hour_share > 0.0:
                 # All that follows is about what is left without the hour's part; the band gets it back.
                 of_hour = hour_share * minutes[row, minute_at[t]]
                 y -= of_hour
             clip_window = CLIP_SHORT if dt < SHORT_SECONDS else CLIP_WINDOW
-            gap = s[row, GAP] if s[row, GAP] > 0.0 else dt
             stands = min(dt, STANDS_FOR * gap)
             age = now - s[row, FIRST]
             d0, d1, d_share = first_d[t], second_d[t], shares_d[t]
@@ -222,12 +223,12 @@ def run(
             warm = samples >= WARM_UP_SAMPLES
             least = max(s[row, UP], s[row, DOWN], floor)
             low_d = high_d = low_w = high_w = low_m = high_m = 0.0
-            if daily and dt < EDGE_SECONDS:
+            if daily and step < EDGE_SECONDS:
                 low_d, high_d = at_edge(day, day_mass, row, d0, d1, of_day, day_known, least)
                 if weekly:
                     low_w, high_w = at_edge(week, week_mass, row, w0, w1, of_week, 0.25, least)
             if hour_share > 0.0:
-                low_m, high_m = at_minute(minutes, row, minute_at[t], gap, hour_share, least)
+                low_m, high_m = at_minute(minutes, row, minute_at[t], step, hour_share, least)
             if weekly and s[row, LOSS + 3] < s[row, LOSS + 2]:
                 below, above = reach_of(centre, quick[3], low_w, high_w)
                 below_slow, above_slow = reach_of(centre_slow, slow[2], low_w, high_w)
@@ -402,7 +403,7 @@ def run(
                 for_week = quick[3] + pulled
                 s[row, WEEK_LEVEL] += pace / (LEVEL_SECONDS + pace) * pulled
                 s[row, WEEK_SLOW] += dt / (SLOWEST_SECONDS + dt) * clip(y - slow[2], reach)
-            if dt <= MINUTE_STEP_SECONDS and alarms[row, IN_ALARM] == 0.0:
+            if step <= MINUTE_STEP_SECONDS and alarms[row, IN_ALARM] == 0.0:
                 off = x[row, t] - (quick[2] if daily else quick[1])
                 learn_minute(s, minutes, row, minute_at[t], off, stands, samples, cap)
             hours = stands / 3600.0

@@ -27,18 +27,18 @@ many; and the job itself may be larger or smaller by that part of its size.
 
 
 @njit(cache=True, inline="always")
-def share_of_hour(s, row, now, dt):
+def share_of_hour(s, row, now, step):
     """How much of the hour's part is to be taken off, 0 to 1, by what it was worth lately."""
-    if dt > MINUTE_STEP_SECONDS or now - s[row, FIRST] < KNOWN_SECONDS:
+    if step > MINUTE_STEP_SECONDS or now - s[row, FIRST] < KNOWN_SECONDS:
         return 0.0
     worth = s[row, WITHOUT_MINUTES] / (s[row, WITH_MINUTES] + 1e-12)
     return min(max((worth - LEAST_GAIN) / (FULL_GAIN - LEAST_GAIN), 0.0), 1.0)
 
 
 @njit(cache=True, inline="always")
-def at_minute(minutes, row, minute, gap, share, scale):
+def at_minute(minutes, row, minute, step, share, scale):
     """How far below and above its part the minutes before and after let a sample be."""
-    apart = max(1, int(gap / 60.0 + 0.5))
+    apart = max(1, int(step / 60.0 + 0.5))
     before, here = minutes[row, (minute + MINUTES - apart) % MINUTES], minutes[row, minute]
     after = minutes[row, (minute + apart) % MINUTES]
     lowest, highest = min(here, min(before, after)), max(here, max(before, after))

@@ -7,12 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from sidecar.config.model import QueryConfig
-from sidecar.engine.model import QueryModel
-from sidecar.series import BoolArray, FloatArray, LabelSet, SeriesBatch
+from sidecar.series import FloatArray
+from tests.unit.engine.flagging import flagged
 
 MINUTES, DAYS, N_SERIES = 1440, 15, 8
-SUNDAY = 1_790_467_200  # 2026-09-27
 BUSY, QUIET = 80.0, 20.0
 
 
@@ -27,15 +25,6 @@ def opening_hours(late: float, *, closed_at_weekends: bool) -> FloatArray:
             is_open = (hour >= opens) & (hour < closes) & (not closed_at_weekends or 0 < day % 7 < 6)
             rows.append(np.where(is_open, BUSY, QUIET) * (1 + 0.05 * rng.standard_normal(MINUTES)))
     return np.reshape(rows, (N_SERIES, DAYS * MINUTES))
-
-
-def flagged(values: FloatArray) -> BoolArray:
-    """Which samples are, by one query with the default settings."""
-    query = QueryConfig(name="load", expr="load", step=60, forecast_horizons=())
-    labels = tuple(LabelSet({"shop": str(n)}) for n in range(len(values)))
-    at = ((SUNDAY + 60 * np.arange(values.shape[1])) * 1000).astype(np.int64)
-    score: FloatArray = QueryModel(query).score(SeriesBatch("load", labels, at, values))[2].anomaly_score
-    return np.nan_to_num(score) > 1
 
 
 @cache

@@ -7,10 +7,10 @@ import pytest
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.model import QueryModel
-from sidecar.series import BoolArray, FloatArray, LabelSet, SeriesBatch
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
+from tests.unit.engine.flagging import SUNDAY, flagged
 
 STEP, HOUR, DAY, N_SERIES = 60, 60, 1440, 8
-MIDNIGHT = 1_790_467_200
 BASE, BUSY = 20.0, 60.0
 
 
@@ -22,15 +22,6 @@ def jobs(every: int, *, days: int = 10, late: int = 0) -> FloatArray:
     begins = 3 + rng.integers(0, late + 1, (N_SERIES, n // every)).repeat(every, axis=1)
     busy = (minute >= begins) & (minute < begins + 4)
     return np.where(busy, BUSY, BASE) * (1 + 0.05 * rng.standard_normal((N_SERIES, n)))
-
-
-def flagged(values: FloatArray) -> BoolArray:
-    """Which samples are, by one query with the default settings."""
-    query = QueryConfig(name="load", expr="load", step=STEP, forecast_horizons=())
-    labels = tuple(LabelSet({"host": str(n)}) for n in range(len(values)))
-    at = ((MIDNIGHT + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
-    score: FloatArray = QueryModel(query).score(SeriesBatch("load", labels, at, values))[2].anomaly_score
-    return np.nan_to_num(score) > 1
 
 
 @pytest.mark.parametrize("every", [60, 30, 15])
@@ -50,6 +41,14 @@ def test_the_jobs_are_no_events(every: int, late: int) -> None:
     assert hours.any(axis=2).mean() < 0.02
 
 
+def test_neither_are_they_after_an_outage() -> None:
+    values = jobs(60)
+    for hour in range(9 * 24, 10 * 24):
+        values[:, hour * HOUR - 6 : hour * HOUR + 4] = np.nan  # It ends amid the job.
+    hours = flagged(values)[:, 9 * DAY :].reshape(N_SERIES, -1, HOUR)
+    assert hours.any(axis=2).mean() < 0.05
+
+
 def test_a_job_at_an_hour_s_other_end_is_one() -> None:
     values = jobs(60)
     values[:, 9 * DAY + 600 + 40 : 9 * DAY + 600 + 44] *= BUSY / BASE
@@ -61,7 +60,7 @@ def test_where_nothing_recurs_the_hour_changes_nothing() -> None:
     query = QueryConfig(name="load", expr="load", step=STEP, forecast_horizons=())
     model = QueryModel(query)
     labels = tuple(LabelSet({"host": str(n)}) for n in range(2))
-    at = ((MIDNIGHT + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    at = ((SUNDAY + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
     expected = model.score(SeriesBatch("load", labels, at, values))[1].yhat[:, -2 * DAY :]
     of_minute = expected.reshape(2, -1, HOUR).mean(axis=1)
     assert np.ptp(of_minute, axis=1).max() < 0.5
