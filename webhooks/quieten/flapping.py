@@ -40,6 +40,8 @@ class _Record:
     at: float = 0.0
     flapping: bool = False
     n_starts: int = 0
+    heard: bool = False
+    """Whether somebody told of it; else only Prometheus' history shows it."""
     begun: float = -1.0
     ended: float | None = None
     lasted: list[float] = field(default_factory=list)
@@ -62,6 +64,32 @@ class Proposal:
     n_starts: int
     n_alerts: int
     reason: str
+
+
+class Heard:
+    """Which tenants were told of alerts: each as tenant, fingerprint and rule.
+
+    >>> heard = Heard([("shop", "f1", "Down"), ("bank", "f2", "Slow")])
+    >>> heard.tenants("f1", "Down"), heard.tenants("f9", "Slow"), heard.tenants("f9", "Other")
+    (['shop'], ['bank'], ['default'])
+    """
+
+    def __init__(self, alerts: Iterable[tuple[str, str, str]]) -> None:
+        self._of_alert: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_rule: defaultdict[str, set[str]] = defaultdict(set)
+        self._all: set[str] = set()
+        for tenant, fingerprint, rule in alerts:
+            self._of_alert[fingerprint].add(tenant)
+            self._of_rule[rule].add(tenant)
+            self._all.add(tenant)
+
+    def tenants(self, fingerprint: str, rule: str) -> list[str]:
+        """Whose an alert of Prometheus' is, which names no tenant.
+
+        Who was told of it, else of its rule; else the only one that was told of anything.
+        """
+        only = self._all if len(self._all) == 1 else {DEFAULT_TENANT}
+        return sorted(self._of_alert.get(fingerprint) or self._of_rule.get(rule) or only)
 
 
 class FlapWatch:
@@ -88,6 +116,7 @@ class FlapWatch:
         """Take a start that may never become an episode: Alertmanager saw it, and told nobody yet."""
         at = min(event.starts_at_ns / 1e9, now)
         record = self._known(tenant, event.fingerprint, event.labels.get("alertname", ""), at)
+        record.heard = True
         if at > record.begun:
             self._start(record, at)
             self._note(tenant, event.fingerprint, record)
@@ -100,18 +129,30 @@ class FlapWatch:
             _remember(record.lasted, at - began(episode))
         record.ended = at
 
-    def observe(self, labels: Mapping[str, str], fingerprint: str, n_starts: int, *, now: float) -> None:
+    def observe(
+        self, tenant: str, labels: Mapping[str, str], fingerprint: str, n_starts: int, *, now: float
+    ) -> None:
         """Take what Prometheus' history of the last hour shows of an alert, webhooks or not."""
-        record = self._known(DEFAULT_TENANT, fingerprint, labels.get("alertname", ""), now)
+        record = self._known(tenant, fingerprint, labels.get("alertname", ""), now)
         record.fade(now)
         record.score = max(record.score, n_starts * HISTORY_WEIGHT)
         record.n_starts = max(record.n_starts, n_starts)
         record.fade(now)
-        self._note(DEFAULT_TENANT, fingerprint, record)
+        self._note(tenant, fingerprint, record)
 
-    def take_times(self, fingerprint: str, lasted: Iterable[float], pauses: Iterable[float]) -> None:
+    def heard(self) -> Heard:
+        """Who was told of which alerts so far."""
+        return Heard(
+            (tenant, fingerprint, record.alertname)
+            for (tenant, fingerprint), record in self._records.items()
+            if record.heard
+        )
+
+    def take_times(
+        self, tenant: str, fingerprint: str, lasted: Iterable[float], pauses: Iterable[float]
+    ) -> None:
         """Take how long an alert fired and paused by the history, where too little was heard of it."""
-        record = self._records.get((DEFAULT_TENANT, fingerprint))
+        record = self._records.get((tenant, fingerprint))
         if record is not None and len(record.lasted) < LEAST_TIMES:
             record.lasted = list(lasted)[-REMEMBERED:]
             record.pauses = list(pauses)[-REMEMBERED:]
@@ -151,7 +192,9 @@ class FlapWatch:
 
     def _record(self, episode: Episode, at: float) -> _Record:
         name = episode.labels.get("alertname", "")
-        return self._known(episode.tenant, episode.fingerprint, name, at)
+        record = self._known(episode.tenant, episode.fingerprint, name, at)
+        record.heard = True
+        return record
 
     def _known(self, tenant: str, fingerprint: str, alertname: str, at: float) -> _Record:
         key = (tenant, fingerprint)

@@ -65,9 +65,9 @@ def test_slow_repetition_is_no_flapping() -> None:
 
 def test_history_shows_flaps_that_no_webhook_told_of() -> None:
     watch = FlapWatch()
-    watch.observe({"alertname": "Jittery"}, "g", 4, now=1000.0)
+    watch.observe("default", {"alertname": "Jittery"}, "g", 4, now=1000.0)
     assert not watch.flapping
-    watch.observe({"alertname": "Jittery"}, "g", 9, now=1000.0)
+    watch.observe("default", {"alertname": "Jittery"}, "g", 9, now=1000.0)
     assert watch.flapping == {("default", "g")}
 
 
@@ -138,10 +138,70 @@ async def test_proposals_are_handed_over_once_and_without_prometheus_too() -> No
     assert msgspec.json.decode(notes[NOTE], type=list[Proposal]) == [hidden, jittery]
     assert [event.kind for event in told] == ["rule.change_proposed"] * 2
     assert told[1].facts["field"] == jittery.field
-    silent = FlapReport(watch, source=Source(None), store=notes, bus=bus, now=lambda: 800.0)
+    silent = FlapReport(watch, source=Source(None), store=Notes(), bus=bus, now=lambda: 800.0)
     await silent.look()
     await silent.look()
     assert len(told) == 4, "once by each"
+
+
+def reporting(
+    watch: FlapWatch, source: Source, notes: Notes, now: list[float]
+) -> tuple[FlapReport, list[Event]]:
+    """A report on a clock that is `now`'s last, and what it told."""
+    told, bus = list[Event](), EventBus()
+    bus.publish = told.append  # type: ignore[method-assign]
+    return FlapReport(watch, source=source, store=notes, bus=bus, now=lambda: now[-1]), told
+
+
+async def test_a_rule_that_flaps_on_is_told_of_once_though_its_numbers_move() -> None:
+    watch, notes, now = FlapWatch(), Notes(), [0.0]
+    report, told = reporting(watch, Source(None), notes, now)
+    for at in range(0, 36_000, 300):
+        watch.begin(flap(float(at)))
+        watch.end(flap(float(at), 10.0 + at % 900 / 300))
+        now.append(at + 100.0)
+        await report.look()
+    assert len(told) == 1
+    (kept,) = msgspec.json.decode(notes[NOTE], type=list[Proposal])
+    assert kept.n_starts == 120, "what is stored is as it is now"
+    again, told_again = reporting(watch, Source(None), notes, now)
+    await again.look()
+    assert told_again == [], "a restart is no news"
+    for at in range(36_300, 42_000, 300):
+        watch.begin(flap(float(at)))
+        watch.end(flap(float(at), 100.0))
+        now.append(at + 150.0)
+        await again.look()
+    changes = [(event.facts["field"], event.facts["seconds"]) for event in told_again]
+    assert changes == [("for", 120.0), ("keep_firing_for", 210.0)], "another change is"
+
+
+@pytest.mark.parametrize(
+    ("heard", "tenants"),
+    [
+        pytest.param([], {"default"}, id="of nobody"),
+        pytest.param([("shop", "Hidden", "hidden")], {"shop"}, id="of who was told of it"),
+        pytest.param([("a", "Hidden", "x"), ("b", "Other", "y")], {"a"}, id="of who was told of its rule"),
+        pytest.param([("b", "Other", "y")], {"b"}, id="of the only one there is"),
+        pytest.param([("a", "Other", "x"), ("b", "Other", "y")], {"default"}, id="of nobody known"),
+    ],
+)
+async def test_what_the_history_shows_belongs_to_whose_alert_it_is(
+    heard: list[tuple[str, str, str]], tenants: set[str]
+) -> None:
+    watch, hidden = FlapWatch(), LabelSet({"alertname": "Hidden", "cluster": "eu", "service": "shop"})
+    for tenant, rule, fingerprint in heard:
+        one = flap(
+            0.0, name=rule, fingerprint=hidden.fingerprint() if fingerprint == "hidden" else fingerprint
+        )
+        one.tenant = tenant
+        watch.begin(one)
+    report, told = reporting(watch, Source(20.0), Notes(), [800.0])
+    assert {one.tenant for one in await report.look()} == tenants
+    assert {key for key in watch.flapping if key[1] == hidden.fingerprint()} == {
+        (tenant, hidden.fingerprint()) for tenant in tenants
+    }
+    assert {event.facts["tenant"] for event in told} == tenants
 
 
 def placing(longest_wait: float = 300.0) -> Placing:
