@@ -11,9 +11,10 @@ from sidecar.config.teams import Team
 from sidecar.records import Incident
 from webhooks.respond.desk import Desk
 from webhooks.respond.enrich import Enricher
+from webhooks.respond.explaining import Explained
 from webhooks.respond.lifecycle import PAUSED, expire, waited_seconds
 from webhooks.respond.links import VALID_SECONDS, Link, sign
-from webhooks.respond.routing import explained, maintained, quiet, team_of, told_now
+from webhooks.respond.routing import maintained, quiet, team_of, told_now
 
 MAX_EXPERTS = 3
 """So many are named in a message."""
@@ -63,6 +64,8 @@ class TeamAudience:
         bound |= {target.fallback for target in config.notify.targets if target.fallback}
         self._for_all = [target.name for target in config.notify.targets if target.name not in bound]
         self._held: dict[str, str] = {}
+        self._explained_at: tuple[int, int] | None = None
+        self._open = Explained((), ())
 
     def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
         """Targets that are bound to nobody, and those of the team's steps that are reached."""
@@ -89,11 +92,10 @@ class TeamAudience:
 
     def held_back(self, incident: Incident, *, now: float) -> str:
         """Maintenance, quiet hours, or another incident that explains this one."""
-        team = self._team(incident)
         why = (
             maintained(incident, self._response.maintenance, now)
-            or (quiet(team, incident, now) if team is not None else "")
-            or explained(incident, self._desk.open_incidents, self._response.dependencies)
+            or self._waits_for_morning(incident, now)
+            or self._explained(now).why(incident)
         )
         if incident.state != "open":
             self._held.pop(incident.incident_id, None)
@@ -101,6 +103,20 @@ class TeamAudience:
             self._held[incident.incident_id] = why
             self._desk.note(incident.incident_id, "held", why or "no longer")
         return why
+
+    def _explained(self, now: float) -> Explained:
+        """What explains what of what is open now; looked at each minute, since quiet hours come and go."""
+        at = self._desk.n_changes, int(now // 60)
+        if self._response.dependencies and at != self._explained_at:
+            # What itself waits for the morning must not keep what is more urgent waiting.
+            told = [one for one in self._desk.open_incidents if not self._waits_for_morning(one, now)]
+            self._open = Explained(told, self._response.dependencies)
+            self._explained_at = at
+        return self._open
+
+    def _waits_for_morning(self, incident: Incident, now: float) -> str:
+        team = self._team(incident)
+        return quiet(team, incident, now) if team is not None else ""
 
     def status(self, incident: Incident) -> str:
         """As people have left it."""

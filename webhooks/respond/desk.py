@@ -88,6 +88,8 @@ class Desk:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By incident: of what two people do to it at once, each must see what the other did."""
         self._changed: list[Callable[[Incident, str], None]] = []
+        self.n_changes = 0
+        """Rises whenever what is open may have changed."""
 
     def on_action(self, listener: Callable[[Incident, str], None]) -> None:
         """Have a listener told of each action that is durable: the incident, and what was done."""
@@ -133,6 +135,7 @@ class Desk:
     def observe(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are, and note on their timelines what has changed."""
         now_ns = int(self._now() * 1e9)
+        self.n_changes += 1
         for incident in incidents:
             before = self._open.get(incident.incident_id)
             was_open = incident.incident_id in self._was_open

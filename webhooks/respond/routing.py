@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from sidecar.config.response import Dependency, Maintenance
+from sidecar.config.response import Maintenance
 from sidecar.config.teams import Person, Team
 from sidecar.records import Incident
 from webhooks.respond.hours import within
-
-PARENT_AT_LEAST = "P2"
-"""What is less urgent than that explains no other incident away."""
 
 
 def labels_of(incident: Incident) -> dict[str, str]:
@@ -96,30 +93,3 @@ def maintained(incident: Incident, windows: Sequence[Maintenance], now: float) -
         if active and matches(window.match, labels):
             return f"maintenance {window.comment}".strip()
     return ""
-
-
-def explained(incident: Incident, others: Sequence[Incident], dependencies: Sequence[Dependency]) -> str:
-    """Which open incident explains this one away, by what the configuration says depends on what.
-
-    Of two that explain each other the one that began first is told of: one of them must be.
-    """
-    if not any(matches(rule.child, labels_of(incident)) for rule in dependencies):
-        return ""
-    for other in others:
-        if other.incident_id == incident.incident_id or other.state != "open":
-            continue
-        if other.priority > PARENT_AT_LEAST or not _explains(other, incident, dependencies):
-            continue
-        mutual = incident.priority <= PARENT_AT_LEAST and _explains(incident, other, dependencies)
-        if not mutual or _age(other) < _age(incident):
-            return f"incident {other.incident_id}, on which it depends, is open"
-    return ""
-
-
-def _explains(parent: Incident, child: Incident, dependencies: Sequence[Dependency]) -> bool:
-    above, below = labels_of(parent), labels_of(child)
-    return any(matches(rule.child, below) and matches(rule.parent, above) for rule in dependencies)
-
-
-def _age(incident: Incident) -> tuple[int, str]:
-    return incident.started_at_ns, incident.incident_id

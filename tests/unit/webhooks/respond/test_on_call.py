@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from sidecar.config.hours import Hours
 from sidecar.config.load import load_text
-from sidecar.config.response import Dependency, Maintenance
+from sidecar.config.response import Maintenance
 from sidecar.config.teams import Schedule, Team
 from sidecar.errors import ConfigError
-from sidecar.records import Cause
 from tests.unit.webhooks.respond.incidents import incident
 from webhooks.respond.hours import on_call, within
-from webhooks.respond.routing import explained, maintained, matches, quiet, team_of, told_now
+from webhooks.respond.routing import maintained, matches, quiet, team_of, told_now
 
 BERLIN = Schedule.model_validate(
     {
@@ -242,20 +241,6 @@ def test_maintenance(window: dict[str, object], now: str, covered: bool) -> None
     assert not maintained(incident(), [other], at(f"2026-01-01T{now}"))
 
 
-@pytest.mark.parametrize(
-    ("parent", "explains"),
-    [
-        pytest.param({"shared_labels": {"service": "switch"}}, True, id="the parent is open"),
-        pytest.param({"shared_labels": {"service": "switch"}, "state": "resolved"}, False, id="it is over"),
-        pytest.param({"shared_labels": {"service": "switch"}, "priority": "P4"}, False, id="it is noise"),
-        pytest.param({"shared_labels": {"service": "other"}}, False, id="another one"),
-    ],
-)
-def test_a_child_waits_for_its_parent(parent: dict[str, object], explains: bool) -> None:
-    rule = Dependency(child={"service": "db"}, parent={"service": "switch"})
-    assert bool(explained(incident(), [incident(), incident("p", **parent)], [rule])) is explains
-
-
 def test_a_label_that_is_absent_is_empty() -> None:
     assert matches({"cluster": ""}, {})
     assert not matches({"cluster": ".+"}, {})
@@ -291,14 +276,3 @@ def test_what_does_not_fit_is_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(text)
     assert words in str(caught.value)
-
-
-def test_of_incidents_that_explain_each_other_one_is_told_of() -> None:
-    """A pattern that fits parents, too, must not hold everything back."""
-    rule = Dependency(child={"service": ".*"}, parent={"service": "db.*"})
-    both = [
-        incident(name, causes=[Cause("f", name, 1.0, [])], started_at_ns=at)
-        for name, at in (("db1", 7), ("db2", 5), ("web", 1))
-    ]
-    told = [one.incident_id for one in both if not explained(one, both, [rule])]
-    assert told == ["db2"]
