@@ -87,6 +87,7 @@ class RulesLoop:
         self._task = Background("rules-loop")
         self._lock = asyncio.Lock()
         self._latest: dict[str, Outcome] = {}
+        self._tried: dict[str, str] = {}
         self.last_error: str | None = None
         self.publisher: RulePublisher = publisher or publisher_for(config, server)
         self.reviser = Reviser(
@@ -129,13 +130,19 @@ class RulesLoop:
             return await self._all_of(queries, fixed)
 
     async def run_late(self) -> list[Outcome]:
-        """The same for queries that had learnt nothing yet when the last run was, and for no others."""
+        """The same for what was not known yet when the last run was, and for nothing else.
+
+        These are queries that had learnt nothing, and files that were not worked out, or are others now.
+        """
         async with self._lock:
             waiting = {q.name: q for q in self._queries() if q.rule and q.name not in self._latest}
-            return await self._all_of(waiting, ()) if waiting else []
+            known = (self._late.files() if self._late is not None else None) or ()
+            files = [file for file in known if self._tried.get(file.group) != file.revision]
+            return await self._all_of(waiting, files) if waiting or files else []
 
     async def _all_of(self, queries: Mapping[str, QueryConfig], fixed: Sequence[RuleFile]) -> list[Outcome]:
         slots = asyncio.Semaphore(self.publisher.at_once)
+        self._tried |= {file.group: file.revision for file in fixed}
         wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
         done = await asyncio.gather(
             *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),

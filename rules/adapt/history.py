@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rules.adapt.bounds import Bound
+from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import without_series
 from rules.adapt.judge import Evidence, Verdict
@@ -176,6 +176,7 @@ class Adapter:
             self._knows_keep_firing,
             only_threshold=joined,
             miss_cost=self._config.miss_cost.get(rule.severity),
+            forms=allowed_forms(self._config),
         )
         outcome = await asyncio.to_thread(self._outcome, evidence, objective)
         return Adapted(rule, outcome, rewritten(evidence.rule if joined else rule, outcome), joined=joined)
@@ -224,6 +225,12 @@ class Adapter:
                 evidence[key] = None  # It gives no more.
             else:
                 found = [again if a.rule.key == key else a for a in found]
+
+
+def allowed_forms(config: AdaptConfig) -> frozenset[str]:
+    """The forms that a threshold may get."""
+    forbidden = {ByHour.form: not config.tables, Trend.form: not config.lines}
+    return frozenset(form for form in (Static.form, *forbidden) if not forbidden.get(form))
 
 
 def loosest_enough(choices: Sequence[Choice], enough: float | None) -> list[Adapted]:

@@ -46,7 +46,7 @@ class Objective:
     """What is wanted of a rule: at most so many false alarms in 30 days, every incident still caught.
 
     `only_threshold`: durations stay as they are written. `miss_cost`: so many false alarms are as bad
-    as an incident missed; None: nothing is worth one.
+    as an incident missed; None: nothing is worth one. `forms`: those that a threshold may get.
     """
 
     max_false_per_month: float
@@ -54,6 +54,7 @@ class Objective:
     knows_keep_firing: bool = True
     only_threshold: bool = False
     miss_cost: float | None = None
+    forms: frozenset[str] = frozenset(FORM_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ def best_candidates(
     table: Candidate | None = None
     shapes = list(_shapes(evidence, objective))
     for family in forms:
+        if family.form not in objective.forms:
+            continue
         if best is None or best.cost >= ENOUGH_COST:
             found = _cheapest(family, shapes, evidence, objective, wanted, missed)
             if found is not None and (best is None or found.cost < best.cost):

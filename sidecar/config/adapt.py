@@ -76,6 +76,11 @@ class AdaptConfig(Section):
     grouping: bool = Field(
         False, description="series of a rule that fire together may become one alert by the labels they share"
     )
+    tables: bool = Field(
+        True,
+        description="a threshold may become a table by hour of day or week",
+    )
+    lines: bool = Field(True, description="a threshold may become a line through time")
     max_step: float = Field(4.0, gt=0, description="one rewrite moves a threshold by so many times its size")
     limits: dict[str, RuleLimits] = Field(default_factory=dict, description="by name of the alert")
     cool_down: Seconds = Field(7 * 86400.0, description="least time between two rewrites of a rule")

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from rules.document import RuleFile
 from rules.live import LiveWatch
 from rules.predictive import Ahead, render_ahead
 from sidecar.prometheus.answers import Rule
@@ -118,6 +119,26 @@ async def test_one_that_takes_half_its_interval_is_taken_back(loaded: Prometheus
         (revision,) = await b.store.revisions()
         assert revision.state == "rolled_back"
         assert "takes 5.6 s" in revision.reason
+
+
+async def test_warnings_ahead_that_are_worked_out_after_a_run_do_not_wait_for_the_next(
+    loaded: Prometheus, tmp_path: Path
+) -> None:
+    late = Late()
+    terms = {"warn_seconds": 3600.0, "probability": 0.5, "for_seconds": 600.0, "keep_firing_seconds": 600.0}
+
+    def known(threshold: float) -> list[RuleFile]:
+        warning = Ahead("LoadHigh", "load", ">", threshold, "2 of 2 warnings came true")
+        return [render_ahead([warning], severity="warning", interval_seconds=1.0, **terms)]
+
+    async with bench(loaded, tmp_path, late=late) as b:
+        await b.loop.run_once()
+        assert await b.loop.run_late() == [], "nothing is known yet"
+        for threshold in (9.0, 8.0):
+            late.known = known(threshold)
+            (outcome,) = await b.loop.run_late()
+            assert (outcome.query, outcome.result) == ("pronoia-ahead", "ok")
+            assert await b.loop.run_late() == [], "what was tried is not tried again"
 
 
 async def test_warnings_ahead_are_live_once_they_were_tried_and_stay_until_they_are_again(

@@ -10,6 +10,7 @@ import pytest
 
 from rules.adapt.bounds import ByHour, Static, Trend, families, hour_of_week
 from rules.adapt.grouping import grouping_of, with_grouping
+from rules.adapt.history import allowed_forms
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.limits import cooling, frozen, limited, within_limits
 from rules.adapt.search import Objective
@@ -127,6 +128,23 @@ def test_a_table_is_taken_where_one_number_would_do_far_from_life_at_most_hours(
     odd = evidence(np.where(at_night, 60.0, daily_swing(40)), "load > 89")
     by_table, by_number = (judge(found.candidate, odd).n_firings for found in (table, number))
     assert by_table >= at_night.sum() > by_number, "only a table tells of what is unusual for its hour"
+
+
+@pytest.mark.parametrize("config", [AdaptConfig(tables=False), AdaptConfig(tables=False, lines=False)])
+def test_where_tables_are_forbidden_a_number_is_found_or_nothing_changes(config: AdaptConfig) -> None:
+    objective = Objective(2, forms=allowed_forms(config))
+    found = proposal(solve(evidence(daily_swing(40), "load > 89"), objective))
+    assert isinstance(found.candidate.bound, Static)
+    assert "hour()" not in found.expr
+
+
+def test_where_lines_are_forbidden_none_is_drawn() -> None:
+    climb = 10 + (clock(28) - START) / DAY * 2 + np.random.default_rng(3).normal(0, 0.3, 28 * 1440)
+    incident = with_incident(climb, 5.5, height=12)
+    for config, a_line in ((AdaptConfig(), True), (AdaptConfig(lines=False), False)):
+        objective = Objective(2, forms=allowed_forms(config))
+        found = solve(evidence(climb, "load > 15", (incident,)), objective)
+        assert (isinstance(found, Proposal) and isinstance(found.candidate.bound, Trend)) == a_line
 
 
 def test_hardly_any_swing_needs_no_table() -> None:
