@@ -13,6 +13,8 @@ ORIGINS = 120
 SHORT_HORIZON_FACTOR = 3
 LEADS = 40
 REACH_DAYS = 21
+LEAST_PART = 8
+"""Moments in the first eighth of the past know too little to be tried from."""
 ENOUGH_MOMENTS = 0.5
 """From fewer independent moments a lead counts as not tested: whatever rule was lucky there would be right,
 and its interval as narrow as its luck. Twice as many do no better on the next week of 3 days or the next
@@ -62,7 +64,21 @@ def pick_origins(past: Past, horizon: int, n: int) -> Index:
         # Off the even grid, so that not all moments fall on the same minutes of an hour.
         jitter = (np.arange(len(origins)) * 7919) % 5 - 2
         origins = np.unique(np.clip(origins + jitter, first, last))
-    return origins[past.observed[origins - 1]]
+    return after_samples(past, origins)
+
+
+def after_samples(past: Past, moments: Index) -> Index:
+    """Those of the moments that come right after a sample, never none.
+
+    Of a series that is mostly gaps all of them may lie in one: then they are where its newest samples are.
+    """
+    found = moments[past.observed[moments - 1]]
+    if len(found):
+        return found
+    after: Index = np.flatnonzero(past.observed[:-1]) + 1
+    # Rules look a little back, and must not come out at the other end.
+    late = after[after > past.n // LEAST_PART]
+    return (late if len(late) else after[-1:])[-len(moments) :]
 
 
 def independent_moments(past: Past, origins: Index, leads: Index) -> FloatArray:

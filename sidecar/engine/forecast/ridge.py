@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar.engine.forecast.backtest import targets
+from sidecar.engine.forecast.backtest import after_samples, targets
 from sidecar.engine.forecast.past import Index, Past, same_time_mean, smooth
 from sidecar.engine.forecast.rules import DAY, HOUR, Profile, View
 from sidecar.series import FloatArray
@@ -176,7 +176,7 @@ def test_linear(
     features = Features(work)
     first = work.day + 1 if work.day else 4
     train = np.unique(np.linspace(min(first, work.n - 1), work.n - 1, TRAIN_ORIGINS).astype(np.int64))
-    train = train[work.observed[train - 1]]
+    train = after_samples(work, train)
     few = leads[np.unique(np.linspace(0, len(leads) - 1, min(FITTED_LEADS, len(leads))).astype(int))]
     view = View(work, train[:, None], few[None, :])
     x = features.at(view)

@@ -115,6 +115,24 @@ def test_gaps_do_not_matter_much() -> None:
     assert np.abs(found.yhat - values[10 * DAY :]).mean() < 3.0
 
 
+@pytest.mark.parametrize("steps", [1, 24, DAY])
+@pytest.mark.parametrize(
+    "samples",
+    [
+        pytest.param([*range(20), 400], id="some at the start, one after a long gap"),
+        pytest.param([0, *range(380, 400)], id="one, a long gap, and then all"),
+        pytest.param([*range(7, 1400, 61)], id="here and there"),
+        pytest.param([*range(10), *range(500, 508), 1100], id="two stretches"),
+    ],
+)
+def test_a_series_that_is_mostly_gaps_has_a_forecast(samples: list[int], steps: int) -> None:
+    values = np.full(samples[-1] + 1, np.nan)
+    values[samples] = 5.0 + np.sin(np.arange(len(samples)))
+    found = forecast(values, steps=steps)
+    assert np.isfinite([found.yhat, found.lower, found.upper]).all()
+    assert 0.0 <= found.yhat.min() <= found.yhat.max() <= 10.0
+
+
 def test_a_counter_with_resets_is_forecast_as_if_it_were_not_reset_again() -> None:
     rate = 1 + 0.5 * np.sin(2 * np.pi * np.arange(9 * DAY) / DAY)
     total = np.cumsum(rate)
