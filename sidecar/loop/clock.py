@@ -38,6 +38,13 @@ class SourceClock:
         step_ms = round(step_seconds * 1000)
         return int((self.now() - offset_seconds) * 1000) // step_ms * step_ms
 
+    def not_yet(self, step_ms: int, offset_seconds: float) -> bool:
+        """Whether a step that was asked for lies in the source's future, as its answer has just shown.
+
+        Of such a time the source says what was last, or nothing: who takes it is blind until then.
+        """
+        return step_ms / 1000 + offset_seconds - self.now() > TOLERANCE_SECONDS
+
     def until_next_step(self, step_seconds: float, offset_seconds: float) -> float:
         """Seconds to sleep until the next step may be judged; never more than one step."""
         into_step = (self.now() - offset_seconds) % step_seconds

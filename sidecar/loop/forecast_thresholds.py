@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.errors import ModelError, PullError
-from sidecar.loop.clock import SourceClock
+from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.forecast_budgets import Budgets
 from sidecar.loop.forecast_rules import KnownOf, Measured, nothing_known, taken_apart, with_capacities
 from sidecar.offload import Offload
@@ -32,6 +32,8 @@ SLICE_SECONDS = 0.5
 """The worker threads serve others too: no piece of work is longer than about this."""
 SAVE_SECONDS = 3600.0
 RETRY_SECONDS = 15.0
+VALID_STEPS = 3
+"""What was worked out is told for so many intervals, also where nothing could be read since."""
 
 
 class ThresholdSource(HistorySource, Protocol):
@@ -113,6 +115,8 @@ class ThresholdLoop:
         )
         self._watched: dict[str, WatchedSeries] = {}
         self._measured: list[Measured] = []
+        self._odd: set[str] = set()
+        """Expressions of which a series broke the last cycle's forecasting off."""
         self._saved_at = monotonic()
         self.etas: list[ThresholdEta] = []
 
@@ -148,12 +152,14 @@ class ThresholdLoop:
             except PullError as error:
                 refused += len(one.thresholds) - one.capacity
                 self._log.info("rule's expression not read", expr=one.expr, err=str(error))
-        outcome["watched"] -= refused
+        odd = await self._work()
+        broke_off = sum(len(one.thresholds) - one.capacity for one in self._measured if one.expr in odd)
+        outcome["watched"] -= refused + broke_off
         outcome["not_read"] += refused
+        outcome["broke_off"] += broke_off
         self._metrics.rules.clear()
         for result, count in outcome.items():
             self._metrics.rules.labels(result).set(count)
-        await self._work()
         self._publish(await self._budgets.renew() if self._budgets is not None else [])
         if self._monotonic() - self._saved_at >= SAVE_SECONDS:
             await self._save()
@@ -164,6 +170,12 @@ class ThresholdLoop:
         watched = self._watched.get(one.expr)
         if watched is None:
             watched = await self._offload.run(self._open, one.expr)
+        if (watched.last_ms or 0) - end_ms > AHEAD_SECONDS * 1000:
+            self._log.warning("the source's clock was set back, reading anew", expr=one.expr)
+            watched = self._empty()
+        # Before the series are read, which may fail: what is told belongs to the rules as they are now.
+        watched.announce(*self._known_of(one))
+        watched.watch([threshold.bound for threshold in one.thresholds])
         oldest_ms = end_ms - round(self._config.history * 1000)
         start_ms = max((watched.last_ms or 0) + step_ms, oldest_ms)
         if start_ms <= end_ms:
@@ -177,48 +189,62 @@ class ThresholdLoop:
                     self._config.max_series_per_capacity if one.capacity else self._config.max_series_per_rule
                 ),
             )
-            await self._offload.run(watched.take, batch)
-        watched.announce(*self._known_of(one))
-        watched.watch([threshold.bound for threshold in one.thresholds])
+            if not self._clock.not_yet(end_ms, OFFSET_SECONDS):
+                await self._offload.run(watched.take, batch)
         self._watched[one.expr] = watched
 
-    async def _work(self) -> None:
-        """Renew every expression's forecasts as far as the time goes, in slices."""
+    async def _work(self) -> set[str]:
+        """Renew every expression's forecasts as far as the time goes, in slices; those with an odd series."""
         until = self._monotonic() + WORK_SHARE * self._config.interval
         behind = dict.fromkeys(self._watched, 1)
+        odd: set[str] = set()
         while any(behind.values()):
             for expr in [expr for expr, left in behind.items() if left]:
-                behind[expr] = await self._offload.run(self._watched[expr].work, SLICE_SECONDS)
+                try:
+                    behind[expr] = await self._offload.run(self._watched[expr].work, SLICE_SECONDS)
+                except Exception:
+                    # The edge of one series, which has had its turn: the next slice goes on behind it.
+                    odd.add(expr)
+                    if expr not in self._odd:
+                        self._log.exception("a series not forecast", expr=expr)
             if self._monotonic() >= until:
                 break
         self._metrics.series.set(sum(watched.n_series for watched in self._watched.values()))
         self._metrics.behind.set(sum(behind.values()))
+        self._odd = odd
+        return odd
 
     def _publish(self, of_budgets: Sequence[ThresholdEta]) -> None:
+        end_ms = self._clock.last_step_ms(self._config.interval, OFFSET_SECONDS)
+        oldest_ms = end_ms - round((VALID_STEPS - 1) * self._config.interval * 1000)
         self.etas = [
             *of_budgets,
             *(
                 ThresholdEta(labels, threshold.rule, str(threshold.bound), probability, seconds)
                 for one in self._measured
-                if one.expr in self._watched
+                if one.expr in self._watched and (self._watched[one.expr].last_ms or 0) >= oldest_ms
                 for labels, n, found in self._watched[one.expr].crossings()
                 for threshold in (one.thresholds[n],)
                 for probability in self._config.probabilities
                 if math.isfinite(seconds := found.eta_seconds(probability))
             ),
         ]
-        self._sink.publish(self.etas, valid_seconds=3 * self._config.interval)
+        self._sink.publish(self.etas, valid_seconds=VALID_STEPS * self._config.interval)
 
-    def _open(self, expr: str) -> WatchedSeries:
-        """The saved history of an expression, or an empty one."""
+    def _empty(self) -> WatchedSeries:
         from sidecar.engine.forecast.watched import WatchedSeries
-        from sidecar.engine.forecast.watched_file import history_path, load
 
-        watched = WatchedSeries(
+        return WatchedSeries(
             step_seconds=self._config.interval,
             history_seconds=self._config.history,
             horizon_seconds=self._config.horizon,
         )
+
+    def _open(self, expr: str) -> WatchedSeries:
+        """The saved history of an expression, or an empty one."""
+        from sidecar.engine.forecast.watched_file import history_path, load
+
+        watched = self._empty()
         path = history_path(self._directory, expr, self._config.interval)
         if path.exists():
             try:

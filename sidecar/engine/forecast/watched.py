@@ -144,10 +144,9 @@ class WatchedSeries:
         return [row for row in np.flatnonzero(seen).tolist() if self._index.labels[row] is not GONE]
 
     def _renew(self, known: _Known, row: int, now_ms: int) -> None:
-        known.made_at_ms = now_ms
+        known.made_at_ms, known.crossings = now_ms, []
         grid = self._grid(row)
         if np.isfinite(grid).sum() < MIN_SAMPLES:
-            known.crossings = []
             return
         newest = float(grid[-1])
         grid, uplift = self._without_known(row, grid)

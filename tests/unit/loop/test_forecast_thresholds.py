@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from sidecar.config.capacity import CAPACITIES, CapacityConfig
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
+from sidecar.engine.forecast import watched
+from sidecar.engine.forecast.eta import Crossing
 from sidecar.errors import TooManySeries
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_rules import known_of, taken_apart, with_capacities
@@ -22,7 +25,7 @@ from sidecar.loop.forecast_thresholds import ThresholdLoop, ThresholdMetrics
 from sidecar.loop.forecast_trials import Terms, trials
 from sidecar.offload import Offload
 from sidecar.prometheus.answers import Rule
-from sidecar.series import LabelSet, SeriesBatch, ThresholdEta
+from sidecar.series import FloatArray, LabelSet, SeriesBatch, ThresholdEta
 
 NOW = 1_800_000_000
 STEP = 300
@@ -151,6 +154,8 @@ class Source:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = list(rules)
         self.asked: list[tuple[str, int]] = []
+        self.unread: set[str] = set()
+        self.on_asked: Callable[[], None] = lambda: None
 
     async def rules(self) -> list[Rule]:
         return self._rules
@@ -158,15 +163,20 @@ class Source:
     async def history(
         self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
     ) -> SeriesBatch:
-        if expr == "many":
+        if expr == "many" or expr in self.unread:
             raise TooManySeries(expr, 1000, max_series)
+        self.on_asked()
         times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
         self.asked.append((expr, len(times)))
         if expr == "none":
             return SeriesBatch(name, (), times, np.empty((0, len(times))))
         hours = np.maximum(times / 1000 - (NOW - 5400), 0.0) / 3600
         noise = np.sin(times / 1000.0) * 0.05
-        return SeriesBatch(name, (LabelSet({"path": "/"}),), times, (40 + 50 * hours / 6 + noise)[None, :])
+        grows = 40 + 50 * hours / 6 + noise
+        if expr == "odd":
+            below = LabelSet({"path": "/below"})
+            return SeriesBatch(name, (below, LabelSet({"path": "/"})), times, np.stack([-grows, grows]))
+        return SeriesBatch(name, (LabelSet({"path": "/"}),), times, grows[None, :])
 
     instant = range = None  # type: ignore[assignment]
 
@@ -284,3 +294,82 @@ async def test_a_rule_that_is_gone_is_no_longer_shown(tmp_path: Path) -> None:
     source._rules = []
     await loop.cycle()
     assert not sink.shown
+
+
+async def test_rules_that_change_while_their_series_cannot_be_read_keep_their_own_bounds(
+    tmp_path: Path,
+) -> None:
+    source = Source([rule("disk > 50", "Half"), rule("disk > 90", "Full")])
+    loop, sink, _ = make(source, tmp_path, wall := Wall())
+    await loop.cycle()
+    assert {(eta.rule, eta.threshold) for eta in sink.shown} == {("Half", "> 50"), ("Full", "> 90")}
+
+    source.unread.add("disk")
+    source._rules = [rule("disk > 95", "Brim")]
+    wall.now += STEP
+    await loop.cycle()
+    assert {(eta.rule, eta.threshold) for eta in sink.shown} == {("Brim", "> 95")}
+
+
+async def test_what_cannot_be_read_any_more_is_no_longer_told(tmp_path: Path) -> None:
+    source = Source([rule("disk > 90", "Full"), rule("other > 90", "Other")])
+    loop, sink, _ = make(source, tmp_path, wall := Wall())
+    await loop.cycle()
+    source.unread.add("disk")
+    told = []
+    for _ in range(5):
+        wall.now += STEP
+        await loop.cycle()
+        told.append({eta.rule for eta in sink.shown})
+    assert told == [*[{"Full", "Other"}] * 2, *[{"Other"}] * 3]
+
+
+async def test_a_series_that_cannot_be_forecast_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crossing(grid: FloatArray, *_: object, **__: object) -> Crossing:
+        if grid[-1] < 0:
+            raise ValueError("nobody foresaw this")
+        return Crossing(np.array([600.0]), np.array([1.0]))
+
+    monkeypatch.setattr(watched, "crossing", crossing)
+    source = Source([rule("odd > 90", "Odd"), rule("disk > 90", "Full")])
+    loop, sink, registry = make(source, tmp_path, wall := Wall())
+    with capture_logs() as logs:
+        await loop.cycle()
+        wall.now += STEP
+        await loop.cycle()
+    assert {(eta.rule, eta.labels["path"]) for eta in sink.shown} == {("Full", "/"), ("Odd", "/")}
+    assert registry.get_sample_value("pronoia_threshold_rules", {"result": "broke_off"}) == 1
+    assert [one["expr"] for one in logs if one["event"] == "a series not forecast"] == ["odd"]
+
+
+async def test_what_the_source_tells_of_its_future_is_not_taken(tmp_path: Path) -> None:
+    source = Source([rule("disk > 90", "Full")])
+    loop, sink, _ = make(source, tmp_path, wall := Wall())
+    await loop.cycle()
+    source.on_asked = lambda: loop._clock.observe(wall.now - 7200)
+    wall.now += STEP
+    await loop.cycle()
+    source.on_asked = lambda: None
+    loop._clock.observe(wall.now)
+    for _ in range(2):
+        wall.now += STEP
+        await loop.cycle()
+    assert [n for _, n in source.asked] == [14 * 288 + 1, 1, 2, 1]
+    assert sink.shown
+
+
+async def test_a_history_from_the_future_is_read_anew(tmp_path: Path) -> None:
+    wall = Wall()
+    wall.now += 86400
+    loop, _, _ = make(Source([rule("disk > 90", "Full")]), tmp_path, wall)
+    await loop.cycle()
+    loop.start()
+    await loop.stop()
+    wall.now -= 86400
+    source = Source([rule("disk > 90", "Full")])
+    loop, sink, _ = make(source, tmp_path, wall)
+    await loop.cycle()
+    assert [n for _, n in source.asked] == [14 * 288 + 1]
+    assert sink.shown
