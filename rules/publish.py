@@ -7,6 +7,7 @@ step fails, the file that was there comes back.
 from __future__ import annotations
 
 import asyncio
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -150,8 +151,9 @@ def write_atomically(path: Path, text: str | None) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Readable by all: Prometheus often runs as another user of the same volume.
-    replace_file(path, lambda file: file.write(text.encode()), mode=0o644)
+    # Readable by all where nobody said else: Prometheus often runs as another user of the same volume.
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+    replace_file(path, lambda file: file.write(text.encode()), mode=mode)
 
 
 def _read(path: Path) -> str | None:

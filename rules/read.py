@@ -131,6 +131,16 @@ def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
     return found
 
 
+class _AsWritten(yaml.SafeLoader):
+    """Scalars as the text that they are: to Prometheus a label `yes` is no truth, and `012` no ten."""
+
+
+_AsWritten.yaml_implicit_resolvers = {
+    first: [each for each in known if each[0].endswith((":merge", ":null"))]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_text(text: str, file: str = "") -> list[WrittenRule]:
     """The rules of a rule file, of PrometheusRule objects, or of a list of such, in order.
 
@@ -139,7 +149,7 @@ def read_text(text: str, file: str = "") -> list[WrittenRule]:
     Raises: RuleError naming the place of what is no rule.
     """
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = list(yaml.load_all(text, _AsWritten))
         return [rule for document in documents for rule in _rules_in(document, file)]
     except yaml.YAMLError as error:
         raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {' '.join(str(error).split())}") from error
@@ -178,10 +188,14 @@ def _rule_of(rule: Mapping[str, Any], group: Mapping[str, Any], file: str) -> Wr
         file=file,
         for_seconds=parse_duration(rule.get("for") or 0),
         keep_firing_seconds=parse_duration(rule.get("keep_firing_for") or 0),
-        labels={str(name): str(value) for name, value in (rule.get("labels") or {}).items()},
-        annotations={str(name): str(value) for name, value in (rule.get("annotations") or {}).items()},
+        labels=_texts(rule.get("labels")),
+        annotations=_texts(rule.get("annotations")),
         interval_seconds=parse_duration(group["interval"]) if group.get("interval") else None,
     )
+
+
+def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
+    return {str(name): "" if value is None else str(value) for name, value in (values or {}).items()}
 
 
 def of_server(loaded: Iterable[Rule]) -> list[WrittenRule]:

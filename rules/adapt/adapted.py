@@ -143,7 +143,7 @@ class AdaptedRules:
         """
         before = await self._place_of(revision.group).read() or ""
         try:
-            return before, rewrite_text(before, rewrites_of(revision))
+            return before, await asyncio.to_thread(rewrite_text, before, rewrites_of(revision))
         except ValueError as error:
             raise RuleError(RuleReason.HAND_EDITED, f"{revision.group}: {error}; plan again") from error
 

@@ -34,7 +34,8 @@ class FilePlace:
     async def read(self) -> str | None:
         """Its text; None where there is no file. Raises: RuleError."""
         try:
-            return await asyncio.to_thread(self.path.read_text, encoding="utf-8")
+            # As it is: what reads "\r\n" as "\n" would write all lines anew.
+            return (await asyncio.to_thread(self.path.read_bytes)).decode()
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -92,7 +93,7 @@ async def plan_place(place: Place, members: Sequence[Adapted]) -> Plan:
     if before is None:
         raise RuleError(RuleReason.NOT_LOADED, f"{place.group} is not there any more")
     try:
-        after = rewrite_text(before, [(one.rule, one.written) for one in members])
+        after = await asyncio.to_thread(rewrite_text, before, [(one.rule, one.written) for one in members])
     except ValueError as error:
         raise RuleError(RuleReason.NOT_WRITABLE, f"{place.group}: {error}") from error
     return Plan(place.group, before, after, tuple(members))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rules.adapt.canary import canary_text, shadows
+from rules.adapt.place_file import FilePlace
 from rules.adapt.text import rewrite_text
 from rules.read import WrittenRule, read_text
 
@@ -46,6 +49,18 @@ def rewritten(text: str, nth: int, **changes: object) -> str:
 def test_one_number_and_nothing_else() -> None:
     after = rewritten(TEXT, 1, expr="load > 8")
     assert after == TEXT.replace("load > 7", "load > 8")
+
+
+async def test_a_file_keeps_the_ends_of_its_lines_and_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes(TEXT.replace("\n", "\r\n").encode())
+    path.chmod(0o664)
+    place = FilePlace(path)
+    before = await place.read()
+    assert before is not None
+    await place.write(rewritten(before, 1, expr="load > 8"), expected=before)
+    assert path.read_bytes() == TEXT.replace("load > 7", "load > 8").replace("\n", "\r\n").encode()
+    assert path.stat().st_mode & 0o777 == 0o664, "its people may write it still"
 
 
 def test_quotes_in_labels_mean_the_same_afterwards() -> None:
@@ -90,6 +105,86 @@ def test_shadows_are_marked_and_grouped_apart() -> None:
     assert dict(shadow.labels) == {"severity": "page", "pronoia_canary": "true"}
     (read,) = read_text(canary_text([(old, new)]))
     assert (read.expr, read.for_seconds, read.group) == ("load > 6", 60, "pronoia-canary-a")
+
+
+STYLES = {
+    "lists without indent": """---
+# head
+groups:
+- name: a
+  rules:
+  - alert: High
+    expr: load > 5   # a guess
+    labels:
+      severity: page
+    annotations:
+      summary: plain text that
+        goes on
+- name: b
+
+  rules: []
+...
+""",
+    "wide indent": """groups:
+    - name: a
+      rules:
+          - alert: High
+            expr:   load > 5
+            labels: { severity: page,   team: "a" }""",
+    "no space": "groups:\n- name: a\n  rules:\n  - {alert: High, expr: load>5, labels: {a: b}}\n",
+    "json": '{"groups": [{"name": "a", "rules": [{"alert": "High", "expr": "load > 5", "labels": {}}]}]}\n',
+    "folded plain": "groups:\n- name: a\n  rules:\n  - expr: load\n      > 5\n    alert: High\n",
+    "comments": """groups:
+- name: a
+  rules:
+  - alert: High
+    # why five
+    expr: |-
+      # in PromQL
+      load > 5   # five
+
+    # behind it
+    labels: {a: b}
+""",
+    "quoted": """groups:
+- name: a
+  rules:
+  - alert: High
+    expr: "load{a=\\"b\\\\d\\"} > 5"
+""",
+    "scalars that look like others": """groups:
+- name: a
+  rules:
+  - alert: High
+    expr: load > 5
+    labels: {paused: yes, zone: 012, at: 1:30, day: 2026-01-01, share: 1.50, none: ~}
+""",
+    "anchors": """x: &labels {severity: page}
+groups:
+- name: a
+  rules:
+  - alert: Low
+    expr: &expr load > 5
+  - alert: High
+    expr: *expr
+    labels: {<<: *labels, team: a}
+""",
+}
+
+
+@pytest.mark.parametrize("text", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("eol", ["\n", "\r\n"])
+def test_however_a_file_is_written_nothing_else_of_it_changes(text: str, eol: str) -> None:
+    text = text.replace("\n", eol)
+    rules = read_text(text)
+    old = next(rule for rule in rules if rule.name == "High")
+    new = replace(old, expr=old.expr.replace("5", "6.5"), for_seconds=600.0, keep_firing_seconds=60.0)
+    after = rewrite_text(text, [(old, new)])
+    assert read_text(after) == [new if rule == old else rule for rule in rules]
+    differs = [line for line in difflib.ndiff(text.split(eol), after.split(eol)) if line[:1] in "+-"]
+    assert sum(line.startswith("-") for line in differs) == 1, "one line changed"
+    assert len(differs) in (2, 4), "and the durations have lines of their own, where lines are"
+    assert (eol in after) == (eol in text)
 
 
 @pytest.mark.parametrize("style", [">-", ">", "|", "|-"])
