@@ -56,7 +56,7 @@ class LoopMetrics:
         )
         self.ignored_columns = Counter(
             "pronoia_ignored_steps_total",
-            "Steps that were not learnt from, because they were late or seen before.",
+            "Steps that were not learnt from: late, seen before, or in the source's future.",
             ["query", "reason"],
             registry=registry,
         )
@@ -121,7 +121,7 @@ class LoopMetrics:
             metric.remove_by_labels({"query": query})
         for counter, values in (
             (self.evaluations, ("ok", "error", "empty")),
-            (self.ignored_columns, ("late", "duplicate")),
+            (self.ignored_columns, ("late", "duplicate", "future")),
         ):
             for value in values:
                 counter.remove(query, value)

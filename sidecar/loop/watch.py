@@ -22,15 +22,16 @@ from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.alone import Alone
 from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.beside import Beside, work_seconds
-from sidecar.loop.cardinality import Cardinality
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.learning import LEARNERS, learn
 from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.partial import without_new_absences
 from sidecar.loop.past import read_past
-from sidecar.loop.resets import ResetStorms, resets_expr
+from sidecar.loop.resets import resets_expr
 from sidecar.loop.severity import Course, importance
 from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
+from sidecar.loop.upheavals import Upheavals
 from sidecar.offload import Offload
 from sidecar.ports import HistorySource, Sink
 from sidecar.series import Evaluation, FloatArray, LabelSet, LearnedBand, SeriesBatch
@@ -90,8 +91,7 @@ class Watch:
         self._beside = beside
         self._begin_following()
         self._achieved = AchievedRate(query.step)
-        self._cardinality = Cardinality(query.step)
-        self._resets = ResetStorms()
+        self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._at_model = Alone(offload)
@@ -151,7 +151,10 @@ class Watch:
     async def _learn(self) -> QueryModel:
         async with self._slots:
             began = time.monotonic()
-            parts = await self._past(self._clock.last_step_ms(self.query.step, self.query.offset))
+            end_ms = self._newest_ms()
+            parts = await self._past(end_ms)
+            if self._clock.not_yet(end_ms, self.query.offset):
+                parts = await self._past(self._newest_ms())
             model = await self._offload.run(self._fit, parts)
             seconds = time.monotonic() - began
         facts = {
@@ -164,6 +167,10 @@ class Watch:
         self._bus.publish(Event("query.fitted", self._now(), facts))
         await self.checkpoint(model)
         return model
+
+    def _newest_ms(self) -> int:
+        """The newest step that there is, as far as the source's clock is known."""
+        return self._clock.last_step_ms(self.query.step, self.query.offset)
 
     async def _past(self, end_ms: int) -> list[SeriesBatch]:
         return await read_past(self.query, self._source, end_ms=end_ms, max_series=self._max_series)
@@ -201,7 +208,7 @@ class Watch:
         model = self._model
         if model is None:
             raise ModelError(f"{self.query.name}: prepare() comes before step()")
-        end_ms = self._clock.last_step_ms(self.query.step, self.query.offset)
+        end_ms = self._newest_ms()
         last_ms = model.last_timestamp_ms
         # After a long outage the newest part teaches what is normal now; weeks are not re-read.
         oldest_ms = end_ms - round(self.query.history * 1000)
@@ -215,6 +222,9 @@ class Watch:
             await self._doubt_the_future(model)
             return False
         batch = await self._pull(self.query.expr, start_ms, end_ms)
+        if self._clock.not_yet(end_ms, self.query.offset):
+            self._metrics.ignored_columns.labels(self.query.name, "future").inc(batch.n_steps)
+            return False
         await self._look_around(model, start_ms, end_ms)
         evaluation = await self._at_model.run(self._judge, model, batch)
         if evaluation is None:
@@ -267,17 +277,8 @@ class Watch:
             deployments = await self._pull(self._business.deployments.expr, start_ms, end_ms)
             model.surroundings.observe_deployments(deployments)
         if self.query.counters is not None:
-            await self._look_for_resets(model, self.query.counters, end_ms)
-
-    async def _look_for_resets(self, model: QueryModel, counters: str, now_ms: int) -> None:
-        answer = await self._pull(resets_expr(counters, self.query.step), now_ms, now_ms)
-        storm = self._resets.observe(answer, expected=model.surroundings.changing(now_ms))
-        if storm is None:
-            return
-        self._metrics.reset_storms.labels(self.query.name).inc()
-        facts = {"query": self.query.name, "n_resets": storm.n_resets, "n_counters": storm.n_counters}
-        self._log.warning("many counters were reset at once", **facts)
-        self._bus.publish(Event("counters.reset", self._now(), facts))
+            answer = await self._pull(resets_expr(self.query.counters, self.query.step), end_ms, end_ms)
+            self._upheavals.observe_resets(answer, expected=model.surroundings.changing(end_ms))
 
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give forecaster and detector their shares of the time until the next one."""
@@ -306,6 +307,7 @@ class Watch:
     def _judge(self, model: QueryModel, batch: SeriesBatch) -> Evaluation | None:
         evaluation = model.update(batch)
         if evaluation is not None:
+            evaluation = without_new_absences(evaluation, self.evaluation, batch.warnings)
             evaluation = replace(evaluation, severity=self._course.observe(evaluation))
             for sink in self._sinks:
                 sink.publish(evaluation)
@@ -344,17 +346,7 @@ class Watch:
             metrics.alarm_rate.labels(name).set(rate)
         if evaluation.accepted is not None:
             metrics.accepted_shifts.labels(name).inc(int(evaluation.accepted.sum()))
-        self._observe_cardinality(int(present.sum()))
-
-    def _observe_cardinality(self, n_series: int) -> None:
-        jump = self._cardinality.observe(n_series)
-        if jump is None:
-            return
-        direction = "up" if jump.rose else "down"
-        self._metrics.cardinality_jumps.labels(self.query.name, direction).inc()
-        facts = {"query": self.query.name, "n_series": n_series, "usual": round(jump.usual, 1)}
-        self._log.warning("the number of series jumped", **facts)
-        self._bus.publish(Event("cardinality.jumped", self._now(), facts))
+        self._upheavals.observe_series(int(present.sum()))
 
     async def checkpoint(self, model: QueryModel | None = None) -> None:
         """Save the model's state, if it moved since the last save; a failure is counted and survived."""

@@ -28,6 +28,9 @@ _VALUES = np.frombuffer(b',"values":[', dtype=np.uint8)
 _VALUE = np.frombuffer(b',"value":', dtype=np.uint8)
 _POWERS = np.array([10.0**i for i in range(23)])  # Exact in float64 up to 1e22.
 _SLOW_WIDTH = 40
+_PARTIAL = ("the answer is partial: a part of the source's storage is away",)
+"""A cluster of VictoriaMetrics says so in a field of its own."""
+
 CACHE_LABELS = 400_000
 KEEP_SECONDS = 3600.0
 """Longer than most steps; what comes less often is decoded anew."""
@@ -319,7 +322,8 @@ def _decode_fast(
         out[where[:n_slow, 0], where[:n_slow, 1]] = np.where(beyond, np.nan, exact)
         n_samples -= beyond.sum()
         n_infinite += beyond.sum()
-    return Decoded(labels, out, _warnings(tail), int(n_samples), int(n_infinite), 0)
+    partial = _PARTIAL if b'"isPartial":true' in head else ()
+    return Decoded(labels, out, (*partial, *_warnings(tail)), int(n_samples), int(n_infinite), 0)
 
 
 def _decode_slow(
@@ -375,7 +379,8 @@ def _decode_slow(
 
 def _warnings(answer: dict[str, Any]) -> tuple[str, ...]:
     found: Sequence[Any] = [*(answer.get("warnings") or ()), *(answer.get("infos") or ())]
-    return tuple(str(warning) for warning in found)
+    partial = _PARTIAL if answer.get("isPartial") else ()
+    return (*partial, *(str(warning) for warning in found))
 
 
 def warm() -> None:

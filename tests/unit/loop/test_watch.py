@@ -128,6 +128,56 @@ async def test_a_source_that_was_ahead_for_a_moment_does_not_blind_a_query_for_l
     assert source.n_read == n_read
 
 
+class Wrong:
+    """Answers of a source that has nothing of its future yet."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._answer = source, source._answer
+
+    def __call__(self, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> SeriesBatch:
+        found = self._answer(times)
+        found.values[:, times > self._source.now * 1000] = np.nan
+        return found
+
+
+@pytest.mark.parametrize("whose", ["the server's", "ours"])
+@pytest.mark.parametrize("wrong", [600.0, 1800.0, 86400.0, -600.0, -86400.0])
+async def test_a_clock_that_is_wrong_for_one_answer_costs_nothing(
+    bench: tuple[Source, Callable[..., Watch]], whose: str, wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, make = bench
+    watch = make()
+    await watch.prepare()
+    assert await judged_after(watch, source, 3) == 0
+    monkeypatch.setattr(source, "_answer", Wrong(source))
+    clock = source._clock
+    if whose == "ours":
+        monkeypatch.setattr(clock, "_wall", lambda: source.now + wrong)
+    else:
+        clock.observe(source.now + wrong)
+    source.now += 60
+    await watch.step()
+    if whose == "ours":
+        monkeypatch.setattr(clock, "_wall", lambda: source.now)
+        source.now += 60
+        await watch.step()
+
+    assert await judged_after(watch, source, 1) == 0
+    assert source.n_read == 1, "learnt once"
+    assert watch.evaluation is not None
+    assert np.isfinite(watch.evaluation.actual).all()
+
+
+async def test_history_ends_with_the_sources_present(
+    bench: tuple[Source, Callable[..., Watch]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, make = bench
+    monkeypatch.setattr(source._clock, "_wall", lambda: source.now + 1800)
+    watch = make()
+    await watch.prepare()
+    assert await judged_after(watch, source, 1) == 0
+
+
 class HeldUp:
     """A sink in which a step stays until it is let go; says whether its query was taken out of it."""
 
@@ -183,6 +233,46 @@ async def test_a_warning_of_the_source_is_told_when_it_comes_not_at_every_step(
             await judged_after(watch, source, 2)
     told = [entry["warning"] for entry in logs if entry["log_level"] == "warning"]
     assert sorted(told) == ["c, too", "store b is away", "store b is away"]
+
+
+@pytest.mark.parametrize(
+    ("warnings", "told"),
+    [
+        pytest.param(("no store matched for this query",), False, id="a store is away"),
+        pytest.param(("PromQL info: metric might not be a counter",), True, id="about the expression"),
+        pytest.param(("3 native histogram samples left out",), True, id="about kinds of samples"),
+        pytest.param((), True, id="none"),
+    ],
+)
+async def test_who_is_missing_in_a_partial_answer_has_not_stopped(
+    bench: tuple[Source, Callable[..., Watch]],
+    warnings: tuple[str, ...],
+    told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, make = bench
+    watch = make()
+    await watch.prepare()
+    await judged_after(watch, source, 2)
+    answer, gone = source._answer, [True, False]
+
+    def less(times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> SeriesBatch:
+        found = answer(times)
+        found.values[gone] = np.nan
+        return found
+
+    monkeypatch.setattr(source, "_answer", less)
+    source.warnings = warnings
+    await judged_after(watch, source, 4)
+    assert watch.evaluation is not None
+    assert (watch.evaluation.absent is not None) == told
+    source.warnings = ()
+    await judged_after(watch, source, 1)
+    assert watch.evaluation.absent is not None, "whole answers say so"
+    source.warnings, gone[1] = ("no store matched for this query",), True
+    await judged_after(watch, source, 4)
+    assert watch.evaluation.absent is not None
+    assert watch.evaluation.absent.tolist() == [True, False], "who was told of stays so"
 
 
 async def test_a_model_that_cannot_be_saved_is_told_of_once_and_when_it_is(

@@ -148,6 +148,18 @@ def test_histograms_are_left_out_and_told() -> None:
     assert "histogram" in decoded.warnings[0]
 
 
+@pytest.mark.parametrize("place", ["before the data, as sent", "behind it"])
+def test_a_partial_answer_of_a_cluster_says_so(place: str) -> None:
+    whole = answer([])
+    partial = b'{"status":"success","isPartial":true,' + whole.partition(b",")[2]
+    if place == "behind it":
+        partial = whole[:-1] + b',"isPartial":true}'
+    assert ["partial" in one for one in read(partial).warnings] == [True]
+    assert (
+        read(whole.replace(b'{"status":"success"', b'{"status":"success","isPartial":false')).warnings == ()
+    )
+
+
 def test_warnings_and_infos_come_along() -> None:
     body = answer([], warnings=["partial response: store down"], infos=["metric might not be a counter"])
     assert read(body).warnings == ("partial response: store down", "metric might not be a counter")
