@@ -245,10 +245,9 @@ class Reviser:
         self.tell("rules.canary_failed", group=revision.group, revision=revision.content_hash, why=why)
 
     async def _now_live(self, revision: RuleRevision, before: RuleRevision | None) -> None:
-        if before is not None:
-            await self.end(before, "")
         revision.state, revision.live_from_ns = "live", int(self._now() * 1e9)
-        await self._store.put_revision(revision)
+        # In one: killed between the two, nothing would be live, and what is in place would be removed.
+        await self._store.put_revision(*([self._superseded(before, "")] if before else ()), revision)
         self._metrics.published.labels("ok").inc()
         facts = {
             "group": revision.group,
@@ -260,10 +259,11 @@ class Reviser:
 
     async def end(self, live: RuleRevision, why: str) -> None:
         """Note that a revision is live no longer, as another took its place or its query is gone."""
+        await self._store.put_revision(self._superseded(live, why))
+
+    def _superseded(self, live: RuleRevision, why: str) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
-        await self._store.put_revision(
-            msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns, reason=why)
-        )
+        return msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns, reason=why)
 
     async def recover(self) -> None:
         """After a crash between writing and verifying: what is in place without being live is undone.
@@ -310,13 +310,13 @@ class Reviser:
         )
         await self.publisher.restore(group, before.content if before else None)
         now_ns = int(self._now() * 1e9)
-        await self._store.put_revision(
-            msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)
-        )
-        if before is not None:
-            await self._store.put_revision(
-                msgspec.structs.replace(before, state="live", live_from_ns=now_ns, live_until_ns=None)
-            )
+        ended = msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)
+        back = [
+            msgspec.structs.replace(one, state="live", live_from_ns=now_ns, live_until_ns=None)
+            for one in (before,)
+            if one is not None
+        ]
+        await self._store.put_revision(ended, *back)
         self._metrics.rolled_back.inc()
         self._log.warning("rule taken back", group=group, why=why)
         self.tell("rules.rolled_back", group=group, revision=live.content_hash, why=why)

@@ -17,6 +17,9 @@ _SELECTOR = re.compile(r"\{((?:[^{}\0]|\0[^\0]*\0)*)\}")
 _MATCHER = re.compile(r"[\w.:]+\s*(?:=~|!~|!=|=)\s*\0[^\0]*\0")
 """Strings stand between zero bytes there, which no expression holds."""
 
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
+_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
 
 class LoadedRules(Protocol):
     """What Prometheus has loaded."""
@@ -89,13 +92,26 @@ def meaning(rule: WrittenRule) -> tuple[object, ...]:
 
 
 def canonical(expr: str) -> str:
-    """An expression with its matchers sorted, as Prometheus prints them, and one kind of quotes.
+    """An expression with its matchers sorted, as Prometheus prints them, and what its strings say.
 
     >>> canonical("up{job='a', code=~`5..`}") == canonical('up{code=~"5..",job="a"}')
     True
     """
-    syntax = Syntax.parse(expr)
+    try:
+        syntax = Syntax.parse(expr)
+    except ValueError:
+        return " ".join(expr.split())  # A server may know functions that the parser does not.
     text = str(syntax.tree)
     for n, literal in enumerate(syntax.strings):
-        text = text.replace(f'"literal-{n}-"', f"\0{literal[1:-1]}\0")
+        text = text.replace(f'"literal-{n}-"', f"\0{_said(literal)}\0")
     return _SELECTOR.sub(lambda found: "{" + ",".join(sorted(_MATCHER.findall(found[1]))) + "}", text)
+
+
+def _said(literal: str) -> str:
+    """What a quoted string says: `'it\\'s'` and `"it's"` are one."""
+    return _ESCAPE.sub(_letter, literal[1:-1])
+
+
+def _letter(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code[1:], 16)) if len(code) > 1 else _LETTERS.get(code, code)

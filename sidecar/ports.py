@@ -78,8 +78,8 @@ class AlertStore(Protocol):
 class RuleStore(Protocol):
     """The rules loop's memory."""
 
-    async def put_revision(self, revision: RuleRevision) -> None:
-        """Insert or replace by `revision_id`."""
+    async def put_revision(self, *revisions: RuleRevision) -> None:
+        """Insert or replace by `revision_id`; all of them or none."""
         ...
 
     async def revisions(

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -18,7 +18,8 @@ import msgspec
 from rules.adapt.canary import canary_text, is_shadow, rewrites_of, shadows
 from rules.adapt.change import Change
 from rules.adapt.place import Place, is_place
-from rules.adapt.text import rewrite_text
+from rules.adapt.plan import carried_over
+from rules.adapt.text import Rewrite, rewrite_text
 from rules.publish import POLL_SECONDS
 from rules.read import WrittenRule, of_server
 from rules.validate import check
@@ -85,10 +86,10 @@ class AdaptedRules:
             await self._end(revision, "undone", str(error))
             raise
         live = await self.live(change.group)
-        if live is not None:
-            await self._end(live, "superseded", "")
         revision.state, revision.replaces = "live", live.revision_id if live else None
-        await self._store.put_revision(revision)
+        revision.evidence["carried"] = carried_over(live, {old.key for old, _ in change.rewrites})
+        # In one: killed between the two, nothing of the place would be live, and nobody watch it.
+        await self._store.put_revision(*([self._ended(live, "superseded", "")] if live else ()), revision)
         return revision
 
     async def shadow(self, change: Change, *, seconds: float) -> RuleRevision:
@@ -161,13 +162,49 @@ class AdaptedRules:
         return [*await self.of_state("live"), *await self.of_state("canary")]
 
     async def take_back(self, group: str, why: str) -> RuleRevision:
-        """Put back what was in the place before its live revision.
+        """Put back what was in the place before its live revision; the one before it is live again, if any.
 
-        Raises: RuleError where there is none, or people edited the place since.
+        What people wrote elsewhere in the place since stays.
+        Raises: RuleError where none is live, or people edited the rewritten rules since.
         """
         live = await self._live(group)
-        await self._restore(group, str(live.evidence["before"]), expected=live.content)
-        return await self._end(live, "rolled_back", why)
+        now, before = await self._place_of(group).read(), str(live.evidence["before"])
+        if not self._place_of(group).same(now, live.content):
+            before = await self._undone(group, now or "", rewrites_of(live))
+        await self._restore(group, before, expected=now)
+        ended = self._ended(live, "rolled_back", why)
+        older = await self._remembered(group, live.replaces)
+        back = [older] if older is not None and older.state == "superseded" else []
+        again = [msgspec.structs.replace(one, state="live", live_until_ns=None, reason="") for one in back]
+        await self._store.put_revision(ended, *again)
+        return ended
+
+    async def take_back_one(self, revision: RuleRevision, told: Mapping[str, object], why: str) -> None:
+        """Undo one rule's rewrite that the live revision only carries on; all others stay as they are.
+
+        Raises: RuleError; the place is as it was then.
+        """
+        origin = await self._remembered(revision.group, str(told["revision"]))
+        rewrites = [one for one in rewrites_of(origin) if one[0].key == told["rule"]] if origin else []
+        now = await self._place_of(revision.group).read() or ""
+        after = await self._undone(revision.group, now, rewrites)
+        evidence = {"taken_back": {"rule": told["rule"], "revision": told["revision"], "why": why}}
+        back = [(new, old) for old, new in rewrites]
+        await self.publish(Change(revision.group, now, after, back, evidence, "watch"))
+        if origin is not None:
+            await self._end(origin, "rolled_back", why)
+
+    async def _undone(self, group: str, text: str, rewrites: Sequence[Rewrite]) -> str:
+        """A place's text with those rules as they were before. Raises: RuleError (hand edited)."""
+        try:
+            return await asyncio.to_thread(rewrite_text, text, [(new, old) for old, new in rewrites])
+        except ValueError as error:
+            words = f"{group} was edited since: {error}; change it by hand, or see pronoia rules drift"
+            raise RuleError(RuleReason.HAND_EDITED, words) from error
+
+    async def _remembered(self, group: str, revision_id: str | None) -> RuleRevision | None:
+        history = await self._store.revisions(group=group, limit=10_000)
+        return next((one for one in history if one.revision_id == revision_id), None)
 
     async def recover(self) -> None:
         """Undo what a killed process began and did not see healthy; what people wrote since stays.
@@ -248,11 +285,13 @@ class AdaptedRules:
         )
 
     async def _end(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
-        ended = msgspec.structs.replace(
-            revision, state=state, live_until_ns=int(self._now() * 1e9), reason=why
-        )
+        ended = self._ended(revision, state, why)
         await self._store.put_revision(ended)
         return ended
+
+    def _ended(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
+        now_ns = int(self._now() * 1e9)
+        return msgspec.structs.replace(revision, state=state, live_until_ns=now_ns, reason=why)
 
     async def _replace(
         self, place: Place, before: str | None, after: str, wanted: Sequence[WrittenRule]

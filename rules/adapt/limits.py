@@ -12,6 +12,7 @@ from rules.adapt.judge import Evidence, judge
 from rules.adapt.solve import Proposal, Unchanged, describe, written
 from sidecar.config.adapt import AdaptConfig, RuleLimits
 from sidecar.config.fields import format_duration
+from sidecar.errors import RuleError, RuleReason
 
 
 def frozen(config: AdaptConfig, now_seconds: float) -> str:
@@ -21,6 +22,13 @@ def frozen(config: AdaptConfig, now_seconds: float) -> str:
             why = f" ({window.why})" if window.why else ""
             return f"rules are frozen until {window.end.isoformat(' ', 'minutes')}{why}"
     return ""
+
+
+def refuse_frozen(config: AdaptConfig, now_seconds: float) -> None:
+    """Raises: RuleError where nothing may be changed now."""
+    why = frozen(config, now_seconds)
+    if why:
+        raise RuleError(RuleReason.NOT_APPLICABLE, why)
 
 
 def cooling(config: AdaptConfig, last_change_seconds: float | None, now_seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import Source
 from sidecar.promql.threshold import Comparison, parse_comparison
 from sidecar.records import RuleRevision
+
+CARRIED = ("rule", "name", "labels", "after", "form", "firings_per_day")
+"""What is told of a rule for as long as it stands as it was rewritten."""
 
 MAX_SERIES = 1_000
 MAX_COST_RATIO = 3.0
@@ -145,6 +148,7 @@ def evidence_of(adapted: Adapted) -> dict[str, object]:
         "before": adapted.rule.expr,
         "after": adapted.rule.expr if adapted.joined else adapted.written.expr,
         "changes": list(found.changes),
+        "labels": {name: value for name, value in adapted.rule.labels.items() if "{{" not in value},
         "unit": _unit(adapted.rule),
         "form": found.candidate.bound.form,
         "false_before": found.before.n_false,
@@ -200,7 +204,7 @@ def edited_since(rule: WrittenRule, revisions: Sequence[RuleRevision]) -> str:
     for revision in revisions:
         if revision.state != "live":
             continue
-        for told in rules_told(revision):
+        for told in (*rules_told(revision), *carried(revision)):
             if told["rule"] != rule.key:
                 continue
             ours = parse_comparison(str(told["after"]))
@@ -240,3 +244,24 @@ def rules_told(revision: RuleRevision) -> Sequence[Mapping[str, object]]:
     """What a revision remembers of each rule that it rewrote."""
     found = revision.evidence.get("rules")
     return found if isinstance(found, list) else []
+
+
+def carried(revision: RuleRevision) -> Sequence[Mapping[str, object]]:
+    """What a revision remembers of rules that earlier ones rewrote, and that stand so in its text still."""
+    found = revision.evidence.get("carried")
+    return found if isinstance(found, list) else []
+
+
+def carried_over(live: RuleRevision | None, rewritten: Collection[str]) -> list[dict[str, object]]:
+    """What the revision after `live` is to remember of the rules that it does not rewrite itself."""
+    if live is None:
+        return []
+    own = [
+        {
+            **{key: told[key] for key in CARRIED if key in told},
+            "revision": live.revision_id,
+            "since_ns": live.live_from_ns,
+        }
+        for told in rules_told(live)
+    ]
+    return [dict(one) for one in (*own, *carried(live)) if one["rule"] not in rewritten]

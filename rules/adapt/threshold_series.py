@@ -106,14 +106,13 @@ class ThresholdSeries:
         if live is None:
             raise RuleError(RuleReason.NOT_LOADED, f"{group}: no revision of it is live")
         now_ns = int(self._now() * 1e9)
-        await self._store.put_revision(
-            msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)
-        )
+        ended = msgspec.structs.replace(live, state="rolled_back", live_until_ns=now_ns, reason=why)
         before = next((one for one in history if one.revision_id == live.replaces), None)
         if before is None or before.state != "superseded":
+            await self._store.put_revision(ended)
             return None
         back = msgspec.structs.replace(before, state="live", live_from_ns=now_ns, live_until_ns=None)
-        await self._store.put_revision(back)
+        await self._store.put_revision(ended, back)
         return back
 
     async def _new(self, adapted: Adapted, evidence: dict[str, object]) -> RuleRevision | None:
@@ -139,13 +138,13 @@ class ThresholdSeries:
 
     async def _go_live(self, revision: RuleRevision, approver: str) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
-        for live in await self._store.revisions(group=revision.group, state="live", limit=10):
-            await self._store.put_revision(
-                msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns)
-            )
+        ended = [
+            msgspec.structs.replace(live, state="superseded", live_until_ns=now_ns)
+            for live in await self._store.revisions(group=revision.group, state="live", limit=10)
+        ]
         evidence = {**revision.evidence, "approver": approver}
         done = msgspec.structs.replace(revision, state="live", live_from_ns=now_ns, evidence=evidence)
-        await self._store.put_revision(done)
+        await self._store.put_revision(*ended, done)
         return done
 
 

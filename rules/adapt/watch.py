@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from rules.adapt.adapted import AdaptedRules
 from rules.adapt.canary import GROUP, LABEL
+from rules.adapt.limits import frozen
 from rules.adapt.place import is_place
-from rules.adapt.plan import rules_told
+from rules.adapt.plan import carried, rules_told
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.incidents import KnownIncident
 from rules.live import no_incidents
 from rules.prove import too_slow
+from rules.read import of_server
 from rules.revise import RuleMetrics
 from rules.volume import as_number, n_firings, told_by_others, too_many
 from sidecar.background import Background
@@ -31,6 +34,10 @@ from sidecar.telemetry import get_logger
 LOOK_SECONDS = 60.0
 PAGES_SECONDS = 3600.0
 WEEK_SECONDS = 7 * 86_400.0
+"""A rewrite that did well for longer is judged by its last week: all its past each minute is dear to read."""
+
+Loaded = dict[tuple[str, bool], Rule]
+Told = Mapping[str, object]
 
 
 class WatchedServer(Source, Protocol):
@@ -107,11 +114,10 @@ class RewriteWatch:
         watched = [*await self._rules.watched(), *await self._series.live()]
         if not watched:
             return
-        loaded = await self._server.rules()
+        loaded = _by_key(await self._server.rules())
         for revision in watched:
-            why = _unwell(revision, loaded) or await self._too_loud(revision)
             try:
-                await self._act(revision, why)
+                await self._judge(revision, loaded)
             except RuleError as error:
                 self._log.warning("rewrite left as it is", group=revision.group, err=str(error))
                 if revision.state == "canary" and error.reason == RuleReason.HAND_EDITED.value:
@@ -142,13 +148,27 @@ class RewriteWatch:
                 # The loop's edge: a fault here must not end the watch.
                 self._log.exception("watch over rewrites broke off")
 
+    async def _judge(self, revision: RuleRevision, loaded: Loaded) -> None:
+        """One revision, and the rewrites of earlier ones that stand in its place still."""
+        why = ""
+        for told in rules_told(revision):
+            why = why or await self._fault(told, revision.live_from_ns, loaded, revision.state)
+        await self._act(revision, why)
+        for told in () if why else carried(revision):
+            why = await self._fault(told, told.get("since_ns"), loaded, revision.state)
+            if why:
+                await self._rules.take_back_one(revision, told, why)
+                self._rule_metrics.rolled_back.inc()
+                self._tell("rules.rolled_back", revision, why)
+                return  # What is live now is another revision; the others' turn comes with it.
+
     async def _act(self, revision: RuleRevision, why: str) -> None:
         if revision.state == "canary":
             if why:
                 await self._rules.end_shadow(revision, why)
                 self._rule_metrics.canary_failed.inc()
                 self._tell("rules.canary_failed", revision, why)
-            elif self._age(revision) >= as_number(revision.evidence.get("canary_seconds")):
+            elif self._over(revision) and not frozen(self._config, self._now()):
                 await self._rules.promote(revision)
                 self._tell("rules.promoted", revision, "the shadow did as its back-test said")
         elif why:
@@ -159,31 +179,41 @@ class RewriteWatch:
             self._rule_metrics.rolled_back.inc()
             self._tell("rules.rolled_back", revision, why)
 
-    async def _too_loud(self, revision: RuleRevision) -> str:
-        """Which rule fires far more than its back-test said; empty where none does."""
-        seconds = self._age(revision)
-        shadow = LABEL[1] if revision.state == "canary" else ""
-        incidents = await self._incidents()
-        for told in rules_told(revision):
-            if "firings_per_day" not in told:
-                continue
-            alert = str(told["name"])
-            n = await n_firings(
-                self._server,
-                {"alertname": alert, LABEL[0]: shadow},
-                seconds,
-                self._now(),
-                besides=told_by_others(incidents, alert),
-            )
-            expected = as_number(told.get("firings_per_day")) * seconds / 86_400
-            if too_many(n, expected, self._config.max_firing_ratio):
-                return (
-                    f"{told['name']} fired {n} times in {seconds / 3600:.1f} h, {expected:.1f} were expected"
-                )
+    def _over(self, revision: RuleRevision) -> bool:
+        """Whether a shadow has run for as long as it was to."""
+        return self._age(revision.live_from_ns) >= as_number(revision.evidence.get("canary_seconds"))
+
+    async def _fault(self, told: Told, since_ns: object, loaded: Loaded, state: str) -> str:
+        """What is wrong with a rewritten rule; empty where nothing is."""
+        return _unwell(loaded.get((str(told["rule"]), state == "canary"))) or await self._too_loud(
+            told, min(self._age(since_ns), WEEK_SECONDS), state
+        )
+
+    async def _too_loud(self, told: Told, seconds: float, state: str) -> str:
+        """Whether the rule fires far more than its back-test said, in the last so many seconds."""
+        if "firings_per_day" not in told or seconds <= 0:
+            return ""
+        alert = str(told["name"])
+        labels = told.get("labels")
+        n = await n_firings(
+            self._server,
+            {
+                "alertname": alert,
+                LABEL[0]: LABEL[1] if state == "canary" else "",
+                # Namesakes, which labels tell apart, are others.
+                **(labels if isinstance(labels, dict) else {}),
+            },
+            seconds,
+            self._now(),
+            besides=told_by_others(await self._incidents(), alert),
+        )
+        expected = as_number(told["firings_per_day"]) * seconds / 86_400
+        if too_many(n, expected, self._config.max_firing_ratio):
+            return f"{alert} fired {n} times in {seconds / 3600:.1f} h, {expected:.1f} were expected"
         return ""
 
-    def _age(self, revision: RuleRevision) -> float:
-        return self._now() - (revision.live_from_ns or 0) / 1e9
+    def _age(self, since_ns: object) -> float:
+        return self._now() - as_number(since_ns) / 1e9
 
     def _tell(self, kind: str, revision: RuleRevision, why: str) -> None:
         self._log.warning(kind, group=revision.group, revision=revision.content_hash, why=why)
@@ -191,15 +221,24 @@ class RewriteWatch:
         self._bus.publish(Event(kind, self._now(), facts))
 
 
-def _unwell(revision: RuleRevision, loaded: list[Rule]) -> str:
-    """Which of its rules errs or is slow; empty where none is."""
-    names = {str(told["name"]) for told in rules_told(revision)}
-    shadow = revision.state == "canary"
-    for rule in loaded:
-        if rule.name not in names or rule.group.startswith(GROUP) != shadow:
-            continue
-        if rule.health == "err":
-            return f"{rule.name}: {rule.last_error}"
-        if rule.interval_seconds and too_slow(rule.evaluation_seconds, rule.interval_seconds):
-            return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
+def _by_key(rules: Sequence[Rule]) -> Loaded:
+    """The loaded rules by what they are remembered by, and whether they are shadows."""
+    found: Loaded = {}
+    for rule, written in zip(rules, of_server(rules), strict=True):
+        shadow = rule.group.startswith(f"{GROUP}-")
+        if shadow:
+            labels = {name: value for name, value in written.labels.items() if name != LABEL[0]}
+            written = replace(written, group=rule.group.removeprefix(f"{GROUP}-"), labels=labels)
+        found[written.key, shadow] = rule
+    return found
+
+
+def _unwell(rule: Rule | None) -> str:
+    """That it errs or is slow; empty where it does neither, or is not loaded."""
+    if rule is None:
+        return ""
+    if rule.health == "err":
+        return f"{rule.name}: {rule.last_error}"
+    if rule.interval_seconds and too_slow(rule.evaluation_seconds, rule.interval_seconds):
+        return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
     return ""

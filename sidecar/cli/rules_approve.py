@@ -46,12 +46,14 @@ def approve(
     async def work(store: SqliteStore) -> str:
         from prometheus_client import CollectorRegistry
 
+        from rules.adapt.limits import refuse_frozen
         from rules.adapt.place import is_place
         from rules.adapt.rewriter import Rewriter
         from rules.adapt.threshold_series import ThresholdSeries
         from sidecar.prometheus.client import PrometheusClient
         from sidecar.prometheus.session import PullMetrics
 
+        refuse_frozen(config.rules.adapt, time.time())
         waiting = await found_revision(store, revision)
         if not is_place(waiting.group):
             done = await ThresholdSeries(store).approve(waiting, approver=approver)

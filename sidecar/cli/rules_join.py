@@ -55,6 +55,7 @@ def join(
         from prometheus_client import CollectorRegistry
 
         from rules.adapt.change import Change
+        from rules.adapt.limits import refuse_frozen
         from rules.adapt.place import THRESHOLD
         from rules.adapt.places import own_rules, place_finder, place_name
         from rules.adapt.plan import check_cost
@@ -63,6 +64,7 @@ def join(
         from sidecar.prometheus.client import PrometheusClient
         from sidecar.prometheus.session import PullMetrics
 
+        refuse_frozen(config.rules.adapt, time.time())
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
             rule = _the_one(
                 [one for one in await own_rules(config.rules, client) if one.name == alert], alert

@@ -147,7 +147,7 @@ def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitab
 async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) -> list[Adapted]:
     """What becomes of every rule, with what may not be changed now left as it is."""
     from rules.adapt.history import Adapter
-    from rules.adapt.limits import frozen
+    from rules.adapt.limits import refuse_frozen
     from rules.adapt.places import own_rules
     from rules.adapt.policy import allowed
     from rules.adapt.threshold_series import ThresholdSeries
@@ -165,9 +165,7 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) ->
             told=await told_changes(store),
             on_done=advance,
         )
-    why_none = frozen(config, time.time())
-    if why_none:
-        raise RuleError(RuleReason.NOT_APPLICABLE, why_none)
+    refuse_frozen(config, time.time())
     return allowed(adapted, await store.revisions(limit=10_000), config, time.time(), again=again)
 
 

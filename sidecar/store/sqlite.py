@@ -266,20 +266,23 @@ class SqliteStore:
             )
         )
 
-    async def put_revision(self, revision: RuleRevision) -> None:
-        """Insert or replace by `revision_id`."""
-        row = (
-            revision.revision_id,
-            revision.group,
-            revision.created_at_ns,
-            revision.state,
-            _encode(revision).decode(),
-        )
+    async def put_revision(self, *revisions: RuleRevision) -> None:
+        """Insert or replace by `revision_id`; all of them or none."""
+        rows = [
+            (
+                revision.revision_id,
+                revision.group,
+                revision.created_at_ns,
+                revision.state,
+                _encode(revision).decode(),
+            )
+            for revision in revisions
+        ]
         await self._writer.run(
-            lambda connection: connection.execute(
+            lambda connection: connection.executemany(
                 "insert or replace into revisions (revision_id, group_name, created_at_ns, state, body) "
                 "values (?, ?, ?, ?, ?)",
-                row,
+                rows,
             )
         )
 

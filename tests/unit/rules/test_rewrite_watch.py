@@ -1,0 +1,311 @@
+"""Rewrites over months: several of one file, one of them loud; edits, kills, frozen days, namesakes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from rules.adapt.adapted import AdaptedRules
+from rules.adapt.canary import canary_path
+from rules.adapt.change import Change
+from rules.adapt.place_file import FilePlace
+from rules.adapt.plan import edited_since
+from rules.adapt.text import rewrite_text
+from rules.adapt.threshold_series import ThresholdSeries
+from rules.adapt.watch import RewriteMetrics, RewriteWatch
+from rules.read import WrittenRule, read_files, read_text
+from rules.revise import RuleMetrics
+from sidecar.config.adapt import AdaptConfig, FreezeWindow
+from sidecar.config.model import StoreConfig
+from sidecar.errors import RuleError, StoreError, TooManySeries
+from sidecar.events import EventBus
+from sidecar.prometheus.answers import Rule
+from sidecar.records import RuleRevision
+from sidecar.series import LabelSet, SeriesBatch
+from sidecar.store.sqlite import SqliteStore
+
+TEXT = """# Ours.
+groups:
+- name: own
+  rules:
+  - {alert: Load, expr: load > 5, labels: {severity: page}}
+  - {alert: Load, expr: load > 3, labels: {severity: info}}
+  - {alert: Disk, expr: disk > 5}
+  - {alert: Queue, expr: queue > 5}
+"""
+START = 1_700_000_000.0
+DAY = 86_400.0
+
+
+class Server:
+    """Prometheus with a folder's rules; `loud`: whose alerts began twenty times, by what is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.loud = re.compile("nothing")
+        self.odd: list[WrittenRule] = []
+        self.sick: set[str] = set()
+        self.spans: list[float] = []
+        self.series_of_all: int | None = None
+        self._rules: list[WrittenRule] = []
+
+    async def reload(self) -> None:
+        self._rules = read_files(sorted(self.folder.glob("*.yaml")))
+
+    async def rules(self) -> list[Rule]:
+        return [_loaded(rule, rule.group in self.sick) for rule in (*self._rules, *self.odd)]
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        raise AssertionError("not asked here")
+
+    async def range(
+        self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        assert start_ms < end_ms
+        self.spans.append((end_ms - start_ms) / 86_400_000)
+        if self.series_of_all is not None:
+            raise TooManySeries(name, self.series_of_all, max_series)
+        values = np.tile([np.nan, 1.0 if self.loud.search(expr) else np.nan], 20)[None, :]
+        return SeriesBatch("ALERTS", (LabelSet(),), start_ms + np.arange(40) * 15_000, values)
+
+
+def _loaded(rule: WrittenRule, sick: bool) -> Rule:
+    return Rule(
+        name=rule.name,
+        expr=rule.expr,
+        kind=rule.kind,
+        group=rule.group,
+        file=rule.file,
+        health="err" if sick else "ok",
+        last_error="it is sick" if sick else "",
+        state="inactive",
+        duration_seconds=rule.for_seconds,
+        labels=dict(rule.labels),
+        annotations=dict(rule.annotations),
+        active_alerts=[],
+    )
+
+
+class Dying:
+    """A store whose process is killed before it notes that something is live."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store, self.revisions = store, store.revisions
+
+    async def put_revision(self, *revisions: RuleRevision) -> None:
+        if any(revision.state == "live" for revision in revisions):
+            raise StoreError("killed")
+        await self._store.put_revision(*revisions)
+
+
+class Bench:
+    """A rule file, what rewrites it, and the watch over that."""
+
+    def __init__(self, folder: Path, store: SqliteStore) -> None:
+        self.file, self.store, self.now = folder / "own.yaml", store, START
+        self.server = Server(folder)
+        self.config = AdaptConfig()
+        self.rules = self.rules_with(store)
+        self.group = FilePlace(self.file).group
+
+    def rules_with(self, store: Any) -> AdaptedRules:
+        return AdaptedRules(
+            self.server,
+            store,
+            lambda group: FilePlace.of(group, needs_reload=True),
+            promtool="promtool",
+            verify_timeout_seconds=5.0,
+            now=lambda: self.now,
+        )
+
+    async def look(self) -> None:
+        registry = CollectorRegistry()
+        watch = RewriteWatch(
+            self.rules,
+            ThresholdSeries(self.store, now=lambda: self.now),
+            self.server,
+            self.config,
+            bus=EventBus(),
+            rule_metrics=RuleMetrics(registry),
+            metrics=RewriteMetrics(registry),
+            now=lambda: self.now,
+        )
+        await watch.look()
+
+    def change(self, nth: int) -> Change:
+        """The file's nth rule with 6 in place of its number."""
+        text = self.file.read_text()
+        old = read_text(text, str(self.file))[nth]
+        new = replace(old, expr=old.expr[:-1] + "6")
+        told = {
+            "rule": old.key,
+            "name": old.name,
+            "labels": dict(old.labels),
+            "after": new.expr,
+            "firings_per_day": 0.1,
+        }
+        after = rewrite_text(text, [(old, new)])
+        return Change(self.group, text, after, [(old, new)], {"rules": [told]}, "ada")
+
+    async def rewrite(self, *nths: int) -> None:
+        for nth in nths:
+            await self.rules.publish(self.change(nth))
+            self.now += DAY
+
+    def edit(self, old: str, new: str) -> None:
+        text = self.file.read_text()
+        assert old in text
+        self.file.write_text(text.replace(old, new))
+
+    async def states(self) -> list[str]:
+        return [revision.state for revision in reversed(await self.store.revisions())]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
+    (tmp_path / "rules").mkdir()
+    found = Bench(tmp_path / "rules", store)
+    found.file.write_text(TEXT)
+    await found.server.reload()
+    yield found
+    await store.close()
+
+
+async def test_an_older_rewrite_of_a_file_is_watched_still_and_taken_back_alone(bench: Bench) -> None:
+    await bench.rewrite(0, 2, 3)
+    bench.server.loud = re.compile('alertname="Disk"')
+    await bench.look()
+    text = TEXT.replace("load > 5", "load > 6").replace("queue > 5", "queue > 6")
+    assert bench.file.read_text() == text
+    assert await bench.states() == ["superseded", "rolled_back", "superseded", "live"]
+    bench.now += DAY
+    bench.server.loud = re.compile('alertname="Load"')
+    await bench.look()
+    assert bench.file.read_text() == text.replace("load > 6", "load > 5")
+    await bench.look()
+    assert bench.file.read_text() == TEXT.replace("queue > 5", "queue > 6"), "and is judged no more"
+
+
+async def test_an_edit_of_a_rule_that_an_older_revision_rewrote_is_kept(bench: Bench) -> None:
+    await bench.rewrite(0, 2)
+    bench.edit("load > 6", "load > 9")
+    edited = read_text(bench.file.read_text())[0]
+    assert "edited by hand" in edited_since(edited, await bench.store.revisions())
+
+
+async def test_steps_are_taken_back_one_after_another(bench: Bench) -> None:
+    await bench.rewrite(0, 2)
+    await bench.rules.undo(bench.group, "by hand")
+    assert bench.file.read_text() == TEXT.replace("load > 5", "load > 6")
+    assert await bench.states() == ["live", "rolled_back"]
+    await bench.rules.undo(bench.group, "by hand")
+    assert bench.file.read_text() == TEXT
+    with pytest.raises(RuleError, match="no revision of it is live"):
+        await bench.rules.undo(bench.group, "by hand")
+
+
+async def test_what_is_loud_is_taken_back_though_its_file_was_edited_elsewhere(bench: Bench) -> None:
+    await bench.rewrite(0)
+    bench.edit("# Ours.", "# Ours, really.")
+    bench.edit("disk > 5", "disk > 7")
+    bench.server.loud = re.compile('alertname="Load"')
+    await bench.look()
+    assert bench.file.read_text() == TEXT.replace("# Ours.", "# Ours, really.").replace(
+        "disk > 5", "disk > 7"
+    )
+    assert await bench.states() == ["rolled_back"]
+
+
+async def test_a_rewritten_rule_that_was_edited_since_is_left_alone(bench: Bench) -> None:
+    await bench.rewrite(0)
+    bench.edit("load > 6", "load > 9")
+    edited = bench.file.read_text()
+    bench.server.loud = re.compile('alertname="Load"')
+    await bench.look()
+    assert bench.file.read_text() == edited
+    assert await bench.states() == ["live"]
+
+
+async def test_killed_before_the_new_one_is_noted_the_old_one_is_live_still(bench: Bench) -> None:
+    await bench.rewrite(0)
+    text = bench.file.read_text()
+    with pytest.raises(StoreError):
+        await bench.rules_with(Dying(bench.store)).publish(bench.change(2))
+    assert bench.file.read_text() != text
+    bench.now += DAY
+    await bench.rules.recover()
+    assert bench.file.read_text() == text
+    assert await bench.states() == ["live", "undone"]
+
+
+@pytest.mark.parametrize(
+    ("loud", "left"),
+    [
+        pytest.param('severity="info"', True, id="its namesake is loud"),
+        pytest.param('alertname="Load",pronoia_canary="",severity="page"', False, id="it is loud"),
+    ],
+)
+async def test_a_rule_answers_for_its_own_firings(bench: Bench, loud: str, left: bool) -> None:
+    await bench.rewrite(0)
+    bench.server.loud = re.compile(loud)
+    await bench.look()
+    assert (await bench.states() == ["live"]) == left
+
+
+async def test_a_namesake_of_another_group_that_errs_is_no_fault_of_it(bench: Bench) -> None:
+    await bench.rewrite(2)
+    bench.server.odd = [WrittenRule("Disk", "disk / 0 > 1", "alerting", "theirs")]
+    bench.server.sick = {"theirs"}
+    await bench.look()
+    assert await bench.states() == ["live"]
+    bench.server.sick = {"own"}
+    await bench.look()
+    assert await bench.states() == ["rolled_back"]
+
+
+async def test_a_namesake_that_only_prometheus_can_parse_is_in_nobodys_way(bench: Bench) -> None:
+    bench.server.odd = [WrittenRule("Disk", "holt_winters(disk[1h], 0.1, 0.1) > 1", "alerting", "theirs")]
+    await bench.rewrite(2)
+    assert bench.file.read_text() == TEXT.replace("disk > 5", "disk > 6")
+    assert await bench.states() == ["live"]
+
+
+async def test_after_a_year_the_last_week_is_read_and_no_more(bench: Bench) -> None:
+    await bench.rewrite(0)
+    bench.now += 365 * DAY
+    await bench.look()
+    assert 7 <= max(bench.server.spans) < 7.1
+    bench.now = START - 10 * DAY  # A clock that was set back.
+    await bench.look()
+    assert await bench.states() == ["live"]
+
+
+async def test_more_alerts_than_can_be_counted_are_too_many(bench: Bench) -> None:
+    await bench.rewrite(0)
+    bench.server.series_of_all = 20_000
+    await bench.look()
+    assert await bench.states() == ["rolled_back"]
+    assert bench.file.read_text() == TEXT
+
+
+async def test_a_shadow_does_not_go_live_while_rules_are_frozen(bench: Bench) -> None:
+    await bench.rules.shadow(bench.change(0), seconds=3600)
+    bench.now += DAY
+    start, end = (datetime.fromtimestamp(START + days * DAY, UTC) for days in (0.5, 3))
+    bench.config = AdaptConfig(freeze=(FreezeWindow(start=start, end=end),))
+    await bench.look()
+    assert bench.file.read_text() == TEXT
+    assert await bench.states() == ["canary"]
+    bench.now += 3 * DAY
+    await bench.look()
+    assert bench.file.read_text() == TEXT.replace("load > 5", "load > 6")
+    assert not canary_path(bench.file).exists()
