@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.http import ServerTlsConfig
 from sidecar.config.section import Section
@@ -64,6 +64,13 @@ class ServerConfig(Section):
     )
     tls: ServerTlsConfig | None = Field(None, description="serve HTTPS instead of HTTP")
     access: AccessConfig = AccessConfig()
+
+    @field_validator("listen")
+    @classmethod
+    def _port(cls, listen: str) -> str:
+        if int(listen.rpartition(":")[2]) > 65_535:
+            raise ValueError("ports end with 65535; write host:9469 or :9469")
+        return listen
 
     @property
     def open_to_all(self) -> bool:

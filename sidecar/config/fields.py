@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -55,11 +56,34 @@ def http_url(example: str) -> AfterValidator:
     """The check of an address that is asked by HTTP; its last slash goes. Errors show the example."""
 
     def check(value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} is not a URL; write {example}")
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 0) >= 0
+        except ValueError:  # A bracket that does not close, a port beyond 65535.
+            whole = False
+        if not whole or any(character.isspace() for character in value):
+            raise ValueError(f"is not a URL; write {example}")
+        if parts.query or parts.fragment:
+            raise ValueError(f"paths are added to it, so there is nothing behind its path; write {example}")
         return value.rstrip("/")
 
     return AfterValidator(check)
+
+
+def header_value(value: str) -> str:
+    """The check of a text that is sent as an HTTP header; the text itself may be a secret.
+
+    Raises: ValueError where it holds a line break or another character that no header may have.
+    """
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("holds a line break or another control character; take it out")
+    return value
+
+
+HeaderValue = Annotated[str, AfterValidator(header_value)]
+
+OffWord = BeforeValidator(lambda value: "off" if value is False else value)
+"""What YAML reads of `off` without quotes is a truth; where it is one of several words, it is the word."""
 
 
 def _within_a_century(seconds: float) -> float:

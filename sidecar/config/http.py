@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from sidecar.config.fields import HeaderValue
 from sidecar.config.section import Section
 
 
@@ -47,7 +48,9 @@ class HttpConfig(Section):
     bearer_token: SecretStr | None = None
     bearer_token_file: Path | None = Field(None, description="read anew at each request")
     tls: TlsConfig = TlsConfig()
-    headers: dict[str, str] = Field(default_factory=dict, description="sent with every request")
+    headers: dict[HeaderValue, HeaderValue] = Field(
+        default_factory=dict, description="sent with every request"
+    )
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:

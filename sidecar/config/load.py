@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 import re
@@ -100,12 +101,15 @@ def config_hash(config: BaseModel) -> str:
 def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     """The secret itself: the literal, or the file's content less its last newline, read anew each time.
 
-    Raises: OSError where the file cannot be read.
+    Raises: OSError where the file cannot be read, or is not text.
     """
     if value is not None:
         return value.get_secret_value()
     if file is not None:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise OSError(errno.EILSEQ, "is not UTF-8 text", str(file)) from error
     return None
 
 

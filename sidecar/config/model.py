@@ -27,7 +27,17 @@ from sidecar.config.channels import NotifyConfig
 from sidecar.config.detectors import USUAL_MEMBERS, DetectorName, Member
 from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.config.export import ExportConfig
-from sidecar.config.fields import LabelKey, LabelValue, LastingSeconds, PositiveSeconds, Seconds, http_url
+from sidecar.config.fields import (
+    HeaderValue,
+    LabelKey,
+    LabelValue,
+    LastingSeconds,
+    OffWord,
+    PositiveSeconds,
+    Seconds,
+    format_duration,
+    http_url,
+)
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
 from sidecar.config.known import CalendarConfig, EventConfig
@@ -46,7 +56,7 @@ class SourceConfig(Section):
 
     url: Annotated[str, http_url("http://host:9090")] = "http://localhost:9090"
     http: HttpConfig = HttpConfig()
-    tenant: str | None = Field(None, description="sent as X-Scope-OrgID")
+    tenant: HeaderValue | None = Field(None, description="sent as X-Scope-OrgID")
     timeout: PositiveSeconds = Field(30.0, description="for an answer")
     retries: int = Field(3, ge=0, le=10, description="tries after the first, of what may succeed later")
     max_concurrent_queries: int = Field(
@@ -63,7 +73,7 @@ class SourceConfig(Section):
         ge=2**20,
         description="unpacked; a longer answer is refused while it is read, so that none takes all memory",
     )
-    remote_read: Literal["auto", "off"] = Field(
+    remote_read: Annotated[Literal["auto", "off"], OffWord] = Field(
         "auto", description="auto: long histories by remote read, which is faster, where the server offers it"
     )
     compression: Literal["auto", "identity", "gzip"] = Field(
@@ -93,10 +103,14 @@ def usual_false_alarms(step_seconds: float) -> float:
     return float(8.0 * (60.0 / step_seconds) ** 0.595)
 
 
+NAME_LENGTH = 128
+"""A query's name is that of its files, too, which get endings."""
+
+
 class QueryConfig(Section):
     """One query that is watched: every series of its answer gets its own expectation."""
 
-    name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    name: str = Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=NAME_LENGTH)
     expr: str = Field(min_length=1)
     step: LastingSeconds = Field(60.0, description="how often it is pulled and judged")
     offset: Seconds = Field(1.0, description="how long to let samples settle before a step is judged")
@@ -126,7 +140,7 @@ class QueryConfig(Section):
     min_relative_deviation: float = Field(
         0.0, ge=0, description="the same as a share of the expected: 0.2 is 20 %"
     )
-    absence: Literal["family", "series", "off"] = Field(
+    absence: Annotated[Literal["family", "series", "off"], OffWord] = Field(
         "family",
         description="tell of a series that stops: where none is left that differs in pod or instance only, "
         "of each one, or never",
@@ -163,6 +177,21 @@ class QueryConfig(Section):
             if not 0 <= share <= 1:
                 raise ValueError(f"importance.{name} is {share:g}; write 0 to 1")
         return self
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        low, high = self.lower_bound, self.upper_bound
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"lower_bound {low:g} is above upper_bound {high:g}; swap them")
+        return self
+
+    @field_validator("forecast_horizons")
+    @classmethod
+    def _each_once(cls, horizons: tuple[float, ...]) -> tuple[float, ...]:
+        for horizon in horizons:
+            if horizons.count(horizon) > 1:
+                raise ValueError(f"{format_duration(horizon)} stands twice; name each once")
+        return horizons
 
     @property
     def false_alarms(self) -> float:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sidecar.config.fields import LastingSeconds
+from sidecar.config.fields import LastingSeconds, OffWord
 from sidecar.config.section import Section
 
 
 class UnattendedConfig(Section):
     """How often existing rules are adapted anew, and what may go live without a person's approval."""
 
-    mode: Literal["off", "propose", "apply"] = Field(
+    mode: Annotated[Literal["off", "propose", "apply"], OffWord] = Field(
         "off", description="propose: rewrites wait for `pronoia rules approve`; apply: they go their way"
     )
     every: LastingSeconds = 86_400.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
 
+from sidecar.config.model import NAME_LENGTH
 from sidecar.loop.propose_alerts import Direction, Measured
 from sidecar.series import LabelSet
 
@@ -320,6 +321,10 @@ _FELT = re.compile(
 )
 
 
+SLUG_LENGTH = NAME_LENGTH - 8
+"""Room for a number behind names that would be equal."""
+
+
 def slug(text: str) -> str:
     """A query name: lower-case words with underscores.
 
@@ -328,7 +333,7 @@ def slug(text: str) -> str:
     """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
     name = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-    return name if re.match(r"[a-z]", name) else f"_{name}"
+    return (name if re.match(r"[a-z]", name) else f"_{name}")[:SLUG_LENGTH]
 
 
 def shorten(names: Sequence[str], at_most: int = 6) -> str:

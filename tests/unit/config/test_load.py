@@ -77,9 +77,63 @@ rules: {margin: 0.5}
         ),
         pytest.param("behaviour: {step: 20ms}", "behaviour.step", "write 1s or more", id="short, bounded"),
         pytest.param("rules: {interval: 500y}", "rules.interval", "write 100y or less", id="too long"),
-        pytest.param("prometheus: {timeout: .inf}", "prometheus.timeout", "100y or less", id="for ever"),
-        pytest.param("prometheus: {timeout: .nan}", "prometheus.timeout", "greater than 0", id="no number"),
+        pytest.param("prometheus: {timeout: .inf}", "prometheus.timeout", "finite", id="for ever"),
+        pytest.param("prometheus: {timeout: .nan}", "prometheus.timeout", "finite", id="no number"),
         pytest.param("log: {level: '${NOPE}'}", "log.level", "", id="absent variable"),
+        *(
+            pytest.param(
+                f"queries: [{{name: a, expr: up, {key}: {value}}}]",
+                f"queries[0].{key}",
+                "finite",
+                id=f"{key} {value}",
+            )
+            for key, value in (
+                ("lower_bound", ".nan"),
+                ("upper_bound", ".inf"),
+                ("min_deviation", ".inf"),
+                ("false_alarms_per_series_per_month", ".inf"),
+            )
+        ),
+        pytest.param(
+            "queries: [{name: a, expr: up, lower_bound: 2, upper_bound: 1}]",
+            "queries[0]",
+            "swap them",
+            id="swapped bounds",
+        ),
+        pytest.param(
+            "queries: [{name: a, expr: up, forecast_horizons: [5m, 1h, 300]}]",
+            "queries[0].forecast_horizons",
+            "5m stands twice",
+            id="a horizon twice",
+        ),
+        pytest.param(
+            f"queries: [{{name: {'a' * 129}, expr: up}}]",
+            "queries[0].name",
+            "128 characters",
+            id="no name of a file",
+        ),
+        *(
+            pytest.param(f"prometheus: {{url: '{url}'}}", "prometheus.url", words, id=url)
+            for url, words in (
+                ("http://", "is not a URL"),
+                ("http://:9090", "is not a URL"),
+                ("http://h:99999", "is not a URL"),
+                ("http://[::1", "is not a URL"),
+                ("http://h h:9090", "is not a URL"),
+                ("http://h:9090?tenant=x", "nothing behind its path"),
+                ("http://h:9090#x", "nothing behind its path"),
+            )
+        ),
+        pytest.param(
+            'prometheus: {tenant: "a\\nb"}', "prometheus.tenant", "line break", id="a tenant of two lines"
+        ),
+        pytest.param(
+            'prometheus: {http: {headers: {X: "b\\r\\nEvil: 1"}}}',
+            "prometheus.http.headers.X",
+            "line break",
+            id="two headers in one",
+        ),
+        pytest.param("server: {listen: ':70000'}", "server.listen", "65535", id="no port"),
     ],
 )
 def test_faults_name_their_place_and_need(text: str, path: str, words: str) -> None:
@@ -88,14 +142,23 @@ def test_faults_name_their_place_and_need(text: str, path: str, words: str) -> N
     assert words in found[path]
 
 
+def test_off_is_off_with_and_without_quotes() -> None:
+    for word in ("off", "'off'"):
+        config = load_text(
+            f"queries: [{{name: a, expr: up, absence: {word}}}]\nprometheus: {{remote_read: {word}}}"
+        )
+        assert (config.queries[0].absence, config.prometheus.remote_read) == ("off", "off")
+
+
 def test_environment_fills_strings_after_parsing() -> None:
     text = (
-        "prometheus: {url: 'http://${HOST}:9090', tenant: '${T:-team-a}', http: {headers: {X: '$${HOST}'}}}"
+        "prometheus: {url: 'http://${HOST}:9090', tenant: '${T:-team-a}',"
+        " http: {headers: {X: '$${HOST}', Y: '${EVIL}'}}}"
     )
-    config = load_text(text, env={"HOST": "prom: {evil: 1}"})
-    assert config.prometheus.url == "http://prom: {evil: 1}:9090"
+    config = load_text(text, env={"HOST": "prom", "EVIL": "prom: {evil: 1}"})
+    assert config.prometheus.url == "http://prom:9090"
     assert config.prometheus.tenant == "team-a"
-    assert config.prometheus.http.headers == {"X": "${HOST}"}
+    assert config.prometheus.http.headers == {"X": "${HOST}", "Y": "prom: {evil: 1}"}
 
 
 def test_overrides_win_over_the_file() -> None:
@@ -118,6 +181,10 @@ def test_secrets_are_masked_and_read_from_files(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("s3cret\n")
     assert read_secret(None, file) == "s3cret"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(OSError, match="not UTF-8") as caught:
+        read_secret(None, file)
+    assert caught.value.filename == str(file)
     assert read_secret(None, None) is None
 
 

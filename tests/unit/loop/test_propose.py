@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import promql_parser
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.config.load import load_text
@@ -170,6 +170,7 @@ def test_groups_stay_few() -> None:
 
 
 @given(st.text(min_size=1))
+@example("TheAlertThatSaysItAll" * 20)
 def test_every_slug_is_a_query_name(text: str) -> None:
     from sidecar.config.model import QueryConfig
 
