@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from sidecar.bodies import read_up_to
+from sidecar.config.fields import header_value
 from sidecar.config.http import HttpConfig, TlsConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import PullError, PullReason
@@ -281,17 +283,22 @@ class Session:
             else:
                 token = read_secret(http.bearer_token, http.bearer_token_file)
                 if token is not None:
-                    headers["Authorization"] = f"Bearer {token}"
+                    headers["Authorization"] = header_value(f"Bearer {token}")
         except OSError as error:
             words = f"credentials cannot be read: {error.filename}: {error.strerror}"
+            raise PullError(PullReason.UNAUTHORIZED, words) from error
+        except ValueError as error:
+            words = f"credentials cannot be sent: {http.bearer_token_file or 'what is configured'} {error}"
             raise PullError(PullReason.UNAUTHORIZED, words) from error
         return headers
 
     def _note_time(self, response: aiohttp.ClientResponse) -> None:
-        date = email.utils.parsedate_tz(response.headers.get("Date", ""))
-        if date is not None:
-            # The header has whole seconds: on average the moment is half a second later.
-            self._on_server_time(email.utils.mktime_tz(date) + 0.5)
+        try:
+            date = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
+        except (ValueError, OverflowError):
+            return
+        # The header is in UTC, said or not, and has whole seconds: on average it is half a second later.
+        self._on_server_time(date.replace(tzinfo=date.tzinfo or UTC).timestamp() + 0.5)
 
     async def _refusal(self, response: aiohttp.ClientResponse, path: str) -> PullError:
         text = (await read_up_to(response.content, ERROR_BODY_BYTES)).decode(errors="replace")

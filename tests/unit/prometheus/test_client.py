@@ -177,6 +177,39 @@ async def test_credentials_tenant_and_headers_are_sent(tmp_path: Path) -> None:
     assert seen[-1]["Accept-Encoding"] == "gzip"
 
 
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        pytest.param(b"\xff\xfe", "not UTF-8 text", id="no text"),
+        pytest.param(b"one\ntwo\n", "control character", id="two lines"),
+    ],
+)
+async def test_a_token_that_cannot_be_sent_is_an_error_with_a_reason(
+    tmp_path: Path, token: bytes, words: str
+) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(GOOD)
+
+    file = tmp_path / "token"
+    file.write_bytes(token)
+    async with client(handler, http=HttpConfig(bearer_token_file=file)) as (opened, registry):
+        with pytest.raises(PullError, match=words) as caught:
+            await ask(opened)
+        assert "two" not in str(caught.value)
+        assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": "unauthorized"}) == 1
+        file.write_text("good")
+        await ask(opened)
+
+
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 99999 00:00:00 GMT", "Thu, 99 Foo", "0", "tomorrow"])
+async def test_a_date_that_is_none_is_passed_over(date: str) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response(GOOD, headers={"Date": date})
+
+    async with client(handler) as (opened, _):
+        assert (await ask(opened)).n_series == 1
+
+
 async def test_a_proxy_that_allows_only_get_is_asked_with_get() -> None:
     methods: list[str] = []
 
