@@ -187,6 +187,10 @@ class Response(msgspec.Struct):
     """What people say it was; None while nobody has said."""
     cause: str = ""
     fix: str = ""
+    open_again: str = ""
+    """Why it is acknowledged no longer; empty where it is, or never was."""
+    parts: list[str] = []
+    """Incidents that went into it."""
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):

@@ -88,6 +88,10 @@ class Teller(Protocol):
         """Take incidents as they now are."""
         ...
 
+    def knows(self, incident_id: str) -> bool:
+        """Whether people know of an open incident, or have done something about it."""
+        ...
+
     async def stop(self) -> None:
         """Write what is decided, end."""
         ...
@@ -164,6 +168,8 @@ class AlertsLoop:
             encode=encode,
             impact=Impact(config.impact),
         )
+        if self._teller is not None:
+            self.placing.analyst.correlator.is_known = self._teller.knows
         learned = await self._store.note(NOTE)
         if learned:
             self.placing.storms.relearn(msgspec.json.decode(learned))

@@ -26,7 +26,7 @@ from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
 from webhooks.respond.http import ResponseEndpoints, view_of
-from webhooks.respond.lifecycle import status_of
+from webhooks.respond.lifecycle import PAUSED, status_of
 from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.pagerduty_events import EVENTS_PATH, PagerDutyEvents
 from webhooks.respond.picture import PictureMetrics, Pictures, png
@@ -76,6 +76,7 @@ class Responding:
             find=store.incident,
             bus=ground.bus,
             metrics=DeskMetrics(ground.registry),
+            told=lambda incident_id: self.notifier.has_told(incident_id),
             spare=SpareFile(config.store.directory),
             now=ground.wall,
         )
@@ -186,6 +187,13 @@ class Responding:
         self.history.observe(incidents)
         self.notifier.consider(incidents)
         self._tools.consider(incidents)
+
+    def knows(self, incident_id: str) -> bool:
+        """Whether people know of an open incident, or have taken it on."""
+        incident = self.desk.open_incident(incident_id)
+        if incident is None:
+            return False
+        return self.notifier.has_told(incident_id) or self.desk.status(incident) in PAUSED
 
     def _acted(self, incident: Incident, action: str) -> None:
         """Somebody did something: it is told, and remembered for the next time."""

@@ -54,6 +54,7 @@ class ResponseTools:
             self.silencer,
             incidents=lambda: desk.open_incidents,
             status=desk.status,
+            parts=desk.parts,
             episodes=episodes,
             note=desk.note,
             config=silences,

@@ -64,11 +64,14 @@ class ResponseStore:
         return [msgspec.json.decode(row[0], type=Response) for row in rows]
 
     async def timeline(self, incident_id: str) -> list[TimelineEntry]:
-        """What happened in one incident, in order."""
+        """What happened in one incident, in order, and what people did about those that went into it."""
+        kept = await self.response(incident_id)
+        parts = kept.parts if kept is not None else []
         rows = await self._read(
             "select incident_id, at_ns, kind, actor, text from timeline where incident_id = ? "
+            "or (incident_id in (select value from json_each(?)) and actor != 'pronoia') "
             "order by at_ns, rowid",
-            (incident_id,),
+            (incident_id, msgspec.json.encode(parts).decode()),
         )
         return [TimelineEntry(*row) for row in rows]
 

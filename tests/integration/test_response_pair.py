@@ -61,7 +61,7 @@ async def test_one_silence_for_two_peers(tmp_path: Path, keep: Callable[..., Any
         assert active(first) == made
         assert await silencer.silence(open_now, [episode("Down")], seconds=600, why="asked for") == made
         before = get_json(first.url + "/api/v2/silences")[0]["endsAt"]
-        await silencer.extend("incident i1", Caps(duration=3600, max_total=7200, max_active=50))
+        await silencer.extend("incident i1", caps=Caps(duration=3600, max_total=7200, max_active=50))
         assert get_json(first.url + "/api/v2/silences")[0]["endsAt"] > before
         assert (active(first), active(second)) == (made, made)
         first.kill()

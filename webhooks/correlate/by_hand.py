@@ -21,7 +21,7 @@ class ByHand:
         self._now = now
 
     def merge(self, incident_id: str, into: str) -> str:
-        """Let one incident go into another; the id that stays, which is that of the larger.
+        """Let one incident go into another; the id that stays: the one people know, else the larger one's.
 
         Raises: ActionError.
         """

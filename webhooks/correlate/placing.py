@@ -151,6 +151,10 @@ class Placing:
         before = self.known.pop(merge.gone, None) or self._being_stored.get(merge.gone)
         if before is not None:
             self.unsaved.gone[merge.gone] = merged(before, merge.into, now_ns=int(now * 1e9))
+            return
+        for other in self.unsaved.gone.values():
+            if other.merged_into == merge.gone:
+                other.merged_into = merge.into
 
     def take_split(self, split: Split) -> None:
         """Let the records of those that moved, and of both incidents, follow a split."""

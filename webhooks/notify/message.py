@@ -38,10 +38,12 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
         what = f" ({facts['into']})" if facts.get("into") else ""
         return (
             f"Its alerts are part of incident {incident.merged_into}{what} now: follow that one.\n"
-            f"Of {incident.incident_id} nothing more is told."
+            f"{_had(facts)}Of {incident.incident_id} nothing more is told."
         )
     if facts.get("acknowledged_by") and kind in ("acknowledged", "mitigated"):
         lines.append(f"{kind.capitalize()} by {facts['acknowledged_by']}")
+    if facts.get("open_again") and kind == "updated":
+        lines.append(f"Taken on by nobody: {facts['open_again']}")
     if incident.split_from:
         lines.append(f"Came out of incident {incident.split_from}: {incident.split_reason}")
     if incident.causes:
@@ -64,6 +66,13 @@ def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) 
         lines.append(f"Team {facts['team']}" + (f", {facts['assignee']}" if facts.get("assignee") else ""))
     lines.append(f"Since {stamp(incident.started_at_ns)}; incident {incident.incident_id}")
     return "\n".join(lines)
+
+
+def _had(facts: Mapping[str, Any]) -> str:
+    """What became of it that somebody had taken an incident on that went into another one."""
+    if not facts.get("acknowledged_by") or not facts.get("into_status"):
+        return ""
+    return f"{facts['acknowledged_by']} had taken it on; that one is {facts['into_status']}.\n"
 
 
 def document(

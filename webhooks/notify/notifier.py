@@ -21,7 +21,7 @@ from webhooks.notify.audience import Audience, Everybody
 from webhooks.notify.channel import Channel
 from webhooks.notify.channels.registry import channel_of
 from webhooks.notify.outbox import NotifyMetrics, OutboxStore
-from webhooks.notify.policy import Told, decide
+from webhooks.notify.policy import ENDED, Told, decide
 from webhooks.notify.sender import Sender
 from webhooks.notify.template import Templates
 
@@ -138,7 +138,15 @@ class Notifier:
             self._first_seen_ns.setdefault(incident.incident_id, int(self._now() * 1e9))
             self._waiting[incident.incident_id] = incident
             self._changed[incident.incident_id] = None
+            since = self._first_told.get(incident.incident_id)
+            if incident.merged_into is not None and since is not None:
+                # Where people are told of that one only now, the escalation goes on from here.
+                self._first_told.setdefault(incident.merged_into, since)
         self._wake.set()
+
+    def has_told(self, incident_id: str) -> bool:
+        """Whether anybody was told of an incident, and not of its end."""
+        return any(told.kind not in ENDED for told in self._told.get(incident_id, {}).values())
 
     async def _run(self) -> None:
         while True:
@@ -202,6 +210,8 @@ class Notifier:
             if incident.state != "open" and self._waiting.get(known) is incident and known not in odd:
                 del self._waiting[known]
                 self._first_seen_ns.pop(known, None)
+                if known not in self._told:
+                    self._first_told.pop(known, None)
 
     async def _prepare(self, incidents: Sequence[Incident]) -> None:
         try:
@@ -272,6 +282,7 @@ class Notifier:
         into = self._waiting.get(incident.merged_into or "")
         if into is not None:
             facts["into"] = f"[{into.priority}] {into.title}"
+            facts["into_status"] = self.audience.status(into)
         document = message.document(kind, incident, key=key, status=status, facts=facts)
         return OutboxMessage(
             key=key,

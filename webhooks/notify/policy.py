@@ -58,7 +58,8 @@ def decide(
             return None
         if incident.priority not in URGENT and now_ns < settled_at_ns:
             return None
-        return "opened"
+        # Who has it already is told of it, and called by nothing.
+        return status if status in TAKEN else "opened"
     if told.kind in ENDED:
         # A late alert may open it anew: that is said as an update, not as another page.
         reopened = told.kind == "resolved" and incident.state == "open" and incident.priority <= min_priority
@@ -69,6 +70,8 @@ def decide(
         return None
     if status in TAKEN and status != told.status:
         return status
+    if told.status in TAKEN and status not in TAKEN:
+        return "updated"  # Who believes that somebody has it must hear that nobody has.
     if incident.priority < told.priority and incident.priority in URGENT:
         return "updated"
     if 0 <= now_ns - told.at_ns < update_interval_ns:  # The clock may have been set back since.

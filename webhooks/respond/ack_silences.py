@@ -25,6 +25,7 @@ class AckSilences:
         *,
         incidents: Callable[[], Iterable[Incident]],
         status: Callable[[Incident], str],
+        parts: Callable[[str], Iterable[str]],
         episodes: Callable[[str], Awaitable[list[Episode]]],
         note: Callable[[str, str, str], None],
         config: SilencesConfig,
@@ -32,6 +33,7 @@ class AckSilences:
         self._silencer = silencer
         self._incidents = incidents
         self._status = status
+        self._parts = parts
         self._episodes = episodes
         self._note = note
         self._caps = Caps(config.duration, config.max_total, config.max_active)
@@ -60,13 +62,16 @@ class AckSilences:
     async def look(self) -> None:
         """Make, extend and end what has to be."""
         wanted = {one.incident_id: one for one in self._incidents() if self._status(one) in PAUSED}
+        # What went into one that is acknowledged is silenced with it.
+        self._silenced -= {part for incident_id in wanted for part in self._parts(incident_id)}
         for incident_id in self._silenced - wanted.keys():
-            if await self._tried(incident_id, self._silencer.end(f"incident {incident_id}")):
+            if await self._tried(incident_id, self._silencer.end(*self._owners(incident_id))):
                 self._silenced.discard(incident_id)
                 self._note(incident_id, "silence", "the acknowledgement's silence has ended")
         for incident_id, incident in wanted.items():
             if incident_id in self._silenced:
-                await self._tried(incident_id, self._silencer.extend(f"incident {incident_id}", self._caps))
+                extended = self._silencer.extend(*self._owners(incident_id), caps=self._caps)
+                await self._tried(incident_id, extended)
                 continue
             made = self._silencer.silence(
                 incident, await self._episodes(incident_id), seconds=self._caps.duration, why="acknowledged"
@@ -74,6 +79,9 @@ class AckSilences:
             if await self._tried(incident_id, made):
                 self._silenced.add(incident_id)
                 self._note(incident_id, "silence", "its alerts are silenced while it is acknowledged")
+
+    def _owners(self, incident_id: str) -> list[str]:
+        return [f"incident {one}" for one in (incident_id, *self._parts(incident_id))]
 
     async def _tried(self, incident_id: str, doing: Awaitable[object]) -> bool:
         try:

@@ -75,7 +75,7 @@ class TeamAudience:
         response = self._desk.response(incident.incident_id)
         if response is not None and self._stale(team, incident, now):
             response = expire(response, int(now * 1e9))
-            self._desk.change(response, "unacknowledged", "the acknowledgement has expired")
+            self._desk.change(response, "unacknowledged", response.open_again)
         if response is not None and response.team != team.name:
             response.team = team.name
             self._desk.change(response, "team", team.name)
@@ -134,7 +134,10 @@ class TeamAudience:
         return {
             "team": team.name if team is not None else "",
             "assignee": response.assignee if response is not None else "",
-            "acknowledged_by": response.acknowledged_by if response is not None else "",
+            "acknowledged_by": response.acknowledged_by
+            if response is not None and response.acknowledged_at_ns is not None
+            else "",
+            "open_again": response.open_again if response is not None else "",
             "before": self._before(incident),
             "experts": ", ".join(list(self._experts(incident))[:MAX_EXPERTS]),
             "links": self._links(incident, target, found.links),

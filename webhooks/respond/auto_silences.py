@@ -141,7 +141,7 @@ class AutoSilences:
         for owner, one in reasons.items():
             if owner in held:
                 self._had.add(owner)
-                await self._silencer.extend(owner, self._caps)
+                await self._silencer.extend(owner, caps=self._caps)
             elif owner not in self._had | spent:
                 await self._make(one)
 

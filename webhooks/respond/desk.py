@@ -15,11 +15,15 @@ from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from webhooks.respond import lifecycle
 from webhooks.respond.feedback import VERDICTS, verdicts_on
+from webhooks.respond.joining import Part, joined, parted
 from webhooks.respond.ledger import Ledger, Written
-from webhooks.respond.lifecycle import ActionError, act, status_of
+from webhooks.respond.lifecycle import OF_ITS_ALERTS, ActionError, act, status_of
 from webhooks.respond.spare import SpareFile
 
 RECENT_SECONDS = 30 * 86400.0
+MAX_JOINING = 1000
+REPEATED_SECONDS = 10.0
+"""The same within so short a time was meant once."""
 MAX_HELD = 10_000
 """So many responses are held in memory; those of open incidents always."""
 
@@ -39,6 +43,9 @@ class Responses(Written, Protocol):
         """Keep verdicts; the same one counts once."""
         ...
 
+
+Deed = tuple[str, str, str]
+"""The action, who took it, and the text that went with it."""
 
 Find = Callable[[str], Awaitable[tuple[Incident, list[Episode]] | None]]
 
@@ -63,7 +70,10 @@ class DeskMetrics:
 
 
 class Desk:
-    """One for a process. `observe` is told of every incident that changes, `do` of what people do."""
+    """One for a process. `observe` is told of every incident that changes, `do` of what people do.
+
+    `told`: whether anybody was told of an incident, and not of its end.
+    """
 
     def __init__(
         self,
@@ -72,10 +82,12 @@ class Desk:
         find: Find,
         bus: EventBus,
         metrics: DeskMetrics,
+        told: Callable[[str], bool] = lambda _: False,
         spare: SpareFile | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
+        self._told = told
         self._find = find
         self._bus = bus
         self._metrics = metrics
@@ -87,6 +99,10 @@ class Desk:
         self._ledger = Ledger(store, is_newest=self._is_newest, written=self._forget_over, spare=spare)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By incident: of what two people do to it at once, each must see what the other did."""
+        self._joining: dict[str, list[Incident]] = {}
+        """By incident that was not open, or is not heard of yet: those that went into it."""
+        self._pressed: dict[str, tuple[Deed, Response, float]] = {}
+        """By incident what was done last, what came of it, and when."""
         self._changed: list[Callable[[Incident, str], None]] = []
         self.n_changes = 0
         """Rises whenever what is open may have changed."""
@@ -128,6 +144,11 @@ class Desk:
         """What people did about an open incident."""
         return self._responses.get(incident_id)
 
+    def parts(self, incident_id: str) -> Sequence[str]:
+        """Incidents that went into this one, the last of them."""
+        response = self._responses.get(incident_id)
+        return response.parts if response is not None else ()
+
     def status(self, incident: Incident) -> str:
         """open, acknowledged, mitigated, reopened, resolved or merged."""
         return status_of(incident, self._responses.get(incident.incident_id))
@@ -149,17 +170,53 @@ class Desk:
                     self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
                 elif before is None:
                     fresh = Response(incident.incident_id, incident.tenant, now_ns)
-                    self._keep(fresh, "opened", incident.title)
+                    whole = self._responses.get(incident.split_from or "")
+                    self._keep(parted(fresh, whole), "opened", incident.title)
                 elif before.priority != incident.priority:
                     why = "; ".join(incident.priority_reasons)
                     words = f"{before.priority} becomes {incident.priority}" + (f": {why}" if why else "")
                     self.note(incident.incident_id, "priority", words)
-            elif before is not None or was_open:
-                self._open.pop(incident.incident_id, None)
-                where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
-                self.note(incident.incident_id, incident.state, where)
-                if incident.merged_into is not None:
-                    self.note(incident.merged_into, "merge", f"{incident.incident_id} went into it")
+                for gone in self._joining.pop(incident.incident_id, ()):
+                    self._join(incident, gone, asks=False)
+            else:
+                self._take_end(incident, was_open=before is not None or was_open)
+
+    def _take_end(self, incident: Incident, *, was_open: bool) -> None:
+        """Note the end of one that was open, and where it went, with what was about to go into it."""
+        moved = self._joining.pop(incident.incident_id, [])
+        if was_open:
+            where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
+            self.note(incident.incident_id, incident.state, where)
+            moved.append(self._open.pop(incident.incident_id, incident))
+        if incident.merged_into is None:
+            return
+        into = self._open.get(incident.merged_into)
+        for gone in moved:
+            if into is not None:
+                self._join(into, gone, asks=self._told(into.incident_id))
+            else:
+                self._joining.setdefault(incident.merged_into, []).append(gone)
+        while len(self._joining) > MAX_JOINING:
+            del self._joining[next(iter(self._joining))]
+
+    def _join(self, into: Incident, gone: Incident, *, asks: bool) -> None:
+        """Let an incident be as taken on as it and the one that went into it were."""
+        before = self._part(into, asks=asks)
+        part = self._part(gone, asks=self._told(gone.incident_id))
+        response = joined(before, part, now_ns=int(self._now() * 1e9))
+        by = f", which {part.response.acknowledged_by} had taken on" if part.level else ""
+        self._keep(response, "merge", f"{gone.incident_id} went into it{by}")
+        after = Part(into, response, asks)
+        if after.level < before.level:
+            self.note(into.incident_id, "unacknowledged", response.open_again or "no longer mitigated")
+        elif after.level > before.level:
+            text = f"with {gone.incident_id}"
+            self.note(into.incident_id, "acknowledge", text, actor=response.acknowledged_by)
+
+    def _part(self, incident: Incident, *, asks: bool) -> Part:
+        response = self._responses.get(incident.incident_id)
+        fresh = Response(incident.incident_id, incident.tenant, int(self._now() * 1e9))
+        return Part(incident, response or fresh, asks)
 
     def note(self, incident_id: str, kind: str, text: str, *, actor: str = "pronoia") -> None:
         """Put something on a timeline; durable within a second or so."""
@@ -172,10 +229,18 @@ class Desk:
     async def do(self, incident_id: str, action: str, *, actor: str, text: str = "") -> Response:
         """Take an action of a person; durable when it returns.
 
+        What is done to an incident that went into another one is done to that. The same once more
+        within a few seconds is a second press of the button, and changes nothing.
+
         Raises: ActionError, StoreError; KeyError where there is no such incident.
         """
+        home = incident_id if action in OF_ITS_ALERTS else await self.home(incident_id)
+        if home != incident_id:
+            text, incident_id = f"{text} (of {incident_id}, which went into it)".strip(), home
         async with self._turns.setdefault(incident_id, asyncio.Lock()):
             incident, changed, entry = await self._act(incident_id, action, actor, text)
+        if entry is None:
+            return changed
         self._metrics.actions.labels(action).inc()
         if action in ("noise", "useful"):
             await self.say(incident_id, action, actor=actor)
@@ -185,17 +250,48 @@ class Desk:
             listener(incident, action)
         return changed
 
+    async def home(self, incident_id: str) -> str:
+        """The incident that this one went into, over however many merges; itself where it did not.
+
+        Raises: StoreError; KeyError where there is no such incident.
+        """
+        passed: set[str] = set()
+        while incident_id not in self._open and incident_id not in passed:
+            passed.add(incident_id)
+            incident, _ = await self._found(incident_id)
+            if incident.merged_into is None or await self._find(incident.merged_into) is None:
+                break
+            incident_id = incident.merged_into
+        return incident_id
+
+    def _is_repeated(self, deed: Deed, response: Response) -> bool:
+        """Whether the same was done a moment ago, and nothing has changed since."""
+        now = self._now()
+        # Either way: the clock may have been set back since.
+        self._pressed = {
+            key: one for key, one in self._pressed.items() if abs(now - one[2]) < REPEATED_SECONDS
+        }
+        last = self._pressed.get(response.incident_id)
+        return last is not None and last[:2] == (deed, response) and deed[0] not in OF_ITS_ALERTS
+
     async def _act(
         self, incident_id: str, action: str, actor: str, text: str
-    ) -> tuple[Incident, Response, TimelineEntry]:
-        """Change the response, durably; the incident, its response and the timeline's entry."""
+    ) -> tuple[Incident, Response, TimelineEntry | None]:
+        """Change the response, durably; the incident, its response, and the timeline's entry.
+
+        No entry where the same was done a moment ago.
+        """
         stored, _ = await self._found(incident_id)
         incident = self._open.get(incident_id, stored)
         response = await self._known(incident)
+        deed = action, actor, text
+        if self._is_repeated(deed, response):
+            return incident, response, None
         changed, entry = act(
             response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
         )
         await self._ledger.put(changed, entry)
+        self._pressed[incident_id] = deed, changed, self._now()
         if incident_id in self._responses or incident_id in self._open:
             self._responses[incident_id] = changed
             # Once more: what we changed ourselves meanwhile may be written last, and what people do stands.

@@ -60,6 +60,7 @@ def _acknowledge(response: Response, actor: str, _: str, now_ns: int) -> Respons
         _without_pause(response, now_ns),
         acknowledged_at_ns=now_ns,
         acknowledged_by=actor,
+        open_again="",
         assignee=response.assignee or actor,
         first_acknowledged_at_ns=now_ns if first is None else first,
     )
@@ -82,14 +83,15 @@ def reopen(response: Response, now_ns: int) -> Response:
     return replace(
         _without_pause(response, now_ns),
         acknowledged_by="",
+        open_again="",
         n_reopened=response.n_reopened + 1,
         changed_at_ns=now_ns,
     )
 
 
-def expire(response: Response, now_ns: int) -> Response:
+def expire(response: Response, now_ns: int, *, why: str = "the acknowledgement has expired") -> Response:
     """An acknowledgement that nothing followed no longer stops the escalation."""
-    return replace(_without_pause(response, now_ns), changed_at_ns=now_ns)
+    return replace(_without_pause(response, now_ns), changed_at_ns=now_ns, open_again=why)
 
 
 def waited_seconds(response: Response | None, *, since: float, now: float) -> float:
@@ -105,7 +107,7 @@ Change = Callable[[Response, str, str, int], Response]
 
 ACTIONS: dict[str, Change] = {
     "acknowledge": _acknowledge,
-    "unacknowledge": lambda response, _, __, now_ns: _without_pause(response, now_ns),
+    "unacknowledge": lambda response, actor, _, now_ns: expire(response, now_ns, why=f"{actor} gave it back"),
     "mitigate": _mitigate,
     "assign": lambda response, _, text, __: replace(response, assignee=text[:MAX_NAME]),
     "comment": lambda response, _, __, ___: response,
@@ -114,6 +116,8 @@ ACTIONS: dict[str, Change] = {
     "cause": lambda response, _, text, __: replace(response, cause=text[:MAX_NAME]),
     "fix": lambda response, _, text, __: replace(response, fix=text),
 }
+OF_ITS_ALERTS = frozenset({"noise", "useful"})
+"""What is said of the very alerts of an incident, and not of another one that it went into."""
 WHILE_OPEN = frozenset({"acknowledge", "unacknowledge", "mitigate"})
 NEEDS_TEXT = {
     "assign": "a person",

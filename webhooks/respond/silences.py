@@ -159,12 +159,12 @@ class Silencer:
                 lambda client, held: self._ensure(client, held, owner, matchers, seconds, why, max_active)
             )
 
-    async def extend(self, owner: str, caps: Caps) -> None:
-        """Let an owner's silences live on, up to the caps. Raises: PullError."""
+    async def extend(self, *owners: str, caps: Caps) -> None:
+        """Let these owners' silences live on, up to the caps. Raises: PullError."""
 
         async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
             for silence in held:
-                if _owner_of(silence) == owner:
+                if _owner_of(silence) in owners:
                     await self._extend(client, silence, caps)
             return ""
 
@@ -194,14 +194,14 @@ class Silencer:
             await self._everywhere(one, ended_too=True)
         return active - {""}, spent - {""}
 
-    async def end(self, owner: str) -> int:
-        """End the silences of an owner; how many. Raises: PullError."""
+    async def end(self, *owners: str) -> int:
+        """End the silences of these owners; how many. Raises: PullError."""
         n_ended = 0
 
         async def one(client: Alertmanager, held: list[dict[str, Any]]) -> str:
             nonlocal n_ended
             for silence in held:
-                if _owner_of(silence) == owner:
+                if _owner_of(silence) in owners:
                     await client.expire_silence(silence["id"])
                     self._metrics.changes.labels("ended").inc()
                     n_ended += 1

@@ -17,6 +17,7 @@ from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, T1, T3, alert, delivery
 from webhooks import pipeline
+from webhooks.correlate.group import Merge
 from webhooks.intake.fold import Memory
 from webhooks.judge.analyst import Analyst
 from webhooks.pipeline import AlertsLoop
@@ -27,6 +28,10 @@ class Teller:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str, int]] = []
+        self.known: set[str] = set()
+
+    def knows(self, incident_id: str) -> bool:
+        return incident_id in self.known
 
     async def open(self, incidents: Iterable[Incident]) -> None:
         self.consider(incidents)
@@ -279,6 +284,29 @@ async def test_what_a_told_incident_goes_into_is_not_held(tmp_path: Path) -> Non
         (stays,) = bench.loop.placing.known
         await bench.until(lambda: (stays, "open", 4) in bench.teller.told)
     assert stays != one.incident_id
+
+
+async def test_of_two_incidents_the_one_that_people_know_stays(tmp_path: Path) -> None:
+    """Its message, its thread and whoever has it are theirs; the other is larger, and nobody's."""
+    async with Bench(tmp_path) as bench:
+        await bench.take(alert("Blip", service="db"))
+        (one,) = await bench.stored(1)
+        bench.teller.known = {one.incident_id}
+        await bench.take(*(alert("Blip", service="mail", i=str(i)) for i in range(3)))
+        await bench.until(lambda: (one.incident_id, "open", 4) in bench.teller.told)
+    assert (one.incident_id, "merged", 0) not in bench.teller.told
+
+
+async def test_where_an_incident_went_is_one_that_was_ever_stored(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        placing = bench.loop.placing
+        placing.known["inc-a"] = Incident("inc-a", "default", "db: Down", EPOCH, EPOCH)
+        placing.take_merge(Merge("inc-a", "inc-brief", ()), bench.now)
+        placing.take_merge(Merge("inc-brief", "inc-stays", ()), bench.now)
+        await bench.until(lambda: not placing.unsaved.gone)
+        found = await bench.store.incident("inc-a")
+    assert found is not None
+    assert found[0].merged_into == "inc-stays"
 
 
 async def test_an_alert_stays_where_it_was_put_though_its_delivery_was_read_before(tmp_path: Path) -> None:

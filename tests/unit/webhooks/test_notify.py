@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import NotifyError
 from sidecar.records import Cause, Incident
 from sidecar.store.sqlite import SqliteStore
+from webhooks.notify.audience import Everybody
 from webhooks.notify.channel import Outgoing
 from webhooks.notify.channels.apprise import Apprise
 from webhooks.notify.channels.registry import channel_of
@@ -40,8 +41,15 @@ def incident(state: str = "open", priority: str = "P2", n: int = 3, name: str = 
     )
 
 
-def told(kind: str = "opened", *, ago: int = 20 * MINUTE, priority: str = "P2", n: int = 3) -> Told:
-    return Told(kind, NOW - ago, priority, n, 1)
+def told(
+    kind: str = "opened",
+    *,
+    ago: int = 20 * MINUTE,
+    priority: str = "P2",
+    n: int = 3,
+    status: str = "open",
+) -> Told:
+    return Told(kind, NOW - ago, priority, n, 1, status)
 
 
 @pytest.mark.parametrize(
@@ -67,15 +75,36 @@ def told(kind: str = "opened", *, ago: int = 20 * MINUTE, priority: str = "P2", 
     ],
 )
 def test_policy(now_is: Incident, before: Told | None, settled_at: int, expected: str | None) -> None:
-    kind = decide(
+    assert kind_of(now_is, before, settled_at=settled_at) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "expected"),
+    [
+        pytest.param("acknowledged", None, "acknowledged", id="somebody has it before it is told of"),
+        pytest.param("acknowledged", told(), "acknowledged", id="somebody has it"),
+        pytest.param("acknowledged", told(status="acknowledged"), None, id="and nothing is new"),
+        pytest.param("open", told(ago=MINUTE, status="acknowledged"), "updated", id="nobody has it any more"),
+        pytest.param("acknowledged", told(status="mitigated"), "acknowledged", id="less was done than said"),
+        pytest.param("open", told("resolved", status="acknowledged"), "updated", id="it opens anew"),
+    ],
+)
+def test_policy_of_what_people_do(status: str, before: Told | None, expected: str | None) -> None:
+    assert kind_of(incident(), before, status=status) == expected
+
+
+def kind_of(
+    now_is: Incident, before: Told | None, *, settled_at: int = NOW, status: str = "open"
+) -> str | None:
+    return decide(
         now_is,
         before,
         min_priority="P2",
         settled_at_ns=settled_at,
         update_interval_ns=15 * MINUTE,
         now_ns=NOW,
+        status=status,
     )
-    assert kind == expected
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -165,6 +194,15 @@ def test_a_merged_incident_says_where_to() -> None:
     one = incident("merged")
     one.merged_into = "i2"
     assert "i2" in text("merged", one)
+    assert "taken" not in text("merged", one)
+    had = text("merged", one, {"acknowledged_by": "ann", "into_status": "open"})
+    assert "ann had taken it on; that one is open." in had
+
+
+def test_that_nobody_has_it_any_more_is_said_with_the_reason() -> None:
+    facts = {"open_again": "ann gave it back"}
+    assert "Taken on by nobody: ann gave it back" in text("updated", incident(), facts)
+    assert "ann gave it back" not in text("resolved", incident("resolved"), facts)
 
 
 class Time:
@@ -254,6 +292,31 @@ async def test_an_end_waits_for_its_beginning(tmp_path: Path) -> None:
     clock.now += 60.0
     one._sender.wake(["t"])
     await _until(lambda: way.got == ["opened i2", "opened i1", "resolved i1"])
+    await one.stop()
+    await store.close()
+
+
+async def test_what_people_were_told_of_escalates_on_where_it_goes(tmp_path: Path) -> None:
+    clock, way = Time(), Recorder()
+    one, store = await notifier(tmp_path, way, clock)
+    await one.open([incident()])
+    await _until(lambda: way.got == ["opened i1"])
+    asked: list[float | None] = []
+
+    class Asked(Everybody):
+        def listeners(self, incident: Incident, *, now: float, since: float | None) -> Collection[str]:
+            asked.append(since)
+            return super().listeners(incident, now=now, since=since)
+
+    one.audience = Asked(["t"])
+    assert (one.has_told("i1"), one.has_told("i2")) == (True, False)
+    clock.now += 600.0
+    gone = incident("merged")
+    gone.merged_into = "i2"
+    one.consider([gone, incident(name="i2")])
+    await _until(lambda: sorted(way.got) == ["merged i1", "opened i1", "opened i2"])
+    assert not one.has_told("i1")
+    assert asked[-1] == clock.now - 600.0, "since people were first told of it, by whatever name"
     await one.stop()
     await store.close()
 

@@ -55,7 +55,7 @@ def test_never_more_silences_and_never_longer_than_the_caps(
                 if what == "silence":
                     await silencer.silence(one, [episode("A")], seconds=seconds, why="x")
                 elif what == "extend":
-                    await silencer.extend(f"incident i{which}", Caps(900, 7200, 3))
+                    await silencer.extend(f"incident i{which}", caps=Caps(900, 7200, 3))
                 else:
                     await silencer.end(f"incident i{which}")
             except ActionError:

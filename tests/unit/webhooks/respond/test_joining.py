@@ -1,0 +1,273 @@
+"""What people did carries over when incidents become one, or one becomes two; and old ids still work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.config.model import StoreConfig
+from sidecar.config.response import SilencesConfig
+from sidecar.events import EventBus
+from sidecar.records import Incident, Response
+from sidecar.store.sqlite import SqliteStore
+from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
+from webhooks.respond.ack_silences import AckSilences
+from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.joining import MAX_PARTS, Part, joined
+from webhooks.respond.lifecycle import ActionError, act, status_of, waited_seconds
+from webhooks.respond.silences import SilenceMetrics, Silencer
+
+NOW_NS = int(NOW * 1e9)
+
+
+def part(name: str, *actions: str, asks: bool = True, priority: str = "P1", by: str = "ann") -> Part:
+    """An incident after these actions of `by`; a text goes with `action:text`."""
+    one, kept = incident(name, priority=priority), Response(name, "default", NOW_NS)
+    for action in actions:
+        done, _, text = action.partition(":")
+        kept, _ = act(kept, one, done, actor=by, text=text, now_ns=NOW_NS)
+    return Part(one, kept, asks)
+
+
+ACK, MIT = "acknowledge", "mitigate:rolled back"
+
+
+@pytest.mark.parametrize(
+    ("into", "gone", "status"),
+    [
+        pytest.param(part("s", ACK), part("g", ACK), "acknowledged", id="both are taken on"),
+        pytest.param(part("s", ACK), part("g"), "open", id="what joins asks for somebody"),
+        pytest.param(part("s"), part("g", ACK), "open", id="what stays asks for somebody"),
+        pytest.param(part("s", ACK), part("g", asks=False), "acknowledged", id="of what joins nobody knew"),
+        pytest.param(part("s", asks=False), part("g", ACK), "acknowledged", id="of what stays nobody knew"),
+        pytest.param(part("s", ACK), part("g", priority="P3"), "acknowledged", id="what joins is no page"),
+        pytest.param(part("s", priority="P3"), part("g", ACK), "acknowledged", id="what stays is no page"),
+        pytest.param(
+            part("s", ACK, priority="P2"), part("g", priority="P2"), "open", id="as urgent, and no page"
+        ),
+        pytest.param(part("s", ACK, priority="P0"), part("g"), "open", id="a page that joins a worse one"),
+        pytest.param(part("s", MIT), part("g", ACK), "acknowledged", id="mitigated and acknowledged"),
+        pytest.param(part("s", ACK), part("g", MIT), "acknowledged", id="acknowledged and mitigated"),
+        pytest.param(part("s", MIT), part("g", MIT), "mitigated", id="both are mitigated"),
+        pytest.param(part("s"), part("g"), "open", id="neither"),
+        pytest.param(part("s", ACK, asks=False), part("g"), "open", id="taken on though nobody was told"),
+    ],
+)
+def test_the_whole_is_as_taken_on_as_its_parts_allow(into: Part, gone: Part, status: str) -> None:
+    response = joined(into, gone, now_ns=NOW_NS + 1)
+    assert status_of(into.incident, response) == status
+    assert bool(response.open_again) is (into.level > 0 and status == "open")
+    assert response.parts == ["g"]
+
+
+def test_what_was_written_of_either_is_kept() -> None:
+    into = part("s", "fix:restarted it", by="bob")
+    gone = part("g", ACK, "cause:cdn", "fix:waited", "noise")
+    response = joined(into, gone, now_ns=NOW_NS)
+    assert (response.assignee, response.cause, response.fix) == ("ann", "cdn", "restarted it")
+    assert response.noise is None, "noise was said of the other's alerts only"
+    many = joined(into, Part(gone.incident, Response("g", "default", 0, parts=["x"] * 999), True), now_ns=0)
+    assert len(many.parts) == MAX_PARTS
+
+
+def test_an_escalation_goes_on_where_an_acknowledgement_falls_away() -> None:
+    taken = joined(part("s", ACK), part("g"), now_ns=NOW_NS + 300 * 10**9)
+    assert waited_seconds(taken, since=NOW - 60, now=NOW + 400) == 160.0
+
+
+class Office:
+    """A desk over a real store, with a list of incidents that people were told of."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.told: set[str] = set()
+        self.clock = Clock()
+        self.done: list[tuple[str, str]] = []
+
+    async def open(self) -> None:
+        self.desk = Desk(
+            self.store.response_store,
+            find=self.store.incident,
+            bus=EventBus(),
+            metrics=DeskMetrics(CollectorRegistry()),
+            told=self.told.__contains__,
+            now=self.clock,
+        )
+        self.desk.on_action(lambda one, action: self.done.append((one.incident_id, action)))
+        await self.desk.open(await self.store.incidents(state="open"))
+
+    async def see(self, *incidents: Incident, told: bool = True) -> None:
+        self.told |= {one.incident_id for one in incidents if told and one.state == "open"}
+        await self.store.put_incidents(list(incidents), [])
+        self.desk.observe(incidents)
+
+    def status(self, name: str) -> str:
+        found = self.desk.open_incident(name)
+        return self.desk.status(found) if found is not None else ""
+
+    async def timeline(self, name: str) -> list[tuple[str, str, str, str]]:
+        await self.desk._ledger._flush()
+        found = await self.store.response_store.timeline(name)
+        return [(one.incident_id, one.kind, one.actor, one.text) for one in found]
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    one = Office(store)
+    await one.open()
+    yield one
+    await one.desk.stop()
+    await store.close()
+
+
+def gone(name: str, into: str, **fields: Any) -> Incident:
+    return incident(name, state="merged", merged_into=into, ended_at_ns=NOW_NS, **fields)
+
+
+async def test_who_took_both_on_has_the_whole(office: Office) -> None:
+    await office.see(incident("a"), incident("b"))
+    await office.desk.do("a", "acknowledge", actor="ann")
+    await office.desk.do("a", "comment", actor="ann", text="it is the cdn")
+    await office.desk.do("b", "acknowledge", actor="bob")
+    await office.see(gone("a", "b"), incident("b", n_episodes=6))
+    assert office.status("b") == "acknowledged"
+    story = await office.timeline("b")
+    assert ("a", "comment", "ann", "it is the cdn") in story, "what was said of the part is said of the whole"
+    assert ("b", "merge", "pronoia", "a went into it, which ann had taken on") in story
+
+
+async def test_what_nobody_has_is_asked_for_again_with_the_reason(office: Office) -> None:
+    await office.see(incident("a"), incident("b"))
+    await office.desk.do("b", "acknowledge", actor="bob")
+    await office.see(gone("a", "b"), incident("b", n_episodes=6))
+    assert office.status("b") == "open"
+    assert ("b", "unacknowledged", "pronoia", "incident a went into it, which nobody had taken on") in (
+        await office.timeline("b")
+    )
+    await office.desk.do("b", "acknowledge", actor="bob")
+    kept = office.desk.response("b")
+    assert kept is not None
+    assert kept.open_again == ""
+
+
+@pytest.mark.parametrize("known_before", [False, True], ids=["new", "over until now"])
+async def test_one_that_opens_with_what_went_into_it_is_taken_on_as_that_was(
+    office: Office, known_before: bool
+) -> None:
+    await office.see(incident("a"))
+    if known_before:
+        await office.see(incident("b"))
+        await office.see(incident("b", state="resolved"))
+    await office.desk.do("a", "acknowledge", actor="ann")
+    await office.see(gone("a", "b"), incident("b", n_episodes=9), told=False)
+    assert office.status("b") == "acknowledged"
+    kept = office.desk.response("b")
+    assert kept is not None
+    assert (kept.acknowledged_by, kept.n_reopened) == ("ann", int(known_before))
+
+
+async def test_it_carries_over_several_merges_and_a_restart(office: Office) -> None:
+    await office.see(incident("a"), incident("b"))
+    await office.desk.do("a", "acknowledge", actor="ann")
+    await office.desk.stop()
+    await office.open()
+    await office.see(gone("a", "b2"), gone("b2", "c"), incident("c"), told=False)
+    assert office.status("c") == "acknowledged", "the second was never heard of"
+    await office.see(gone("c", "d"), incident("d"), told=False)
+    assert (office.status("d"), list(office.desk.parts("d"))) == ("acknowledged", ["c", "a"])
+
+
+async def test_what_is_split_off_stays_with_whoever_has_it(office: Office) -> None:
+    await office.see(incident("a"))
+    await office.desk.do("a", "acknowledge", actor="ann")
+    await office.see(incident("a"), incident("n", split_from="a"))
+    assert office.status("n") == "acknowledged"
+
+
+async def test_an_old_id_is_as_good_as_the_new_one(office: Office) -> None:
+    await office.see(incident("a"), incident("b"))
+    await office.see(gone("a", "b"), gone("b", "c"), incident("c"))
+    done = await office.desk.do("a", "acknowledge", actor="ann")
+    assert (done.incident_id, office.status("c")) == ("c", "acknowledged")
+    assert office.done == [("c", "acknowledge")]
+    assert ("c", "acknowledge", "ann", "(of a, which went into it)") in await office.timeline("a") + (
+        await office.timeline("c")
+    )
+    with pytest.raises(ActionError, match="went into incident b"):
+        await office.desk.do("a", "noise", actor="ann")
+    with pytest.raises(KeyError):
+        await office.desk.do("nowhere", "acknowledge", actor="ann")
+    assert await office.desk.home("a") == "c"
+
+
+async def test_a_button_pressed_twice_is_pressed_once(office: Office) -> None:
+    await office.see(incident("a"))
+    first = await office.desk.do("a", "acknowledge", actor="ann")
+    office.clock.now += 2
+    assert await office.desk.do("a", "acknowledge", actor="ann") == first
+    assert office.done == [("a", "acknowledge")]
+    await office.desk.do("a", "acknowledge", actor="bob")
+    office.clock.now += 60
+    again = await office.desk.do("a", "acknowledge", actor="bob")
+    assert again.acknowledged_at_ns == int(office.clock.now * 1e9), "later it is said anew"
+    assert [kind for _, kind, _, _ in await office.timeline("a")].count("acknowledge") == 3
+
+
+class Keeper:
+    """Acknowledgements' silences over an Alertmanager's, for incidents with a status and parts."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.held = Held(self.clock)
+        config = SilencesConfig(acknowledge=True, duration=900)
+        self.silencer = Silencer(
+            {"am": self.held}, config, metrics=SilenceMetrics(CollectorRegistry()), now=self.clock
+        )
+        self.open: dict[str, str] = {}
+        self.parts: dict[str, list[str]] = {}
+        self.keeper = AckSilences(
+            self.silencer,
+            incidents=lambda: [incident(one, shared_labels={"service": one}) for one in self.open],
+            status=lambda one: self.open[one.incident_id],
+            parts=lambda one: self.parts.get(one, []),
+            episodes=self._episodes,
+            note=lambda *_: None,
+            config=config,
+        )
+
+    async def _episodes(self, incident_id: str) -> list[Any]:
+        return [episode(f"Rule{incident_id}", home=incident_id)]
+
+    async def active(self) -> set[str]:
+        found = await self.held.silences()
+        return {one["comment"].split(":")[0] for one in found if one["status"]["state"] == "active"}
+
+
+async def test_silences_go_with_what_went_into_another_one() -> None:
+    one = Keeper()
+    one.open = {"a": "acknowledged", "b": "acknowledged"}
+    await one.keeper.look()
+    assert await one.active() == {"incident a", "incident b"}
+    one.open, one.parts = {"b": "acknowledged"}, {"b": ["a"]}
+    await one.keeper.look()
+    one.clock.now += 600
+    await one.keeper.look()
+    one.clock.now += 600
+    assert await one.active() == {"incident a", "incident b"}, "extended with it"
+    one.open = {"b": "open"}
+    await one.keeper.look()
+    assert await one.active() == set(), "and ended with it"
+
+
+async def test_silences_end_with_an_acknowledgement_that_the_whole_has_not() -> None:
+    one = Keeper()
+    one.open = {"a": "acknowledged", "b": "open"}
+    await one.keeper.look()
+    one.open, one.parts = {"b": "open"}, {"b": ["a"]}
+    await one.keeper.look()
+    assert await one.active() == set()
