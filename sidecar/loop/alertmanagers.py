@@ -13,6 +13,7 @@ from sidecar.config.model import AlertmanagerConfig
 from sidecar.errors import PullError
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.session import PullMetrics
+from sidecar.rounds import Rounds
 from sidecar.telemetry import get_logger, redact_url
 
 LOOK_SECONDS = 60.0
@@ -62,8 +63,15 @@ class Alertmanagers:
                 )
                 for config in self._configs
             }
-            while True:
+
+            async def look_at_all() -> None:
                 await asyncio.gather(*(self._look(name, client) for name, client in clients.items()))
+
+            rounds = Rounds(
+                "alertmanagers", look_at_all, pause=lambda: LOOK_SECONDS, undone="alertmanagers not looked at"
+            )
+            while True:
+                await rounds.once()
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self, name: str, client: AlertmanagerClient) -> None:

@@ -93,5 +93,5 @@ class AlertmanagerClient:
         )
         try:
             return msgspec.json.decode(answer, type=kind)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise PullError(PullReason.BAD_RESPONSE, f"{path}: {error}") from error

@@ -247,7 +247,7 @@ class PrometheusClient:
                 answer = msgspec.json.decode(body, type=_Envelope)
                 if answer.status == "success":
                     return parse(bytes(answer.data))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 start = body[:80].decode(errors="replace")
                 raise PullError(
                     PullReason.BAD_RESPONSE, f"not an answer of the API ({error}): {start!r}"

@@ -362,7 +362,7 @@ def _decode_slow(
                 elif not math.isnan(value):
                     values[row, column] = value
                     n_samples += 1
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         start = body[:80].decode(errors="replace")
         raise PullError(
             PullReason.BAD_RESPONSE, f"not an answer of the query API ({error}): {start!r}"
