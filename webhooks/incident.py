@@ -41,7 +41,7 @@ def describe(group: Group, verdict: Verdict, *, now_ns: int, noise_may_silence: 
         state="open" if ended is None else "resolved",
         shared_labels=group.shared or {},
         causes=verdict.causes[:MAX_CAUSES],
-        n_episodes=len(group.members),
+        n_episodes=group.n_alerts,
         n_firing=n_firing,
         priority=urgency.priority,
         priority_reasons=[*urgency.reasons, *_flapping(group)],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 
 import msgspec
 
@@ -123,6 +124,11 @@ MAX_WORDS = 40
 """So many words of a value are searched for names: all stretches of them are, half their square in number."""
 
 MAX_FRONTS = 20_000
+MAX_SEEN, MAX_FOLDED = 50_000, 20_000
+"""Names come and go with pods and hosts; what is known of those of last month is only memory."""
+
+NOBODY: frozenset[str] = frozenset()
+"""Held by nearly every alert: each set of its own would cost 216 bytes, empty or not."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -186,8 +192,9 @@ class EntityReader:
         labels = {name: value[:MAX_VALUE] for name, value in plain(labels).items()}
         entity, written = self._entity(labels)
         self._seen.setdefault(entity, written)
-        if len(self._seen) > 200_000:
-            self._seen.clear()
+        if len(self._seen) > MAX_SEEN:
+            for oldest in list(islice(self._seen, MAX_SEEN // 2)):
+                del self._seen[oldest]
         node = ""
         for name in NODE_LABELS:
             if labels.get(name):
@@ -239,7 +246,7 @@ class EntityReader:
             folded = self._fold(name, value)
             if folded != entity and (folded in self.topology.places or folded in self.topology.zones):
                 found.add(folded)
-        return frozenset(found)
+        return frozenset(found) if found else NOBODY
 
     def _fold(self, label: str, value: str) -> str:
         key = (label, value)
@@ -248,7 +255,7 @@ class EntityReader:
             folded = self._fold_now(label, value)
             # Claims are read by what was seen so far, which grows; the graph's names do not.
             if label not in CLAIM_LABELS or folded in self.topology.places:
-                if len(self._folded) > 200_000:
+                if len(self._folded) >= MAX_FOLDED:
                     self._folded.clear()
                 self._folded[key] = folded
         return folded
@@ -320,7 +327,7 @@ class EntityReader:
                 if name and name != entity and (not _ORDINARY.match(word) or before in _POINTING):
                     found.add(name)
                 before = word
-        return frozenset(found)
+        return frozenset(found) if found else NOBODY
 
     def _known(self, word: str) -> str | None:
         if len(word) < 3:

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
 from webhooks.correlate.sighting import Key, Sighting
+
+FIRST_MOVERS = 150
+"""So many members stay whatever their ends: what an incident began with tells what it is about."""
+
+MAX_ORIGINS = 3
+"""So often parted, an incident forgets what it was part of at first: each origin holds all of its members."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -66,6 +73,8 @@ class Group(msgspec.Struct):
     last_end: float = 0.0
     shared: dict[str, str] | None = None
     starts_at_ns: int = 0
+    n_retired: int = 0
+    """Members of it that are not held any more; the store has them."""
     tries: int = 0
     first: float = 0.0
     last: float = 0.0
@@ -134,6 +143,8 @@ class Group(msgspec.Struct):
     def part(self, incident_id: str, members: Iterable[Sighting]) -> Group:
         """A part of this incident as one of its own, which remembers what it was part of."""
         part = Group(incident_id, self.tenant, self.cluster, 0.0, apart=self.apart, origin=self)
+        part.n_retired = self.n_retired if incident_id == self.incident_id else 0
+        part._forget_origins()
         ordered = sorted(members, key=lambda seen: (seen.onset, seen.key))
         founded = any(seen.key not in self.links for seen in ordered)
         for at, seen in enumerate(ordered):
@@ -143,6 +154,50 @@ class Group(msgspec.Struct):
         part.bound = [left for bound in self.bound if (left := bound & part.parties.keys())]
         part.parted = {*self.parted, self.incident_id} - {incident_id}
         return part
+
+    def retire(self, before: float) -> list[Key]:
+        """Let go of members that ended before then, but for the first movers; their keys.
+
+        An incident may last for weeks because one alert never ends, while others come and go in it.
+        """
+        gone = [
+            key
+            for key, seen in islice(self.members.items(), FIRST_MOVERS, None)
+            if key not in self.firing and key[:2] not in self.flapping and (seen.ended or before) < before
+        ]
+        for key in gone:
+            self.links.pop(key, None)
+            self._leave(self.members.pop(key))
+        self.n_retired += len(gone)
+        return gone
+
+    def _leave(self, seen: Sighting) -> None:
+        """Take a member out of its entity's part, and that out where it was the last of it."""
+        party = self.parties[seen.entity]
+        party.sightings.remove(seen)
+        party.onsets.remove(seen.onset)
+        if party.names[seen.name] is seen:
+            del party.names[seen.name]
+            others = (one for one in party.sightings if one.name == seen.name)
+            if (other := next(others, None)) is not None:
+                party.names[seen.name] = other
+        if not party.sightings:
+            self.onsets.remove((party.first, seen.entity))
+            del self.parties[seen.entity]
+
+    def _forget_origins(self) -> None:
+        """Cut the chain of what it was part of."""
+        last = self
+        for _ in range(MAX_ORIGINS):
+            if last.origin is None:
+                return
+            last = last.origin
+        last.origin = None
+
+    @property
+    def n_alerts(self) -> int:
+        """How many it ever had."""
+        return len(self.members) + self.n_retired
 
     def ended(self) -> float | None:
         """When its last alert resolved; None while one fires, or only pauses."""

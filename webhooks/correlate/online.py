@@ -200,6 +200,7 @@ class Correlator:
         into.flapping |= source.flapping
         into.bound += source.bound
         into.parted |= source.parted
+        into.n_retired += source.n_retired
         into.origin = into.origin or source.origin
         del self.groups[source.incident_id]
         self._touch(into)
@@ -266,9 +267,18 @@ class Correlator:
         """Drop an incident that is long over."""
         group = self.groups.pop(incident_id, None)
         for key in group.members if group else ():
-            self.home.pop(key, None)
-            if self._newest.get(key[:2]) == key:
-                del self._newest[key[:2]]
+            self._leave(key)
+
+    def retire(self, group: Group, before: float) -> None:
+        """Let go of what ended before then, in seconds, of an incident that goes on."""
+        for key in group.retire(before):
+            self._leave(key)
+        group.parted &= self.groups.keys()
+
+    def _leave(self, key: Key) -> None:
+        self.home.pop(key, None)
+        if self._newest.get(key[:2]) == key:
+            del self._newest[key[:2]]
 
     def _touch(self, group: Group) -> None:
         """Keep `groups` in the order of last activity, so that the near ones are found at its end."""

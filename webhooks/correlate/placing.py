@@ -242,7 +242,7 @@ class Placing:
             record = self.known.get(incident_id)
             counted = (record.n_episodes, record.n_firing) if record is not None else (0, 0)
             is_open = record is not None or bool(group.firing)
-            if is_open and counted != (len(group.members), len(group.firing)):
+            if is_open and counted != (group.n_alerts, len(group.firing)):
                 self.unsaved.incidents.add(incident_id)
         for incident_id, record in list(self.known.items()):
             if incident_id not in groups and incident_id not in self.storms.known:
@@ -263,7 +263,8 @@ class Placing:
 
     def forget(self, before_ns: int) -> None:
         """Drop what is over since then."""
-        self.storms.forget(before_ns)
+        for incident_id in self.storms.forget(before_ns):
+            self.known.pop(incident_id, None)
         correlator = self.analyst.correlator
         # In the order of last activity; where there are too many, those leave first that are over.
         for over in (True, False):
@@ -273,6 +274,8 @@ class Placing:
                 if crowded or (over_at is not None and over_at * 1e9 < before_ns):
                     correlator.forget(incident_id)
                     self.known.pop(incident_id, None)
+                elif over:
+                    correlator.retire(group, before_ns / 1e9)
 
     def wait_seconds(self, incident: Incident) -> float:
         """How long an incident's alerts usually take to resolve by themselves; 0 where they do not."""

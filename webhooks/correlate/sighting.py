@@ -29,6 +29,8 @@ class Sighting(msgspec.Struct):
     """What the alert is about."""
     habit: tuple[str, str, str] = ("", "", "")
     """What it has in common with its kind: tenant, entity, rule."""
+    has_taught: bool = False
+    """Whether its end has taught the noise model, which each does once."""
 
     def __post_init__(self) -> None:
         # Read so often in a comparison of incidents that a property would cost a tenth of it.

@@ -13,6 +13,8 @@ from functools import lru_cache
 import msgspec
 
 MAX_NAME = 200
+MAX_TEXTS = 2048
+"""Remembered are a rule's few texts; one that names its pod never comes again, and is up to a kilobyte."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]+")
 
 _HEARTBEAT = re.compile(
@@ -121,7 +123,7 @@ def _shape(text: str) -> str:
     return re.sub(r"\d+\.\d+", "0.5", text.lower())
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=MAX_TEXTS)
 def _read(alertname: str, text: str) -> Wording:
     name = spoken(alertname)
     both = f"{name} . {text}"

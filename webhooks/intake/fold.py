@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from sys import intern
 
 import msgspec
 
@@ -227,7 +228,7 @@ class Memory:
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
         current.deliveries += 1
         if event.annotations != current.annotations:
-            current.annotations = event.annotations
+            current.annotations = _shared(event.annotations)
             changes.written[key] = None
 
     def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
@@ -281,15 +282,20 @@ def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Ep
         fingerprint=event.fingerprint,
         starts_at_ns=event.starts_at_ns,
         ends_at_ns=None if event.firing else _end_of(event, delivery),
-        labels=event.labels,
-        annotations=event.annotations,
-        generator_url=event.generator_url,
+        labels=_shared(event.labels),
+        annotations=_shared(event.annotations),
+        generator_url=intern(event.generator_url),
         first_seen_ns=delivery.received_at_ns,
         last_seen_ns=delivery.received_at_ns,
         state="firing" if event.firing else "resolved",
         incident_id=storm,
         bonds=STORM_BONDS if storm else {},
     )
+
+
+def _shared(texts: dict[str, str]) -> dict[str, str]:
+    """The same texts, each held once however many alerts have it: most labels of most alerts are alike."""
+    return {name: intern(text) for name, text in texts.items()}
 
 
 def _end_of(event: AlertEvent, delivery: Delivery) -> int:

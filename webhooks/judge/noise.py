@@ -9,6 +9,7 @@ Heartbeats and alerts of severity none are never of an incident.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import insort
 from collections import defaultdict
 
@@ -17,7 +18,7 @@ import msgspec
 from webhooks.correlate.bonds import Bonds
 from webhooks.correlate.group import Group
 from webhooks.correlate.habits import ALONE_BELOW
-from webhooks.correlate.sighting import Key, Sighting
+from webhooks.correlate.sighting import Sighting
 from webhooks.own import is_own
 
 SILENT_SEVERITIES = frozenset({"none", "ok", "debug", "test", "deadman", "heartbeat"})
@@ -60,7 +61,7 @@ class Doubt(msgspec.Struct, frozen=True):
 class Durations(msgspec.Struct):
     """How long episodes lasted, as sorted logarithms; the oldest knowledge is thinned out."""
 
-    values: list[float] = []
+    values: array[float] = msgspec.field(default_factory=lambda: array("d"))
 
     def add(self, seconds: float) -> None:
         """Take one more."""
@@ -109,16 +110,13 @@ class NoiseModel:
         self._weights = weights or NoiseWeights()
         self._company = Kinds()
         self._alone = Kinds()
-        self._taught: set[Key] = set()
 
     def learn(self, seen: Sighting, group: Group) -> None:
         """Take what an episode that is over has shown; each teaches once."""
         ended = seen.ended
-        if ended is None or seen.key in self._taught:
+        if ended is None or seen.has_taught:
             return
-        self._taught.add(seen.key)
-        if len(self._taught) > 200_000:
-            self._taught.clear()
+        seen.has_taught = True
         lasted = seen.lasted(ended)
         company = self._bonds.company(seen, group)
         if company >= ENOUGH_COMPANY:

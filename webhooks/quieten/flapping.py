@@ -25,6 +25,8 @@ HISTORY_WEIGHT = (1.0 - 0.5 ** (HISTORY_SECONDS / HALF_LIFE_SECONDS)) / (
 """What a start at some time within the history's hour counts on average."""
 
 MAX_KNOWN = 50_000
+KEPT_SECONDS = 86400.0
+"""As long as alerts that are over are remembered. Alerts that never come again would pile up for weeks."""
 REMEMBERED = 16
 MOST = 0.9
 LEAST_TIMES = 3
@@ -167,7 +169,13 @@ class FlapWatch:
             if record is None or not record.flapping:
                 calm.add(key)
         self.flapping -= calm
+        self._forget(now - KEPT_SECONDS)
         return calm
+
+    def _forget(self, before: float) -> None:
+        """Drop what has neither started nor ended since then."""
+        while self._records and next(iter(self._records.values())).at < before:
+            self._records.popitem(last=False)
 
     def proposals(self) -> list[Proposal]:
         """For each rule that flaps, the change that would have merged or hidden most of its flaps."""

@@ -133,9 +133,12 @@ class Storms:
         storm.n_episodes = max(storm.n_episodes, incident.n_episodes)
         self.known[incident.incident_id] = storm
 
-    def forget(self, before_ns: int) -> None:
-        """Drop storms that are over for long."""
+    def forget(self, before_ns: int) -> list[str]:
+        """Drop storms that are over for long; their incidents."""
+        gone = []
         for incident_id, storm in list(self.known.items()):
             rages = self.raging.get(storm.group.tenant) is storm
             if not rages and not storm.firing and storm.last_end_ns < before_ns:
                 del self.known[incident_id]
+                gone.append(incident_id)
+        return gone

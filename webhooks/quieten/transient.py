@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ MAX_RULES = 5_000
 
 @dataclass
 class _Durations:
-    ordered: list[float] = field(default_factory=list)
+    ordered: array[float] = field(default_factory=lambda: array("d"))
     n: int = 0
 
     def add(self, seconds: float) -> None:
