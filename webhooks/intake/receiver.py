@@ -23,6 +23,7 @@ from webhooks.intake.payload import parse
 from webhooks.intake.recorder import parse_events
 from webhooks.own import inner_delivery
 from webhooks.quieten.flapping import FlapWatch
+from webhooks.secret_log import SecretLog
 
 PATH = "/webhooks/alertmanager"
 EVENTS_PATH = "/webhooks/alertmanager-events"
@@ -51,6 +52,7 @@ class Receiver:
         self._senders: dict[str, tuple[str, WebhookAuth]] = {"": (DEFAULT_TENANT, config.auth)}
         for one in config.receivers:
             self._senders[one.name] = (one.tenant, one.auth)
+        self._secrets = SecretLog("receiver")
         self._requests = Counter(
             "pronoia_webhook_requests_total", "Webhook requests, by answer.", ["code"], registry=registry
         )
@@ -91,7 +93,8 @@ class Receiver:
         return response
 
     async def _answer(self, request: web.Request, take: Answer) -> web.Response:
-        sender = self._senders.get(request.match_info.get("receiver", ""))
+        name = request.match_info.get("receiver", "")
+        sender = self._senders.get(name)
         if sender is None:
             return _refuse(404, "no receiver of that name; see webhook.receivers")
         tenant, auth = sender
@@ -99,8 +102,8 @@ class Receiver:
         try:
             if not allowed(auth, request.headers.get("Authorization", ""), certificate):
                 return _refuse(401, "wrong or missing credentials")
-        except OSError:
-            return _refuse(503, "this receiver cannot read its own credentials file")
+        except OSError as error:
+            return self._cannot_tell(name, error)
         if (request.content_length or 0) > self._config.max_body_bytes:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
         try:
@@ -117,14 +120,20 @@ class Receiver:
         try:
             if not signed(auth, request.headers.get(auth.hmac_header, ""), body):
                 return _refuse(401, "wrong or missing signature")
-        except OSError:
-            return _refuse(503, "this receiver cannot read its own credentials file")
+        except OSError as error:
+            return self._cannot_tell(name, error)
+        self._secrets.read(_named(name))
         try:
             return await take(tenant, body)
         except PayloadError as error:
             return _refuse(400, str(error))
         except StoreError as error:
             return _refuse(503, f"not stored ({error.reason}), send it again")
+
+    def _cannot_tell(self, receiver: str, error: OSError) -> web.Response:
+        """Who sends cannot be told: what is sent stays with Alertmanager until it can."""
+        self._secrets.unreadable(_named(receiver), error)
+        return _refuse(503, "this receiver cannot read its own credentials file")
 
     async def _take_delivery(self, tenant: str, body: bytes) -> web.Response:
         received_at_ns = int(self._now() * 1e9)
@@ -161,6 +170,10 @@ class Receiver:
             body=b'{"status":"ok","events":%d,"ended":%d}' % (recorded.kinds.total(), len(ended)),
             content_type="application/json",
         )
+
+
+def _named(receiver: str) -> str:
+    return f"the credentials of receiver {receiver}" if receiver else "the credentials of the webhook"
 
 
 def _refuse(status: int, words: str) -> web.Response:

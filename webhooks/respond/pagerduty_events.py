@@ -19,6 +19,7 @@ from sidecar.telemetry import get_logger
 from webhooks.intake.payload import UNREADABLE
 from webhooks.notify.channels.pagerduty import KEY_PREFIX
 from webhooks.respond.lifecycle import ActionError
+from webhooks.secret_log import SecretLog
 
 EVENTS_PATH = "/webhooks/pagerduty"
 MAX_BODY = 1024 * 1024
@@ -66,6 +67,7 @@ class PagerDutyEvents:
         """Of each incident the time of the newest event: they come again, and out of order."""
         self._one_at_a_time = asyncio.Lock()
         self._log = get_logger("pagerduty")
+        self._secrets = SecretLog("pagerduty")
 
     async def handle(self, request: web.Request) -> web.Response:
         """One event. PagerDuty sends it again unless the answer is 2xx."""
@@ -110,11 +112,14 @@ class PagerDutyEvents:
         """Whether one of the secrets made one of the signatures; there are several while one is replaced."""
         given = [one.strip().encode(errors="surrogateescape") for one in signatures.split(",")]
         found = False
-        for config in self._configs:
+        for number, config in enumerate(self._configs, 1):
+            name = f"the webhook's secret of PagerDuty target {number}"
             try:
                 secret = read_secret(config.webhook_secret, config.webhook_secret_file) or ""
-            except OSError:
+            except OSError as error:
+                self._secrets.unreadable(name, error)
                 continue
+            self._secrets.read(name)
             expected = b"v1=" + hmac.new(secret.encode(), body, "sha256").hexdigest().encode()
             for one in given:
                 found |= bool(secret) and hmac.compare_digest(one, expected)

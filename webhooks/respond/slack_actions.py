@@ -17,6 +17,7 @@ from sidecar.config.load import read_secret
 from sidecar.errors import StoreError
 from sidecar.telemetry import get_logger
 from webhooks.respond.lifecycle import ActionError
+from webhooks.secret_log import SecretLog
 
 INTERACTIONS_PATH = "/webhooks/slack/interactions"
 MAX_AGE_SECONDS = 300.0
@@ -39,6 +40,7 @@ class SlackActions:
         self._do = do
         self._now = now
         self._log = get_logger("slack")
+        self._secrets = SecretLog("slack")
 
     async def handle(self, request: web.Request) -> web.Response:
         """One press of a button. Slack shows an error to the person unless the answer is 200."""
@@ -80,8 +82,10 @@ class SlackActions:
         for config in self._configs:
             try:
                 secret = read_secret(config.signing_secret, config.signing_secret_file) or ""
-            except OSError:
+            except OSError as error:
+                self._secrets.unreadable(f"the signing secret of channel {config.channel}", error)
                 continue
+            self._secrets.read(f"the signing secret of channel {config.channel}")
             expected = (
                 "v0=" + hmac.new(secret.encode(), b"v0:" + stamp.encode() + b":" + body, "sha256").hexdigest()
             )

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sidecar.api.tls import server_context
 from sidecar.config.http import ServerTlsConfig
@@ -210,3 +211,29 @@ def test_an_empty_secret_lets_nobody_in(tmp_path: Path, kind: str, way: str) -> 
     signature = hmac.new(b"", b"body", "sha256").hexdigest()
     with pytest.raises(OSError, match="empty"):
         _ = allowed(auth, "Bearer", None) and signed(auth, signature, b"body")
+
+
+@pytest.mark.parametrize("kind", ["bearer_token_file", "hmac_secret_file"])
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"  \n", None], ids=["no text", "empty", "no file"])
+async def test_a_secret_that_cannot_be_read_is_said_once_and_nothing_is_lost(
+    tmp_path: Path, kind: str, content: bytes | None
+) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    headers = {"Authorization": "Bearer s"} if kind == "bearer_token_file" else {}
+    with capture_logs() as said:
+        async with served(tmp_path, auth=WebhookAuth(**{kind: file})) as s:
+            for _ in range(2):
+                assert (await s.post(body(alert()), **headers))[0] == 503, "Alertmanager sends it again"
+            file.write_text("s\n")
+            signature = hmac.new(b"s", body(alert()), "sha256").hexdigest()
+            headers = headers or {WebhookAuth().hmac_header: f"sha256={signature}"}
+            assert (await s.post(body(alert()), **headers))[0] == 200
+            counted = s.registry.get_sample_value("pronoia_webhook_requests_total", {"code": "503"})
+    assert counted == 2
+    events = [(one["event"], one["log_level"]) for one in said if one.get("component") == "receiver"]
+    assert events == [
+        ("secret cannot be read, its senders are refused", "error"),
+        ("secret can be read again", "info"),
+    ]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from sidecar.config.channels import SlackConfig
 from sidecar.config.load import load_text
@@ -153,6 +154,17 @@ def test_without_a_signing_secret_nothing_is_believed() -> None:
     config = SlackConfig(token=SecretStr("x"), channel="C1")
     actions = SlackActions([config], None, now=Clock())  # type: ignore[arg-type]
     assert not actions.signed(BODY, str(int(NOW)), signature(""))
+
+
+def test_a_signing_secret_that_is_no_text_is_said_and_believes_nobody(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xff\xfe")
+    config = SlackConfig(token=SecretStr("x"), channel="C1", signing_secret_file=file)
+    actions = SlackActions([config], None, now=Clock())  # type: ignore[arg-type]
+    with capture_logs() as said:
+        assert not actions.signed(BODY, str(int(NOW)), signature())
+        assert not actions.signed(BODY, str(int(NOW)), signature())
+    assert [one["of"] for one in said] == ["the signing secret of channel C1"]
 
 
 def episode(rule: str, n: int = 0, **fields: Any) -> Episode:
