@@ -12,6 +12,7 @@ import numpy as np
 from rules.document import literal_expr
 from rules.learn import HOURS, Segment, Threshold, outward, threshold_by_hour
 from rules.rewrite import plain_number, with_bound, with_threshold
+from sidecar.promql.share import is_share
 from sidecar.promql.threshold import Comparison
 from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
 
@@ -21,6 +22,12 @@ EPOCH_HOUR = 96
 
 WEEKS_OF_HOURS = 3
 """An hour of the week must be seen so often to be known; before that days are taken to be alike."""
+
+INFINITE = 1e299
+"""What is as great stands for an infinite value, as a ratio over nothing is."""
+
+HALFWAY = 0.5
+"""Hours of a table keep that share of the way from their middle to what nothing can go beyond."""
 
 TREND_DAYS_AHEAD = 60
 """A line is followed so far past what it was learned on, and stays level from there on."""
@@ -164,16 +171,39 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
     `values` (N, T); `normal` (T,): where life was normal. What is learned is learned there only.
     """
     sign = 1 if comparison.above else -1
-    mirrored = sign * values
+    mirrored = sign * ordinary(values)
     quiet = mirrored[:, normal]
     quiet = quiet[np.isfinite(quiet)]
     if quiet.size == 0:
         return []
     centre = float(np.median(quiet))
     spread = robust_spread(quiet - centre)
-    others = (_by_hour(mirrored, times, normal, sign), _trend(mirrored, times, normal, sign, spread))
-    static = _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), sign, comparison.threshold)
-    return [static, *(family for family in others if family is not None)]
+    end = _end(quiet, comparison)
+    forms = (
+        _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), comparison, end),
+        _by_hour(mirrored, times, normal, sign, end),
+        _trend(mirrored, times, normal, sign, spread, end),
+    )
+    there = np.isfinite(mirrored) | np.isnan(values)
+    # What is infinite teaches nothing, and stands out all the same.
+    return [
+        replace(form, relative=np.where(there, form.relative, sign * values))
+        for form in forms
+        if form is not None
+    ]
+
+
+def ordinary(values: FloatArray) -> FloatArray:
+    """The values, with NaN for those that stand for infinity."""
+    return np.where(np.abs(values) < INFINITE, values, np.nan)
+
+
+def _end(quiet: FloatArray, comparison: Comparison) -> float:
+    """What nothing can go beyond, mirrored as the values are; infinite where none is known."""
+    if not comparison.above:
+        # What was never negative counts or measures something, of which there is no less than nothing.
+        return 0.0 if quiet.max() <= 0 else math.inf
+    return 1.0 if quiet.max() <= 1 and is_share(comparison.measured) else math.inf
 
 
 QUANTILES = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
@@ -203,22 +233,31 @@ def _levels(quiet: FloatArray, everything: FloatArray) -> list[float]:
 
 
 def _static(
-    mirrored: FloatArray, quiet: FloatArray, spread: float, moves: float, sign: int, old: float
+    mirrored: FloatArray,
+    quiet: FloatArray,
+    spread: float,
+    moves: float,
+    comparison: Comparison,
+    end: float,
 ) -> Family:
+    sign, old = 1 if comparison.above else -1, comparison.threshold
     levels = sorted({*_levels(quiet, mirrored), sign * old})
+    if comparison.above:
+        levels = [level for level in levels if level < end]  # Beyond it a rule tells of nothing.
 
     def make(level: float) -> Bound:
         if level == sign * old:
             return Static(old)
-        # As exact as the number is small, so that it is not rounded to where nothing goes; never -0.
-        return Static(sign * outward(level, min(spread, abs(level) or spread)) + 0.0)
+        # As exact as the number is small or near the end, so that it is not rounded to where nothing goes.
+        grain = min(spread, abs(level) or spread, end - level if level < end else spread)
+        return Static(sign * outward(level, grain) + 0.0)  # Never -0.
 
-    # What was never negative counts or measures something, of which there is no less than nothing.
-    end = 0.0 if sign < 0 and quiet.max() <= 0 else math.inf
     return Family("static", make, levels, mirrored, float(np.median(quiet)), moves, end)
 
 
-def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int) -> Family | None:
+def _by_hour(
+    mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, end: float
+) -> Family | None:
     """Where the hour of the week explains a good part of what normal life varies by; else None."""
     hours = hour_of_week(times)
     centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
@@ -237,21 +276,23 @@ def _by_hour(mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: in
         return None
     rest = quiet - centre[hours[normal]]
     finite = np.isfinite(quiet) & np.isfinite(rest)
-    if np.std(rest[finite]) > 0.7 * np.std(quiet[finite]):
+    if np.std(rest[finite]) >= 0.7 * np.std(quiet[finite]):
         return None
     wide = np.maximum(wide, float(np.nanmedian(wide)))  # A still hour must not get a hair's breadth.
     relative = (mirrored - centre[hours]) / wide[hours]
     calm = relative[:, normal]
 
     def make(level: float) -> Bound:
-        centre_, edge = sign * centre, sign * (centre + level * wide)
-        return ByHour(threshold_by_hour(LabelSet(), centre_, edge, 1.0, sign=sign))
+        edge = centre + level * wide
+        if sign > 0:
+            edge = np.minimum(edge, centre + HALFWAY * (end - centre))
+        return ByHour(threshold_by_hour(LabelSet(), sign * centre, sign * edge, 1.0, sign=sign))
 
     return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))
 
 
 def _trend(
-    mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, spread: float
+    mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, spread: float, end: float
 ) -> Family | None:
     """Where normal life climbs or sinks by more than its own spread; else None (Theil and Sen's slope)."""
     days = times // 86_400_000
@@ -273,4 +314,8 @@ def _trend(
     def make(level: float) -> Bound:
         return Trend(sign * outward(start + level, spread), sign * slope, zero, until)
 
-    return Family("trend", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))
+    levels = _levels(calm[np.isfinite(calm)], relative)
+    if sign > 0:
+        last = start + slope * (until - zero)
+        levels = [level for level in levels if max(start, last) + level < end]
+    return Family("trend", make, levels, relative, 0.0, _moves(calm))

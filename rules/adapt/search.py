@@ -123,7 +123,7 @@ def _cheapest(
 
 def _nearer(table: Candidate, number: Candidate, evidence: Evidence) -> bool:
     """Whether a table lies so much nearer to normal life than one number that it is worth having."""
-    return _distance(table, evidence) <= NEARER * _distance(number, evidence)
+    return _distance(table, evidence) < NEARER * _distance(number, evidence)
 
 
 def _distance(candidate: Candidate, evidence: Evidence) -> float:

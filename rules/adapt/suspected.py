@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from rules.adapt.bounds import robust_spread
+from rules.adapt.bounds import ordinary, robust_spread
 from rules.adapt.judge import Evidence
 from rules.incidents import KnownIncident
 from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
@@ -83,7 +83,7 @@ def _far_by(mirrored: FloatArray, normal: BoolArray) -> FloatArray:
     """(N, T) by how many of its series' robust deviations each value lies on the bad side of its median."""
     far_by = np.full(mirrored.shape, np.nan)
     for row, values in enumerate(mirrored):
-        quiet = values[normal & np.isfinite(values)]
+        quiet = values[normal & np.isfinite(ordinary(values))]
         if quiet.size:
             centre = float(np.median(quiet))
             far_by[row] = (values - centre) / robust_spread(quiet - centre)

@@ -147,6 +147,45 @@ def test_where_lines_are_forbidden_none_is_drawn() -> None:
         assert (isinstance(found, Proposal) and isinstance(found.candidate.bound, Trend)) == a_line
 
 
+SHARE = 'sum(rate(asked{code="5"}[5m])) / sum(rate(asked[5m]))'
+
+
+@pytest.mark.parametrize("expr", [f"{SHARE} > 0.05", "1 - some_ratio > 0.05", "some_ratio >= 0.05"])
+def test_a_threshold_of_a_share_stays_below_one_where_it_can_be_reached(expr: str) -> None:
+    rng = np.random.default_rng(4)
+    values = np.abs(rng.normal(0.02, 0.02, 28 * 1440)).clip(0, 1)
+    for day in range(28):
+        values[day * 1440 + 17 * day :][100:110] = rng.uniform(0.5, 1.0, 10)
+    found = solve(evidence(values, expr), Objective(2))
+    if isinstance(found, Proposal):
+        assert (found.candidate.bound.at(clock(28)) < 1).all(), "nothing is more than all"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_over_nothing_makes_no_threshold_that_only_it_reaches() -> None:
+    rng = np.random.default_rng(4)
+    values = np.abs(rng.normal(0.02, 0.02, 28 * 1440))
+    for day in range(28):
+        values[day * 1440 + day :][100:108] = 1e300  # As infinity is read.
+    for ours in (
+        evidence(values, "failed / asked > 0.05"),
+        evidence(values, "failed / asked > 0.05", for_seconds=60),
+    ):
+        found = solve(ours, Objective(2))
+        if isinstance(found, Proposal):
+            assert (found.candidate.bound.at(clock(28)) < 1).all()
+    incident = with_incident(values, 12.3, height=0.0)
+    first = int(12.3 * 1440)
+    values[first : first + 30] = 1e300
+    caught = proposal(solve(evidence(values, "failed / asked > 0.05", (incident,)), Objective(2)))
+    assert incident.name in caught.after.delays, "what is infinite stands out"
+
+
+def test_a_constant_needs_no_table() -> None:
+    found = proposal(solve(evidence(np.full(28 * 1440, 7.0), "load > 5"), Objective(2)))
+    assert found.expr == "load > 7"
+
+
 def test_hardly_any_swing_needs_no_table() -> None:
     found = proposal(solve(evidence(daily_swing(1.5), "load > 52"), Objective(2)))
     assert isinstance(found.candidate.bound, Static)
