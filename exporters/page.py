@@ -83,7 +83,6 @@ class _Rendered:
     dressed: tuple[_Dressed, ...] = ()
     blocks: dict[names.Family, list[bytes]] = field(default_factory=dict)
     n_lines: int = 0
-    timestamp_ms: int = 0
     step_seconds: float = 0.0
     published: float = 0.0
 
@@ -198,10 +197,6 @@ class SyntheticPage:
     def _prepare(self, evaluation: Evaluation, before: _Rendered | None) -> _Rendered:
         """Label texts for this set of series: the old ones where the set is the same object."""
         labels = evaluation.labels
-        step = 0.0
-        if before is not None:
-            step = (evaluation.timestamp_ms - before.timestamp_ms) / 1000
-            step = step if step > 0 else before.step_seconds
         if before is not None and before.labels is labels:
             dressed = before.dressed
         else:
@@ -211,13 +206,7 @@ class SyntheticPage:
                 _dress(metric_format, evaluation, one, with_name=with_name)
                 for metric_format, one in zip(self._formats, old, strict=True)
             )
-        return _Rendered(
-            labels,
-            dressed,
-            timestamp_ms=evaluation.timestamp_ms,
-            step_seconds=step,
-            published=self._monotonic(),
-        )
+        return _Rendered(labels, dressed, step_seconds=evaluation.step_seconds, published=self._monotonic())
 
     def _render(self, rendered: _Rendered, evaluation: Evaluation, *, room: int) -> int:
         """Fill in the lines; the number of live series for which there was no room."""

@@ -196,6 +196,8 @@ class Evaluation:
     """(N,) as in `Score`; None: nowhere."""
     absent: BoolArray | None = None
     """(N,) where a known series stopped and nothing took its place; None: nowhere."""
+    step_seconds: float = 0.0
+    """How often the query is evaluated; 0 where nobody told."""
 
 
 @dataclass(frozen=True, slots=True)

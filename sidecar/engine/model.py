@@ -233,6 +233,7 @@ class QueryModel:
             forecasts=self._forecasts(aligned.labels, int(aligned.timestamps[-1])),
             accepted=self._accepted if self._accepted.any() else None,
             absent=self._absent(int(aligned.timestamps[-1])),
+            step_seconds=self.query.step,
         )
 
     def _season(self, timestamps: TimeArray) -> FloatArray:

@@ -196,6 +196,7 @@ def test_an_empty_history_is_a_cold_start() -> None:
     evaluation = model.update(batch(seasonal(2, 1)[:, :1]))
     assert evaluation is not None
     assert np.isfinite(evaluation.actual).all()
+    assert evaluation.step_seconds == QUERY.step
 
 
 def test_the_learned_band_follows_the_hour_of_week() -> None:

@@ -42,6 +42,7 @@ def evaluation(
     at_ms: int = 60_000,
     score: Sequence[float] | None = None,
     forecasts: tuple[Forecast, ...] = (),
+    step_seconds: float = 60.0,
 ) -> Evaluation:
     values = np.array(actual, dtype=np.float64)
     n = len(values)
@@ -49,7 +50,7 @@ def evaluation(
     scores = np.full(n, 0.5) if score is None else np.array(score, dtype=np.float64)
     return Evaluation(
         query, tenant, at_ms, sets, values, values, values, values, scores,
-        np.zeros(n, dtype=np.int8), np.ones(n), forecasts,
+        np.zeros(n, dtype=np.int8), np.ones(n), forecasts, step_seconds=step_seconds,
     )  # fmt: skip
 
 
@@ -193,18 +194,31 @@ def test_retired_rows_and_new_ones_reuse_what_is_known(page: SyntheticPage) -> N
 
 @pytest.mark.parametrize(
     ("step_seconds", "gone_after"),
-    [pytest.param(60, 300, id="five minutes"), pytest.param(600, 1800, id="three long steps")],
+    [
+        pytest.param(15.0, 300, id="five minutes"),
+        pytest.param(600.0, 1800, id="three long steps"),
+        pytest.param(0.0, 300, id="a step that nobody told"),
+    ],
 )
 def test_a_query_without_news_leaves(
-    page: SyntheticPage, clock: Clock, registry: CollectorRegistry, step_seconds: int, gone_after: int
+    page: SyntheticPage, clock: Clock, registry: CollectorRegistry, step_seconds: float, gone_after: int
 ) -> None:
-    for step in (1, 2, 2):  # The repeated one must not make the step unknown.
-        page.publish(evaluation([{"a": "1"}], [1.0], at_ms=step * step_seconds * 1000))
+    # Between the second and the third the source was away for two days.
+    for at_ms in (60_000, 660_000, 173_460_000):
+        page.publish(evaluation([{"a": "1"}], [1.0], at_ms=at_ms, step_seconds=step_seconds))
     clock.now += gone_after
     assert lines(page)
     clock.now += 1
     assert text(page) == ""
     assert registry.get_sample_value("pronoia_export_dropped_series", {"query": "q"}) is None
+
+
+def test_a_query_of_long_steps_stays_from_one_to_the_next(page: SyntheticPage, clock: Clock) -> None:
+    for step in range(3):
+        page.publish(evaluation([{"a": "1"}], [1.0], at_ms=step * 3_600_000, step_seconds=3600.0))
+        for _ in range(60):
+            clock.now += 60.0
+            assert lines(page)
 
 
 def test_a_retired_query_leaves_at_once(page: SyntheticPage) -> None:
