@@ -10,6 +10,7 @@ from aiohttp import web
 from sidecar.bodies import read_up_to
 
 GZIP = 16 + zlib.MAX_WBITS
+PIECE_BYTES = 64 * 1024
 MAX_MEMBERS = 1000
 """A gzip may be several, one after the other; some programs pack in blocks."""
 
@@ -52,18 +53,36 @@ def unpack(body: bytes, encoding: str, *, most_bytes: int) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise ValueError(f"its encoding is {encoding[:20]!r}; send gzip, or nothing packed")
-    plain, rest = b"", body
+    plain: list[bytes] = []
+    at, piece_bytes = 0, len(body)
     for _ in range(MAX_MEMBERS):
-        unpacker = zlib.decompressobj(GZIP)
+        at, most_bytes = _unpack_member(body, at, plain, most_bytes, piece_bytes)
+        if at == len(body):
+            return b"".join(plain)
+        piece_bytes = PIECE_BYTES
+    raise ValueError(f"it is in more than {MAX_MEMBERS} pieces")
+
+
+def _unpack_member(
+    body: bytes, at: int, plain: list[bytes], most_bytes: int, piece_bytes: int
+) -> tuple[int, int]:
+    """Unpack the member that begins there: where the next one does, and how many bytes may still come.
+
+    It is given a piece at a time: what lies behind a member's end is copied, and must not be all the rest
+    where there are many.
+    """
+    unpacker = zlib.decompressobj(GZIP)
+    while not unpacker.eof:
+        piece = body[at : at + piece_bytes]
+        if not piece:
+            raise ValueError("it is cut short")
         try:
-            plain += unpacker.decompress(rest, most_bytes + 1 - len(plain))
+            unpacked = unpacker.decompress(piece, most_bytes + 1)
         except zlib.error as error:
             raise ValueError(f"it is no gzip: {error}") from error
-        if len(plain) > most_bytes:
+        plain.append(unpacked)
+        most_bytes -= len(unpacked)
+        if most_bytes < 0:
             raise TooLarge
-        if not unpacker.eof:
-            raise ValueError("it is cut short")
-        rest = unpacker.unused_data
-        if not rest:
-            return plain
-    raise ValueError("it is in too many pieces")
+        at += len(piece) - len(unpacker.unused_data)
+    return at, most_bytes

@@ -100,7 +100,9 @@ PACKED = gzip.compress(body(alert()))
             "ok",
             id="in two pieces",
         ),
-        pytest.param(gzip.compress(b"") * 2000, "gzip", 400, "too many pieces", id="in too many pieces"),
+        pytest.param(
+            gzip.compress(b"") * 2000, "gzip", 400, "more than 1000 pieces", id="in too many pieces"
+        ),
         pytest.param(body(alert()), "identity", 200, "ok", id="not packed"),
         pytest.param(gzip.compress(b" " * 1_000_000), "gzip", 413, "above 65536 bytes", id="a bomb"),
         pytest.param(b"not gzip", "gzip", 400, "no gzip", id="no gzip"),
