@@ -55,6 +55,11 @@ class LoopMetrics:
             "Alerts that left memory before their end since the start, for the want of room.",
             registry=registry,
         )
+        self._held = Gauge(
+            "pronoia_episodes_held",
+            "Alerts held in memory: those that fire, and those that were over within the last day.",
+            registry=registry,
+        )
         self._flapping = Gauge("pronoia_alerts_flapping", "Alerts that flap now.", registry=registry)
         self._spared = Gauge(
             "pronoia_incidents_spared",
@@ -81,7 +86,7 @@ class LoopMetrics:
             registry=registry,
         )
 
-    def tell(self, placing: Placing, *, n_evicted: int, n_spared: int) -> None:
+    def tell(self, placing: Placing, *, n_held: int, n_evicted: int, n_spared: int) -> None:
         """Show how things stand, and how good the open incidents are."""
         found = quality(placing.analyst.correlator.groups.values())
         self._per_incident.set(found.alerts_per_incident)
@@ -90,5 +95,6 @@ class LoopMetrics:
         self._brier.set(placing.analyst.correlator.bonds.verdicts.brier)
         self._storms.set(len(placing.storms.raging))
         self._flapping.set(len(placing.flaps.flapping))
+        self._held.set(n_held)
         self._evicted.set(n_evicted)
         self._spared.set(n_spared)

@@ -394,4 +394,9 @@ class AlertsLoop:
         )
         self.placing.pending.update((episode.key, episode) for episode in doubtful)
         self.placing.forget(now_ns - REMEMBER_RESOLVED_NS)
-        self._metrics.tell(self.placing, n_evicted=memory.n_evicted, n_spared=self._holding.n_spared)
+        self._metrics.tell(
+            self.placing,
+            n_held=len(memory.episodes),
+            n_evicted=memory.n_evicted,
+            n_spared=self._holding.n_spared,
+        )

@@ -18,6 +18,7 @@ from sidecar.api.request_log import request_logger
 from sidecar.api.tls import server_context
 from sidecar.app.explain import Explaining
 from sidecar.app.feedback import Tasting
+from sidecar.app.freed_memory import FreedMemory
 from sidecar.app.ground import Ground
 from sidecar.app.http import endpoints
 from sidecar.app.reloading import ReloadMetrics, waits_for_restart
@@ -106,6 +107,7 @@ class Sidecar:
         self._explaining.start()
         self._tasting.start()
         self._upkeep.start()
+        self._freed_memory.start()
         self._warming.start()
         return runner
 
@@ -113,6 +115,7 @@ class Sidecar:
         """Answer what is under way, store what is known, end."""
         self._log.info("stopping")
         await self._warming.stop()
+        await self._freed_memory.stop()
         await self._upkeep.stop()
         await runner.cleanup()  # No more requests; those under way get their answer.
         await self._alerts.stop()
@@ -191,6 +194,7 @@ class Sidecar:
             said=self._tasting.words,
         )
         self._upkeep = Upkeep(ground)
+        self._freed_memory = FreedMemory(ground.registry)
         self._warming = Warming([warm_decoder, ground.page.warm, judge_once], registry=ground.registry)
         self._workings = self._make_workings()
 

@@ -1,0 +1,43 @@
+"""Memory that was freed leaves the process, though blocks that live on lie between."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from sidecar.app import freed_memory
+from sidecar.app.freed_memory import FreedMemory, trim
+
+BLOCK, N_BLOCKS, EVERY = 100_000, 600, 20
+"""Below 128 KiB, from where on glibc takes each block from the machine by itself, and gives it back so."""
+
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed so")
+
+
+@glibc
+def test_what_lies_between_living_blocks_is_given_back() -> None:
+    trim()
+    blocks = [bytes(bytearray(BLOCK)) for _ in range(N_BLOCKS)]
+    living = blocks[::EVERY]
+    del blocks
+    assert trim() > 0.7 * BLOCK * (N_BLOCKS - len(living))
+    assert trim() < 0.1 * BLOCK * N_BLOCKS, "once"
+
+
+def test_a_c_library_without_the_call_gives_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert trim() == 0
+
+
+async def test_each_round_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freed_memory, "TRIM_SECONDS", 0.001)
+    registry = CollectorRegistry()
+    freed = FreedMemory(registry, lambda: 1000)
+    freed.start()
+    async with asyncio.timeout(10):
+        while (registry.get_sample_value("pronoia_memory_given_back_bytes_total") or 0.0) < 2000.0:
+            await asyncio.sleep(0.001)
+    await freed.stop()
