@@ -29,6 +29,11 @@ LEVEL = 0.95
 FRESH_STEPS = 2
 """A series whose newest sample is older is gone, and nothing is said of it."""
 
+ROWS_PER_SERIES, LEAST_ROWS = 2, 64
+"""Rows in all: so many for each series that lived at once within the last day. Where pods come and go
+by the minute, those that are gone for longest are forgotten before their day is over.
+"""
+
 
 @dataclass
 class _Known:
@@ -90,14 +95,47 @@ class WatchedSeries:
         if not new.any():
             return
         batch = SeriesBatch(batch.query, batch.labels, batch.timestamps[new], batch.values[:, new])
-        aligned = self._index.align(batch)
-        old = np.full((self._index.n_rows, len(self._times)), np.nan, dtype=np.float32)
-        old[: len(self._values)] = self._values
-        self._values = np.concatenate([old, aligned.values.astype(np.float32)], axis=1)[:, -self._n_steps :]
+        aligned = self._index.align(self._of_the_last_day(batch))
         self._times = np.concatenate([self._times, aligned.timestamps])[-self._n_steps :]
+        values = np.full((self._index.n_rows, len(self._times)), np.nan, dtype=np.float32)
+        n_new = min(aligned.n_steps, len(self._times))
+        values[:, -n_new:] = aligned.values[:, -n_new:]
+        n_old = len(self._times) - n_new
+        if n_old:
+            values[: len(self._values), :n_old] = self._values[:, -n_old:]
+        self._values = values
         for row in self._index.retire(int(self._times[-1])).tolist():
             self._values[row] = np.nan
             self._known.pop(row, None)
+        self._let_go()
+
+    @property
+    def _remembered_steps(self) -> int:
+        """So long a series that is gone is remembered: it may only have paused."""
+        return max(round(self._index.retire_after_ms / 1000 / self._step), 1)
+
+    def _of_the_last_day(self, batch: SeriesBatch) -> SeriesBatch:
+        """The batch without series that are known no more by its end: they need no row at all."""
+        steps = self._remembered_steps
+        if batch.n_steps <= steps:
+            return batch
+        rows = np.flatnonzero(np.isfinite(batch.values[:, -steps:]).any(axis=1))
+        labels = tuple(batch.labels[row] for row in rows.tolist())
+        return SeriesBatch(batch.query, labels, batch.timestamps, batch.values[rows])
+
+    def _let_go(self) -> None:
+        """Forget what is gone for longest, where more is remembered than `ROWS_PER_SERIES` allows."""
+        at_once = int(np.isfinite(self._values[:, -self._remembered_steps :]).sum(axis=0).max(initial=0))
+        most = ROWS_PER_SERIES * max(at_once, LEAST_ROWS // ROWS_PER_SERIES)
+        if self._index.n_rows <= most:
+            return
+        # Some room is left for those to come: not each new series shall move all others.
+        newest_first = np.argsort(-self._index.last_seen_ms, kind="stable")[: max(most * 3 // 4, at_once)]
+        kept = np.sort(newest_first[self._index.last_seen_ms[newest_first] > 0])
+        labels = tuple(self._index.labels[row] for row in kept.tolist())
+        self._index.restore(labels, self._index.last_seen_ms[kept])
+        self._values = self._values[kept]
+        self._known = {at: self._known[row] for at, row in enumerate(kept.tolist()) if row in self._known}
 
     def watch(self, thresholds: Sequence[Threshold]) -> None:
         """From now on forecast when these are crossed."""

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.config.known import EventConfig
 from sidecar.engine.forecast.crossing import Threshold
-from sidecar.engine.forecast.watched import WatchedSeries
+from sidecar.engine.forecast.watched import ROWS_PER_SERIES, WatchedSeries
 from sidecar.engine.forecast.watched_file import history_path, load, save
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
@@ -54,6 +54,45 @@ def test_rows_come_and_go_and_columns_are_taken_once() -> None:
     assert by_label[B] == np.inf
     found.take(batch(300, {B: np.full(3, 5.0)}))
     assert {labels for labels, _, _ in found.crossings()} == {B}
+
+
+def pods(generation: int, n: int = 50) -> list[LabelSet]:
+    return [LabelSet({"pod": f"{generation}-{i}"}) for i in range(n)]
+
+
+def test_the_room_for_pods_that_come_and_go_is_bounded_by_those_that_live_at_once() -> None:
+    found = watched(history_steps=600)
+    found.watch([AT_40])
+    most = 0
+    for hour in range(40):
+        alive = {A: np.arange(hour * 12, hour * 12 + 12) * 0.01}
+        found.take(batch(hour * 12, alive | {pod: np.full(12, 5.0) for pod in pods(hour)}))
+        most = max(most, len(found._values))
+    assert most <= ROWS_PER_SERIES * 51
+    assert found.work(10.0) == 0
+    assert [labels for labels, _, _ in found.crossings()] == [A], "the pods are too young for it"
+    row = found._index.labels.index(A)
+    assert np.isfinite(found._values[row]).sum() == 480, "who lives on has its whole history"
+    found.take(batch(480, alive | {pod: np.full(12, 5.0) for pod in pods(38)}))
+    row = found._index.labels.index(pods(38)[0])
+    assert np.isfinite(found._values[row]).sum() == 24, "and so has who paused for an hour"
+
+
+def test_an_outage_of_everything_forgets_nothing() -> None:
+    found = watched()
+    found.take(batch(0, {pod: np.full(200, 5.0) for pod in pods(0, 300)}))
+    found.take(SeriesBatch("q", (), (np.arange(200, 260, dtype=np.int64)) * STEP_MS, np.empty((0, 60))))
+    assert found.n_series == 300
+    found.take(batch(260, {pod: np.full(3, 5.0) for pod in pods(0, 300)}))
+    assert (np.isfinite(found._values).sum(axis=1) == 203).all()
+
+
+def test_who_ended_before_the_last_day_of_a_long_past_takes_no_room() -> None:
+    found = watched(history_steps=2000)
+    alive = {A: np.full(2000, 5.0)}
+    ended = {pod: np.where(np.arange(2000) < 1500, 5.0, np.nan) for pod in pods(0, 200)}
+    found.take(batch(0, alive | ended))
+    assert (found.n_series, len(found._values)) == (1, 1)
 
 
 def test_what_there_is_no_time_for_comes_first_the_next_time() -> None:
