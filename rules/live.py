@@ -48,26 +48,32 @@ class LiveWatch:
         self._ratio = max_firing_ratio
         self._incidents = incidents
         self._now = now
+        self._told: dict[str, str] = {}
         self._log = get_logger("rules-watch")
 
     async def look(self) -> None:
-        """Judge every revision once; a server that does not answer proves nothing about a rule.
-
-        Raises: RuleError where a place does not take what it should.
-        """
+        """Judge every revision once; a server that does not answer proves nothing about a rule."""
         live, shadows = await self._reviser.live(), await self._reviser.shadows()
         if not live and not shadows:
             return
         try:
             loaded = await self._server.rules()
-            for group, revision in live.items():
-                why = await self._fault(revision, loaded, group)
-                if why:
-                    await self._reviser.take_back(group, why)
-            for revision in shadows:
-                await self._judge_shadow(revision, loaded)
+            for revision in (*live.values(), *shadows):
+                await self._judge(revision, loaded)
         except PullError as error:
             self._log.info("generated rules not looked at", err=str(error))
+
+    async def _judge(self, revision: RuleRevision, loaded: Sequence[Rule]) -> None:
+        try:
+            if revision.state == "canary":
+                await self._judge_shadow(revision, loaded)
+            elif why := await self._fault(revision, loaded, revision.group):
+                await self._reviser.take_back(revision.group, why)
+        except RuleError as error:
+            # One place that does not take what it should is no reason to look at no other.
+            if self._told.get(revision.group) != str(error):
+                self._log.warning("generated rule left as it is", group=revision.group, err=str(error))
+            self._told[revision.group] = str(error)
 
     async def _judge_shadow(self, revision: RuleRevision, loaded: Sequence[Rule]) -> None:
         group = f"{GROUP}-{revision.group}"
@@ -78,10 +84,7 @@ class LiveWatch:
         if why:
             await self._reviser.end_shadow(revision, why)
         elif over:
-            try:
-                await self._reviser.promote(revision)
-            except RuleError as error:
-                self._log.warning("shadow not promoted", group=revision.group, err=str(error))
+            await self._reviser.promote(revision)
 
     async def _fault(self, revision: RuleRevision, loaded: Sequence[Rule], group: str) -> str:
         """What is wrong with a revision; empty where nothing is, or where another is loaded still."""
@@ -98,9 +101,10 @@ class LiveWatch:
 
     async def _too_loud(self, revision: RuleRevision) -> str:
         expected = revision.evidence.get("firings_per_day")
-        if self._source is None or not isinstance(expected, dict) or not expected:
-            return ""
         seconds = min(self._age(revision), WINDOW_SECONDS)
+        # A clock that was set back makes what is live one of the future.
+        if self._source is None or not isinstance(expected, dict) or seconds <= 0:
+            return ""
         shadow = LABEL[1] if revision.state == "canary" else ""
         incidents = await self._incidents()
         for alert, per_day in expected.items():

@@ -15,7 +15,7 @@ from rules.live import LiveWatch, no_incidents
 from rules.places import publisher_for
 from rules.prove import Prover
 from rules.publisher import Found, RulePublisher
-from rules.revise import Reviser, RuleMetrics
+from rules.revise import Reviser, RuleMetrics, failed_live
 from rules.verify import RuleServer
 from sidecar.background import Background
 from sidecar.config.model import QueryConfig, RulesConfig
@@ -302,27 +302,24 @@ class RulesLoop:
             if group not in wanted:
                 try:
                     await self.reviser.in_place(group, await self.reviser.history(group))
+                    await self.publisher.restore(group, None)
                 except RuleError as error:
                     self._failed(group, error)
                     continue
-                await self.publisher.restore(group, None)
                 await self.reviser.end(live, "query removed")
                 self._log.info("rule removed with its query", group=group)
         for shadow in await self.reviser.shadows():
             if shadow.group not in wanted:
-                await self.reviser.end_shadow(shadow, "query removed")
+                try:
+                    await self.reviser.end_shadow(shadow, "query removed")
+                except RuleError as error:
+                    self._failed(shadow.group, error)
 
     def _complain(self, error: SidecarError, query: str = "") -> None:
         if str(error) != self.last_error:
             fields = {"query": query} if query else {}
             self._log.warning("rule not published", reason=error.reason, err=str(error), **fields)
         self.last_error = str(error)
-
-
-def failed_live(revision: RuleRevision) -> bool:
-    """Whether it was taken back, live or as a shadow: one like it is not tried again."""
-    shadow = revision.state == "rejected" and "canary_seconds" in revision.evidence
-    return revision.state == "rolled_back" or shadow
 
 
 def _essence(query: QueryConfig) -> list[object]:

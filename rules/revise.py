@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,15 @@ from sidecar.events import Event, EventBus
 from sidecar.ports import RuleStore
 from sidecar.records import RuleRevision
 from sidecar.telemetry import get_logger
+
+NOT_ITS_FAULT = (
+    RuleReason.RELOAD_FAILED,
+    RuleReason.NOT_WRITABLE,
+    RuleReason.CONFLICT,
+    RuleReason.UNREACHABLE,
+    RuleReason.UNAUTHORIZED,
+)
+"""What keeps a file from getting into its place, whatever the file says."""
 
 
 class RuleMetrics:
@@ -222,7 +232,11 @@ class Reviser:
         return revision
 
     async def promote(self, revision: RuleRevision) -> None:
-        """A shadow that did well in place of what is live. Raises: RuleError; it is rejected then."""
+        """A shadow that did well in place of what is live.
+
+        Raises: RuleError; it is rejected then, or runs on where people edited what is live.
+        """
+        await self.in_place(revision.group, await self.history(revision.group))
         file = file_of(revision)
         await self.publisher.restore(shadow_of(file).group, None)
         try:
@@ -268,36 +282,43 @@ class Reviser:
     async def recover(self) -> None:
         """After a crash between writing and verifying: what is in place without being live is undone.
 
-        Raises: RuleError. What people wrote stays.
+        What people wrote stays. Raises: RuleError where what a killed process left cannot be looked for.
         """
         await self.publisher.sweep()
         live = await self.live()
-        for group, revision in live.items():
-            try:
-                there = await self.in_place(group, await self.history(group))
-            except RuleError as error:
-                self._log.warning("rules in place were edited by hand", group=group, err=str(error))
-                continue
-            if there is Found.OTHER:
-                self._log.warning(
-                    "rules in place differ from the live revision, putting that back", group=group
-                )
-                await self.publisher.restore(group, revision.content)
+        for revision in live.values():
+            await self._put_right(revision, self._recover_live)
         for revision in await self._store.revisions(state="proposed", limit=200):
             if not is_adapted(revision.group):
-                if await self.publisher.found(revision.group, revision.content) is Found.SAME:
-                    before = live.get(revision.group)
-                    await self.publisher.restore(revision.group, before.content if before else None)
-                await self._store.put_revision(
-                    msgspec.structs.replace(
-                        revision, state="rejected", reason="interrupted before it was verified"
-                    )
-                )
+                before = live.get(revision.group)
+                await self._put_right(revision, partial(self._recover_proposed, before=before))
+
+    async def _put_right(
+        self, revision: RuleRevision, work: Callable[[RuleRevision], Awaitable[None]]
+    ) -> None:
+        try:
+            await work(revision)
+        except RuleError as error:
+            # The others have a right to theirs; each run of the loop looks at this one again.
+            self._log.warning("rules in place are not what is live", group=revision.group, err=str(error))
+
+    async def _recover_live(self, revision: RuleRevision) -> None:
+        group = revision.group
+        if await self.in_place(group, await self.history(group)) is Found.OTHER:
+            self._log.warning("rules in place differ from the live revision, putting that back", group=group)
+            await self.publisher.restore(group, revision.content)
+
+    async def _recover_proposed(self, revision: RuleRevision, before: RuleRevision | None) -> None:
+        if await self.publisher.found(revision.group, revision.content) is Found.SAME:
+            await self.publisher.restore(revision.group, before.content if before else None)
+        await self._store.put_revision(
+            msgspec.structs.replace(revision, state="rejected", reason="interrupted before it was verified")
+        )
 
     async def take_back(self, group: str, why: str) -> RuleRevision | None:
         """Undo the live revision; the one before it is live again, None: there is none.
 
-        Raises: RuleError where no revision is live or the place does not take the text.
+        Raises: RuleError where no revision is live, people edited it, or the place does not take the text.
         """
         history = await self.history(group)
         live = next((revision for revision in history if revision.state == "live"), None)
@@ -305,6 +326,7 @@ class Reviser:
             raise RuleError(
                 RuleReason.NOT_LOADED, f"{group}: no revision of it is live; see pronoia rules log"
             )
+        await self.in_place(group, history)
         before = next(
             (r for r in history if r.state == "superseded" and r.revision_id == live.replaces), None
         )
@@ -344,6 +366,14 @@ class Reviser:
     def tell(self, kind: str, **facts: Any) -> None:
         """An event for whoever listens."""
         self._bus.publish(Event(kind, self._now(), facts))
+
+
+def failed_live(revision: RuleRevision) -> bool:
+    """Whether it was taken back, live or as a shadow: one like it is not tried again."""
+    shadow = revision.state == "rejected" and "canary_seconds" in revision.evidence
+    # A shadow that did not even get into place proved nothing.
+    never_ran = any(revision.reason.startswith(f"{reason.value}: ") for reason in NOT_ITS_FAULT)
+    return revision.state == "rolled_back" or (shadow and not never_ran)
 
 
 def file_of(revision: RuleRevision) -> RuleFile:

@@ -1,0 +1,232 @@
+"""Generated rules on bad nights: hand edits at odd moments, a neighbour's broken file, clocks, kills."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from rules.live import LiveWatch
+from rules.loop import RulesLoop
+from rules.revise import RuleMetrics
+from sidecar.config.model import QueryConfig, RulesConfig, StoreConfig
+from sidecar.errors import RuleError, RuleReason, StoreError
+from sidecar.events import EventBus
+from sidecar.records import RuleRevision
+from sidecar.series import LabelSet, LearnedBand, SeriesBatch
+from sidecar.store.sqlite import SqliteStore
+from tests.unit.rules.bands import LoadingServer, band, hours
+
+DAY = 86_400.0
+QUERIES = {name: QueryConfig(name=name, expr=name, step=60, rule_for=0) for name in ("errors", "waits")}
+
+
+class Loud:
+    """A source on which whatever is asked for began to fire twenty times."""
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        raise AssertionError("not asked here")
+
+    async def range(self, expr: str, *, start_ms: int, end_ms: int, **_: Any) -> SeriesBatch:
+        if start_ms >= end_ms:
+            return SeriesBatch("ALERTS", (), np.zeros(0, dtype=np.int64), np.zeros((0, 0)))
+        values = np.tile([np.nan, 1.0], 20)[None, :]
+        return SeriesBatch("ALERTS", (LabelSet(),), start_ms + np.arange(40) * 15_000, values)
+
+
+class Dying(SqliteStore):
+    """A store whose process is killed before it notes that something is live or taken back."""
+
+    dies = False
+
+    async def put_revision(self, *revisions: RuleRevision) -> None:
+        if self.dies and any(revision.state == "live" for revision in revisions):
+            raise StoreError("killed")
+        await super().put_revision(*revisions)
+
+
+class Bench:
+    """The loop of two queries, its folder and its server."""
+
+    def __init__(self, folder: Path, store: Dying, **settings: Any) -> None:
+        self.folder, self.store, self.now, self.level = folder, store, 1_700_000_000.0, 10.0
+        self.server = LoadingServer(folder)
+        self.queries = dict(QUERIES)
+        config = RulesConfig(directory=folder, min_history=3600, margin=1.0, **settings)
+        self.loop = RulesLoop(
+            config,
+            queries=lambda: list(self.queries.values()),
+            bands=self.bands,
+            server=self.server,
+            store=store,
+            bus=EventBus(),
+            metrics=RuleMetrics(CollectorRegistry()),
+            now=lambda: self.now,
+        )
+
+    async def bands(self) -> list[LearnedBand]:
+        centre = hours("flat")[None, :] - 10 + self.level
+        return [
+            LearnedBand(name, name, *_parts(band(centre, 1.0, [{"service": "cdn"}]))) for name in self.queries
+        ]
+
+    def file(self, name: str) -> Path:
+        return self.folder / f"pronoia-{name}.rules.yaml"
+
+    async def run(self) -> dict[str, str]:
+        self.now += 60
+        return {outcome.query: outcome.result for outcome in await self.loop.run_once()}
+
+    async def watch(self) -> None:
+        """A look at rules of which a back-test expects one alert in ten days."""
+        for revision in await self.store.revisions():
+            names = (f"{name.capitalize()}AboveExpected" for name in QUERIES if name in revision.group)
+            revision.evidence["firings_per_day"] = dict.fromkeys(names, 0.1)
+            await self.store.put_revision(revision)
+        reviser = self.loop.reviser
+        await LiveWatch(reviser, self.server, source=Loud(), max_firing_ratio=3, now=lambda: self.now).look()
+
+    async def states(self, name: str) -> list[str]:
+        found = await self.store.revisions(group=f"pronoia-{name}")
+        return [revision.state for revision in reversed(found)]
+
+
+def _parts(made: LearnedBand) -> tuple[Any, ...]:
+    return made.labels, made.centre, made.lower, made.upper, made.n_samples
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Dying]:
+    found = await Dying.open(StoreConfig(directory=tmp_path / "data"), registry=CollectorRegistry())
+    assert isinstance(found, Dying)
+    yield found
+    await found.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Dying) -> Bench:
+    return Bench(tmp_path / "rules", store)
+
+
+@pytest.fixture
+def careful(tmp_path: Path, store: Dying) -> Bench:
+    return Bench(tmp_path / "rules", store, canary=600)
+
+
+def edit(file: Path) -> str:
+    """As people do: a number, while the revision's name stays."""
+    text = file.read_text().replace("severity: warning", "severity: critical")
+    file.write_text(text)
+    return text
+
+
+async def test_a_loud_file_that_was_edited_by_hand_is_kept_and_others_are_taken_back(
+    bench: Bench,
+) -> None:
+    assert await bench.run() == {"errors": "ok", "waits": "ok"}
+    edited = edit(bench.file("errors"))
+    await bench.server.reload()
+    bench.now += DAY
+    await bench.watch()
+    assert bench.file("errors").read_text() == edited
+    assert await bench.states("errors") == ["live"]
+    assert await bench.states("waits") == ["rolled_back"]
+    with pytest.raises(RuleError, match="edited by hand"):
+        await bench.loop.rollback("pronoia-errors")
+    assert bench.file("errors").read_text() == edited
+
+
+async def test_a_shadow_that_did_well_does_not_replace_what_was_edited_meanwhile(careful: Bench) -> None:
+    await careful.run()
+    for _ in range(2):
+        careful.now += 601
+        await LiveWatch(
+            careful.loop.reviser, careful.server, source=None, max_firing_ratio=3, now=lambda: careful.now
+        ).look()
+        assert "live" in await careful.states("errors")
+        if careful.level == 10.0:
+            careful.level = 30.0
+            await careful.run()
+            assert await careful.states("errors") == ["live", "canary"]
+            edited = edit(careful.file("errors"))
+    assert careful.file("errors").read_text() == edited
+    assert await careful.states("errors") == ["live", "canary"]
+    assert await careful.states("waits") == ["superseded", "live"]
+
+
+async def test_a_shadow_that_another_file_kept_from_loading_is_tried_again(
+    careful: Bench,
+) -> None:
+    careful.server.refuse_reload = "a neighbour's file is broken"
+    assert await careful.run() == {"errors": "reload_failed", "waits": "reload_failed"}
+    careful.server.refuse_reload = None
+    assert await careful.run() == {"errors": "ok", "waits": "ok"}
+    assert await careful.states("errors") == ["rejected", "canary"]
+
+
+async def test_a_clock_that_was_set_back_takes_nothing_back(bench: Bench) -> None:
+    await bench.run()
+    bench.now -= 400 * DAY
+    await bench.watch()
+    assert await bench.states("errors") == ["live"]
+
+
+async def test_killed_before_the_new_one_is_noted_the_old_rule_is_there_still(bench: Bench) -> None:
+    await bench.run()
+    text = bench.file("errors").read_text()
+    bench.level, bench.store.dies = 30.0, True
+    with pytest.raises(StoreError):
+        await bench.run()
+    assert bench.file("errors").read_text() != text
+    bench.store.dies = False
+    await bench.loop.recover()
+    assert bench.file("errors").read_text() == text
+    assert await bench.states("errors") == ["live", "rejected"]
+
+
+async def test_killed_before_a_roll_back_is_noted_something_is_live_still(bench: Bench) -> None:
+    await bench.run()
+    bench.level = 30.0
+    await bench.run()
+    bench.store.dies = True
+    with pytest.raises(StoreError):
+        await bench.loop.rollback("pronoia-errors")
+    bench.store.dies = False
+    assert await bench.states("errors") == ["superseded", "live"]
+
+
+@pytest.mark.parametrize("moment", ["retired", "recovered"])
+async def test_a_file_that_cannot_be_put_right_does_not_cost_the_others_theirs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    await bench.run()
+    restore = bench.loop.publisher.restore
+
+    async def stuck(group: str, text: str | None) -> None:
+        if group == "pronoia-errors":
+            raise RuleError(RuleReason.NOT_WRITABLE, "a policy forbids it")
+        await restore(group, text)
+
+    monkeypatch.setattr(bench.loop.publisher, "restore", stuck)
+    bench.level = 30.0
+    if moment == "retired":
+        del bench.queries["errors"]
+        assert await bench.run() == {"waits": "ok"}
+        return
+    texts = {}
+    for name in QUERIES:
+        (live,) = await bench.store.revisions(group=f"pronoia-{name}")
+        texts[name] = live.content
+        half = msgspec.structs.replace(
+            live, revision_id=name, content=live.content + "# half\n", state="proposed"
+        )
+        await bench.store.put_revision(half)
+        bench.file(name).write_text(half.content)
+    await bench.loop.recover()
+    assert bench.file("errors").read_text() == texts["errors"] + "# half\n"
+    assert bench.file("waits").read_text() == texts["waits"]
