@@ -15,6 +15,7 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.model import QueryModel
+from sidecar.engine.pieces import PIECE_POINTS, fit
 from sidecar.engine.protocols import WorksBeside
 from sidecar.engine.snapshot import load, save
 from sidecar.errors import ModelError
@@ -226,21 +227,25 @@ def train(
     history: SeriesBatch,
     files: ModelFiles,
     dress: Callable[[QueryModel], None] = lambda _: None,
+    *,
+    points: int = PIECE_POINTS,
 ) -> None:
     """Fit a challenger on history, and keep the champion as it was at that moment.
 
-    `dress`: tells a model what the configuration knows around its series.
+    `dress`: tells a model what the configuration knows around its series. `points`: so many at a time.
 
     Raises: ModelError where there is no champion to challenge; OSError.
     """
     live = files.live(query.name)
     champion = load(live, query)
     until = champion.last_timestamp_ms or 0
-    known = history.timestamps <= until
-    part = SeriesBatch(history.query, history.labels, history.timestamps[known], history.values[:, known])
+    n_known = int(np.searchsorted(history.timestamps, until, side="right"))
+    part = SeriesBatch(
+        history.query, history.labels, history.timestamps[:n_known], history.values[:, :n_known]
+    )
     challenger = QueryModel(query)
     dress(challenger)
-    challenger.fit(part)
+    fit(challenger, part, points=points)
     if challenger.last_timestamp_ms is None:
         raise ModelError(f"{query.name}: there is no history up to the champion's last step")
     if isinstance(challenger.detector, WorksBeside):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,37 @@ def trained(files: ModelFiles) -> SeriesBatch:
     save(champion, files.live("load"))
     train(QUERY, history, files)
     return history
+
+
+def test_a_challenger_learns_in_pieces_what_it_learns_at_once(
+    files: ModelFiles, trained: SeriesBatch
+) -> None:
+    challenger = files.of_role("load", "challenger")
+    at_once = arrays(challenger)
+    pieces: list[int] = []
+    train(QUERY, trained, files, partial(count_into, pieces), points=600)
+    assert len(pieces) == 12, "8 days of 3 series"
+    assert max(pieces) <= 600
+    in_pieces = arrays(challenger)
+    assert in_pieces.keys() == at_once.keys()
+    for name in at_once:
+        np.testing.assert_array_equal(in_pieces[name], at_once[name], err_msg=name)
+
+
+def arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def count_into(pieces: list[int], model: QueryModel) -> None:
+    """Have a model note how many points it is taught at a time."""
+    whole = model.fit
+
+    def fit(history: SeriesBatch) -> None:
+        pieces.append(history.values.size)
+        whole(history)
+
+    model.fit = fit  # type: ignore[method-assign]
 
 
 def test_lineage_is_complete(files: ModelFiles, trained: SeriesBatch) -> None:

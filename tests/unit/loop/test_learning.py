@@ -10,7 +10,8 @@ import pytest
 from sidecar.config.model import QueryConfig
 from sidecar.engine.explain import tails_of
 from sidecar.engine.model import QueryModel
-from sidecar.loop.learning import learn, pieces
+from sidecar.engine.pieces import pieces
+from sidecar.loop.learning import learn
 from sidecar.series import LabelSet, SeriesBatch
 
 QUERY = QueryConfig(name="load", expr="load", step="5m")  # type: ignore[arg-type]
