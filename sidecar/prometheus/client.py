@@ -19,6 +19,7 @@ import numpy as np
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.prometheus import answers
+from sidecar.prometheus.portions import Portions
 from sidecar.prometheus.raw_terms import RawTerms, raw_terms
 from sidecar.prometheus.selector import plain_matchers, selector_of
 from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
@@ -28,9 +29,6 @@ from sidecar.telemetry import get_logger
 T = TypeVar("T")
 TERMS_SECONDS = 300.0
 """How long a server's terms of remote read are believed: a reload can change its external labels."""
-
-MAX_STEPS = 11_000
-"""Prometheus refuses more points a series in one range query (web/api/v1, "maximum resolution")."""
 
 
 class PrometheusClient:
@@ -71,6 +69,7 @@ class PrometheusClient:
         self._terms: RawTerms | None = None
         self._terms_until = -1.0
         self._get_only = False
+        self._portions = Portions()
 
     async def __aenter__(self) -> Self:
         await self._session.__aenter__()
@@ -96,24 +95,43 @@ class PrometheusClient:
         """Values at the multiples of `step_ms` within [start, end], shape (N, T).
 
         The grid does not depend on the start, so re-evaluations agree. Ranges
-        of more than 11,000 steps are asked for in parts, one after another.
+        of more than 11,000 steps are asked for in parts, one after another, and
+        in smaller ones where the server finds that too much.
 
         Raises: PullError, TooManySeries.
         """
         times = _grid(start_ms, end_ms, step_ms)
         parts: list[SeriesBatch] = []
-        for first in range(0, len(times), MAX_STEPS):
-            part = times[first : first + MAX_STEPS]
-            form = [
-                ("query", expr),
-                ("start", _seconds(int(part[0]))),
-                ("end", _seconds(int(part[-1]))),
-                ("step", _seconds(step_ms)),
-                ("timeout", f"{self._config.timeout:g}s"),
-            ]
-            body = await self._query("/api/v1/query_range", form, api="query_range")
-            parts.append(await self._decode(body, part, step_ms, name, max_series))
+        n_done, n_steps = 0, self._portions.begin()
+        while n_done < len(times):
+            part = times[n_done : n_done + n_steps]
+            try:
+                parts.append(await self._part(expr, part, step_ms, name, max_series))
+            except PullError as error:
+                fewer = self._portions.less(len(part), error)
+                if fewer is None:
+                    raise
+                self._log.info(
+                    "range too much at once, asking for less", query=name, steps=fewer, err=str(error)
+                )
+                n_steps = fewer
+            else:
+                n_done += len(part)
         return joined(parts, name, max_series) if parts else SeriesBatch(name, (), times, np.zeros((0, 0)))
+
+    async def _part(
+        self, expr: str, times: TimeArray, step_ms: int, name: str, max_series: int
+    ) -> SeriesBatch:
+        form = [
+            ("query", expr),
+            ("start", _seconds(int(times[0]))),
+            ("end", _seconds(int(times[-1]))),
+            ("step", _seconds(step_ms)),
+            ("timeout", f"{self._config.timeout:g}s"),
+        ]
+        hopeless = self._portions.hopeless(len(times))
+        body = await self._query("/api/v1/query_range", form, api="query_range", unless=hopeless)
+        return await self._decode(body, times, step_ms, name, max_series)
 
     async def history(
         self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
@@ -221,15 +239,22 @@ class PrometheusClient:
         """
         await self._session.fetch("POST", "/-/reload", api="reload", retry=False)
 
-    async def _query(self, path: str, form: list[tuple[str, str]], *, api: str) -> bytes:
+    async def _query(
+        self,
+        path: str,
+        form: list[tuple[str, str]],
+        *,
+        api: str,
+        unless: Callable[[PullError], bool] = lambda _: False,
+    ) -> bytes:
         if not self._get_only:
             try:
-                return await self._session.fetch("POST", path, api=api, form=form)
+                return await self._session.fetch("POST", path, api=api, form=form, unless=unless)
             except PullError as error:
                 if f"{path}: 405" not in str(error):
                     raise
                 self._get_only = True  # Some proxies in front of Prometheus let only GET through.
-        return await self._session.fetch("GET", path, api=api, params=form)
+        return await self._session.fetch("GET", path, api=api, params=form, unless=unless)
 
     async def _get(
         self,

@@ -165,8 +165,9 @@ class Session:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         retry: bool = True,
+        unless: Callable[[PullError], bool] = lambda _: False,
     ) -> bytes:
-        """The whole body of a 2xx answer.
+        """The whole body of a 2xx answer. `unless`: errors that the same request would meet again.
 
         Raises: PullError after the configured retries, at once where retrying cannot help.
         """
@@ -174,7 +175,9 @@ class Session:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
             wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.5),
-            retry=retry_if_exception(lambda error: isinstance(error, PullError) and error.retryable),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, PullError) and error.retryable and not unless(error)
+            ),
             before_sleep=lambda _: self._metrics.retries.inc(),
             reraise=True,
         )

@@ -113,6 +113,32 @@ async def test_a_range_beyond_eleven_thousand_steps_by_both_ways_is_bit_equal(fi
     assert by_json.labels[0]["text"] == 'ü"x'
 
 
+async def test_a_server_with_narrow_limits_gives_its_history_in_parts(tmp_path: Path) -> None:
+    at = range(START, START + 86400, STEP)
+    lines = [f'bench{{row="{row}"}} {row + n} {moment}' for row in range(20) for n, moment in enumerate(at)]
+    server = Prometheus(tmp_path, flags=["--query.max-samples=12000"])
+    server.backfill("\n".join(["# TYPE bench gauge", *lines, "# EOF\n"]))
+    asked = CollectorRegistry()
+    with stopping(server):
+        server.start()
+        config = SourceConfig(url=server.url, retries=0, remote_read="off")
+        async with PrometheusClient(config, metrics=PullMetrics(asked)) as client:
+            found = await client.history(
+                "sort(avg_over_time(bench[10m]) * 0 + bench)",
+                start_ms=START * 1000,
+                end_ms=at[-1] * 1000,
+                step_ms=STEP * 1000,
+                name="q",
+                max_series=100,
+            )
+    assert sorted(values.tolist() for values in found.values) == [
+        [float(row + n) for n in range(len(at))] for row in range(20)
+    ]
+    refused = asked.get_sample_value("pronoia_pull_errors_total", {"reason": "bad_query"})
+    assert refused is not None
+    assert refused >= 1, "it did find the whole too much"
+
+
 @pytest.mark.parametrize("step_seconds", [15, 45, 600])
 async def test_other_grids_agree_too(filled: Prometheus, step_seconds: int) -> None:
     asked = {
