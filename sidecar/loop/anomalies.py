@@ -8,7 +8,7 @@ import numpy as np
 
 from sidecar.events import Event, EventBus
 from sidecar.loop.severity import LEVELS, QUIET_STEPS
-from sidecar.series import SHAPES, BoolArray, Evaluation, RowArray
+from sidecar.series import SHAPES, BoolArray, Evaluation, LabelSet, RowArray
 
 EVENTS_PER_STEP = 20
 """A whole fleet that breaks at once is one story, not a thousand events; the worst are told."""
@@ -28,6 +28,7 @@ class AnomalyTracker:
         self._active: BoolArray = np.zeros(0, dtype=np.bool_)
         self._quiet = np.zeros(0, dtype=np.int32)
         self._absent: BoolArray = np.zeros(0, dtype=np.bool_)
+        self._labels: tuple[LabelSet, ...] = ()
 
     def observe(self, evaluation: Evaluation) -> int:
         """Take one evaluation; how many anomalies began. Rows mean the same while their label set does."""
@@ -44,6 +45,7 @@ class AnomalyTracker:
             self._tell_some("shift.accepted", evaluation, np.flatnonzero(evaluation.accepted))
         self._tell_some("anomaly.ended", evaluation, np.flatnonzero(ended))
         self._observe_absence(evaluation)
+        self._labels = evaluation.labels
         return int(started.sum())
 
     def _observe_absence(self, evaluation: Evaluation) -> None:
@@ -69,9 +71,12 @@ class AnomalyTracker:
             self._absent = self._absent[:n_rows]
 
     def _tell(self, kind: str, evaluation: Evaluation, row: int, *, also: int) -> None:
+        labels = evaluation.labels[row]
+        if not labels and row < len(self._labels):
+            labels = self._labels[row]  # A row that is forgotten has none any more: whose it was is meant.
         facts = {
             "query": self._query,
-            "labels": dict(evaluation.labels[row].pairs),
+            "labels": dict(labels.pairs),
             "timestamp_ms": evaluation.timestamp_ms,
             "actual": _number(evaluation.actual[row]),
             "expected": _number(evaluation.expected[row]),

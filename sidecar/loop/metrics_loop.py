@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 
 from sidecar.config.model import QueryConfig
-from sidecar.errors import SidecarError
+from sidecar.errors import PullError, PullReason, SidecarError
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.watch import Watch
@@ -131,7 +131,7 @@ class MetricsLoop:
         prepared, name = False, watch.query.name
         saved_at = time.monotonic()
         while True:
-            began = time.monotonic()
+            began, failure = time.monotonic(), None
             try:
                 if not prepared:
                     await watch.prepare()
@@ -143,6 +143,7 @@ class MetricsLoop:
                 if self.errors.pop(name, None) is not None:
                     self._log.info("query is answered again", query=name)
             except SidecarError as error:
+                failure = error
                 self._metrics.evaluations.labels(name, "error").inc()
                 self._complain("query not evaluated, its steps will be caught up", error, query=name)
             except Exception as error:
@@ -152,8 +153,8 @@ class MetricsLoop:
                     self._log.exception("evaluation broke off", query=name)
             self._metrics.duration.observe(time.monotonic() - began)
             self._metrics.clock_skew.set(self._clock.skew_seconds)
-            pause = self._clock.until_next_step(watch.query.step, watch.query.offset)
-            await asyncio.sleep(pause if prepared else min(pause, RETRY_SECONDS))
+            until_next = self._clock.until_next_step(watch.query.step, watch.query.offset)
+            await asyncio.sleep(until_next if prepared else pause(until_next, failure))
 
     def _complain(self, message: str, error: SidecarError, **query: str) -> None:
         """Tell of a failure, unless it is the one that was told already."""
@@ -165,3 +166,12 @@ class MetricsLoop:
         before = self.errors.pop(query, None)
         self.errors[query] = words
         return words != before
+
+
+def pause(until_next_seconds: float, failure: SidecarError | None) -> float:
+    """How long to wait with a query that has no model yet: briefly, unless asking again soon is of no use."""
+    # An open breaker asks nobody; what a server refuses, or what is too large, costs it the same each time.
+    refused = (
+        isinstance(failure, PullError) and not failure.retryable and failure.reason != PullReason.CIRCUIT_OPEN
+    )
+    return until_next_seconds if refused else min(until_next_seconds, RETRY_SECONDS)

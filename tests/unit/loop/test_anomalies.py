@@ -88,3 +88,21 @@ def test_a_series_that_stops_and_comes_back_is_told_once_each() -> None:
         tracker.observe(dataclasses.replace(evaluation(0.1, 0.1), absent=absent))
     assert kinds(bus) == ["series.absent", "series.returned"]
     assert bus.seen[0].facts["labels"] == {"i": "1"}
+
+
+def test_a_series_that_is_forgotten_is_told_by_its_labels() -> None:
+    bus = Bus()
+    tracker = AnomalyTracker("q", bus, lambda: 0.0)
+    tracker.observe(dataclasses.replace(evaluation(0.1, np.nan), absent=np.array([False, True])))
+    gone = (LabelSet({"i": "0"}), LabelSet())
+    tracker.observe(dataclasses.replace(evaluation(0.1, np.nan), labels=gone))
+    assert [(event.kind, event.facts["labels"]) for event in bus.seen] == [
+        ("series.absent", {"i": "1"}),
+        ("series.returned", {"i": "1"}),
+    ]
+
+
+def test_a_series_without_labels_is_told() -> None:
+    bus = Bus()
+    AnomalyTracker("q", bus, lambda: 0.0).observe(dataclasses.replace(evaluation(9.0), labels=(LabelSet(),)))
+    assert [event.facts["labels"] for event in bus.seen] == [{}]

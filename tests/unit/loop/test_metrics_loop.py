@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from sidecar.config.model import QueryConfig
-from sidecar.errors import PullError, PullReason
+from sidecar.errors import PullError, PullReason, SidecarError, TooManySeries
 from sidecar.loop import metrics_loop
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
@@ -60,6 +60,23 @@ def loop_of(watch: Script, registry: CollectorRegistry, propose: Any = None) -> 
         metrics=LoopMetrics(registry),
         snapshot_interval_seconds=0.0,
     )
+
+
+@pytest.mark.parametrize(
+    ("failure", "seconds"),
+    [
+        pytest.param(None, 5.0, id="another defect"),
+        pytest.param(PullError(PullReason.TIMEOUT, "", retryable=True), 5.0, id="may do better soon"),
+        pytest.param(PullError(PullReason.CIRCUIT_OPEN, ""), 5.0, id="nobody is asked"),
+        pytest.param(PullError(PullReason.BAD_QUERY, ""), 60.0, id="refused"),
+        pytest.param(TooManySeries("up", 10**6, 100), 60.0, id="a million series each time"),
+    ],
+)
+def test_a_query_without_a_model_is_tried_again_soon_where_that_is_of_use(
+    failure: SidecarError | None, seconds: float
+) -> None:
+    assert metrics_loop.pause(60.0, failure) == seconds
+    assert metrics_loop.pause(2.0, failure) == 2.0
 
 
 @pytest.mark.parametrize(
