@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,18 @@ def read_incidents(path: Path) -> list[KnownIncident]:
             RuleReason.CHECK_FAILED, f"{path}: write a list: name, start and end of each incident"
         )
     found: list[KnownIncident] = []
+    seen: Counter[str] = Counter()
     for n, entry in enumerate(entries):
         try:
-            found.append(_incident(entry, f"incident {n + 1}"))
-        except (AttributeError, KeyError, TypeError, ValueError, re.error) as error:
+            one = _incident(entry, f"incident {n + 1}")
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, re.error) as error:
             raise RuleError(
                 RuleReason.CHECK_FAILED,
                 f"{path}: entry {n + 1}: {type(error).__name__} {error}; write name, start and end",
             ) from error
+        # What was caught is told by name, so that one of two namesakes would stand for both.
+        seen[one.name] += 1
+        found.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name} ({seen[one.name]})"))
     return found
 
 
@@ -84,9 +89,14 @@ def _incident(entry: Mapping[str, Any], usual_name: str) -> KnownIncident:
         str(entry.get("name", usual_name)),
         start,
         end,
-        frozenset(str(name) for name in entry.get("alerts") or ()),
+        frozenset(_names(entry.get("alerts"))),
         match,
     )
+
+
+def _names(value: object) -> list[str]:
+    """A list, or what somebody wrote in place of a list of one."""
+    return [str(name) for name in value] if isinstance(value, list) else [str(value)] if value else []
 
 
 def _moment_ms(value: object) -> int:

@@ -47,10 +47,12 @@ class RulerApi:
         before = await self.read(namespace)
         try:
             await self._write(namespace, groups)
-        except PullError as error:
+        except (PullError, RuleError) as error:
             # The API takes one group at a time and knows no transaction.
-            with contextlib.suppress(PullError):
+            with contextlib.suppress(PullError, RuleError):
                 await self._write(namespace, before)
+            if isinstance(error, RuleError):
+                raise
             raise _as_rule_error(error) from error
 
     async def _write(self, namespace: str, groups: Groups) -> None:

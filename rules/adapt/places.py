@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from os.path import isfile  # Unlike a path's own, it says no of what may not be looked at.
 from pathlib import Path
 
 from rules.adapt.place import OBJECT, RULER, Place, group_of
@@ -11,6 +13,7 @@ from rules.adapt.place_file import FilePlace
 from rules.read import WrittenRule, of_server, read_files, read_text
 from rules.verify import LoadedRules
 from sidecar.config.model import RulesConfig
+from sidecar.errors import RuleError
 
 
 def place_finder(config: RulesConfig) -> Callable[[str], Place]:
@@ -47,8 +50,14 @@ async def own_rules(config: RulesConfig, server: LoadedRules) -> list[WrittenRul
 
 
 def _of_files(loaded: Sequence[WrittenRule]) -> list[WrittenRule]:
-    here = sorted({path for path in (Path(rule.file) for rule in loaded) if path.is_file()})
-    return [*read_files(here), *(rule for rule in loaded if Path(rule.file) not in here)]
+    found: list[WrittenRule] = []
+    for file, members in groupby(sorted(loaded, key=lambda rule: rule.file), key=lambda rule: rule.file):
+        as_loaded = list(members)
+        try:
+            found += read_files([Path(file)]) if isfile(file) else as_loaded
+        except RuleError:
+            found += as_loaded  # Somebody is at work on it; what is loaded is judged, and no place rewritten.
+    return found
 
 
 async def _of_objects(config: RulesConfig) -> list[WrittenRule]:
@@ -79,4 +88,4 @@ def place_name(rule: WrittenRule) -> str | None:
     if rule.file.startswith((OBJECT, RULER)):
         return rule.file
     path = Path(rule.file)
-    return group_of(path) if path.is_file() else None
+    return group_of(path) if isfile(path) else None

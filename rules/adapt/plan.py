@@ -77,17 +77,28 @@ class Plan:
         return "\n".join(lines) + "\n"
 
 
-async def plan_places(adapted: Sequence[Adapted], place_of: Callable[[str], Place]) -> list[Plan]:
+async def plan_places(
+    adapted: Sequence[Adapted],
+    place_of: Callable[[str], Place],
+    *,
+    on_refused: Callable[[str, RuleError], object],
+) -> list[Plan]:
     """The plan of every place that would change and that can be written to from here.
 
-    Raises: RuleError where one cannot be read or its text not be rewritten.
+    `on_refused`: told of each that cannot be read, or whose text cannot be rewritten, and why.
     """
     by_place: dict[str, list[Adapted]] = {}
     for one in adapted:
         group = place_name(one.rule)
         if one.changed and not one.joined and group is not None:
             by_place.setdefault(group, []).append(one)
-    return [await plan_place(place_of(group), members) for group, members in sorted(by_place.items())]
+    plans = []
+    for group, members in sorted(by_place.items()):
+        try:
+            plans.append(await plan_place(place_of(group), members))
+        except RuleError as error:
+            on_refused(group, error)
+    return plans
 
 
 async def plan_place(place: Place, members: Sequence[Adapted]) -> Plan:

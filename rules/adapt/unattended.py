@@ -114,7 +114,7 @@ class Unattended:
             self._task.start(self._run())
 
     async def stop(self) -> None:
-        """End; a place that is being written is finished or put back at once."""
+        """End; what is being written then is undone by the watch of the next start."""
         await self._task.stop()
 
     async def run_once(self) -> list[RuleRevision]:
@@ -138,16 +138,21 @@ class Unattended:
         busy = {revision.group for revision in await self._rules.of_state("canary")}
         done: list[RuleRevision] = []
         failed = 0
+
+        def refused(place: str, error: RuleError) -> None:
+            nonlocal failed
+            failed += 1
+            self._log.warning("rules not rewritten", place=place, err=str(error))
+
         for members, approver in ((alone, APPROVER), (waiting, None)):
             done += await self._series_of(members, window, approver)
-            for plan in await plan_places(members, self._place_of):
+            for plan in await plan_places(members, self._place_of, on_refused=refused):
                 if approver is not None and plan.group in busy:
                     continue
                 try:
                     revision = await self._placed(plan, window, approver)
                 except RuleError as error:
-                    failed += 1
-                    self._log.warning("rules not rewritten", place=plan.place, err=str(error))
+                    refused(plan.place, error)
                     continue
                 if revision is not None:
                     done.append(revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import time
@@ -21,6 +22,8 @@ from sidecar.ports import Source
 from sidecar.series import LabelSet, SeriesBatch
 
 MAX_SERIES = 5_000
+KEPT_SECONDS = 7 * 86_400.0
+"""A run that was broken off is gone on with within days; each minute has questions of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +173,25 @@ class BackTester:
     def _remember(self, past: RulePast) -> None:
         if self._memory is None:
             return
-        self._memory.mkdir(parents=True, exist_ok=True)
         kept = _Kept(
             [dict(labels) for labels in past.labels],
             [(f.row, f.start_ms, f.end_ms, f.active_ms) for f in past.firings],
         )
-        replace_file(
-            self._memory / _file_name(past.rule, past.window),
-            lambda file: file.write(msgspec.json.encode(kept)),
-        )
+        # What cannot be kept, in a folder of another user's, is asked for again.
+        with contextlib.suppress(OSError):
+            self._memory.mkdir(parents=True, exist_ok=True)
+            replace_file(
+                self._memory / _file_name(past.rule, past.window),
+                lambda file: file.write(msgspec.json.encode(kept)),
+            )
+
+
+def forget_old(memory: Path, now_seconds: float) -> None:
+    """Remove answers that no run has gone on from for so long."""
+    for file in memory.glob("*.json"):
+        with contextlib.suppress(OSError):
+            if file.stat().st_mtime < now_seconds - KEPT_SECONDS:
+                file.unlink()
 
 
 class _Kept(msgspec.Struct):

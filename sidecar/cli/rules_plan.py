@@ -57,7 +57,7 @@ def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> 
 
     async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[Plan]]:
         adapted = await adapt_all(opened, store, again=again)
-        return adapted, await _planned(opened, adapted)
+        return adapted, (await _planned(opened, adapted))[0]
 
     adapted, plans = _run(source, work)
     pages = pages_by_team(adapted, source.config.rules.adapt.team_label)
@@ -115,7 +115,7 @@ def apply(
         if unknown:
             raise RuleError(RuleReason.NOT_APPLICABLE, f"no alert is named {', '.join(sorted(unknown))}")
         adapted = [one for one in found if not only or one.rule.name in only]
-        plans = await _planned(opened, adapted)
+        plans, refused = await _planned(opened, adapted)
         for one in plans:
             click.echo(one.diff())
         if target == "place":
@@ -126,8 +126,8 @@ def apply(
         elif target == "git":
             await asyncio.to_thread(_to_git, plans)
         elif target == "place" and (yes or click.confirm(f"rewrite {_rules(plans)}?")):
-            return await _to_places(opened, store, plans, approver)
-        return 0
+            return max(await _to_places(opened, store, plans, approver), bool(refused))
+        return 1 if refused else 0
 
     raise SystemExit(_run(source, work))
 
@@ -169,11 +169,18 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) ->
     return allowed(adapted, await store.revisions(limit=10_000), config, time.time(), again=again)
 
 
-async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> list[Plan]:
+async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> tuple[list[Plan], list[str]]:
+    """The plans, and the places that cannot be planned, which are told of."""
     from rules.adapt.places import place_finder
     from rules.adapt.plan import plan_places
 
-    return await plan_places(adapted, place_finder(opened.config.rules))
+    refused: list[str] = []
+
+    def on_refused(place: str, error: RuleError) -> None:
+        refused.append(place)
+        click.echo(f"pronoia: {error}; it is left alone", err=True)
+
+    return await plan_places(adapted, place_finder(opened.config.rules), on_refused=on_refused), refused
 
 
 async def _to_series(opened: OpenedSource, store: SqliteStore, adapted: list[Adapted], approver: str) -> None:

@@ -145,7 +145,7 @@ class RuleSource:
         from prometheus_client import CollectorRegistry
 
         from rules.adapt.history import knows_keep_firing
-        from rules.backtest.past import BackTester, Window
+        from rules.backtest.past import BackTester, Window, forget_old
         from rules.backtest.reach import within_reach
         from rules.read import of_server, read_files
         from sidecar.prometheus.client import PrometheusClient
@@ -160,6 +160,7 @@ class RuleSource:
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
             rules = read_files(self.rule_paths) if self.rule_paths else of_server(await client.rules())
             memory = config.store.directory / "backtests" / _short(config.prometheus.url)
+            forget_old(memory, time.time())
             yield OpenedSource(
                 config,
                 client,

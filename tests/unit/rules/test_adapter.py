@@ -185,8 +185,26 @@ def test_incidents_of_a_file(tmp_path: Path) -> None:
     assert within([second], times).tolist() == [True, True, True, False]
 
 
+def test_incidents_of_one_name_are_told_apart_and_one_alert_is_a_list_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "incidents.yaml"
+    path.write_text(
+        "".join(f"- {{name: down, start: {n}, end: {n + 1}, alerts: Down}}\n" for n in (100, 200))
+    )
+    found = read_incidents(path)
+    assert [one.name for one in found] == ["down", "down (2)"]
+    assert [one.concerns("Down") for one in found] == [True, True]
+
+
 @pytest.mark.parametrize(
-    "text", ["- {name: a}", "- {start: 2, end: 1}", "- x", "{", "- {start: 1, end: 2, match: {a: '('}}"]
+    "text",
+    [
+        "- {start: .inf, end: 3}",
+        "- {name: a}",
+        "- {start: 2, end: 1}",
+        "- x",
+        "{",
+        "- {start: 1, end: 2, match: {a: '('}}",
+    ],
 )
 def test_what_is_no_incident_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "incidents.yaml"

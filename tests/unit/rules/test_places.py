@@ -148,6 +148,16 @@ async def test_peoples_rules_are_found_with_their_place(bench: Bench) -> None:
     assert {rule.name for rule in found} == {"LoadHigh"}
 
 
+async def test_a_file_that_somebody_is_writing_does_not_hide_the_rules_of_others(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.rules.yaml").write_text(TEXT.replace("LoadHigh", name.capitalize()))
+    server = LoadingServer(tmp_path)
+    await server.reload()
+    (tmp_path / "two.rules.yaml").write_text("groups: [")
+    found = await own_rules(RulesConfig(), server)
+    assert [rule.name for rule in found] == ["One", "Two"]
+
+
 @pytest.mark.parametrize(
     ("facts", "keeper"),
     [

@@ -67,6 +67,14 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def place(group: str) -> FilePlace:
+    return FilePlace.of(group, needs_reload=False)
+
+
+def unexpected(group: str, error: RuleError) -> None:
+    raise AssertionError(f"{group}: {error}")
+
+
 async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(OBJECT)
@@ -74,7 +82,7 @@ async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_pa
     git(tmp_path, "add", "own.yaml")
     git(tmp_path, "commit", "--quiet", "-m", "own")
     (found,) = read_files([file])
-    (plan,) = await plan_places([adapted(found)], lambda group: FilePlace.of(group, needs_reload=False))
+    (plan,) = await plan_places([adapted(found)], place, on_refused=unexpected)
     assert (await check(plan.after))["promtool"].startswith("SUCCESS")
     assert plan.path == file
     commit_branch(tmp_path, "pronoia/adapt-1", {file: plan.after}, plan.message())
@@ -85,16 +93,27 @@ async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_pa
 
 async def test_a_rule_that_stands_nowhere_here_is_not_planned() -> None:
     elsewhere = replace(rule("A"), file="/etc/prometheus/elsewhere.yaml")
-    plans: list[Plan] = await plan_places([adapted(elsewhere)], lambda group: FilePlace(Path(group)))
+    plans: list[Plan] = await plan_places([adapted(elsewhere)], place, on_refused=unexpected)
     assert plans == []
 
 
-async def test_a_file_that_left_since_it_was_read_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "own.yaml"
-    file.write_text(OBJECT)
-    (found,) = read_files([file])
-    with pytest.raises(RuleError, match="not there any more"):
-        await plan_places([adapted(found)], lambda _: FilePlace(tmp_path / "gone.yaml"))
+async def test_a_file_that_cannot_be_rewritten_is_told_of_and_the_others_are_planned(tmp_path: Path) -> None:
+    found = []
+    for name in ("edited", "gone", "own"):
+        (tmp_path / f"{name}.yaml").write_text(OBJECT)
+        found += read_files([tmp_path / f"{name}.yaml"])
+    (tmp_path / "edited.yaml").write_text(OBJECT.replace("load", "lode"))
+    refused: dict[str, str] = {}
+
+    def gone(group: str) -> FilePlace:
+        return FilePlace(tmp_path / "not here.yaml") if "gone" in group else place(group)
+
+    plans = await plan_places(
+        [adapted(one) for one in found], gone, on_refused=lambda group, why: refused.update({group: str(why)})
+    )
+    assert [plan.path for plan in plans] == [tmp_path / "own.yaml"]
+    assert "stands 0 times" in refused[f"file:{tmp_path}/edited.yaml"]
+    assert "not there any more" in refused[f"file:{tmp_path}/gone.yaml"]
 
 
 def live(told: dict[str, object], age_seconds: float) -> RuleRevision:

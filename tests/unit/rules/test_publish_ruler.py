@@ -14,9 +14,9 @@ from rules.document import RuleFile
 from rules.generate.groups import rule_file
 from rules.publish_ruler import RulerPublisher
 from rules.publisher import Found
-from rules.ruler import RulerApi
+from rules.ruler import Groups, RulerApi
 from sidecar.config.ruler import RulerConfig
-from sidecar.errors import RuleError
+from sidecar.errors import RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 
 
@@ -145,3 +145,25 @@ async def test_a_namespace_that_is_taken_in_part_is_as_it_was() -> None:
         with pytest.raises(RuleError, match="too many groups"):
             await api.put("own", yaml.safe_load(file(2, "first", "extra").text)["groups"])
         assert await api.read("own") == before
+
+
+async def test_a_namespace_that_cannot_be_read_amid_a_change_is_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Ruler()
+    async with serving_ruler(there) as config:
+        api = RulerApi(config)
+        await api.put("own", yaml.safe_load(file(1, "first").text)["groups"])
+        before, read, n = await api.read("own"), api.read, 0
+
+        async def failing(namespace: str) -> Groups:
+            nonlocal n
+            n += 1
+            if n == 2:
+                raise RuleError(RuleReason.UNREACHABLE, "ruler: no answer")
+            return await read(namespace)
+
+        monkeypatch.setattr(api, "read", failing)
+        with pytest.raises(RuleError, match="no answer"):
+            await api.put("own", yaml.safe_load(file(2, "first").text)["groups"])
+        assert await read("own") == before
