@@ -18,6 +18,7 @@ from sidecar.prometheus.client import PrometheusClient
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger
+from webhooks.notify.channel import Poster
 from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
@@ -38,6 +39,7 @@ from webhooks.respond.spare import SpareFile
 KEY_NOTE = "link-key"
 KEY_BYTES = 32
 MAX_CANDIDATES = 10
+SLACK_ANSWER_SECONDS = 10.0
 
 
 async def link_secret(config: ResponseConfig, store: SqliteStore) -> bytes:
@@ -108,6 +110,13 @@ class Responding:
             desk=self.desk,
             episodes=self._episodes,
             facts=lambda incident: self.notifier.audience.facts(incident, target="alertmanager"),
+        )
+        self._slack_answers = Poster(SLACK_ANSWER_SECONDS)
+        self._slack = SlackActions(
+            [one.slack for one in config.notify.targets if one.slack is not None],
+            self.desk.do,
+            answer=self._slack_answers.post,
+            now=ground.wall,
         )
         self._noise_week = NoiseWeek(
             store,
@@ -206,6 +215,8 @@ class Responding:
     async def stop(self) -> None:
         """Write what is decided, end."""
         await self._rotas.stop()
+        await self._slack.close()
+        await self._slack_answers.close()
         await self._noise_week.stop()
         await self._tools.stop()
         await self.notifier.stop()
@@ -214,7 +225,6 @@ class Responding:
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints."""
         deeds = Deeds(self._store, self.desk, self._tools.silencer, lambda: self._alerts().by_hand())
-        slack = [one.slack for one in self._config.notify.targets if one.slack is not None]
         ResponseEndpoints(
             self.desk,
             specials={
@@ -226,7 +236,7 @@ class Responding:
             view=self._view,
             on_call=self._on_call,
             secret=self._secret,
-            slack=SlackActions(slack, self.desk.do, now=self._wall),
+            slack=self._slack,
             candidates=self._others,
             now=self._wall,
         ).add_routes(router)

@@ -16,14 +16,29 @@ from sidecar.config.fields import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
-    from sidecar.records import Episode, Incident
+    from sidecar.records import Episode, Incident, Response
+    from sidecar.store.sqlite import SqliteStore
     from webhooks.replay import Change, Comparison, Run
 
 MAX_EPISODES = 200_000
 SHOWN_CHANGES = 15
 
 
-@click.group()
+class Incidents(click.Group):
+    """Knows what other tools call its commands."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; a hint where there is none of that name, and what is meant is known."""
+        from webhooks.respond.lifecycle import HINTS
+
+        if args[0] in HINTS and args[0] not in self.commands:
+            ctx.fail(f"No such command {args[0]!r}: {HINTS[args[0]]}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Incidents)
 def incidents() -> None:
     """Incidents: list them, show one, ask why an alert is in it, act on it, try another configuration."""
 
@@ -50,14 +65,15 @@ def list_incidents(
     from sidecar.cli.stored import with_store
 
     config = _config(config_path, data_directory)
-    found = with_store(config, lambda store: store.incidents(limit=limit, state=state))
+    found, responses = with_store(config, lambda store: _with_responses(store, limit, state))
     if output == "json":
         _print_json(found)
         return
     for one in found:
+        status, by = _standing(one, responses.get(one.incident_id))
         click.echo(
-            f"{one.incident_id}  {one.priority}  {one.state:<8}  {_moment(one.started_at_ns)}  "
-            f"{one.n_firing:>5} of {one.n_episodes:<5} fire  {one.title}"
+            f"{one.incident_id}  {one.priority}  {status:<12}  {_moment(one.started_at_ns)}  "
+            f"{one.n_firing:>5} of {one.n_episodes:<5} fire  {one.title}{by}"
         )
     if not found:
         click.echo("no incidents")
@@ -77,13 +93,22 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, inc
 
     Exit codes: 0 fine, 1 there is none of that id, 2 wrong use.
     """
-    incident, episodes = _one(_config(config_path, data_directory), incident_id)
+    from sidecar.cli.stored import with_store
+
+    config = _config(config_path, data_directory)
+    incident, episodes = _one(config, incident_id)
+    response = with_store(config, lambda store: store.response_store.response(incident_id))
     if output == "json":
-        _print_json({**msgspec.to_builtins(incident), "episodes": episodes})
+        _print_json({**msgspec.to_builtins(incident), "episodes": episodes, "response": response})
         return
     ended = _moment(incident.ended_at_ns) if incident.ended_at_ns else "open"
     click.echo(f"{incident.incident_id}  {incident.title}")
-    click.echo(f"{incident.state}, {_moment(incident.started_at_ns)} to {ended}")
+    status, by = _standing(incident, response)
+    click.echo(f"{status}, {_moment(incident.started_at_ns)} to {ended}{by}")
+    if incident.merged_into:
+        click.echo(f"went into {incident.merged_into}: follow that one")
+    if response is not None and response.open_again and incident.state == "open":
+        click.echo(f"taken on by nobody: {response.open_again}")
     if incident.split_from:
         click.echo(f"came out of {incident.split_from}: {incident.split_reason}")
     click.echo(f"priority {incident.priority} ({incident.category}): {'; '.join(incident.priority_reasons)}")
@@ -188,6 +213,23 @@ def simulate(
         _print_json(_document(before, after, comparison))
     else:
         _print_comparison(before, after, comparison, past)
+
+
+async def _with_responses(
+    store: SqliteStore, limit: int, state: str | None
+) -> tuple[list[Incident], dict[str, Response]]:
+    """The newest incidents, and what people did about those that are open."""
+    responses = await store.response_store.responses(open_only=True)
+    return await store.incidents(limit=limit, state=state), {one.incident_id: one for one in responses}
+
+
+def _standing(incident: Incident, response: Response | None) -> tuple[str, str]:
+    """How far people have taken an incident, and who has it, in words."""
+    from webhooks.respond.lifecycle import PAUSED, status_of
+
+    status = status_of(incident, response)
+    by = response.assignee or response.acknowledged_by if response is not None else ""
+    return status, f"  ({by} has it)" if status in PAUSED and by else ""
 
 
 def _episodes(config: Config, past_seconds: float) -> list[Episode]:

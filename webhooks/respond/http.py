@@ -14,7 +14,7 @@ from sidecar.records import Incident, Response, TimelineEntry
 from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE
 from webhooks.respond.feedback import VERDICTS
-from webhooks.respond.lifecycle import ACTIONS, ActionError
+from webhooks.respond.lifecycle import ACTIONS, ActionError, unknown
 from webhooks.respond.links import Link, LinkError, verify
 from webhooks.respond.slack_actions import INTERACTIONS_PATH, SlackActions
 
@@ -127,8 +127,7 @@ class ResponseEndpoints:
             if special is not None:
                 return _success(await special(incident_id, actor, body.text))
             if action not in ACTIONS:
-                known = ", ".join(sorted([*ACTIONS, *self._specials]))
-                raise web.HTTPNotFound(reason=f"no action {action!r}; known: {known}")
+                raise web.HTTPNotFound(reason=unknown(action, [*ACTIONS, *self._specials]))
             return _success(await self._actions.do(incident_id, action, actor=actor, text=body.text))
         except KeyError:
             raise web.HTTPNotFound(reason="no incident of that id; see /api/v1/incidents") from None

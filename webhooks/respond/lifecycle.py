@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
@@ -42,7 +42,7 @@ def act(
     Raises: ActionError for an unknown action, one that needs a text and has none, or one too late.
     """
     if action not in ACTIONS:
-        raise ActionError(f"no action {action!r}; known: {', '.join(sorted(ACTIONS))}")
+        raise ActionError(unknown(action, ACTIONS))
     if incident.state == "merged":
         raise ActionError(f"went into incident {incident.merged_into}; act on that one")
     if action in WHILE_OPEN and incident.state != "open":
@@ -50,8 +50,16 @@ def act(
     actor, text = actor.strip()[:MAX_NAME] or "somebody", text.strip()[:MAX_TEXT]
     if action in NEEDS_TEXT and not text:
         raise ActionError(f"{action} needs {NEEDS_TEXT[action]}")
+    if action == "acknowledge" and response.acknowledged_at_ns and response.acknowledged_by != actor:
+        text = f"{text} (taken over from {response.acknowledged_by})".strip()
     changed = replace(ACTIONS[action](response, actor, text, now_ns), changed_at_ns=now_ns)
     return changed, TimelineEntry(incident.incident_id, now_ns, action, actor, text)
+
+
+def unknown(action: str, known: Iterable[str]) -> str:
+    """What to say to an action that there is not: what is probably meant, else all there are."""
+    hint = HINTS.get(action) or f"known: {', '.join(sorted(known))}"
+    return f"no action {action!r}; {hint}"
 
 
 def _acknowledge(response: Response, actor: str, _: str, now_ns: int) -> Response:
@@ -71,6 +79,12 @@ def _without_pause(response: Response, now_ns: int) -> Response:
     began = [at for at in (response.acknowledged_at_ns, response.mitigated_at_ns) if at is not None]
     paused = response.paused_seconds + (max(now_ns - min(began), 0) / 1e9 if began else 0.0)
     return replace(response, acknowledged_at_ns=None, mitigated_at_ns=None, paused_seconds=paused)
+
+
+def _give_back(response: Response, actor: str, _: str, now_ns: int) -> Response:
+    if response.acknowledged_at_ns is None:
+        return response
+    return expire(response, now_ns, why=f"{actor} gave it back")
 
 
 def _mitigate(response: Response, actor: str, text: str, now_ns: int) -> Response:
@@ -107,7 +121,7 @@ Change = Callable[[Response, str, str, int], Response]
 
 ACTIONS: dict[str, Change] = {
     "acknowledge": _acknowledge,
-    "unacknowledge": lambda response, actor, _, now_ns: expire(response, now_ns, why=f"{actor} gave it back"),
+    "unacknowledge": _give_back,
     "mitigate": _mitigate,
     "assign": lambda response, _, text, __: replace(response, assignee=text[:MAX_NAME]),
     "comment": lambda response, _, __, ___: response,
@@ -116,6 +130,18 @@ ACTIONS: dict[str, Change] = {
     "cause": lambda response, _, text, __: replace(response, cause=text[:MAX_NAME]),
     "fix": lambda response, _, text, __: replace(response, fix=text),
 }
+_NOT_BY_HAND = "its alerts decide when it is over; mitigate says that users are well again"
+_FOR_A_WHILE = "acknowledge stops the escalation, silence (2h, say) its alerts in Alertmanager"
+HINTS = {
+    "ack": "acknowledge is meant",
+    "unack": "unacknowledge is meant",
+    "resolve": _NOT_BY_HAND,
+    "close": _NOT_BY_HAND,
+    "snooze": _FOR_A_WHILE,
+    "mute": _FOR_A_WHILE,
+}
+"""What is asked for at night by the words of other tools."""
+
 OF_ITS_ALERTS = frozenset({"noise", "useful"})
 """What is said of the very alerts of an incident, and not of another one that it went into."""
 WHILE_OPEN = frozenset({"acknowledge", "unacknowledge", "mitigate"})

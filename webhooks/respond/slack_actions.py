@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,8 +15,9 @@ from aiohttp import web
 from sidecar.bodies import read_up_to
 from sidecar.config.channels import SlackConfig
 from sidecar.config.load import read_secret
-from sidecar.errors import StoreError
+from sidecar.errors import NotifyError, StoreError
 from sidecar.telemetry import get_logger
+from webhooks.notify.channels.slack import escape
 from webhooks.respond.lifecycle import ActionError
 from webhooks.secret_log import SecretLog
 
@@ -23,7 +25,18 @@ INTERACTIONS_PATH = "/webhooks/slack/interactions"
 MAX_AGE_SECONDS = 300.0
 """Older requests are refused, as Slack advises: they may be recorded ones."""
 MAX_BODY = 256 * 1024
+ANSWERS_TO = ("https://hooks.slack.com/", "https://hooks.slack-gov.com/")
+"""Where Slack takes answers to a press; nothing is sent elsewhere, whatever a payload says."""
+
 ACTIONS = {"pronoia_acknowledge": "acknowledge", "pronoia_mitigate": "mitigate", "pronoia_noise": "noise"}
+
+
+Answer = Callable[..., Awaitable[Any]]
+"""POSTs a body to a URL. Raises: NotifyError."""
+
+
+async def _nobody(_: str, **__: Any) -> None:
+    """Where nobody is answered."""
 
 
 class SlackActions:
@@ -34,10 +47,13 @@ class SlackActions:
         configs: Sequence[SlackConfig],
         do: Callable[..., Any],
         *,
+        answer: Answer = _nobody,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._configs = [config for config in configs if config.interactive]
         self._do = do
+        self._answer = answer
+        self._answering: set[asyncio.Task[None]] = set()
         self._now = now
         self._log = get_logger("slack")
         self._secrets = SecretLog("slack")
@@ -62,13 +78,48 @@ class SlackActions:
             return web.Response(status=400, text=f"not an interaction: {type(error).__name__}")
         for action, incident_id in pressed:
             try:
-                await self._do(incident_id, action, actor=actor)
-            except (KeyError, ActionError) as error:
-                # Pressed on an old message: nothing is left to do, and nobody need see an error.
-                self._log.info("button without effect", action=action, incident=incident_id, err=str(error))
+                words = await self._press(incident_id, action, actor)
             except StoreError:
                 return web.Response(status=503, text="not stored, press again")
+            if words:
+                self._tell(str(payload.get("response_url", "")), words)
         return web.Response()
+
+    async def _press(self, incident_id: str, action: str, actor: str) -> str:
+        """Do what was pressed; what only the person who pressed need know of it. Raises: StoreError."""
+        try:
+            response = await self._do(incident_id, action, actor=actor)
+        except KeyError:
+            words = f"Incident {incident_id} is stored no longer; nothing was done."
+        except ActionError as error:
+            words = f"Incident {incident_id} {error}."
+        else:
+            if response.incident_id == incident_id:
+                return ""
+            return f"Incident {incident_id} went into {response.incident_id}; it was done to that one."
+        # Pressed on an old message: nothing is left to do, and Slack need show no error.
+        self._log.info("button without effect", action=action, incident=incident_id, err=words)
+        return words
+
+    def _tell(self, url: str, words: str) -> None:
+        """Say something to who has pressed; the request's answer, due within three seconds, does not wait."""
+        if url.startswith(ANSWERS_TO):
+            task = asyncio.create_task(self._send(url, words), name="slack-answer")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _send(self, url: str, words: str) -> None:
+        told = {"response_type": "ephemeral", "replace_original": False, "text": escape(words)}
+        try:
+            await self._answer(url, body=msgspec.json.encode(told), headers={})
+        except NotifyError as error:
+            self._log.info("who pressed a button was not told", err=str(error))
+
+    async def close(self) -> None:
+        """Cut the answers that are under way."""
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
 
     def signed(self, body: bytes, stamp: str, signature: str) -> bool:
         """Whether one of the signing secrets signed the body, a moment ago.

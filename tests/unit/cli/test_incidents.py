@@ -17,6 +17,7 @@ from sidecar.cli.incidents import incidents
 from sidecar.config.model import StoreConfig
 from sidecar.config.webhook import WebhookConfig
 from sidecar.events import EventBus
+from sidecar.records import Response
 from sidecar.store.sqlite import SqliteStore
 from webhooks.intake.payload import parse
 from webhooks.pipeline import AlertsLoop
@@ -72,6 +73,38 @@ def run(data: Path, *arguments: str) -> Result:
 def listed(data: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(run(data, "list", "--format", "json").output)
     return found
+
+
+def respond(data: Path, response: Response) -> None:
+    async def put() -> None:
+        store = await SqliteStore.open(StoreConfig(directory=data), registry=CollectorRegistry())
+        await store.response_store.put_responses([response])
+        await store.close()
+
+    asyncio.run(put())
+
+
+def test_who_has_an_incident_is_shown(data: Path) -> None:
+    known = listed(data)[0]["incident_id"]
+    taken = Response(known, "default", 1, assignee="ann", acknowledged_by="ann", acknowledged_at_ns=1)
+    respond(data, taken)
+    text = run(data, "list").output
+    assert "acknowledged" in text
+    assert "(ann has it)" in text
+    assert "(ann has it)" in run(data, "show", known).output
+    shown = json.loads(run(data, "show", known, "--format", "json").output)
+    assert shown["response"]["acknowledged_by"] == "ann"
+    respond(data, Response(known, "default", 2, acknowledged_by="ann", open_again="ann gave it back"))
+    assert "taken on by nobody: ann gave it back" in run(data, "show", known).output
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("resolve", "mitigate"), ("snooze", "silence"), ("nope", "No such")]
+)
+def test_what_other_tools_call_it_is_answered_with_what_it_is_called_here(name: str, hint: str) -> None:
+    result = CliRunner().invoke(incidents, [name, "inc-1"])
+    assert result.exit_code == 2
+    assert hint in result.output
 
 
 def test_list_and_show(data: Path) -> None:

@@ -63,6 +63,15 @@ def test_status(actions: list[str], state: str, status: str) -> None:
     assert status_of(incident(state=state), done(*actions)) == status
 
 
+def test_who_takes_it_over_is_said_and_what_nobody_has_is_not_given_back() -> None:
+    taken = done("acknowledge")
+    over, entry = act(taken, incident(), "acknowledge", actor="bob", text="", now_ns=NOW_NS + 1)
+    assert (over.acknowledged_by, entry.text) == ("bob", "(taken over from ann)")
+    assert act(taken, incident(), "acknowledge", actor="ann", text="", now_ns=NOW_NS)[1].text == ""
+    assert done("unacknowledge").open_again == ""
+    assert done("acknowledge", "unacknowledge").open_again == "ann gave it back"
+
+
 def test_what_fires_again_has_to_be_looked_at_again() -> None:
     again = reopen(done("acknowledge"), NOW_NS + 300 * SECOND)
     assert status_of(incident(), again) == "reopened"
@@ -73,6 +82,8 @@ def test_what_fires_again_has_to_be_looked_at_again() -> None:
     ("action", "text", "one", "words"),
     [
         pytest.param("explode", "", incident(), "known: acknowledge", id="unknown"),
+        pytest.param("resolve", "", incident(), "its alerts decide", id="as other tools have it"),
+        pytest.param("snooze", "", incident(), "silence .2h, say.", id="for a while"),
         pytest.param("comment", " ", incident(), "needs a text", id="nothing said"),
         pytest.param("acknowledge", "", incident(state="resolved"), "is resolved", id="too late"),
         pytest.param("comment", "x", incident(state="merged", merged_into="i2"), "i2", id="gone elsewhere"),

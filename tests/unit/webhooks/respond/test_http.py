@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -96,6 +98,7 @@ PACKED = {**JSON, "Content-Encoding": "gzip"}
         pytest.param(ACT, gzip.compress(b" " * 2_000_000), PACKED, 413, id="a bomb"),
         pytest.param(ACT, b'{"by": "ann"}', PACKED, 400, id="not packed as it says"),
         pytest.param("/api/v1/incidents/i1/explode", b"{}", JSON, 404, id="an unknown action"),
+        pytest.param("/api/v1/incidents/i1/snooze", b"{}", JSON, 404, id="what other tools can do"),
         pytest.param("/api/v1/incidents/i1/merge", b'{"text": "i2"}', JSON, 200, id="merge"),
         pytest.param("/api/v1/feedback", b'{"incident_id": "i1"}', JSON, 400, id="no verdict"),
         pytest.param(
@@ -192,6 +195,58 @@ async def test_buttons(
     }
     assert (await client.post("/webhooks/slack/interactions", data=body, headers=headers)).status == status
     assert desk.asked == asked
+
+
+def press(**fields: Any) -> bytes:
+    """A press on the button of i1; `fields`: more of its payload."""
+    actions = [{"action_id": "pronoia_acknowledge", "value": "i1"}]
+    return (
+        b"payload=" + quote(json.dumps({"user": {"username": "ann"}, "actions": actions, **fields})).encode()
+    )
+
+
+HOOK = "https://hooks.slack.com/actions/T1/2/3"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "url", "words"),
+    [
+        pytest.param(
+            ActionError("is resolved; <too> late"), HOOK, "i1 is resolved; &lt;too&gt; late", id="late"
+        ),
+        pytest.param(KeyError("i1"), HOOK, "i1 is stored no longer", id="gone"),
+        pytest.param("i2", HOOK, "i1 went into i2", id="went elsewhere"),
+        pytest.param("i1", HOOK, "", id="done: the message says so"),
+        pytest.param(KeyError("i1"), "https://hooks.slack.com.evil.example/", "", id="not Slack"),
+        pytest.param(KeyError("i1"), 7, "", id="no address"),
+    ],
+)
+async def test_who_presses_a_stale_button_is_told(outcome: Exception | str, url: object, words: str) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    async def do(*_: str, **__: str) -> Response:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return Response(outcome, "default", 1)
+
+    async def answer(where: str, *, body: bytes, headers: dict[str, str]) -> None:
+        told.append((where, json.loads(body)))
+
+    config = SlackConfig(token=SecretStr("x"), channel="C1", signing_secret=SecretStr("hush"))
+    slack = SlackActions([config], do, answer=answer, now=Clock())
+    app = web.Application()
+    app.router.add_post("/", slack.handle)
+    body = press(response_url=url)
+    headers = {"X-Slack-Request-Timestamp": str(int(NOW)), "X-Slack-Signature": signature(body=body)}
+    async with TestClient(TestServer(app)) as client:
+        assert (await client.post("/", data=body, headers=headers)).status == 200
+        async with asyncio.timeout(5):
+            while slack._answering:
+                await asyncio.sleep(0)
+    assert [(where, said["response_type"]) for where, said in told] == (
+        [(HOOK, "ephemeral")] if words else []
+    )
+    assert all(words in said["text"] for _, said in told)
 
 
 async def in_pieces(body: bytes) -> AsyncIterator[bytes]:
