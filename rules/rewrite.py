@@ -17,8 +17,11 @@ _NUMBER = re.compile(
     r"(?<![\w.:])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf))(?![\w.:])"
 )
 _SIGNED = re.compile(r"[-+]\s*$")
-_PROBE = 8.25e-4
-"""A number that no rule's author has written, exact in binary and decimal after parsing twice."""
+_PROBES = (8.25e-4, 6.125e17)
+"""Numbers that no rule's author has written, exact in binary and decimal after parsing twice.
+
+One is small and one great, since `% 100` leaves the small one as it is.
+"""
 
 
 def plain_number(value: float) -> str:
@@ -68,9 +71,12 @@ def with_bound(expr: str, bound: str) -> str:
 
 def _place(expr: str, comparison: Comparison) -> tuple[int, int]:
     """Where the text of the threshold begins and ends: the span that alone moves it when replaced."""
-    wanted = replace(comparison, threshold=_PROBE)
     for start, end in _spans(expr):
-        if parse_comparison(expr[:start] + plain_number(_PROBE) + expr[end:]) == wanted:
+        if all(
+            parse_comparison(expr[:start] + plain_number(probe) + expr[end:])
+            == replace(comparison, threshold=probe)
+            for probe in _PROBES
+        ):
             return start, end
     raise ValueError(f"the threshold of {expr!r} is not written as a number of its own")
 

@@ -9,7 +9,11 @@ from typing import Self
 
 import promql_parser as promql
 
-_STRING = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`""")
+_STRING_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*""")
+_NO_STEP = re.compile(r":\s*\]")
+_USUAL_STEP = ":1d10h17m36s]"
+"""Stands for the step that a subquery leaves to the server: the parser's writer would leave out its colon."""
+
 _EMPTY_MATCHERS = re.compile(r"(?<=[A-Za-z0-9_:])\{\}")
 
 
@@ -17,7 +21,7 @@ _EMPTY_MATCHERS = re.compile(r"(?<=[A-Za-z0-9_:])\{\}")
 class Syntax:
     """The tree of an expression, and the strings that were put aside before it was parsed.
 
-    The parser's own writer loses escapes inside strings, so they do not go through it.
+    The parser's own writer loses escapes inside strings, so they do not go through it. Comments are gone.
     """
 
     tree: promql.Expr
@@ -30,12 +34,15 @@ class Syntax:
 
         def put_aside(match: re.Match[str]) -> str:
             literal = match.group(0)
+            if literal[0] == "#":  # In a comment quotes are apostrophes.
+                return " "
             if literal[0] == "`":  # Raw strings, whose backslashes the parser takes for escapes.
                 literal = json.dumps(literal[1:-1], ensure_ascii=False)
             strings.append(literal)
             return f'"literal-{len(strings) - 1}-"'
 
-        return cls(promql.parse(_STRING.sub(put_aside, expr)), tuple(strings))
+        without_strings = _STRING_OR_COMMENT.sub(put_aside, expr)
+        return cls(promql.parse(_NO_STEP.sub(_USUAL_STEP, without_strings)), tuple(strings))
 
     def text(self, node: promql.Expr) -> str:
         """The node as people write it, its strings as they stood."""
@@ -44,7 +51,7 @@ class Syntax:
     def restored(self, text: str) -> str:
         """What the parser wrote, as people write it, its strings as they stood."""
         # The parser writes a selector without matchers as `up{}`; people do not.
-        text = _EMPTY_MATCHERS.sub("", text).strip()
+        text = _EMPTY_MATCHERS.sub("", text).replace(_USUAL_STEP, ":]").strip()
         for n, literal in enumerate(self.strings):
             text = text.replace(f'"literal-{n}-"', literal)
         return text

@@ -29,6 +29,13 @@ from sidecar.promql.threshold import Comparison, NoComparison, parse_comparison
         ),
         pytest.param("a{p=~`\\d+`} > 1", r'a{p=~"\\d+"}', ">", 1.0, id="raw strings become escaped ones"),
         pytest.param("time() - last > 3600", "time() - last", ">", 3600.0, id="function of time"),
+        pytest.param(
+            "max_over_time(rate(a[1m])[5m: ]) > 1",
+            "max_over_time(rate(a[1m])[5m:])",
+            ">",
+            1.0,
+            id="a subquery at the server's step",
+        ),
     ],
 )
 def test_a_comparison_is_taken_apart(expr: str, measured: str, operator: str, threshold: float) -> None:
@@ -36,6 +43,12 @@ def test_a_comparison_is_taken_apart(expr: str, measured: str, operator: str, th
     assert isinstance(found, Comparison)
     assert (found.measured, found.operator, found.threshold) == (measured, operator, threshold)
     assert found.conditions == ()
+
+
+def test_apostrophes_in_comments_are_no_strings() -> None:
+    found = parse_comparison("a > 1 # don't\nand on () up # won't; \"\n unless b{x='#'}")
+    assert isinstance(found, Comparison)
+    assert [one.split() for one in found.conditions] == [["and", "on", "()", "up"], ["unless", "b{x='#'}"]]
 
 
 def test_conditions_are_kept_in_their_order() -> None:
