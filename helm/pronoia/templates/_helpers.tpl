@@ -16,8 +16,8 @@
 {{- end -}}
 
 {{- define "pronoia.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "pronoia.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "pronoia.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pronoia.labels" -}}
@@ -25,6 +25,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ include "pronoia.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{/* The chart's labels and a user's beside them; the chart's win, and no key stands twice. Takes (root, labels). */}}
+{{- define "pronoia.labelsBeside" -}}
+{{- merge (include "pronoia.labels" (first .) | fromYaml) (last .) | toYaml -}}
+{{- end -}}
+
+{{/* The seconds of a Prometheus duration. */}}
+{{- define "pronoia.seconds" -}}
+{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 "w" 604800.0 "y" 31536000.0 -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9]+(ms|[smhdwy])" . -1 -}}
+{{- $seconds = addf $seconds (mulf (regexFind "[0-9]+" . | float64) (index $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $seconds -}}
 {{- end -}}
 
 {{/* What the Service selects: our own pods, or those of the Prometheus that holds our container. */}}
@@ -114,6 +129,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and (eq .Values.mode "deployment") .Values.rules.prometheusRule.createRole (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
 {{- fail "serviceAccount.name: the namespace's default account must not get the Role; name one when serviceAccount.create is false" -}}
+{{- end -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "pronoia.fullname" .)) -}}
+{{- fail (printf "fullnameOverride: %q cannot be the name of a Service; use small letters, digits and -, a letter first" (include "pronoia.fullname" .)) -}}
+{{- end -}}
+{{- if .Values.serviceMonitor.enabled -}}
+{{- $timeout := .Values.serviceMonitor.scrapeTimeout -}}
+{{- range list .Values.serviceMonitor.interval .Values.serviceMonitor.syntheticInterval -}}
+{{- if gt (include "pronoia.seconds" $timeout | float64) (include "pronoia.seconds" . | float64) -}}
+{{- fail (printf "serviceMonitor.scrapeTimeout: %s is longer than the interval of %s, so Prometheus would scrape nothing" $timeout .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.rbac.create (not .Values.rbac.rules) -}}
