@@ -10,6 +10,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from sidecar.background import Background, woken
 from sidecar.config.channels import NotifyConfig, NotifyTarget
@@ -84,13 +85,13 @@ class Notifier:
             return
         since_ns = int((self._now() - REMEMBER_SECONDS) * 1e9)
         sent = await self._store.messages_of_recent_incidents(since_ns)
+        self.consider(incidents)  # First: what was told of these is not forgotten for the want of room.
         for one in sent:
             self._note(one)
         # A clock that was ahead, before a restart, must not stop the escalations until its time has come.
         now = self._now()
         self._first_told = {key: min(at, now) for key, at in self._first_told.items()}
         await self._sender.open(sent)
-        self.consider(incidents)
         self._task.start(self._run())
 
     async def stop(self) -> None:
@@ -325,7 +326,12 @@ class Notifier:
         before = told.get(one.target)
         if before is None or before.n_messages <= one.number:
             told[one.target] = Told.by(one)
-        while len(self._told) > MAX_TOLD:
-            oldest = next(iter(self._told))
-            del self._told[oldest]
-            self._first_told.pop(oldest, None)
+        if len(self._told) > MAX_TOLD:
+            self._forget_over()
+
+    def _forget_over(self) -> None:
+        """Let go of what was told of incidents that are over; one that is open would be told of anew."""
+        over = (one for one in self._told if one not in self._waiting)
+        for incident_id in list(islice(over, MAX_TOLD // 100 + 1)):
+            del self._told[incident_id]
+            self._first_told.pop(incident_id, None)

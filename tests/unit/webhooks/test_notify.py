@@ -17,6 +17,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import NotifyError
 from sidecar.records import Cause, Incident
 from sidecar.store.sqlite import SqliteStore
+from webhooks.notify import notifier as notifying
 from webhooks.notify.audience import Everybody
 from webhooks.notify.channel import Outgoing
 from webhooks.notify.channels.apprise import Apprise
@@ -318,6 +319,32 @@ async def test_what_people_were_told_of_escalates_on_where_it_goes(tmp_path: Pat
     assert not one.has_told("i1")
     assert asked[-1] == clock.now - 600.0, "since people were first told of it, by whatever name"
     await one.stop()
+    await store.close()
+
+
+async def test_what_is_open_is_never_told_of_anew_however_many_come_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifying, "MAX_TOLD", 3)
+    clock, way = Time(), Recorder()
+    one, store = await notifier(tmp_path, way, clock)
+    await one.open([incident(name="long")])
+    for at in range(6):
+        one.consider([incident(name=f"i{at}")])
+        await _until(lambda at=at: f"opened i{at}" in way.got)
+        one.consider([incident("resolved", name=f"i{at}")])
+        await _until(lambda at=at: f"resolved i{at}" in way.got)
+    assert one.has_told("long")
+    assert len(one._told) <= 3
+    await one.stop()
+    await store.close()
+    # Nor after a restart, which reads more than there is room for.
+    second, store = await notifier(tmp_path, way, clock)
+    await second.open([incident(name="long")])
+    second.consider([incident("resolved", name="long")])
+    await _until(lambda: "resolved long" in way.got)
+    assert way.got.count("opened long") == 1
+    await second.stop()
     await store.close()
 
 
