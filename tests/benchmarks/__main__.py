@@ -16,6 +16,7 @@ TOPICS = (
     "export",
     "webhook",
     "incidents",
+    "memory",
     "notify",
     "start",
     "forecast",
