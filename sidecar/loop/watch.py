@@ -21,13 +21,13 @@ from sidecar.events import Event, EventBus
 from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.alone import Alone
 from sidecar.loop.anomalies import AnomalyTracker
+from sidecar.loop.around import Around
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.learning import LEARNERS, learn
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.partial import without_new_absences
 from sidecar.loop.past import read_past
-from sidecar.loop.resets import resets_expr
 from sidecar.loop.severity import Course, importance
 from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
@@ -92,6 +92,7 @@ class Watch:
         self._begin_following()
         self._achieved = AchievedRate(query.step)
         self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
+        self._around = Around(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._at_model = Alone(offload)
@@ -225,7 +226,7 @@ class Watch:
         if self._clock.not_yet(end_ms, self.query.offset):
             self._metrics.ignored_columns.labels(self.query.name, "future").inc(batch.n_steps)
             return False
-        await self._look_around(model, start_ms, end_ms)
+        await self._around.look(model, start_ms, end_ms)
         evaluation = await self._at_model.run(self._judge, model, batch)
         if evaluation is None:
             self._metrics.evaluations.labels(self.query.name, "empty").inc()
@@ -267,18 +268,6 @@ class Watch:
             await self.checkpoint()
             async with self._slots:
                 await trial.renew(history, self._surround)
-
-    async def _look_around(self, model: QueryModel, start_ms: int, end_ms: int) -> None:
-        """Ask for what the judgement of these steps depends on beside the query itself."""
-        if self.query.traffic is not None:
-            traffic = await self._pull(self.query.traffic.expr, start_ms, end_ms)
-            model.surroundings.observe_traffic(traffic)
-        if self._business.deployments is not None:
-            deployments = await self._pull(self._business.deployments.expr, start_ms, end_ms)
-            model.surroundings.observe_deployments(deployments)
-        if self.query.counters is not None:
-            answer = await self._pull(resets_expr(self.query.counters, self.query.step), end_ms, end_ms)
-            self._upheavals.observe_resets(answer, expected=model.surroundings.changing(end_ms))
 
     async def _improve(self, model: QueryModel) -> None:
         """After the step is out: give forecaster and detector their shares of the time until the next one."""

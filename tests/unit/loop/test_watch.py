@@ -6,13 +6,16 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from sidecar.config.business import BusinessConfig, DeploymentsConfig
 from sidecar.config.model import QueryConfig
+from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.events import EventBus
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.metrics import LoopMetrics
@@ -69,9 +72,9 @@ def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
     clock = SourceClock(lambda: source.now)
     source = Source(clock)
 
-    def make(*sinks: Sink, slots: asyncio.Semaphore | None = None) -> Watch:
+    def make(*sinks: Sink, query: QueryConfig = QUERY, **settings: Any) -> Watch:
         return Watch(
-            QUERY,
+            query,
             source=source,
             sinks=sinks,
             bus=EventBus(),
@@ -80,8 +83,8 @@ def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
             metrics=LoopMetrics(CollectorRegistry()),
             directory=tmp_path,
             max_series=100,
-            slots=slots,
             now=lambda: source.now,
+            **settings,
         )
 
     return source, make
@@ -273,6 +276,44 @@ async def test_who_is_missing_in_a_partial_answer_has_not_stopped(
     await judged_after(watch, source, 4)
     assert watch.evaluation.absent is not None
     assert watch.evaluation.absent.tolist() == [True, False], "who was told of stays so"
+
+
+@pytest.mark.parametrize(
+    ("error", "judged"),
+    [
+        pytest.param(TooManySeries("up", 30_000, 20_000), True, id="a deployment too many"),
+        pytest.param(PullError(PullReason.BAD_QUERY, "many-to-many matching"), True, id="refused"),
+        pytest.param(PullError(PullReason.UNREACHABLE, "refused", retryable=True), False, id="away"),
+    ],
+)
+async def test_what_is_asked_for_beside_the_query_does_not_blind_it(
+    bench: tuple[Source, Callable[..., Watch]],
+    error: PullError,
+    judged: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, make = bench
+    instant = source.instant
+
+    async def refusing(expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        if expr != "up":
+            raise error
+        return await instant(expr, at_ms=at_ms, name=name, max_series=max_series)
+
+    deployed = BusinessConfig(deployments=DeploymentsConfig(expr="deployed"))
+    watch = make(query=QUERY.model_copy(update={"counters": "x_total"}), business=deployed)
+    await watch.prepare()
+    monkeypatch.setattr(source, "instant", refusing)
+    with capture_logs() as logs:
+        for _ in range(3):
+            source.now += 60
+            if judged:
+                assert await watch.step()
+            else:
+                with pytest.raises(PullError):
+                    await watch.step()
+    told = [entry["what"] for entry in logs if entry["event"] == "judged without what is not answered"]
+    assert told == (["deployments", "counters"] if judged else [])
 
 
 async def test_a_model_that_cannot_be_saved_is_told_of_once_and_when_it_is(
