@@ -88,8 +88,8 @@ class Teller(Protocol):
         """Take incidents as they now are."""
         ...
 
-    def knows(self, incident_id: str) -> bool:
-        """Whether people know of an open incident, or have done something about it."""
+    def stays(self, one: str, other: str) -> str | None:
+        """Which of two incidents should stay where they become one; None where it is all the same."""
         ...
 
     async def stop(self) -> None:
@@ -169,7 +169,7 @@ class AlertsLoop:
             impact=Impact(config.impact),
         )
         if self._teller is not None:
-            self.placing.analyst.correlator.is_known = self._teller.knows
+            self.placing.analyst.correlator.stays = self._teller.stays
         learned = await self._store.note(NOTE)
         if learned:
             self.placing.storms.relearn(msgspec.json.decode(learned))

@@ -27,7 +27,7 @@ from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
 from webhooks.respond.http import ResponseEndpoints, view_of
-from webhooks.respond.lifecycle import PAUSED, status_of
+from webhooks.respond.lifecycle import status_of
 from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.pagerduty_events import EVENTS_PATH, PagerDutyEvents
 from webhooks.respond.picture import PictureMetrics, Pictures, png
@@ -197,12 +197,9 @@ class Responding:
         self.notifier.consider(incidents)
         self._tools.consider(incidents)
 
-    def knows(self, incident_id: str) -> bool:
-        """Whether people know of an open incident, or have taken it on."""
-        incident = self.desk.open_incident(incident_id)
-        if incident is None:
-            return False
-        return self.notifier.has_told(incident_id) or self.desk.status(incident) in PAUSED
+    def stays(self, one: str, other: str) -> str | None:
+        """Which of two incidents should stay where they become one; None where it is all the same."""
+        return self.desk.stays(one, other)
 
     def _acted(self, incident: Incident, action: str) -> None:
         """Somebody did something: it is told, and remembered for the next time."""

@@ -21,7 +21,7 @@ class ByHand:
         self._now = now
 
     def merge(self, incident_id: str, into: str) -> str:
-        """Let one incident go into another; the id that stays: the one people know, else the larger one's.
+        """Let one incident go into the other, as the correlator does; the id that stays.
 
         Raises: ActionError.
         """

@@ -39,15 +39,14 @@ class Correlator:
         evidence: Evidence | None = None,
         encode: Encode | None = None,
         new_id: Callable[[], str] = lambda: f"inc-{uuid.uuid4().hex[:12]}",
-        is_known: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.weights = weights or Weights()
         self.bonds = Bonds(Topology() if topology is None else topology, self.weights, evidence, encode)
         self.groups: dict[str, Group] = {}
         self.home: dict[Key, str] = {}
         self._new_id = new_id
-        self.is_known = is_known
-        """Whether people know of an incident; of two the one that they know stays."""
+        self.stays: Callable[[str, str], str | None] = lambda _, __: None
+        """Which of two incidents people would have stay; None where the larger may."""
         self._fresh: list[str] = []
         self._newest: dict[tuple[str, str], Key] = {}
         self._due: list[tuple[float, float, str]] = []
@@ -192,8 +191,10 @@ class Correlator:
         return merged
 
     def merge(self, one: Group, other: Group, link: Link | None = None) -> Merge:
-        """Let one of two incidents go into the other: that of which people know stays, else the larger."""
-        into, source = sorted((other, one), key=self._weight, reverse=True)
+        """Let the smaller of two incidents go into the larger, unless people would have that one stay."""
+        into, source = (other, one) if len(other.members) >= len(one.members) else (one, other)
+        if self.stays(one.incident_id, other.incident_id) == source.incident_id:
+            into, source = source, into
         for key, seen in source.members.items():
             into.add(seen, source.links.get(key) or link)
             self.home[key] = into.incident_id
@@ -205,9 +206,6 @@ class Correlator:
         del self.groups[source.incident_id]
         self._touch(into)
         return Merge(source.incident_id, into.incident_id, tuple(source.members))
-
-    def _weight(self, group: Group) -> tuple[bool, int]:
-        return self.is_known(group.incident_id), len(group.members)
 
     def split(self, group: Group, keys: Set[Key], reason: str) -> Split:
         """Take these episodes, some of an incident's and not all, into an incident of their own."""

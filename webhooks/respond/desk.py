@@ -15,7 +15,7 @@ from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from webhooks.respond import lifecycle
 from webhooks.respond.feedback import VERDICTS, verdicts_on
-from webhooks.respond.joining import Part, joined, parted
+from webhooks.respond.joining import Part, joined, parted, stays
 from webhooks.respond.ledger import Ledger, Written
 from webhooks.respond.lifecycle import OF_ITS_ALERTS, ActionError, act, status_of
 from webhooks.respond.spare import SpareFile
@@ -198,6 +198,14 @@ class Desk:
                 self._joining.setdefault(incident.merged_into, []).append(gone)
         while len(self._joining) > MAX_JOINING:
             del self._joining[next(iter(self._joining))]
+
+    def stays(self, one: str, other: str) -> str | None:
+        """Which of two incidents should stay where they become one; None where it is all the same."""
+        found = [self._open[incident_id] for incident_id in (one, other) if incident_id in self._open]
+        parts = [self._part(incident, asks=self._told(incident.incident_id)) for incident in found]
+        if len(parts) == 2:
+            return stays(*parts)
+        return next((part.incident.incident_id for part in parts if part.is_known), None)
 
     def _join(self, into: Incident, gone: Incident, *, asks: bool) -> None:
         """Let an incident be as taken on as it and the one that went into it were."""

@@ -30,6 +30,11 @@ class Part:
             return MITIGATED
         return OPEN if self.response.acknowledged_at_ns is None else ACKNOWLEDGED
 
+    @property
+    def is_known(self) -> bool:
+        """Whether people know of it."""
+        return self.asks or self.level > OPEN
+
 
 def joined(into: Part, gone: Part, *, now_ns: int) -> Response:
     """The response of the incident that stays.
@@ -60,6 +65,21 @@ def joined(into: Part, gone: Part, *, now_ns: int) -> Response:
         or gone.response.first_acknowledged_at_ns,
         open_again="",
     )
+
+
+def stays(one: Part, other: Part) -> str | None:
+    """Which of the two should stay, by its id, where they become one; None where it is all the same.
+
+    That of which people know; of two the one that asks for somebody: its page goes on ringing.
+    """
+    for ours, theirs in (
+        (one.is_known, other.is_known),
+        (_counts(one, other), _counts(other, one)),
+        (one.level < other.level, other.level < one.level),
+    ):
+        if ours != theirs:
+            return (one if ours else other).incident.incident_id
+    return None
 
 
 def parted(fresh: Response, origin: Response | None) -> Response:

@@ -69,7 +69,8 @@ def _acknowledge(response: Response, actor: str, _: str, now_ns: int) -> Respons
         acknowledged_at_ns=now_ns,
         acknowledged_by=actor,
         open_again="",
-        assignee=response.assignee or actor,
+        # Who takes it over has it, unless somebody was asked by name.
+        assignee=actor if response.assignee in ("", response.acknowledged_by) else response.assignee,
         first_acknowledged_at_ns=now_ns if first is None else first,
     )
 

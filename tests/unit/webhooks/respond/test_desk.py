@@ -66,7 +66,10 @@ def test_status(actions: list[str], state: str, status: str) -> None:
 def test_who_takes_it_over_is_said_and_what_nobody_has_is_not_given_back() -> None:
     taken = done("acknowledge")
     over, entry = act(taken, incident(), "acknowledge", actor="bob", text="", now_ns=NOW_NS + 1)
-    assert (over.acknowledged_by, entry.text) == ("bob", "(taken over from ann)")
+    assert (over.acknowledged_by, over.assignee) == ("bob", "bob")
+    assert entry.text == "(taken over from ann)"
+    asked = done("assign:carl", "acknowledge")
+    assert act(asked, incident(), "acknowledge", actor="bob", text="", now_ns=NOW_NS)[0].assignee == "carl"
     assert act(taken, incident(), "acknowledge", actor="ann", text="", now_ns=NOW_NS)[1].text == ""
     assert done("unacknowledge").open_again == ""
     assert done("acknowledge", "unacknowledge").open_again == "ann gave it back"

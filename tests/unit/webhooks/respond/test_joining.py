@@ -17,7 +17,7 @@ from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
 from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.desk import Desk, DeskMetrics
-from webhooks.respond.joining import MAX_PARTS, Part, joined
+from webhooks.respond.joining import MAX_PARTS, Part, joined, stays
 from webhooks.respond.lifecycle import ActionError, act, status_of, waited_seconds
 from webhooks.respond.silences import SilenceMetrics, Silencer
 
@@ -62,6 +62,28 @@ def test_the_whole_is_as_taken_on_as_its_parts_allow(into: Part, gone: Part, sta
     assert status_of(into.incident, response) == status
     assert bool(response.open_again) is (into.level > 0 and status == "open")
     assert response.parts == ["g"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        pytest.param(part("a"), part("b", asks=False), "a", id="the one that people know"),
+        pytest.param(
+            part("a", ACK, asks=False), part("b", asks=False), "a", id="taken on before it was told"
+        ),
+        pytest.param(part("a", ACK), part("b"), "b", id="the one that asks goes on asking"),
+        pytest.param(part("a", ACK), part("b", priority="P3"), "a", id="unless it is no page"),
+        pytest.param(part("a", MIT), part("b", ACK), "b", id="the one that is not mitigated"),
+        pytest.param(part("a"), part("b"), None, id="both ask"),
+        pytest.param(part("a", ACK), part("b", ACK), None, id="both are taken on"),
+        pytest.param(part("a", asks=False), part("b", asks=False), None, id="nobody knows of either"),
+    ],
+)
+def test_the_one_that_stays(one: Part, other: Part, expected: str | None) -> None:
+    assert stays(one, other) == stays(other, one) == expected
+    if expected is not None:
+        into, gone = (one, other) if one.incident.incident_id == expected else (other, one)
+        assert joined(into, gone, now_ns=NOW_NS).open_again == "", "nobody hears that nobody has it"
 
 
 def test_what_was_written_of_either_is_kept() -> None:
@@ -180,6 +202,17 @@ async def test_it_carries_over_several_merges_and_a_restart(office: Office) -> N
     assert office.status("c") == "acknowledged", "the second was never heard of"
     await office.see(gone("c", "d"), incident("d"), told=False)
     assert (office.status("d"), list(office.desk.parts("d"))) == ("acknowledged", ["c", "a"])
+
+
+async def test_of_two_incidents_the_one_that_is_open_and_known_stays(office: Office) -> None:
+    await office.see(incident("told"))
+    await office.see(incident("new"), incident("over"), told=False)
+    await office.see(incident("over", state="resolved"))
+    found = [office.desk.stays(one, "told") for one in ("new", "over", "never")]
+    assert found == ["told"] * 3
+    assert office.desk.stays("new", "never") is None
+    await office.desk.do("new", "acknowledge", actor="ann")
+    assert office.desk.stays("never", "new") == "new"
 
 
 async def test_what_is_split_off_stays_with_whoever_has_it(office: Office) -> None:
