@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.errors import RuleError, RuleReason
 
 AUTHOR = ("-c", "user.name=pronoia", "-c", "user.email=pronoia@localhost")
+TIMEOUT_SECONDS = 60.0
+NEVER_ASK = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
 
 
-def commit_branch(repository: Path, branch: str, texts: Mapping[Path, str], message: str) -> str:
-    """Commit the files' new texts on a new branch from HEAD; the commit's hash.
+def commit_branch(
+    repository: Path, branch: str, changes: Mapping[Path, Callable[[str], str]], message: str
+) -> str:
+    """Commit the files, changed from what HEAD has of them, on a new branch from there; the commit's hash.
 
-    What is checked out, staged or edited in the working tree is not touched: the
-    commit is made in a worktree of its own, which is removed afterwards.
+    What is checked out, staged or edited in the working tree is neither touched nor committed: the
+    commit is made in a worktree of its own, which is removed afterwards. Without it there is no branch.
 
-    Raises: RuleError with git's words.
+    Raises: RuleError with git's words, or where a change does not fit what is committed.
     """
     root = Path(_git(repository, "rev-parse", "--show-toplevel"))
     with tempfile.TemporaryDirectory(prefix="pronoia-git-") as name:
         tree = Path(name) / "tree"
-        _git(root, "worktree", "add", "--quiet", "-b", branch, str(tree))
+        _git(root, "worktree", "add", "--quiet", "--detach", str(tree))
         try:
-            for path, text in texts.items():
-                try:
-                    inside = path.resolve().relative_to(root.resolve())
-                except ValueError as error:
-                    raise RuleError(
-                        RuleReason.NOT_WRITABLE, f"{path} is not in the working tree {root}"
-                    ) from error
-                (tree / inside).write_text(text, encoding="utf-8")
+            for path, change in changes.items():
+                inside = _inside(path, root)
+                _change(tree / inside, change, path)
                 _git(tree, "add", "--", str(inside))
             _git(tree, *AUTHOR, "commit", "--quiet", "-m", message)
-            return _git(tree, "rev-parse", "HEAD")
+            commit = _git(tree, "rev-parse", "HEAD")
+            _git(root, "branch", branch, commit)
+            return commit
         finally:
             _git(root, "worktree", "remove", "--force", str(tree))
 
 
+def _inside(path: Path, root: Path) -> Path:
+    try:
+        return path.resolve().relative_to(root.resolve())
+    except ValueError as error:
+        raise RuleError(RuleReason.NOT_WRITABLE, f"{path} is not in the working tree {root}") from error
+
+
+def _change(committed: Path, change: Callable[[str], str], path: Path) -> None:
+    """Raises: RuleError where people edited the rules without committing that."""
+    try:
+        text = committed.read_bytes().decode()
+        committed.write_bytes(change(text).encode())
+    except (OSError, ValueError) as error:
+        words = f"{path} differs from what is committed of it; commit that first ({error})"
+        raise RuleError(RuleReason.HAND_EDITED, words) from error
+
+
 def _git(where: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(where), *arguments], capture_output=True, text=True, check=False, timeout=60
-    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(where), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **NEVER_ASK},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuleError(RuleReason.NOT_WRITABLE, f"git: {error}") from error
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split())
         raise RuleError(RuleReason.NOT_WRITABLE, f"git {arguments[0]}: {words[:300]}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.grouping import grouping_of, with_grouping
-from rules.adapt.joined import without_series
+from rules.adapt.joined import joined_key, series_key, without_series
 from rules.adapt.judge import Evidence, Verdict
 from rules.adapt.limits import within_limits
 from rules.adapt.moving import without_moving
@@ -25,6 +25,11 @@ from sidecar.promql.threshold import Comparison
 
 EASE = tuple(2 ** (half / 2) for half in range(13))
 """So many times its false alarms a rule may be allowed where all rules together are quiet enough: 1 to 64."""
+
+OTHERS_SERIES = (
+    "it is joined with the series of another group, name or labels, as it had before; "
+    "join it anew (pronoia rules join --back, then join)"
+)
 
 KEEP_FIRING_SINCE = (2, 42)
 """Prometheus 2.42.0 brought keep_firing_for."""
@@ -122,7 +127,10 @@ class Adapter:
             if rule.alerting:
                 plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
                 moving = without_moving(rule)
-                if moving is not None:
+                read: Evidence | Unchanged
+                if plain is not None and joined_key(rule.expr) != series_key(rule.key):
+                    read = Unchanged(OTHERS_SERIES)
+                elif moving is not None:
                     read = await self._read(*moving, window, incidents)
                 else:
                     asked = rule if plain is None else replace(rule, expr=plain)

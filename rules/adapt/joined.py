@@ -70,6 +70,13 @@ def without_series(expr: str, value: float | None = None) -> str | None:
     return expr[: found.start()] + number + expr[found.end() :]
 
 
+def joined_key(expr: str) -> str | None:
+    """What tells the series that an expression is joined with from others; None without a join."""
+    join = _JOIN.search(expr)
+    key = _KEY.search(join["matchers"]) if join is not None else None
+    return key["key"] if key is not None else None
+
+
 def as_evaluated(rules: Iterable[Rule], bounds: Mapping[str, Bound]) -> list[Rule]:
     """The rules, with the number or the table that holds in place of each join; `bounds` by series' key.
 
@@ -79,10 +86,8 @@ def as_evaluated(rules: Iterable[Rule], bounds: Mapping[str, Bound]) -> list[Rul
 
 
 def _as_evaluated(rule: Rule, bounds: Mapping[str, Bound]) -> Rule:
-    join = _JOIN.search(rule.expr)
     plain = without_series(rule.expr)
-    if join is None or plain is None:
+    if plain is None:
         return rule
-    key = _KEY.search(join["matchers"])
-    bound = bounds.get(key["key"]) if key else None
+    bound = bounds.get(joined_key(rule.expr) or "")
     return msgspec.structs.replace(rule, expr=plain if bound is None else bound.rewritten(plain))

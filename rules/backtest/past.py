@@ -18,6 +18,7 @@ from rules.backtest.question import Question, clamped, questions
 from rules.read import WrittenRule
 from sidecar.durable import replace_file
 from sidecar.errors import PullError, RuleError, RuleReason, TooManySeries
+from sidecar.loop.partial import is_partial
 from sidecar.ports import Source
 from sidecar.series import LabelSet, SeriesBatch
 
@@ -148,6 +149,11 @@ class BackTester:
             name=name,
             max_series=room,
         )
+        if is_partial(batch.warnings):
+            raise RuleError(
+                RuleReason.UNREACHABLE,
+                f"{name}: the source answered in part, and gaps are no quiet past: {batch.warnings[0]}",
+            )
         plain = tuple(labels.without("__name__") for labels in batch.labels)
         if len(set(plain)) < len(plain):
             raise RuleError(

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -215,15 +216,18 @@ async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan]
 
 def _to_git(plans: list[Plan]) -> None:
     from rules.adapt.git import commit_branch
+    from rules.adapt.text import rewrite_text
 
-    texts = {one.path: one.after for one in plans if one.path is not None}
-    if len(texts) < len(plans):
+    changes = {
+        one.path: partial(rewrite_text, rewrites=one.rewrites) for one in plans if one.path is not None
+    }
+    if len(changes) < len(plans):
         raise RuleError(
             RuleReason.NOT_APPLICABLE, "--to git needs rules that were read from files: give --rules"
         )
     branch = f"pronoia/adapt-{int(time.time())}"
     message = "\n".join(one.message() for one in plans)
-    commit = commit_branch(next(iter(texts)).parent, branch, texts, message)
+    commit = commit_branch(next(iter(changes)).parent, branch, changes, message)
     click.echo(f"branch {branch}, commit {commit[:12]}")
 
 

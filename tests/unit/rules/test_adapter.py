@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough, pages_by_team
+from rules.adapt.joined import with_series
 from rules.adapt.solve import Proposal
 from rules.adapt.told import KEEP, ToldChange
 from rules.backtest.past import BackTester, Window
@@ -129,6 +130,33 @@ async def test_a_rule_that_cannot_be_asked_does_not_cost_the_others() -> None:
     (found,) = await Adapter(BackTester(source), AdaptConfig()).all([rule("A", "x")], WINDOW, [])
     assert not found.changed
     assert found.why_not == "nonsense"
+
+
+@pytest.mark.parametrize(
+    ("warning", "whole"),
+    [
+        pytest.param("receive series from store-2: connection refused", False, id="a store is away"),
+        pytest.param("PromQL info: metric might not be a counter", True, id="about the expression"),
+    ],
+)
+async def test_gaps_of_a_partial_answer_are_no_quiet_past(warning: str, whole: bool) -> None:
+    class Gappy(Past):
+        async def range(self, expr: str, **how: object) -> SeriesBatch:  # type: ignore[override]
+            return replace(await super().range(expr, **how), warnings=(warning,))  # type: ignore[arg-type]
+
+    tester = BackTester(Gappy())
+    (found,) = await Adapter(tester, AdaptConfig()).all([rule("A", "x")], WINDOW, [])
+    assert found.changed == whole
+    assert ("answered in part" in (await tester.one(rule("A", "x"), WINDOW)).error) != whole
+
+
+async def test_a_rule_that_moved_since_it_was_joined_says_so() -> None:
+    joined = rule("A", "x")
+    joined = replace(joined, expr=with_series(joined.expr, "A", joined.key))
+    moved = replace(joined, group="elsewhere")
+    found = await Adapter(BackTester(Past()), AdaptConfig()).all([joined, moved], WINDOW, [])
+    assert [one.changed for one in found] == [True, False]
+    assert "join it anew" in found[1].why_not
 
 
 async def test_an_outage_that_nobody_told_of_is_still_caught() -> None:

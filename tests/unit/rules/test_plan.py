@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from rules.adapt.place_file import FilePlace
 from rules.adapt.plan import Plan, caught_words, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.solve import Proposal, Unchanged
+from rules.adapt.text import rewrite_text
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule, read_files
 from rules.validate import check
@@ -85,10 +87,21 @@ async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_pa
     (plan,) = await plan_places([adapted(found)], place, on_refused=unexpected)
     assert (await check(plan.after))["promtool"].startswith("SUCCESS")
     assert plan.path == file
-    commit_branch(tmp_path, "pronoia/adapt-1", {file: plan.after}, plan.message())
+    changes = {file: partial(rewrite_text, rewrites=plan.rewrites)}
+    half_done = OBJECT + "        - alert: HalfDone\n"
+    file.write_text(half_done)
+    commit_branch(tmp_path, "pronoia/adapt-1", changes, plan.message())
     assert git(tmp_path, "show", "pronoia/adapt-1:own.yaml") == OBJECT.replace("> 5", "> 6")
     assert "false alarms 10 → 0" in git(tmp_path, "log", "-1", "--format=%B", "pronoia/adapt-1")
-    assert file.read_text() == OBJECT
+    assert file.read_text() == half_done, "what nobody committed is neither touched nor committed"
+    git(tmp_path, "commit", "--quiet", "--all", "-m", "half")
+    file.write_text(OBJECT)
+    git(tmp_path, "rm", "--quiet", "--cached", "own.yaml")
+    git(tmp_path, "commit", "--quiet", "-m", "gone")
+    with pytest.raises(RuleError, match="commit that first"):
+        commit_branch(tmp_path, "pronoia/adapt-2", changes, plan.message())
+    assert "adapt-2" not in git(tmp_path, "branch", "--list"), "no branch without a commit"
+    assert git(tmp_path, "worktree", "list").count("\n") == 1
 
 
 async def test_a_rule_that_stands_nowhere_here_is_not_planned() -> None:
