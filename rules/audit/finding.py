@@ -26,6 +26,7 @@ class Kind(StrEnum):
     UNGATED_RATIO = "ratio without a gate"
     NO_FOR = "no for"
     EXPENSIVE = "expensive"
+    UNASKABLE = "refused by the server"
     NO_OWNER = "no owner"
     NO_RUNBOOK = "no runbook"
     NAMING = "naming"

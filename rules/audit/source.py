@@ -13,8 +13,12 @@ from rules.audit.text import ungated
 from rules.backtest.past import Window
 from rules.read import WrittenRule
 from sidecar.config.fields import format_duration
+from sidecar.errors import PullError, PullReason
 from sidecar.promql.syntax import Syntax, children
 from sidecar.series import LabelSet, SeriesBatch
+
+AWAY = (PullReason.UNREACHABLE, PullReason.UNAUTHORIZED, PullReason.CIRCUIT_OPEN)
+"""Why no rule at all can be asked about; what else goes wrong is a rule's own."""
 
 FEW_PER_SECOND = 1.0
 """With fewer events than this, single ones move a ratio over minutes by percents."""
@@ -41,7 +45,7 @@ async def audit_source(
 ) -> list[Finding]:
     """Findings of selectors and joins, of rules whose expression parses.
 
-    Raises: PullError where the server cannot be asked at all.
+    One that the server refuses to look at is a finding. Raises: PullError where it cannot be asked at all.
     """
     recorded = frozenset(rule.name for rule in rules if not rule.alerting)
     look = _Look(server, window, frozenset(await server.label_values("__name__")), recorded)
@@ -53,10 +57,24 @@ async def audit_source(
         except ValueError:
             return []  # The audit of the text or of the past tells.
         async with slots:
-            # What is not there cannot be joined either; one finding says it.
-            return (
-                await look.selectors(rule, syntax) or await look.joins(rule, syntax) or await look.gates(rule)
-            )
+            try:
+                # What is not there cannot be joined either; one finding says it.
+                return (
+                    await look.selectors(rule, syntax)
+                    or await look.joins(rule, syntax)
+                    or await look.gates(rule)
+                )
+            except PullError as error:
+                if error.reason in AWAY:
+                    raise
+                return [
+                    Finding(
+                        rule.key,
+                        Kind.UNASKABLE,
+                        f"the server refuses a part of it over {in_days(window.days)}: {error}",
+                        "mend it where it is broken, else narrow or record what it aggregates",
+                    )
+                ]
 
     found = await asyncio.gather(*(of(rule) for rule in rules))
     return [finding for some in found for finding in some]

@@ -15,6 +15,7 @@ from rules.audit.text import audit_text, ungated
 from rules.backtest.firing import Firing
 from rules.backtest.past import RulePast, Window
 from rules.read import WrittenRule
+from sidecar.errors import PullError, PullReason
 from sidecar.series import LabelSet, SeriesBatch
 
 GOOD = WrittenRule(
@@ -114,6 +115,25 @@ class Silence(Traffic):
 
     async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
         return []
+
+
+class Strict(Traffic):
+    """A server that refuses what names a."""
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        if "a_total" in expr:
+            raise PullError(PullReason.BAD_QUERY, "many-to-many matching not allowed")
+        return await super().instant(expr, at_ms=at_ms, name=name, max_series=max_series)
+
+
+async def test_a_rule_that_the_server_refuses_does_not_end_the_audit_of_others() -> None:
+    refused = like("B", expr="(a_total * on () group_left () b) / c > 1")
+    found = await audit_source([refused, like("A", expr=RATIO)], Strict(0.0), WINDOW)
+    assert [(one.rule, one.kind) for one in found] == [
+        (refused.key, Kind.UNASKABLE),
+        (like("A").key, Kind.UNGATED_RATIO),
+    ]
+    assert "many-to-many" in found[0].evidence
 
 
 async def test_what_a_loaded_rule_records_is_not_called_unknown() -> None:
