@@ -41,7 +41,7 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [],
     ),
     "/api/v1/incidents": (
-        "Incidents, newest first",
+        "Incidents, newest first, each with how far people have taken it and who has it",
         [{"name": "state", "in": "query", "schema": {"enum": ["open", "resolved"]}}, _LIMIT],
     ),
     "/api/v1/incidents/{id}": (

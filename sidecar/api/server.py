@@ -20,8 +20,10 @@ from sidecar.api.views import Reload, Views
 from sidecar.config.access import AccessConfig
 from sidecar.errors import ConfigError, StoreError
 from sidecar.events import EventBus
+from sidecar.records import Incident, Response
 from sidecar.telemetry import get_logger
 from webhooks.correlate.why import answers
+from webhooks.respond.lifecycle import status_of, taken_by
 
 MAX_LIMIT = 10_000
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
@@ -180,7 +182,9 @@ class JsonApi:
             return error_answer(
                 400, "bad_data", f"state is {state!r}; write open or resolved, or leave it out"
             )
-        return json_answer(await self._views.incidents(state, limit_of(request)))
+        found = await self._views.incidents(state, limit_of(request))
+        responses = await self._views.responses()
+        return json_answer([_shown(one, responses.get(one.incident_id)) for one in found])
 
     async def incident(self, request: web.Request) -> web.Response:
         """One incident with its episodes."""
@@ -188,7 +192,8 @@ class JsonApi:
         if found is None:
             return error_answer(404, "not_found", NO_INCIDENT)
         incident, episodes = found
-        return json_answer({**msgspec.to_builtins(incident), "episodes": episodes})
+        response = (await self._views.responses()).get(incident.incident_id)
+        return json_answer({**_shown(incident, response), "episodes": episodes})
 
     async def why(self, request: web.Request) -> web.Response:
         """Why alerts are in their incident, in words and in data."""
@@ -227,6 +232,12 @@ def json_answer(data: Any, *, status: int = 200) -> web.Response:
     """Data in the API's envelope."""
     body = msgspec.json.encode({"status": "success", "data": data})
     return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _shown(incident: Incident, response: Response | None) -> dict[str, Any]:
+    """An incident with how far people have taken it, and who has it."""
+    people = {"status": status_of(incident, response), "taken_by": taken_by(incident, response)}
+    return {**msgspec.to_builtins(incident), **people}
 
 
 def error_answer(status: int, kind: str, words: str) -> web.Response:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sidecar.records import Episode, Incident, RuleRevision
+from sidecar.records import Episode, Incident, Response, RuleRevision
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class Views(Protocol):
 
     async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
         """Newest first."""
+        ...
+
+    async def responses(self) -> Mapping[str, Response]:
+        """What people did about open incidents, by their ids."""
         ...
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:

@@ -14,7 +14,7 @@ from sidecar.app.workings import Workings
 from sidecar.config.load import config_hash
 from sidecar.loop.warming import Warming
 from sidecar.loop.watch import Watch
-from sidecar.records import Episode, Incident, RuleRevision
+from sidecar.records import Episode, Incident, Response, RuleRevision
 from sidecar.series import Evaluation
 from sidecar.telemetry import redact_url
 from webhooks.pipeline import AlertsLoop
@@ -92,6 +92,11 @@ class AppViews:
     async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
         """Newest first."""
         return await self._store.incidents(limit=limit, state=state)
+
+    async def responses(self) -> Mapping[str, Response]:
+        """What people did about open incidents, by their ids."""
+        found = await self._store.response_store.responses(open_only=True)
+        return {one.incident_id: one for one in found}
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
         """One incident and its episodes."""

@@ -225,11 +225,10 @@ async def _with_responses(
 
 def _standing(incident: Incident, response: Response | None) -> tuple[str, str]:
     """How far people have taken an incident, and who has it, in words."""
-    from webhooks.respond.lifecycle import PAUSED, status_of
+    from webhooks.respond.lifecycle import status_of, taken_by
 
-    status = status_of(incident, response)
-    by = response.assignee or response.acknowledged_by if response is not None else ""
-    return status, f"  ({by} has it)" if status in PAUSED and by else ""
+    by = taken_by(incident, response)
+    return status_of(incident, response), f"  ({by} has it)" if by else ""
 
 
 def _episodes(config: Config, past_seconds: float) -> list[Episode]:

@@ -22,6 +22,8 @@ from webhooks.respond.spare import SpareFile
 
 RECENT_SECONDS = 30 * 86400.0
 MAX_JOINING = 1000
+SAID = frozenset({"noise", "useful"})
+"""Actions that are verdicts, too."""
 REPEATED_SECONDS = 10.0
 """The same within so short a time was meant once."""
 MAX_HELD = 10_000
@@ -250,7 +252,7 @@ class Desk:
         if entry is None:
             return changed
         self._metrics.actions.labels(action).inc()
-        if action in ("noise", "useful"):
+        if action in SAID:
             await self.say(incident_id, action, actor=actor)
         facts = {"incident_id": incident_id, "action": action, "actor": entry.actor, "text": entry.text}
         self._bus.publish(Event("incident.action", self._now(), facts))
@@ -280,7 +282,7 @@ class Desk:
             key: one for key, one in self._pressed.items() if abs(now - one[2]) < REPEATED_SECONDS
         }
         last = self._pressed.get(response.incident_id)
-        return last is not None and last[:2] == (deed, response) and deed[0] not in OF_ITS_ALERTS
+        return last is not None and last[:2] == (deed, response) and deed[0] not in SAID
 
     async def _act(
         self, incident_id: str, action: str, actor: str, text: str

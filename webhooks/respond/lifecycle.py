@@ -34,6 +34,13 @@ def status_of(incident: Incident, response: Response | None) -> str:
     return "reopened" if response.n_reopened else "open"
 
 
+def taken_by(incident: Incident, response: Response | None) -> str:
+    """Who has an open incident; empty where nobody has taken it on."""
+    if response is None or status_of(incident, response) not in PAUSED:
+        return ""
+    return response.assignee or response.acknowledged_by
+
+
 def act(
     response: Response, incident: Incident, action: str, *, actor: str, text: str, now_ns: int
 ) -> tuple[Response, TimelineEntry]:
@@ -143,7 +150,7 @@ HINTS = {
 }
 """What is asked for at night by the words of other tools."""
 
-OF_ITS_ALERTS = frozenset({"noise", "useful"})
+OF_ITS_ALERTS = frozenset({"noise", "useful", "mitigate"})
 """What is said of the very alerts of an incident, and not of another one that it went into."""
 WHILE_OPEN = frozenset({"acknowledge", "unacknowledge", "mitigate"})
 NEEDS_TEXT = {

@@ -22,7 +22,7 @@ from sidecar.api.server import build_app
 from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
-from sidecar.records import Episode, Incident, RuleRevision
+from sidecar.records import Episode, Incident, Response, RuleRevision
 from webhooks.judge.evidence_feed import ChangesEndpoint
 from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.slack_actions import SlackActions
@@ -39,6 +39,7 @@ class FakeViews:
         self.is_ready = False
         self.broken = False
         self.asked: list[Any] = []
+        self.response = Response("i1", "default", 1)
 
     def status(self) -> Mapping[str, Any]:
         return {"version": "1", "config_hash": "abc"}
@@ -57,6 +58,9 @@ class FakeViews:
         if self.broken:
             raise StoreError("the database is locked")
         return [INCIDENT]
+
+    async def responses(self) -> Mapping[str, Response]:
+        return {"i1": self.response}
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
         return (INCIDENT, [EPISODE]) if incident_id == "i1" else None
@@ -197,6 +201,21 @@ async def test_an_incident_comes_with_its_episodes(client: TestClient[Any, Any])
     data = (await (await client.get("/api/v1/incidents/i1")).json())["data"]
     assert data["incident_id"] == "i1"
     assert [one["fingerprint"] for one in data["episodes"]] == ["f1"]
+
+
+async def test_an_incident_says_who_has_it(client: TestClient[Any, Any], process: Process) -> None:
+    async def told() -> list[tuple[str, str]]:
+        one = (await (await client.get("/api/v1/incidents/i1")).json())["data"]
+        (listed,) = (await (await client.get("/api/v1/incidents")).json())["data"]
+        return [(found["status"], found["taken_by"]) for found in (one, listed)]
+
+    assert await told() == [("open", "")] * 2
+    process.views.response = Response(
+        "i1", "default", 2, assignee="ann", acknowledged_by="bob", acknowledged_at_ns=2
+    )
+    assert await told() == [("acknowledged", "ann")] * 2
+    process.views.response = Response("i1", "default", 3, assignee="ann", acknowledged_by="bob")
+    assert await told() == [("open", "")] * 2, "given back"
 
 
 @pytest.mark.parametrize("asked", ["", "?alert=Down", "?alert=f1"], ids=["all", "by name", "by fingerprint"])
