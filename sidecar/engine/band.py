@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.protocols import SideArray
 from sidecar.promql.share import is_share
-from sidecar.series import BoolArray, FloatArray
+from sidecar.series import BoolArray, FloatArray, Forecast
 
 SHARE_ROUNDING = 1e-9  # A sum of parts may come out that much above its whole.
 NEAR_USUAL = 0.25  # So much of a drift still counts as the level that is usual.
@@ -31,6 +33,14 @@ class Band:
             centre = np.minimum(centre, self._ceiling)
         return centre
 
+    def forecast(self, said: Forecast) -> Forecast:
+        """A forecast within the bounds of the query."""
+        floor, ceiling = self._query.lower_bound, self._ceiling
+        if floor is None and ceiling is None:
+            return said
+        yhat, lower, upper = (np.clip(ends, floor, ceiling) for ends in (said.yhat, said.lower, said.upper))
+        return replace(said, yhat=yhat, lower=lower, upper=upper)
+
     def allowed(
         self, yhat: FloatArray, lower: FloatArray, upper: FloatArray, negative: BoolArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -42,9 +52,9 @@ class Band:
         # A series that never was below zero is given no negative band.
         lower = np.where(~negative & (lower < 0), 0.0, lower)
         if query.lower_bound is not None:
-            lower = np.maximum(lower, query.lower_bound)
+            lower, upper = np.maximum(lower, query.lower_bound), np.maximum(upper, query.lower_bound)
         if self._ceiling is not None:
-            upper = np.minimum(upper, self._ceiling)
+            lower, upper = np.minimum(lower, self._ceiling), np.minimum(upper, self._ceiling)
         if query.direction == "above":
             lower = np.full_like(lower, np.nan)
         elif query.direction == "below":

@@ -274,7 +274,7 @@ class QueryModel:
         for forecast in self.forecaster.predict():
             at = np.array([now_ms + round(forecast.horizon_seconds * 1000)], dtype=np.int64)
             known = self.known.factors(labels, at, self._season)
-            found.append(forecast if known is None else known.forecast(forecast))
+            found.append(self._band.forecast(forecast if known is None else known.forecast(forecast)))
         return tuple(found)
 
     def _absent(self, now_ms: int) -> BoolArray | None:

@@ -313,7 +313,7 @@ class PoolForecaster:
         """Mix the pool's rows into a forecast, in place; and remember it, to learn from when it is due."""
         n, a = self._pool.n_rows, self._pool.arrays
         learned = a["learned"][:, h]
-        known = np.isfinite(pooled[0])
+        known = np.isfinite(pooled).all(axis=0)
         yhat = pooled[0]
         least = 1e-300 + 1e-9 * (learned[:, OFF_POOLED] + learned[:, OFF_SEASONAL])
         ours = 1.0 / (learned[:, OFF_POOLED] + least)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +188,32 @@ def test_short_history_explodes_nothing() -> None:
     assert np.nanmax(score.anomaly_score) < 3
     assert np.isnan(score.anomaly_score[:, :20]).all()
     assert np.isfinite(score.anomaly_score[:, 21:]).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "low", "high"),
+    [
+        pytest.param({"lower_bound": 0.0, "upper_bound": 1.0}, 0.0, 1.0, id="as told"),
+        pytest.param({"expr": "sum(rate(a[5m])) / sum(rate(a[5m]))"}, -np.inf, 1.0 + 1e-6, id="a share"),
+    ],
+)
+def test_neither_band_nor_forecast_leaves_what_a_query_can_be(
+    settings: dict[str, Any], low: float, high: float
+) -> None:
+    query = QueryConfig(**{"name": "q", "expr": "up", "step": 60.0, **settings})
+    values = np.clip(0.9 + np.random.default_rng(3).normal(0.0, 0.06, (2, 2 * DAY)), 0.0, 0.999)
+    values[1] = np.abs(values[1] - 0.9)
+    model = QueryModel(query)
+    model.fit(batch(values[:, : 2 * DAY - 30]))
+    for column in range(2 * DAY - 30, 2 * DAY):
+        evaluation = model.update(batch(values[:, column : column + 1], first=column))
+        assert evaluation is not None
+        model.forecaster.work(0.01)
+        for ends in (evaluation, *evaluation.forecasts):
+            assert np.nanmin(ends.lower) >= low
+            assert np.nanmax(ends.upper) <= high
+        for forecast in evaluation.forecasts:
+            assert low <= np.nanmin(forecast.yhat) <= np.nanmax(forecast.yhat) <= high
 
 
 def test_an_empty_history_is_a_cold_start() -> None:
