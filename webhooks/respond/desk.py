@@ -96,7 +96,7 @@ class Desk:
         self._now = now
         self._open: dict[str, Incident] = {}
         self._was_open: set[str] = set()
-        """Incidents that were open before a restart, and not heard of since."""
+        """Incidents that are open as the store has it, and were not heard of since the start."""
         self._responses: dict[str, Response] = {}
         self._ledger = Ledger(store, is_newest=self._is_newest, written=self._forget_over, spare=spare)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -167,7 +167,7 @@ class Desk:
             if incident.state == "open":
                 self._open[incident.incident_id] = incident
                 if before is None and was_open:
-                    pass  # It was open before a restart, and is heard of only now.
+                    pass  # It was open before, and is heard of only now.
                 elif before is None and response is not None:
                     self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
                 elif before is None:
@@ -302,7 +302,10 @@ class Desk:
         )
         await self._ledger.put(changed, entry)
         self._pressed[incident_id] = deed, changed, self._now()
-        if incident_id in self._responses or incident_id in self._open:
+        if incident.state == "open" and incident_id not in self._open:
+            # Stored, and held back from the desk so far: that it is heard of later is no new beginning.
+            self._was_open.add(incident_id)
+        if incident_id in self._responses or incident.state == "open":
             self._responses[incident_id] = changed
             # Once more: what we changed ourselves meanwhile may be written last, and what people do stands.
             self._ledger.keep(changed)

@@ -142,6 +142,23 @@ async def test_what_was_taken_on_before_a_restart_stays_so_though_it_is_heard_of
         assert again.desk.status(incident()) == "reopened"
 
 
+@pytest.mark.parametrize("then", ["it is heard of", "the process ends", "it is over"])
+async def test_what_is_taken_on_before_it_is_heard_of_stays_so(tmp_path: Path, then: str) -> None:
+    """What usually resolves by itself is stored, and seen by people, minutes before the desk hears of it."""
+    async with Bench(tmp_path) as bench:
+        await bench.desk.do("i1", "acknowledge", actor="ann")
+        if then == "it is heard of":
+            bench.desk.observe([incident()])
+            assert bench.desk.status(incident()) == "acknowledged"
+        elif then == "it is over":
+            bench.desk.observe([incident(state="resolved")])
+            bench.desk.observe([incident()])
+            assert bench.desk.status(incident()) == "reopened"
+    async with Bench(tmp_path) as again:
+        again.desk.observe([incident()])
+        assert again.desk.status(incident()) == ("reopened" if then == "it is over" else "acknowledged")
+
+
 async def test_what_people_wrote_outlives_an_end_a_restart_and_a_new_beginning(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         bench.desk.observe([incident()])
