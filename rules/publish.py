@@ -15,7 +15,7 @@ from pathlib import Path
 from rules.alone import alone
 from rules.document import RuleFile
 from rules.publisher import Found
-from rules.verify import RuleServer, wait_until_live
+from rules.verify import RuleServer, begin_reload, wait_until_live
 from sidecar.durable import TEMPORARY, replace_file
 from sidecar.errors import PullError, RuleError, RuleReason
 
@@ -124,7 +124,7 @@ class Publisher:
     async def _load(self, file: RuleFile) -> None:
         if self._reload:
             try:
-                await self._server.reload()
+                await begin_reload(self._server)
             except PullError as error:
                 hint = (
                     "another rule file may be broken"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rules.document import RuleFile
 from rules.read import WrittenRule
-from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 from sidecar.promql.syntax import Syntax
 
@@ -35,6 +35,18 @@ class RuleServer(LoadedRules, Protocol):
     async def reload(self) -> None:
         """Read the rule files again. Raises: PullError with the server's words."""
         ...
+
+
+async def begin_reload(server: RuleServer) -> None:
+    """Have the rule files read again; one that takes longer than a request may is waited for by who looks.
+
+    Raises: PullError with the server's words.
+    """
+    try:
+        await server.reload()
+    except PullError as error:
+        if error.reason != PullReason.TIMEOUT.value:
+            raise
 
 
 async def wait_until_live(

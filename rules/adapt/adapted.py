@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -23,9 +23,10 @@ from rules.adapt.text import Rewrite, rewrite_text
 from rules.publish import POLL_SECONDS
 from rules.read import WrittenRule, of_server
 from rules.validate import check
-from rules.verify import RuleServer, meaning
+from rules.verify import RuleServer, begin_reload, meaning
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import RuleStore
+from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
 
 
@@ -267,7 +268,7 @@ class AdaptedRules:
         with place.alone():
             await place.write(text, expected=expected)
             if place.needs_reload:
-                await self._reload_now()
+                await self._reload_now(self._server.reload())
 
     def _revision(self, change: Change) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
@@ -305,9 +306,18 @@ class AdaptedRules:
             await self._reload_quietly(place)
             raise
 
-    async def _reload_now(self) -> None:
+    async def _loaded(self) -> list[Rule]:
+        """What the server has loaded; nothing where it is too busy to say. Raises: PullError."""
         try:
-            await self._server.reload()
+            return await self._server.rules()
+        except PullError as error:
+            if not error.retryable:
+                raise
+            return []
+
+    async def _reload_now(self, reload: Awaitable[None]) -> None:
+        try:
+            await reload
         except PullError as error:
             raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error
 
@@ -319,12 +329,12 @@ class AdaptedRules:
     async def _load(self, place: Place, wanted: Sequence[WrittenRule]) -> None:
         """Return once every rewritten rule is loaded and was evaluated without an error."""
         if place.needs_reload:
-            await self._reload_now()
+            await self._reload_now(begin_reload(self._server))
         deadline = self._monotonic() + self._timeout
         missing = [rule.key for rule in wanted]
+        names = {rule.name for rule in wanted}
         while self._monotonic() < deadline:
-            names = {rule.name for rule in wanted}
-            rules = [rule for rule in of_server(await self._server.rules()) if rule.name in names]
+            rules = [rule for rule in of_server(await self._loaded()) if rule.name in names]
             loaded = {meaning(rule): rule for rule in rules}
             there = [loaded[meaning(rule)] for rule in wanted if meaning(rule) in loaded]
             bad = next((rule for rule in there if rule.health == "err"), None)

@@ -10,7 +10,7 @@ import pytest
 
 from rules.document import RuleFile
 from rules.publish import Publisher
-from sidecar.errors import RuleError
+from sidecar.errors import PullError, PullReason, RuleError
 from tests.unit.rules.bands import LoadingServer, golden
 
 
@@ -52,3 +52,14 @@ async def test_of_two_replicas_one_writes_and_the_other_waits_its_turn(tmp_path:
     await writing
     await publisher(tmp_path, server).publish(other(first))
     assert (tmp_path / first.file_name).read_text() == other(first).text
+
+
+async def test_a_reload_that_takes_longer_than_a_request_may_is_waited_for(tmp_path: Path) -> None:
+    class Late(LoadingServer):
+        async def reload(self) -> None:
+            await super().reload()
+            raise PullError(PullReason.TIMEOUT, "no answer within 10 s", retryable=True)
+
+    first = golden("flat")
+    await publisher(tmp_path, Late(tmp_path)).publish(first)
+    assert (tmp_path / first.file_name).read_text() == first.text

@@ -25,7 +25,7 @@ from rules.read import WrittenRule, read_files, read_text
 from rules.revise import RuleMetrics
 from sidecar.config.adapt import AdaptConfig, FreezeWindow
 from sidecar.config.model import StoreConfig
-from sidecar.errors import RuleError, StoreError, TooManySeries
+from sidecar.errors import PullError, PullReason, RuleError, StoreError, TooManySeries
 from sidecar.events import EventBus
 from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
@@ -55,12 +55,18 @@ class Server:
         self.sick: set[str] = set()
         self.spans: list[float] = []
         self.series_of_all: int | None = None
+        self.busy = 0
         self._rules: list[WrittenRule] = []
 
     async def reload(self) -> None:
         self._rules = read_files(sorted(self.folder.glob("*.yaml")))
+        if self.busy:
+            raise PullError(PullReason.TIMEOUT, "no answer within 10 s", retryable=True)
 
     async def rules(self) -> list[Rule]:
+        if self.busy:
+            self.busy -= 1
+            raise PullError(PullReason.TIMEOUT, "no answer within 10 s", retryable=True)
         return [_loaded(rule, rule.group in self.sick) for rule in (*self._rules, *self.odd)]
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
@@ -270,6 +276,16 @@ async def test_a_namesake_of_another_group_that_errs_is_no_fault_of_it(bench: Be
     bench.server.sick = {"own"}
     await bench.look()
     assert await bench.states() == ["rolled_back"]
+
+
+async def test_a_server_that_is_late_with_reload_and_answer_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rules.adapt.adapted.POLL_SECONDS", 0.01)
+    bench.server.busy = 2
+    await bench.rewrite(2)
+    assert bench.file.read_text() == TEXT.replace("disk > 5", "disk > 6")
+    assert await bench.states() == ["live"]
 
 
 async def test_a_namesake_that_only_prometheus_can_parse_is_in_nobodys_way(bench: Bench) -> None:
