@@ -18,7 +18,7 @@ from sidecar.api.request_log import request_logger
 from sidecar.api.tls import server_context
 from sidecar.app.explain import Explaining
 from sidecar.app.feedback import Tasting
-from sidecar.app.freed_memory import FreedMemory
+from sidecar.app.freed_memory import FreedMemory, collect
 from sidecar.app.ground import Ground
 from sidecar.app.http import endpoints
 from sidecar.app.reloading import ReloadMetrics, waits_for_restart
@@ -195,7 +195,9 @@ class Sidecar:
         )
         self._upkeep = Upkeep(ground)
         self._freed_memory = FreedMemory(ground.registry)
-        self._warming = Warming([warm_decoder, ground.page.warm, judge_once], registry=ground.registry)
+        self._warming = Warming(
+            [warm_decoder, ground.page.warm, judge_once, collect], registry=ground.registry
+        )
         self._workings = self._make_workings()
 
     async def _make_ground(self) -> Ground:

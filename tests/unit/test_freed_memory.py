@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
+import weakref
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sidecar.app import freed_memory
-from sidecar.app.freed_memory import FreedMemory, trim
+from sidecar.app.freed_memory import FreedMemory, collect, trim
 
 BLOCK, N_BLOCKS, EVERY = 100_000, 600, 20
 """Below 128 KiB, from where on glibc takes each block from the machine by itself, and gives it back so."""
@@ -25,6 +27,21 @@ def test_what_lies_between_living_blocks_is_given_back() -> None:
     del blocks
     assert trim() > 0.7 * BLOCK * (N_BLOCKS - len(living))
     assert trim() < 0.1 * BLOCK * N_BLOCKS, "once"
+
+
+def test_what_refers_to_itself_is_freed_though_it_lived_long() -> None:
+    class Part:
+        other: object = None
+
+    one = Part()
+    one.other = one
+    gc.collect()  # It lives longest now, and is looked at last.
+    gone = weakref.ref(one)
+    del one
+    gc.collect(1)
+    assert gone() is not None
+    collect()
+    assert gone() is None
 
 
 def test_a_c_library_without_the_call_gives_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
