@@ -37,6 +37,11 @@ class Breaker:
         self._retry_at = self._now() + self._cooldown
         return True
 
+    def rest(self, seconds: float) -> None:
+        """The server asked to be left alone for so long."""
+        self._failures = self._limit
+        self._retry_at = self._now() + seconds
+
     def succeeded(self) -> None:
         """The server answered; what it answered does not matter."""
         self._failures = 0

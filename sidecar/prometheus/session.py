@@ -29,6 +29,12 @@ from sidecar.telemetry import redact_url
 
 ERROR_BODY_BYTES = 2000
 READ_BYTES = 1 << 20
+AT_ONCE_SECONDS = 5.0
+"""So long the tries of one request take; a server that asks for more is left alone."""
+
+LONGEST_REST_SECONDS = 300.0
+"""What asks for more may be a proxy in maintenance that is back sooner."""
+
 MAX_ANSWER_BYTES = 256 << 20
 """Of servers that answer with no samples: a hundred thousand alerts or rules are less."""
 
@@ -174,9 +180,14 @@ class Session:
         attempts = self.settings.retries + 1 if retry else 1
         retrying = AsyncRetrying(
             stop=stop_after_attempt(attempts),
-            wait=wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.5),
+            wait=wait_exponential_jitter(multiplier=0.2, max=AT_ONCE_SECONDS, jitter=0.5),
             retry=retry_if_exception(
-                lambda error: isinstance(error, PullError) and error.retryable and not unless(error)
+                lambda error: (
+                    isinstance(error, PullError)
+                    and error.retryable
+                    and not self._breaker.open
+                    and not unless(error)
+                )
             ),
             before_sleep=lambda _: self._metrics.retries.inc(),
             reraise=True,
@@ -313,7 +324,14 @@ class Session:
             return PullError(PullReason.UNAUTHORIZED, words)
         if status in (400, 404, 405, 413, 422) or 300 <= status < 400:
             return PullError(PullReason.BAD_QUERY, words)
+        if (rest := _rest_seconds(response.headers.get("Retry-After", ""))) > AT_ONCE_SECONDS:
+            self._breaker.rest(rest)
         return PullError(PullReason.SERVER_ERROR, words, retryable=status in (429, 500, 502, 503, 504))
+
+
+def _rest_seconds(retry_after: str) -> float:
+    """For how long a server asks to be left alone, within bounds; 0 where it does not say it in seconds."""
+    return min(float(retry_after), LONGEST_REST_SECONDS) if retry_after.isdecimal() else 0.0
 
 
 def _words(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ GOOD = {
 
 @asynccontextmanager
 async def client(
-    handler: Handler, **settings: Any
+    handler: Handler, *, monotonic: Callable[[], float] = time.monotonic, **settings: Any
 ) -> AsyncIterator[tuple[PrometheusClient, CollectorRegistry]]:
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handler)
@@ -45,7 +46,8 @@ async def client(
     registry = CollectorRegistry()
     config = SourceConfig(url=f"http://127.0.0.1:{port}", **{"retries": 0, "timeout": 10.0, **settings})
     try:
-        async with PrometheusClient(config, metrics=PullMetrics(registry)) as opened:
+        metrics = PullMetrics(registry)
+        async with PrometheusClient(config, metrics=metrics, monotonic=monotonic) as opened:
             yield opened, registry
     finally:
         await runner.cleanup()
@@ -96,6 +98,45 @@ async def test_retries_until_the_server_is_well_and_counts_them() -> None:
     assert batch.values.tolist() == [[1.0]]
     assert batch.labels == (LabelSet({"a": "b"}),)
     assert registry.get_sample_value("pronoia_pull_retries_total") == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(status: int) -> None:
+    now, asked = [0.0], 0
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        headers = {"Retry-After": "60"}
+        return web.Response(status=status, headers=headers) if now[0] < 60 else web.json_response(GOOD)
+
+    async with client(handler, monotonic=lambda: now[0], retries=3) as (opened, registry):
+        for reason in ("server_error", "circuit_open"):
+            with pytest.raises(PullError) as caught:
+                await ask(opened)
+            assert caught.value.reason == reason
+        assert asked == 1
+        now[0] = 61.0
+        assert (await ask(opened)).n_series == 1
+        assert registry.get_sample_value("pronoia_pull_retries_total") == 0
+
+
+@pytest.mark.parametrize("header", ["0", "-1", "soon", "99999999999", "1.5"])
+async def test_what_a_server_says_of_coming_back_is_bounded(header: str) -> None:
+    now = [0.0]
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return (
+            web.Response(status=503, headers={"Retry-After": header})
+            if not now[0]
+            else web.json_response(GOOD)
+        )
+
+    async with client(handler, monotonic=lambda: now[0]) as (opened, _):
+        with pytest.raises(PullError):
+            await ask(opened)
+        now[0] = 301.0
+        assert (await ask(opened)).n_series == 1
 
 
 async def test_a_server_that_hangs_is_a_timeout() -> None:
