@@ -122,14 +122,20 @@ def stored_incidents(
             frozenset(episode.labels.get("alertname", "") for episode in members),
         )
         for incident, members in incidents
-        if incident.noise < 0.5 and incident.state in ("open", "resolved")
+        if _confirmed(incident)
     ]
 
 
 async def remembered_incidents(store: AlertStore, now_seconds: float) -> list[KnownIncident]:
     """The confirmed incidents that the store has. Raises: StoreError."""
-    found = [await store.incident(one.incident_id) for one in await store.incidents(limit=10_000)]
+    # Members are read one by one, so only of those that count.
+    real = [one for one in await store.incidents(limit=10_000) if _confirmed(one)]
+    found = [await store.incident(one.incident_id) for one in real]
     return stored_incidents([one for one in found if one is not None], now_seconds)
+
+
+def _confirmed(incident: Incident) -> bool:
+    return incident.noise < 0.5 and incident.state in ("open", "resolved")
 
 
 def within(incidents: Iterable[KnownIncident], times: TimeArray) -> BoolArray:

@@ -49,6 +49,7 @@ class LiveWatch:
         self._incidents = incidents
         self._now = now
         self._told: dict[str, str] = {}
+        self._known: Sequence[KnownIncident] = ()
         self._log = get_logger("rules-watch")
 
     async def look(self) -> None:
@@ -58,6 +59,7 @@ class LiveWatch:
             return
         try:
             loaded = await self._server.rules()
+            self._known = await self._incidents() if self._source is not None else ()
             for revision in (*live.values(), *shadows):
                 await self._judge(revision, loaded)
         except PullError as error:
@@ -106,7 +108,6 @@ class LiveWatch:
         if self._source is None or not isinstance(expected, dict) or seconds <= 0:
             return ""
         shadow = LABEL[1] if revision.state == "canary" else ""
-        incidents = await self._incidents()
         for alert, per_day in expected.items():
             n = await n_firings(
                 self._source,
@@ -114,7 +115,7 @@ class LiveWatch:
                 seconds,
                 self._now(),
                 together=True,
-                besides=told_by_others(incidents, alert),
+                besides=told_by_others(self._known, alert),
             )
             usual = as_number(per_day) * seconds / 86_400
             if too_many(n, usual, self._ratio):

@@ -15,6 +15,7 @@ Edit = tuple[int, int, str]
 _ALIAS = re.compile(r"\s*:\s*(\*[^\s,}\]]+)")
 _ANCHOR = re.compile(r"(?:[&!]\S*\s+)*")
 _BLOCKS = ("|", ">")
+_COMMENTED = re.compile(r"[|>][-+\d]*(\s+#[^\r\n]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +39,16 @@ class Entry:
         if not alias and style not in ("'", '"') and "\n" not in (core := _core(raw, style, old, new))[2]:
             yield start + core[0], start + core[1], core[2]
         kept = raw[len(raw.rstrip()) :] if style in _BLOCKS else ""
-        for text in self._scalars(new, style, name.start_mark.column):
+        header = _COMMENTED.match(raw) if style in _BLOCKS else None
+        for text in self._scalars(new, style, name.start_mark.column, header[1] if header else ""):
             yield start, end - len(kept), text
 
-    def _scalars(self, words: str, style: str, column: int) -> Iterator[str]:
-        """The words as a scalar, in the style if that is to be had."""
+    def _scalars(self, words: str, style: str, column: int, comment: str) -> Iterator[str]:
+        """The words as a scalar, in the style if that is to be had; the comment of a block stays with it."""
         lines = words.strip().splitlines()
         if not self.node.flow_style and (len(lines) > 1 or style in _BLOCKS):
             indent = " " * (column + 2)
-            yield self._eol.join(("|-", *(indent + line if line else "" for line in lines)))
+            yield self._eol.join((f"|-{comment}", *(indent + line if line else "" for line in lines)))
         if len(lines) == 1 and not style:
             yield words
         if len(lines) == 1 and style == "'":

@@ -91,6 +91,7 @@ class RewriteWatch:
         self._metrics = metrics
         self._incidents = incidents
         self._now = now
+        self._known: Sequence[KnownIncident] = ()
         self._log = get_logger("rules-watch")
         self._task = Background("rules-watch")
 
@@ -115,6 +116,7 @@ class RewriteWatch:
         if not watched:
             return
         loaded = _by_key(await self._server.rules())
+        self._known = await self._incidents()
         for revision in watched:
             try:
                 await self._judge(revision, loaded)
@@ -205,7 +207,7 @@ class RewriteWatch:
             },
             seconds,
             self._now(),
-            besides=told_by_others(await self._incidents(), alert),
+            besides=told_by_others(self._known, alert),
         )
         expected = as_number(told["firings_per_day"]) * seconds / 86_400
         if too_many(n, expected, self._config.max_firing_ratio):

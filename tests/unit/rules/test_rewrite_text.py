@@ -187,6 +187,12 @@ def test_however_a_file_is_written_nothing_else_of_it_changes(text: str, eol: st
     assert (eol in after) == (eol in text)
 
 
+def test_a_table_in_a_block_keeps_the_blocks_comment() -> None:
+    text = "groups:\n- name: a\n  rules:\n  - alert: High\n    expr: >- # why\n      load\n      > 5\n"
+    after = rewritten(text, 0, expr="load\n> (1 + hour())")
+    assert after == text.replace(">- #", "|- #").replace("> 5", "> (1 + hour())")
+
+
 @pytest.mark.parametrize("style", [">-", ">", "|", "|-"])
 def test_an_expression_over_several_lines_keeps_them(style: str) -> None:
     text = f"""groups:

@@ -21,6 +21,7 @@ from rules.adapt.plan import edited_since
 from rules.adapt.text import rewrite_text
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.watch import RewriteMetrics, RewriteWatch
+from rules.incidents import KnownIncident
 from rules.read import WrittenRule, read_files, read_text
 from rules.revise import RuleMetrics
 from sidecar.config.adapt import AdaptConfig, FreezeWindow
@@ -119,6 +120,8 @@ class Bench:
         self.file, self.store, self.now = folder / "own.yaml", store, START
         self.server = Server(folder)
         self.config = AdaptConfig()
+        self.known: list[KnownIncident] = []
+        self.n_remembered = 0
         self.rules = self.rules_with(store)
         self.group = FilePlace(self.file).group
 
@@ -142,9 +145,14 @@ class Bench:
             bus=EventBus(),
             rule_metrics=RuleMetrics(registry),
             metrics=RewriteMetrics(registry),
+            incidents=self.incidents,
             now=lambda: self.now,
         )
         await watch.look()
+
+    async def incidents(self) -> list[KnownIncident]:
+        self.n_remembered += 1
+        return self.known
 
     def change(self, nth: int) -> Change:
         """The file's nth rule with 6 in place of its number."""
@@ -265,6 +273,16 @@ async def test_a_rule_answers_for_its_own_firings(bench: Bench, loud: str, left:
     bench.server.loud = re.compile(loud)
     await bench.look()
     assert (await bench.states() == ["live"]) == left
+
+
+async def test_firings_in_an_incident_of_others_are_no_noise_and_it_is_looked_up_once(bench: Bench) -> None:
+    await bench.rewrite(0, 2, 3)
+    bench.server.loud = re.compile("ALERTS")
+    whole = (0, int((bench.now + DAY) * 1000))
+    bench.known = [KnownIncident("outage", *whole, frozenset({"Others", "Load", "Disk", "Queue"}))]
+    await bench.look()
+    assert bench.n_remembered == 1
+    assert await bench.states() == ["superseded", "superseded", "live"]
 
 
 async def test_a_namesake_of_another_group_that_errs_is_no_fault_of_it(bench: Bench) -> None:
