@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from sidecar.cli.options import format_option
-from sidecar.cli.own_api import ask_or_exit, at_option
+from sidecar.cli.own_api import ask_or_tell, at_option
 
 ACTIONS: dict[str, tuple[str, str, str, str]] = {
     # command: action of the API, what its text is, an example of it, help
@@ -55,24 +55,30 @@ def _command(name: str, action: str, takes: str, example: str, words: str) -> cl
         output: str,
         url: str,
         by: str | None,
-        incident_id: str,
+        incident_id: str | tuple[str, ...],
         text: str = "",
     ) -> None:
         body = {"by": by or _user(), "text": text}
-        answer = ask_or_exit(url, f"/api/v1/incidents/{quote(incident_id, safe='')}/{action}", body)
-        click.echo(json.dumps(answer) if output == "json" else _words(answer, action))
+        refused = False
+        for one in [incident_id] if isinstance(incident_id, str) else incident_id:
+            answer, trouble = ask_or_tell(url, f"/api/v1/incidents/{quote(one, safe='')}/{action}", body)
+            if trouble:
+                refused = True
+                click.echo(f"pronoia: {one}: {trouble}", err=True)
+            else:
+                click.echo(json.dumps(answer) if output == "json" else _words(answer, action))
+        if refused:
+            raise SystemExit(1)
 
     parameters: list[click.Parameter] = [
         click.Option(["--by"], help="Who does it.  [default: the user's name]"),
-        click.Argument(["incident_id"]),
+        # What takes no text may be done to several at once.
+        click.Argument(["incident_id"], nargs=1 if takes else -1, required=True),
     ]
     if takes:
-        optional = takes.startswith("[")
-        parameters.append(
-            click.Argument(
-                ["text"], metavar=takes.strip("[]"), required=not optional, default="" if optional else None
-            )
-        )
+        # A default of None would count as one, and a text that is needed would not be asked for.
+        needed: dict[str, Any] = {"default": ""} if takes.startswith("[") else {"required": True}
+        parameters.append(click.Argument(["text"], metavar=takes.strip("[]"), **needed))
     ends = "Exit codes: 0 done, 1 refused or not reached, 2 wrong use."
     shown = f"\b\nExample:\n  {f'pronoia incidents {name} inc-bf413ca28144 {example}'.rstrip()}"
     return click.command(name, params=parameters, help=f"{words}\n\n{shown}\n\n{ends}")(

@@ -56,16 +56,23 @@ def ask(address: str, body: dict[str, str] | None = None) -> Any:
 
 def ask_or_exit(url: str, path: str, body: dict[str, str] | None = None) -> Any:
     """The data of the sidecar's answer; says why there is none, and ends with code 1."""
+    answer, trouble = ask_or_tell(url, path, body)
+    if trouble:
+        click.echo(f"pronoia: {trouble}", err=True)
+        raise SystemExit(1)
+    return answer
+
+
+def ask_or_tell(url: str, path: str, body: dict[str, str] | None = None) -> tuple[Any, str]:
+    """The data of the sidecar's answer, or in words why there is none; the words are empty where there is."""
     try:
-        return ask(url.rstrip("/") + path, body)
+        return ask(url.rstrip("/") + path, body), ""
     except HTTPError as error:
         with error:
-            words = _refusal(error)
+            return None, _refusal(error)
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
-        words = f"{url} not reached ({reason}); is it running? name it with --at"
-    click.echo(f"pronoia: {words}", err=True)
-    raise SystemExit(1)
+        return None, f"{url} not reached ({reason}); is it running? name it with --at"
 
 
 def _refusal(error: HTTPError) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import yaml
@@ -105,6 +108,26 @@ def test_what_other_tools_call_it_is_answered_with_what_it_is_called_here(name: 
     result = CliRunner().invoke(incidents, [name, "inc-1"])
     assert result.exit_code == 2
     assert hint in result.output
+
+
+def test_several_incidents_are_taken_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(address: str, body: dict[str, str]) -> dict[str, str]:
+        incident_id = address.split("/")[-2]
+        if incident_id == "inc-gone":
+            raise HTTPError(address, 404, "", Message(), io.BytesIO(b'{"error": "no incident of that id"}'))
+        return {"incident_id": incident_id, "acknowledged_by": body["by"]}
+
+    monkeypatch.setattr("sidecar.cli.own_api.ask", ask)
+    result = CliRunner().invoke(
+        incidents, ["ack", "inc-1", "inc-gone", "inc-2", "--by", "ann", "--at", "http://x"]
+    )
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        "acknowledge: incident_id inc-1, acknowledged_by ann",
+        "pronoia: inc-gone: no incident of that id",
+        "acknowledge: incident_id inc-2, acknowledged_by ann",
+    ]
+    assert CliRunner().invoke(incidents, ["comment", "inc-1", "--at", "http://x"]).exit_code == 2
 
 
 def test_list_and_show(data: Path) -> None:
