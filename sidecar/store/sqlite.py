@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError
-from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevision
+from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevision, shared
 from sidecar.store import schema
 from sidecar.store.bulk import execute_rows
 from sidecar.store.checkpoint import Checkpointer
@@ -400,7 +401,18 @@ def _bonds(e: Episode) -> str | None:
 def _episode(row: Sequence[Any]) -> Episode:
     """An episode from a row of `_EPISODE`."""
     tenant, fingerprint, starts, ends, said, noted, url, first, last, n, state, incident, bound = row
-    labels, annotations, bonds = _decode_labels(said), _decode_labels(noted), _decode_bonds(bound or "{}")
     return Episode(
-        tenant, fingerprint, starts, ends, labels, annotations, url, first, last, n, state, incident, bonds
+        intern(tenant),
+        fingerprint,
+        starts,
+        ends,
+        shared(_decode_labels(said)),
+        shared(_decode_labels(noted)),
+        intern(url),
+        first,
+        last,
+        n,
+        intern(state),
+        incident and intern(incident),
+        _decode_bonds(bound or "{}"),
     )

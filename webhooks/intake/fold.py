@@ -14,7 +14,7 @@ from sys import intern
 
 import msgspec
 
-from sidecar.records import AlertEvent, Delivery, Episode
+from sidecar.records import AlertEvent, Delivery, Episode, shared
 from webhooks.own import is_own
 
 QUIET_NS = 60_000_000_000
@@ -228,7 +228,7 @@ class Memory:
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
         current.deliveries += 1
         if event.annotations != current.annotations:
-            current.annotations = _shared(event.annotations)
+            current.annotations = shared(event.annotations)
             changes.written[key] = None
 
     def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
@@ -282,8 +282,8 @@ def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Ep
         fingerprint=event.fingerprint,
         starts_at_ns=event.starts_at_ns,
         ends_at_ns=None if event.firing else _end_of(event, delivery),
-        labels=_shared(event.labels),
-        annotations=_shared(event.annotations),
+        labels=shared(event.labels),
+        annotations=shared(event.annotations),
         generator_url=intern(event.generator_url),
         first_seen_ns=delivery.received_at_ns,
         last_seen_ns=delivery.received_at_ns,
@@ -291,11 +291,6 @@ def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Ep
         incident_id=storm,
         bonds=STORM_BONDS if storm else {},
     )
-
-
-def _shared(texts: dict[str, str]) -> dict[str, str]:
-    """The same texts, each held once however many alerts have it: most labels of most alerts are alike."""
-    return {name: intern(text) for name, text in texts.items()}
 
 
 def _end_of(event: AlertEvent, delivery: Delivery) -> int:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from sidecar.config.model import StoreConfig
 from sidecar.records import Episode
+from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, alert, delivery
 from webhooks.correlate import entity
 from webhooks.correlate.group import FIRST_MOVERS, MAX_ORIGINS
@@ -187,3 +191,21 @@ def test_texts_that_alerts_have_in_common_are_held_once() -> None:
     assert one.labels["service"] is other.labels["service"]
     assert one.annotations["summary"] is other.annotations["summary"]
     assert one.generator_url is other.generator_url
+
+
+async def test_they_are_held_once_after_a_restart_too(tmp_path: Path) -> None:
+    stream = Stream()
+    known = [
+        *stream.take(alert("Down", starts=iso(stream.now_ns), service="a-service", pod="p-1")),
+        *stream.take(alert("Down", starts=iso(stream.now_ns), service="a-service", pod="p-2")),
+    ]
+    for episode in known:
+        episode.incident_id = "inc-1"
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    await store.commit_deliveries([], known)
+    one, other = await store.recent_episodes(0)
+    await store.close()
+    assert one.labels["service"] is other.labels["service"]
+    assert one.generator_url is other.generator_url
+    assert one.incident_id is other.incident_id
+    assert one.tenant is other.tenant
