@@ -169,8 +169,10 @@ class AdaptedRules:
         Raises: RuleError where none is live, or people edited the rewritten rules since.
         """
         live = await self._live(group)
-        now, before = await self._place_of(group).read(), str(live.evidence["before"])
-        if not self._place_of(group).same(now, live.content):
+        place, before = self._place_of(group), str(live.evidence["before"])
+        now = await place.read()
+        # Where it is there again, somebody was killed before noting it, or took it back by other means.
+        if not place.same(now, live.content) and not place.same(now, before):
             before = await self._undone(group, now or "", rewrites_of(live))
         await self._restore(group, before, expected=now)
         ended = self._ended(live, "rolled_back", why)

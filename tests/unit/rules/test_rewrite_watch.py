@@ -227,6 +227,24 @@ async def test_steps_are_taken_back_one_after_another(bench: Bench) -> None:
         await bench.rules.undo(bench.group, "by hand")
 
 
+async def test_killed_before_a_roll_back_is_noted_it_can_be_done_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.rewrite(0)
+
+    async def killed(*revisions: RuleRevision) -> None:
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError):
+        patch.setattr(bench.store, "put_revision", killed)
+        await bench.rules.undo(bench.group, "by hand")
+    assert bench.file.read_text() == TEXT
+    assert await bench.states() == ["live"]
+    await bench.rules.undo(bench.group, "by hand")
+    assert bench.file.read_text() == TEXT
+    assert await bench.states() == ["rolled_back"]
+
+
 async def test_what_is_loud_is_taken_back_though_its_file_was_edited_elsewhere(bench: Bench) -> None:
     await bench.rewrite(0)
     bench.edit("# Ours.", "# Ours, really.")
