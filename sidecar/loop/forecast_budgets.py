@@ -20,7 +20,11 @@ from sidecar.telemetry import get_logger
 STEP_SECONDS = 3600.0
 STEP_MS = 3_600_000
 STEP = "1h"
+OFFSET_SECONDS = 1.0
 MAX_SERIES = 50
+VALID_STEPS = 3
+"""What was worked out is told for so many hours, also where nothing could be read since."""
+
 RULE_ENDING = "BudgetSpent"
 
 
@@ -45,13 +49,14 @@ class Budgets:
         self._horizon_steps = max(round(horizon_seconds / STEP_SECONDS), 1)
         self._probabilities = probabilities
         self._known_of = known_of
-        self._hours: dict[str, SeriesBatch] = {}
+        self._hours: dict[tuple[str, float], SeriesBatch] = {}
+        """By expression and window: objectives on the same events may look differently far back."""
         self._found: dict[str, tuple[int, list[ThresholdEta]]] = {}
         self._log = get_logger("budgets")
 
     async def renew(self) -> list[ThresholdEta]:
-        """What is known of every objective; one that cannot be read keeps what was known before."""
-        end_ms = self._clock.last_step_ms(STEP_SECONDS, 1.0)
+        """What is known of every objective; one that cannot be read keeps what was known for some hours."""
+        end_ms = self._clock.last_step_ms(STEP_SECONDS, OFFSET_SECONDS)
         for slo in self._slos:
             if self._found.get(slo.name, (0, []))[0] >= end_ms:
                 continue
@@ -61,35 +66,54 @@ class Budgets:
             except PullError as error:
                 self._log.info("objective not read", slo=slo.name, err=str(error))
                 continue
-            etas = await self._offload.run(self._etas, slo, bad, every)
+            if self._clock.not_yet(end_ms, OFFSET_SECONDS):
+                continue
+            self._keep(slo.errors, bad, end_ms, slo)
+            self._keep(slo.total, every, end_ms, slo)
+            try:
+                etas = await self._offload.run(self._etas, slo)
+            except Exception:
+                # The edge of one objective: a defect in it must not silence the others.
+                self._log.exception("objective not forecast", slo=slo.name)
+                etas = []
             self._found[slo.name] = (end_ms, etas)
-        return [eta for _, etas in self._found.values() for eta in etas]
+        oldest_ms = end_ms - (VALID_STEPS - 1) * STEP_MS
+        return [eta for at_ms, etas in self._found.values() if at_ms >= oldest_ms for eta in etas]
 
     async def _read(self, template: str, end_ms: int, slo: SloConfig) -> SeriesBatch:
         expr = template.replace(WINDOW, STEP)
         window_ms = round(slo.window * 1000)
-        known = self._hours.get(expr)
+        known = self._hours.get((expr, slo.window))
         start_ms = end_ms - window_ms
         if known is not None and known.n_steps:
             start_ms = max(start_ms, int(known.timestamps[-1]) + STEP_MS)
-        batch = await self._source.history(
+        return await self._source.history(
             expr, start_ms=start_ms, end_ms=end_ms, step_ms=STEP_MS, name=slo.name, max_series=MAX_SERIES
         )
-        if known is not None:
-            batch = joined([known, batch], slo.name, 2 * MAX_SERIES)
-        kept = batch.timestamps > end_ms - window_ms
-        batch = SeriesBatch(slo.name, batch.labels, batch.timestamps[kept], batch.values[:, kept])
-        self._hours[expr] = batch
-        return batch
 
-    def _etas(self, slo: SloConfig, bad: SeriesBatch, every: SeriesBatch) -> list[ThresholdEta]:
+    def _keep(self, template: str, batch: SeriesBatch, end_ms: int, slo: SloConfig) -> None:
+        """Put new hours behind those that are known; what is older than the window is let go of."""
+        key = template.replace(WINDOW, STEP), slo.window
+        if (known := self._hours.get(key)) is not None:
+            batch = joined([known, batch], slo.name, known.n_series + batch.n_series)
+        kept = batch.timestamps > end_ms - round(slo.window * 1000)
+        values = batch.values[:, kept]
+        seen = np.flatnonzero(np.isfinite(values).any(axis=1))
+        labels = tuple(batch.labels[row] for row in seen.tolist())
+        self._hours[key] = SeriesBatch(slo.name, labels, batch.timestamps[kept], values[seen])
+
+    def _etas(self, slo: SloConfig) -> list[ThresholdEta]:
         from sidecar.engine.forecast.budget import SPENT, budget_crossing
         from sidecar.engine.known_history import KnownSeries
 
-        known = self._known_of(measured_by(*(expr.replace(WINDOW, STEP) for expr in (slo.errors, slo.total))))
+        exprs = [template.replace(WINDOW, STEP) for template in (slo.errors, slo.total)]
+        known = self._known_of(measured_by(*exprs))
+        bad, every = (self._hours[expr, slo.window] for expr in exprs)
         rows = {_plain(labels): row for labels, row in zip(bad.labels, bad.values, strict=True)}
         found = []
         for labels, total in zip(every.labels, every.values, strict=True):
+            if not np.isfinite(total[-VALID_STEPS:]).any():
+                continue  # It is gone.
             # Where nothing ever failed, there is no series of errors.
             errors = np.nan_to_num(rows.get(_plain(labels), np.zeros(len(total))))
             try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.config.known import EventConfig
 from sidecar.config.slo import SloConfig
+from sidecar.engine.forecast import budget
+from sidecar.engine.forecast.eta import Crossing
 from sidecar.errors import PullError, PullReason
 from sidecar.loop.clock import SourceClock
 from sidecar.loop.forecast_budgets import Budgets
@@ -31,6 +35,8 @@ class Source:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.broken = False
+        self.labels: tuple[LabelSet, ...] = (LabelSet(),)
+        self.on_asked: Callable[[], None] = lambda: None
 
     async def history(
         self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, name: str, max_series: int
@@ -40,10 +46,11 @@ class Source:
         assert "[1h]" in expr
         times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
         self.asked.append(len(times))
+        self.on_asked()
         values = np.full(len(times), 100.0)
         if "5.." in expr:
             values = np.where(times / 1000 > NOW - 12 * 3600, 2.0, 0.005)
-        return SeriesBatch(name, (LabelSet(),), times, values[None, :])
+        return SeriesBatch(name, self.labels, times, np.tile(values, (len(self.labels), 1)))
 
     instant = range = None  # type: ignore[assignment]
 
@@ -102,3 +109,77 @@ async def test_a_release_of_what_the_objective_counts_ends_its_budget_sooner(clo
     # An hour at the usual burn, and what is left three times as fast.
     assert sooner.seconds == pytest.approx(3600 + (usual.seconds - 3600) / 3, rel=0.2)
     assert asked[0].metrics == ("requests_total",)
+
+
+async def test_a_budget_that_cannot_be_read_for_hours_is_no_longer_told(clock: list[float]) -> None:
+    source = Source()
+    one = budgets(source, clock)
+    await one.renew()
+    source.broken = True
+    told = []
+    for _ in range(4):
+        clock[0] += 3600
+        told.append(len(await one.renew()))
+    assert told == [1, 1, 0, 0]
+    source.broken = False
+    assert len(await one.renew()) == 1
+
+
+async def test_series_that_are_gone_are_not_told_of_and_make_room(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossing = Crossing(np.array([600.0]), np.array([1.0]))
+    monkeypatch.setattr(budget, "budget_crossing", lambda *_, **__: crossing)
+    source = Source()
+    one = budgets(source, clock)
+    for round_, pause in enumerate((31 * 86400, 31 * 86400, 2 * 3600, 3600, 0)):
+        # Each month it is told by other pods, and at last by one alone.
+        n = 51 if round_ < 3 else 1
+        source.labels = tuple(LabelSet({"pod": f"{min(round_, 3)}-{at}"}) for at in range(n))
+        told = {eta.labels["pod"].partition("-")[0] for eta in await one.renew()}
+        clock[0] += pause
+        assert told <= {str(min(round_, 3)), "2"}
+    assert told == {"3"}
+
+
+async def test_an_hour_of_the_sources_future_is_read_when_it_has_come(clock: list[float]) -> None:
+    source = Source()
+    one = budgets(source, clock)
+    await one.renew()
+    one._clock.observe(clock[0] + 86400)
+    source.on_asked = lambda: one._clock.observe(clock[0])
+    await one.renew()
+    clock[0] += 3600
+    source.asked.clear()
+    assert len(await one.renew()) == 1
+    assert source.asked == [1, 1]
+
+
+async def test_an_objective_that_cannot_be_forecast_leaves_the_others(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*_: object, **settings: float) -> Crossing:
+        if settings["objective"] == 0.9:
+            raise ValueError("nobody foresaw this")
+        return Crossing(np.array([600.0]), np.array([1.0]))
+
+    monkeypatch.setattr(budget, "budget_crossing", odd)
+    one = budgets(Source(), clock)
+    one._slos = [SLO.model_copy(update={"name": "odd", "objective": 0.9}), SLO]
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [eta.rule for eta in await one.renew()] == ["apiBudgetSpent"]
+            clock[0] += 3600
+    assert [one["slo"] for one in logs if one["event"] == "objective not forecast"] == ["odd", "odd"]
+
+
+async def test_objectives_on_the_same_events_keep_their_own_windows(clock: list[float]) -> None:
+    week = SLO.model_copy(update={"name": "week", "window": 7 * 86400.0})
+    one = budgets(Source(), clock)
+    alone = await one.renew()
+    both = budgets(Source(), clock)
+    both._slos = [SLO, week]
+    for _ in range(2):
+        assert [eta for eta in await both.renew() if eta.rule == "apiBudgetSpent"] == alone
+        clock[0] += 3600
+        alone = await one.renew()
