@@ -80,6 +80,12 @@ def shared(texts: dict[str, str]) -> dict[str, str]:
     return {name: intern(text) for name, text in texts.items()}
 
 
+def share_texts(episode: Episode) -> None:
+    """Let an episode's texts be those that others have."""
+    episode.labels, episode.annotations = shared(episode.labels), shared(episode.annotations)
+    episode.generator_url = intern(episode.generator_url)
+
+
 class Cause(msgspec.Struct, frozen=True):
     """One candidate for an incident's root cause, with the reasons in words."""
 

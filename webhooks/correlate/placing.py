@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from sidecar.records import Episode, Incident
+from sidecar.records import Episode, Incident, share_texts
 from sidecar.telemetry import get_logger
 from webhooks.correlate.group import Merge, Split
 from webhooks.correlate.sighting import Key
@@ -113,6 +113,7 @@ class Placing:
                 self.unsaved.members[episode.key] = episode
             self.unsaved.incidents.add(home)
             return
+        share_texts(episode)  # Here, and not where it is taken in: that must go on in a storm.
         flaps = not is_own(episode.labels) and self.flaps.begin(episode)
         group = correlator.add(self.analyst.sight(episode), now=now, again=flaps)
         if flaps:

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from sys import intern
 
 import msgspec
 
-from sidecar.records import AlertEvent, Delivery, Episode, shared
+from sidecar.records import AlertEvent, Delivery, Episode
 from webhooks.own import is_own
 
 QUIET_NS = 60_000_000_000
@@ -228,7 +227,7 @@ class Memory:
         current.last_seen_ns = max(current.last_seen_ns, seen_ns)
         current.deliveries += 1
         if event.annotations != current.annotations:
-            current.annotations = shared(event.annotations)
+            current.annotations = event.annotations
             changes.written[key] = None
 
     def _fold_end(self, event: AlertEvent, delivery: Delivery, current: Episode, changes: Changes) -> None:
@@ -282,9 +281,9 @@ def _new_episode(event: AlertEvent, delivery: Delivery, storm: str | None) -> Ep
         fingerprint=event.fingerprint,
         starts_at_ns=event.starts_at_ns,
         ends_at_ns=None if event.firing else _end_of(event, delivery),
-        labels=shared(event.labels),
-        annotations=shared(event.annotations),
-        generator_url=intern(event.generator_url),
+        labels=event.labels,
+        annotations=event.annotations,
+        generator_url=event.generator_url,
         first_seen_ns=delivery.received_at_ns,
         last_seen_ns=delivery.received_at_ns,
         state="firing" if event.firing else "resolved",
