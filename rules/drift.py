@@ -33,7 +33,7 @@ class Drift:
 async def drift_of(revision: RuleRevision, publisher: RulePublisher, loaded: Sequence[Rule]) -> Drift:
     """Of a group that pronoia generates. Raises: RuleError."""
     there = await publisher.found(revision.group, revision.content)
-    runs = is_revision(members(loaded, revision.group), revision.content_hash)
+    runs = is_revision(members(loaded, revision.content), revision.content_hash)
     return Drift(revision.group, revision.content_hash, there, runs)
 
 

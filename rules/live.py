@@ -69,7 +69,7 @@ class LiveWatch:
         try:
             if revision.state == "canary":
                 await self._judge_shadow(revision, loaded)
-            elif why := await self._fault(revision, loaded, revision.group):
+            elif why := await self._fault(revision, loaded):
                 await self._reviser.take_back(revision.group, why)
         except RuleError as error:
             # One place that does not take what it should is no reason to look at no other.
@@ -78,19 +78,18 @@ class LiveWatch:
             self._told[revision.group] = str(error)
 
     async def _judge_shadow(self, revision: RuleRevision, loaded: Sequence[Rule]) -> None:
-        group = f"{GROUP}-{revision.group}"
-        why = await self._fault(revision, loaded, group)
+        why = await self._fault(revision, loaded)
         over = self._age(revision) >= as_number(revision.evidence.get("canary_seconds"))
-        if over and not is_revision(members(loaded, group), revision.content_hash):
+        if over and not is_revision(_members(revision, loaded), revision.content_hash):
             why = "it is not loaded, so nobody knows how it does"
         if why:
             await self._reviser.end_shadow(revision, why)
         elif over:
             await self._reviser.promote(revision)
 
-    async def _fault(self, revision: RuleRevision, loaded: Sequence[Rule], group: str) -> str:
+    async def _fault(self, revision: RuleRevision, loaded: Sequence[Rule]) -> str:
         """What is wrong with a revision; empty where nothing is, or where another is loaded still."""
-        rules = members(loaded, group)
+        rules = _members(revision, loaded)
         # The revision before it may be loaded still, a minute or two after it was taken back.
         if not is_revision(rules, revision.content_hash):
             return ""
@@ -124,3 +123,8 @@ class LiveWatch:
 
     def _age(self, revision: RuleRevision) -> float:
         return self._now() - (revision.live_from_ns or revision.created_at_ns) / 1e9
+
+
+def _members(revision: RuleRevision, loaded: Sequence[Rule]) -> list[Rule]:
+    prefix = f"{GROUP}-" if revision.state == "canary" else ""
+    return members(loaded, revision.content, prefix=prefix)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Protocol
+
+import yaml
 
 from rules.document import RuleFile
 from rules.read import WrittenRule
@@ -67,7 +70,7 @@ async def wait_until_live(
     found: list[Rule] = []
     while monotonic() < deadline:
         try:
-            found = members(await server.rules(), file.group)
+            found = members(await server.rules(), file.text)
         except PullError as error:
             if not error.retryable:
                 raise RuleError(RuleReason.NOT_LOADED, str(error)) from error
@@ -87,9 +90,18 @@ async def wait_until_live(
     )
 
 
-def members(rules: Sequence[Rule], group: str) -> list[Rule]:
-    """The rules of one group."""
-    return [rule for rule in rules if rule.group == group]
+def members(rules: Sequence[Rule], text: str, *, prefix: str = "") -> list[Rule]:
+    """Those of the groups that a rule file's text has; `prefix`: what their names begin with besides."""
+    names = {prefix + name for name in _group_names(text)}
+    return [rule for rule in rules if rule.group in names]
+
+
+@lru_cache(maxsize=512)
+def _group_names(text: str) -> frozenset[str]:
+    try:
+        return frozenset(str(group["name"]) for group in yaml.safe_load(text)["groups"])
+    except (yaml.YAMLError, KeyError, TypeError):
+        return frozenset()  # What people left in a group's place, and a roll-back put there again.
 
 
 def is_revision(rules: Sequence[Rule], revision: str) -> bool:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from rules.document import RuleFile
+from rules.generate.slo import slo_file
 from rules.publish import Publisher
+from sidecar.config.slo import SloConfig
 from sidecar.errors import PullError, PullReason, RuleError
 from tests.unit.rules.bands import LoadingServer, golden
 
@@ -63,3 +65,15 @@ async def test_a_reload_that_takes_longer_than_a_request_may_is_waited_for(tmp_p
     first = golden("flat")
     await publisher(tmp_path, Late(tmp_path)).publish(first)
     assert (tmp_path / first.file_name).read_text() == first.text
+
+
+async def test_a_group_that_others_of_the_file_go_by_must_be_healthy_as_well(tmp_path: Path) -> None:
+    slo = slo_file(
+        SloConfig(name="load", objective=0.99, errors="rate(bad[$window])", total="rate(all[$window])")
+    )
+    server = LoadingServer(tmp_path)
+    server.errors = {"pronoia-slo-load-ratios": "many-to-many matching not allowed"}
+    with pytest.raises(RuleError, match="many-to-many") as caught:
+        await publisher(tmp_path, server).publish(slo)
+    assert caught.value.reason == "unhealthy"
+    assert not (tmp_path / slo.file_name).exists()
