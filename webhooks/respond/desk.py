@@ -297,17 +297,20 @@ class Desk:
         deed = action, actor, text
         if self._is_repeated(deed, response):
             return incident, response, None
-        changed, entry = act(
-            response, incident, action, actor=actor, text=text, now_ns=int(self._now() * 1e9)
-        )
+        now_ns = int(self._now() * 1e9)
+        changed, entry = act(response, incident, action, actor=actor, text=text, now_ns=now_ns)
         await self._ledger.put(changed, entry)
+        newest = self._responses.get(incident_id, response)
+        if newest is not response:
+            # What we changed ourselves meanwhile, as where another incident went into it, stands as well.
+            changed, _ = act(newest, incident, action, actor=actor, text=text, now_ns=now_ns)
         self._pressed[incident_id] = deed, changed, self._now()
         if incident.state == "open" and incident_id not in self._open:
             # Stored, and held back from the desk so far: that it is heard of later is no new beginning.
             self._was_open.add(incident_id)
         if incident_id in self._responses or incident.state == "open":
             self._responses[incident_id] = changed
-            # Once more: what we changed ourselves meanwhile may be written last, and what people do stands.
+            # Once more: what we changed ourselves meanwhile may be written last.
             self._ledger.keep(changed)
         return incident, changed, entry
 

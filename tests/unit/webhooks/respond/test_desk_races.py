@@ -95,6 +95,24 @@ async def test_what_people_do_is_not_undone_by_what_waited_to_be_written(tmp_pat
     assert kept.acknowledged_by == "ann"
 
 
+async def test_what_goes_into_an_incident_while_somebody_takes_it_on_is_not_forgotten(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as bench:
+        bench.desk.observe([incident(), incident("i2")])
+        await bench.desk._ledger._flush()
+        bench.go_on.clear()
+        bench.reached.clear()
+        doing = asyncio.create_task(bench.desk.do("i1", "acknowledge", actor="ann"))
+        await asyncio.wait_for(bench.reached.wait(), 10)
+        bench.desk.observe([incident("i2", state="merged", merged_into="i1")])
+        bench.go_on.set()
+        done = await doing
+        assert (done.acknowledged_by, list(bench.desk.parts("i1"))) == ("ann", ["i2"])
+    async with Bench(tmp_path) as again:
+        kept = await again.store.response_store.response("i1")
+    assert kept is not None
+    assert (kept.acknowledged_by, kept.parts) == ("ann", ["i2"])
+
+
 async def test_what_is_being_written_at_stop_is_written_once(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         bench.go_on.clear()
