@@ -24,7 +24,7 @@ from sidecar.engine.forecast.limits import SeenLimits
 from sidecar.engine.forecast.nature import nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.forecast.seasonal import LEVEL, SeasonalForecaster
-from sidecar.engine.forecast.slots import coarser_ring, first_slot, next_slot
+from sidecar.engine.forecast.slots import coarser_ring, first_slot, next_slot, record
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, Forecast, RowArray, SeriesBatch
 
@@ -48,27 +48,6 @@ TRUST_POWER = 8.0
 
 DUE, ACTUAL_LOW, ACTUAL_HIGH, POOLED, SEASONAL = range(5)
 OFF_POOLED, OFF_SEASONAL, LOG_WIDTH, SETTLED = range(4)
-
-
-@njit(cache=True, nogil=True)
-def _record(history, origin, slots, newest, values, seconds, slot_seconds):
-    """The last sample of each slot, as an offset from the row's first; slots without one are NaN."""
-    n_rows, n_slots = history.shape
-    for row in range(n_rows):
-        for t in range(len(seconds)):
-            y = values[row, t]
-            if not np.isfinite(y):
-                continue
-            slot = int(np.floor(seconds[t] / slot_seconds))
-            if newest[row] == 0:
-                origin[row] = y
-                history[row] = np.nan
-            elif slot > newest[row]:
-                for gone in range(newest[row] + 1, min(slot, newest[row] + n_slots) + 1):
-                    history[row, gone % n_slots] = np.nan
-            history[row, slot % n_slots] = y - origin[row]
-            newest[row] = max(slot, newest[row])
-            slots[row] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -215,7 +194,16 @@ class PoolForecaster:
         values = np.ascontiguousarray(batch.values[: self._pool.n_rows])
         seconds = batch.timestamps / 1000.0
         _settle(a["pending"], a["learned"], self._hits, values, seconds, self._step)
-        _record(a["history"], a["origin"], a["samples"], a["newest_slot"], values, seconds, self.slot_seconds)
+        record(
+            a["history"],
+            a["trajectory"],
+            a["origin"],
+            a["samples"],
+            a["newest_slot"],
+            values,
+            seconds,
+            self.slot_seconds,
+        )
         self._now = float(seconds[-1])
 
     def work(self, seconds: float) -> int:

@@ -1,8 +1,9 @@
-"""The grid of slots that live history is kept on: how long a slot is, and how rings are made coarser."""
+"""The grid of slots that live history is kept on: how long a slot is, how samples come into rings of them."""
 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from sidecar.series import RowArray
@@ -11,6 +12,9 @@ STEPS_AHEAD = 288
 SLOT_SECONDS = (300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 COARSEST_AHEAD = 8
 """A furthest horizon of fewer slots than this is no forecast of a course."""
+
+BLURRED = 65536.0
+"""An offset so many times a sample has no more than three digits of it, in single precision."""
 
 
 def first_slot(step_seconds: float, furthest_seconds: float) -> float:
@@ -47,3 +51,32 @@ def coarser_ring(
         kept = np.isfinite(values) & (newest[rows] // factor - slot // factor < n_slots)
         coarse[rows[kept], (slot[kept] // factor) % n_slots] = values[kept]
     return coarse
+
+
+@njit(cache=True, nogil=True)
+def record(history, trajectory, origin, slots, newest, values, seconds, slot_seconds):
+    """The last sample of each slot, as an offset from the row's origin; slots without one are NaN.
+
+    The origin is the row's first sample, until one comes that is too small beside the offset from it.
+    """
+    n_rows, n_slots = history.shape
+    for row in range(n_rows):
+        for t in range(len(seconds)):
+            y = values[row, t]
+            if not np.isfinite(y):
+                continue
+            slot = int(np.floor(seconds[t] / slot_seconds))
+            if newest[row] == 0:
+                origin[row] = y
+                history[row] = np.nan
+            elif abs(y - origin[row]) > BLURRED * abs(y):
+                moved = np.float32(origin[row] - y)
+                origin[row] = y
+                history[row] += moved
+                trajectory[row] += moved
+            if newest[row] != 0 and slot > newest[row]:
+                for gone in range(newest[row] + 1, min(slot, newest[row] + n_slots) + 1):
+                    history[row, gone % n_slots] = np.nan
+            history[row, slot % n_slots] = y - origin[row]
+            newest[row] = max(slot, newest[row])
+            slots[row] += 1

@@ -226,3 +226,23 @@ def test_gaps_and_constants_survive() -> None:
         assert np.isfinite([forecast.yhat, forecast.lower, forecast.upper]).all()
         assert (forecast.lower <= forecast.yhat).all()
         assert (forecast.yhat <= forecast.upper).all()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(1.7e9, id="time since a moment that never was"),
+        pytest.param(1e149, id="no number of this world"),
+    ],
+)
+def test_a_first_sample_of_another_size_does_not_blur_what_follows(first: float) -> None:
+    values = workdays(1, 3)
+    odd = values.copy()
+    odd[0, :3] = first
+    said = []
+    for one in (values, odd):
+        forecaster = learnt(one, 3 * DAY)
+        forecaster.work(60.0)
+        # The past has another range, so rules may go further; they must not say what no sample was.
+        said.append([forecast.yhat[0] for forecast in forecaster.predict()])
+    assert np.abs(np.subtract(*said)).max() < 15.0
