@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from sidecar.app.deeds import Deeds
 from sidecar.config.model import StoreConfig
 from sidecar.config.response import SilencesConfig
 from sidecar.events import EventBus
 from sidecar.records import Incident, Response
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
+from webhooks.correlate.by_hand import ByHand
 from webhooks.respond.ack_silences import AckSilences
 from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.joining import MAX_PARTS, Part, joined, stays
@@ -296,6 +298,28 @@ async def test_silences_go_with_what_went_into_another_one() -> None:
     one.open = {"b": "open"}
     await one.keeper.look()
     assert await one.active() == set(), "and ended with it"
+
+
+async def test_silences_are_ended_by_the_old_id_and_by_the_new_one(office: Office) -> None:
+    one = Keeper()
+    deeds = Deeds(office.store, office.desk, one.silencer, no_hands)
+    await office.see(incident("a"), incident("b"))
+    for name in ("a", "b"):
+        await one.silencer.silence(
+            incident(name, shared_labels={"service": name}), [episode("R")], seconds=60, why="x"
+        )
+    await office.see(gone("a", "b"), incident("b"))
+    assert await deeds.unsilence("a", "ann", "") == {"ended": 2}
+    assert await one.active() == set()
+    for deed in (deeds.unsilence, deeds.silence, deeds.merge, deeds.split):
+        with pytest.raises(KeyError):
+            await deed("nowhere", "ann", "b")
+    with pytest.raises(ActionError, match="no incident 'nowhere'"):
+        await deeds.merge("b", "ann", "nowhere")
+
+
+def no_hands() -> ByHand:
+    raise AssertionError("nothing is to be done by hand")
 
 
 async def test_silences_end_with_an_acknowledgement_that_the_whole_has_not() -> None:
