@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rules.alone import alone
@@ -63,6 +63,10 @@ class Publisher:
         if there is None:
             return Found.ABSENT
         return Found.SAME if there == text else Found.OTHER
+
+    async def says_one_of(self, group: str, texts: Sequence[str]) -> bool:
+        """Whether the group's file is one of them to the letter."""
+        return await self.text(group) in texts
 
     async def text(self, group: str) -> str | None:
         """The group's file as it is on disk; None where there is none."""

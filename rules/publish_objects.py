@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
@@ -78,6 +78,14 @@ class ObjectPublisher:
         labels = there["metadata"].get("labels") or {}
         labelled = all(labels.get(key) == value for key, value in wanted["metadata"]["labels"].items())
         return Found.SAME if same and labelled else Found.OTHER
+
+    async def says_one_of(self, group: str, texts: Sequence[str]) -> bool:
+        """Whether the group's object has the rules of one of them, whatever labels it was given then."""
+        there = await self._objects.get(object_name(self._config.instance, group))
+        if there is None or not self._is_ours(there, group):
+            return False
+        says = essence(there.get("spec"))
+        return any(essence(yaml.safe_load(text)) == says for text in texts)
 
     async def text(self, group: str) -> str | None:
         """The groups of the group's object as a rule file."""

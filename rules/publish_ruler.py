@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
@@ -52,6 +52,11 @@ class RulerPublisher:
         if not there:
             return Found.ABSENT
         return Found.SAME if _meaning(there) == _meaning(_groups(text)) else Found.OTHER
+
+    async def says_one_of(self, group: str, texts: Sequence[str]) -> bool:
+        """Whether the namespace means the same as one of them."""
+        there = await self._api.read(group)
+        return bool(there) and any(_meaning(there) == _meaning(_groups(text)) for text in texts)
 
     async def text(self, group: str) -> str | None:
         """The namespace's groups as a rule file."""

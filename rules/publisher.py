@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -30,6 +31,10 @@ class RulePublisher(Protocol):
 
     async def found(self, group: str, text: str) -> Found:
         """Whether that very text is in the group's place. Raises: RuleError."""
+        ...
+
+    async def says_one_of(self, group: str, texts: Sequence[str]) -> bool:
+        """Whether what is in the group's place has the rules of one of them. Raises: RuleError."""
         ...
 
     async def text(self, group: str) -> str | None:

@@ -130,10 +130,7 @@ class Reviser:
 
     async def _wrote(self, group: str, history: Sequence[RuleRevision]) -> bool:
         """Whether what is in place is some revision's text, as a crash or half a roll-back leaves it."""
-        for revision in history:
-            if await self.publisher.found(group, revision.content) is Found.SAME:
-                return True
-        return False
+        return await self.publisher.says_one_of(group, [revision.content for revision in history])
 
     async def shadows(self) -> list[RuleRevision]:
         """Revisions of generated groups that run as shadows."""

@@ -11,14 +11,18 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from rules.document import RuleFile
 from rules.kubernetes import RuleObjects
 from rules.publish_objects import ROUNDS, ObjectPublisher, essence, object_name
 from rules.publisher import Found
-from sidecar.config.model import PrometheusRuleConfig
+from rules.revise import Reviser, RuleMetrics
+from sidecar.config.model import PrometheusRuleConfig, StoreConfig
 from sidecar.errors import RuleError
+from sidecar.events import EventBus
 from sidecar.prometheus.answers import Rule
+from sidecar.store.sqlite import SqliteStore
 from tests.integration.kubernetes_api import KubernetesApi, Object, account, serving
 from tests.unit.rules.bands import LoadingServer, golden
 
@@ -294,6 +298,26 @@ async def test_new_labels_in_the_configuration_are_a_difference(bench: Bench) ->
     assert await bench.publisher.found(FILE.group, FILE.text) is Found.SAME
     relabelled = bench.make(labels={"release": "other"})
     assert await relabelled.found(FILE.group, FILE.text) is Found.OTHER
+    assert await relabelled.says_one_of(FILE.group, ["groups: []", FILE.text])
+    assert not await relabelled.says_one_of(FILE.group, [changed(FILE).text])
+
+
+async def test_new_labels_in_the_configuration_are_no_edit_by_hand(bench: Bench, tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path / "data"), registry=registry)
+
+    def reviser(publisher: ObjectPublisher) -> Reviser:
+        told = RuleMetrics(CollectorRegistry())
+        return Reviser(publisher, store, bus=EventBus(), metrics=told, promtool="none")
+
+    try:
+        await reviser(bench.publisher).publish(FILE, {}, None)
+        later = reviser(bench.make(labels={"release": "other"}))
+        assert await later.in_place(FILE.group, await later.history(FILE.group)) is Found.OTHER
+        await later.recover()
+        assert bench.api.one(NAME)["metadata"]["labels"]["release"] == "other"
+    finally:
+        await store.close()
 
 
 @pytest.mark.parametrize(
