@@ -32,6 +32,8 @@ TAIL_SECONDS = 4
 """Column of a tail (`engine.explain.Chronicle`) that says how long a series was judged."""
 LONGEST_STEP_SECONDS = 3600.0
 """After an outage the time in between was not watched."""
+UNRESOLVED_MS = 3_600_000
+"""What is unusual so long after it was last seen so is another event."""
 
 
 class AnomalyEvent(msgspec.Struct):
@@ -63,6 +65,9 @@ class Page:
     past: deque[AnomalyEvent] = field(default_factory=lambda: deque(maxlen=EVENTS_A_QUERY))
     known_tails: dict[LabelSet, list[float]] = field(default_factory=dict)
     """Tails read from disk whose series has not been seen yet."""
+    unresolved: dict[LabelSet, AnomalyEvent] = field(default_factory=dict)
+    """Events that were open in an earlier process, or by another model, until their series is seen."""
+    unresolved_until_ms: int = 0
     _fingerprints: tuple[tuple[LabelSet, ...], dict[str, int]] = ((), {})
 
     def row_of(self, fingerprint: str) -> int:
@@ -81,6 +86,8 @@ class _Saved(msgspec.Struct):
     query: str
     labels: list[list[tuple[str, str]]]
     past: list[AnomalyEvent]
+    open: list[AnomalyEvent] = []
+    at_ms: int = 0
 
 
 class Journal:
@@ -115,14 +122,18 @@ class Journal:
             known = chronicle.n_rows
             chronicle.resize(len(evaluation.labels))
             self._recall(page, [*changed, *range(known, chronicle.n_rows)])
-            page.step_ms = evaluation.timestamp_ms - before.timestamp_ms
+            elapsed_ms = evaluation.timestamp_ms - before.timestamp_ms
+            page.step_ms = round(evaluation.step_seconds * 1000) or elapsed_ms
             chronicle.observe(
                 evaluation.actual,
                 deviations(evaluation.actual, evaluation.expected, evaluation.lower, evaluation.upper),
                 evaluation.anomaly_score,
-                min(max(page.step_ms / 1000, 0.0), LONGEST_STEP_SECONDS),
+                min(max(elapsed_ms / 1000, 0.0), LONGEST_STEP_SECONDS),
             )
-            self._follow(page, flagged(evaluation.anomaly_score))
+            now_flagged = flagged(evaluation.anomaly_score)
+            if page.unresolved:
+                self._resolve(page, now_flagged)
+            self._follow(page, now_flagged)
 
     def learn(self, query: str, labels: Sequence[LabelSet], tails: FloatArray) -> None:
         """Take what a model that was learnt anew said of the past: how rare scores are, by series.
@@ -153,12 +164,22 @@ class Journal:
         """
         with self._lock:
             pages = {
-                name: (page.evaluation.labels, page.chronicle.arrays["tail"].copy(), list(page.past))
+                name: (
+                    page.evaluation,
+                    page.chronicle.arrays["tail"].copy(),
+                    list(page.past),
+                    [
+                        msgspec.structs.replace(one)
+                        for one in (*page.open.values(), *page.unresolved.values())
+                    ],
+                )
                 for name, page in self._pages.items()
             }
         self._directory.mkdir(parents=True, exist_ok=True)
-        for name, (labels, tail, past) in pages.items():
-            saved = _Saved(FORMAT, name, [list(one.pairs) for one in labels], past)
+        for name, (evaluation, tail, past, still_open) in pages.items():
+            labels = evaluation.labels
+            pairs = [list(one.pairs) for one in labels]
+            saved = _Saved(FORMAT, name, pairs, past, still_open, evaluation.timestamp_ms)
             header = np.frombuffer(msgspec.json.encode(saved), dtype=np.uint8)
             replace_file(self._file(name), partial(np.savez, header=header, tail=tail[: len(labels)]))
 
@@ -185,6 +206,8 @@ class Journal:
             and tail.shape == (len(saved.labels), 5)
         ):
             page.past.extend(saved.past)
+            page.unresolved = {LabelSet(one.labels): one for one in saved.open}
+            page.unresolved_until_ms = saved.at_ms + UNRESOLVED_MS
             for pairs, row in zip(saved.labels, tail.tolist(), strict=True):
                 learnt = page.known_tails.get(LabelSet(pairs))
                 if learnt is None or row[TAIL_SECONDS] >= learnt[TAIL_SECONDS]:
@@ -198,6 +221,25 @@ class Journal:
                 known = page.known_tails.pop(page.evaluation.labels[row], None)
                 if known is not None:
                     page.chronicle.arrays["tail"][row] = known
+
+    def _resolve(self, page: Page, flagged: np.ndarray) -> None:
+        """Go on with events that were open elsewhere, or end them, as soon as their series is seen."""
+        evaluation = page.evaluation
+        late = evaluation.timestamp_ms > page.unresolved_until_ms
+        rows = {one: row for row, one in enumerate(evaluation.labels) if one in page.unresolved}
+        for labels, event in list(page.unresolved.items()):
+            row = rows.get(labels)
+            seen = row is not None and bool(np.isfinite(evaluation.actual[row]))
+            if not seen and not late:
+                continue
+            del page.unresolved[labels]
+            if row is not None and seen and flagged[row] and not late:
+                page.open[row] = event
+                page.begun_at[row], page.quiet[row] = page.chronicle.n_steps - 1, 0
+                continue
+            event.outcome = "came back" if seen else "the series went away"
+            event.ended_ms = evaluation.timestamp_ms
+            page.past.append(event)
 
     def _follow(self, page: Page, flagged: np.ndarray) -> None:
         """Begin, continue and end events."""
@@ -284,4 +326,12 @@ def _renewed(page: Page, evaluation: Evaluation) -> Page:
 
     tails = page.chronicle.arrays["tail"].tolist()
     known = dict(zip(page.evaluation.labels, tails, strict=True))
-    return Page(Chronicle(), evaluation, past=page.past, known_tails=known)
+    still_open = {page.evaluation.labels[row]: event for row, event in page.open.items()}
+    return Page(
+        Chronicle(),
+        evaluation,
+        past=page.past,
+        known_tails=known,
+        unresolved={**page.unresolved, **still_open},
+        unresolved_until_ms=page.evaluation.timestamp_ms + UNRESOLVED_MS,
+    )

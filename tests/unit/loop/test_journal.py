@@ -12,6 +12,7 @@ import pytest
 from sidecar.config.runbooks import RunbookConfig
 from sidecar.loop.explain import explain, explain_open, span
 from sidecar.loop.journal import Journal
+from sidecar.loop.severity import QUIET_STEPS
 from sidecar.series import Evaluation, LabelSet
 
 STEP_MS = 60_000
@@ -43,6 +44,7 @@ class Told:
                 Evaluation(
                     self.query, "default", self.at_ms, self.labels, actual, full, full - 2, full + 2, far,
                     np.sign(np.nan_to_num(actual - 10)).astype(np.int8), np.ones(len(actual)), accepted=known,
+                    step_seconds=STEP_MS / 1000,
                 )
             )  # fmt: skip
 
@@ -148,6 +150,49 @@ def test_a_new_process_remembers(journal: Journal, tmp_path: Path) -> None:
     after = explain(again.journal, "load", fingerprint(3))
     assert after["earlier"][0]["same_series"]
     assert after["watched_seconds"] == before["watched_seconds"] + 6 * 60
+
+
+def test_an_anomaly_that_lasts_over_a_restart_began_when_it_did(journal: Journal, tmp_path: Path) -> None:
+    told = Told(journal)
+    told.step(200)
+    told.step(30, values={1: 20.0, 3: 20.0, 4: 20.0})
+    before = explain(journal, "load", fingerprint(1))
+    journal.save()
+    again = Told(Journal(tmp_path / "models"), labels=LABELS[::-1])
+    again.at_ms = told.at_ms + 5 * STEP_MS
+    # Of three one goes on, one is over, one is not there yet when the process looks first.
+    again.step(1, values={len(LABELS) - 2: 20.0, len(LABELS) - 5: np.nan})
+    again.step(4, values={len(LABELS) - 2: 20.0, len(LABELS) - 5: 20.0})
+    for row in (1, 4):
+        after = explain(again.journal, "load", fingerprint(row))
+        assert after["since_ms"] == before["since_ms"]
+        assert after["peak_score"] == before["peak_score"]
+    assert explain(again.journal, "load", fingerprint(3))["anomalous"] is False
+    again.step(QUIET_STEPS + 1)
+    again.step(1, values={len(LABELS) - 4: 20.0})
+    earlier = explain(again.journal, "load", fingerprint(3))["earlier"]
+    own = [one for one in earlier if one["same_series"]]
+    assert [one["outcome"] for one in own] == ["came back"]
+
+
+def test_an_anomaly_of_another_week_is_another_one(journal: Journal, tmp_path: Path) -> None:
+    told = Told(journal)
+    told.step(200)
+    told.step(30, values={1: 20.0})
+    journal.save()
+    again = Told(Journal(tmp_path / "models"))
+    again.at_ms = told.at_ms + 7 * 86_400_000
+    again.step(1, values={1: 20.0})
+    assert explain(again.journal, "load", fingerprint(1))["since_ms"] == again.at_ms
+
+
+def test_after_an_outage_the_same_time_is_as_short_as_ever(journal: Journal) -> None:
+    told = Told(journal)
+    told.step(200)
+    told.step(1, values={1: 20.0})
+    told.at_ms += 6 * 3_600_000
+    told.step(1, values={1: 20.0, 2: 20.0})
+    assert explain(journal, "load", fingerprint(2))["same_time"] == []
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nothing", b"\0" * 100])
