@@ -18,7 +18,7 @@ from sidecar.api.request_log import request_logger
 from sidecar.api.tls import server_context
 from sidecar.app.explain import Explaining
 from sidecar.app.feedback import Tasting
-from sidecar.app.freed_memory import FreedMemory, collect
+from sidecar.app.freed_memory import FreedMemory, collect, share_arenas
 from sidecar.app.ground import Ground
 from sidecar.app.http import endpoints
 from sidecar.app.reloading import ReloadMetrics, waits_for_restart
@@ -75,6 +75,7 @@ class Sidecar:
     async def run(self) -> int:
         """Serve until told to stop; the process' exit code."""
         gc.set_threshold(*COLLECT_AFTER)
+        share_arenas()
         self._listen_to_signals()
         lock = FolderLock(self._config.store.directory)
         try:

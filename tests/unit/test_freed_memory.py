@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import platform
+import subprocess
+import sys
 import weakref
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sidecar.app import freed_memory
-from sidecar.app.freed_memory import FreedMemory, collect, trim
+from sidecar.app.freed_memory import ARENAS, FreedMemory, collect, trim
 
 BLOCK, N_BLOCKS, EVERY = 100_000, 600, 20
 """Below 128 KiB, from where on glibc takes each block from the machine by itself, and gives it back so."""
@@ -47,6 +50,36 @@ def test_what_refers_to_itself_is_freed_though_it_lived_long() -> None:
 def test_a_c_library_without_the_call_gives_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert trim() == 0
+
+
+ARENAS_OF_THREADS = """
+import sys, threading
+from sidecar.app.freed_memory import share_arenas
+if sys.argv[1] == "shared":
+    share_arenas()
+here = threading.Barrier(9)
+def hold():
+    kept = [bytearray(3000) for _ in range(2000)]
+    here.wait()
+    here.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for one in threads: one.start()
+here.wait()
+ranges = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+# Each arena beyond the first lies in heaps of its own, which begin at multiples of 64 MB.
+print(sum(int(begin, 16) % (64 << 20) == 0 for begin, _ in ranges))
+here.wait()
+"""
+
+
+@glibc
+@pytest.mark.parametrize(("mode", "few"), [("shared", True), ("alone", False)])
+def test_threads_share_arenas(mode: str, few: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    found = subprocess.run(
+        [sys.executable, "-c", ARENAS_OF_THREADS, mode], capture_output=True, check=True, env=environment
+    )
+    assert (int(found.stdout) < ARENAS + 2) is few
 
 
 async def test_each_round_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
