@@ -41,14 +41,8 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
     rules: list[dict[str, Any]] = []
     for name, side in ((UPPER_LITERAL, thresholds.above), (LOWER_LITERAL, thresholds.below)):
         rules.extend(_recording(name, threshold, query.name) for threshold in side)
-    revision = hashlib.sha256(
-        yaml.safe_dump([rules, query.expr, query.rule_for, query.severity], sort_keys=True).encode()
-    ).hexdigest()[:12]
-    if thresholds.above:
-        rules.append(_alert(thresholds, "above", revision))
-    if thresholds.below:
-        rules.append(_alert(thresholds, "below", revision))
-    rules.extend(_alerts_without_value(thresholds, revision))
+    revision = _digest([rules, shape(thresholds, config)])
+    rules.extend(_alerts(thresholds, revision))
     group = f"pronoia-{query.name}"
     document = {
         "groups": [
@@ -66,6 +60,15 @@ def render(thresholds: Thresholds, config: RulesConfig) -> RuleFile:
         header += f"# left out: {count} series, {reason}\n"
     text = header + as_yaml(document)
     return RuleFile(group, f"{group}.rules.yaml", revision, text)
+
+
+def shape(thresholds: Thresholds, config: RulesConfig) -> str:
+    """What names all of a file but its numbers: how its alerts are worded, and how often evaluated."""
+    return _digest([_alerts(thresholds, ""), config.evaluation_interval])
+
+
+def _digest(document: list[Any]) -> str:
+    return hashlib.sha256(yaml.safe_dump(document, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def literal_expr(threshold: Threshold) -> str:
@@ -95,6 +98,12 @@ def _recording(name: str, threshold: Threshold, query: str) -> dict[str, Any]:
         "expr": literal_expr(threshold),
         "labels": {**dict(threshold.labels.pairs), "query": query},
     }
+
+
+def _alerts(thresholds: Thresholds, revision: str) -> list[dict[str, Any]]:
+    sides = (("above", thresholds.above), ("below", thresholds.below))
+    with_value = [_alert(thresholds, side, revision) for side, members in sides if members]
+    return [*with_value, *_alerts_without_value(thresholds, revision)]
 
 
 def _alert(thresholds: Thresholds, side: str, revision: str) -> dict[str, Any]:

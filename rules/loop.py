@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, S
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rules.document import RuleFile, render
+from rules.document import RuleFile, render, shape
 from rules.incidents import KnownIncident
 from rules.learn import learn
 from rules.live import LiveWatch, no_incidents
@@ -223,7 +223,7 @@ class RulesLoop:
 
     async def _one(self, band: LearnedBand, query: QueryConfig) -> Outcome:
         thresholds = learn(band, query, self._config)
-        file = render(thresholds, self._config)
+        file, essence = render(thresholds, self._config), [*_essence(query), shape(thresholds, self._config)]
         history = await self.reviser.history(file.group)
         if any(revision.state == "canary" for revision in history):
             return self._unchanged(query.name, "its shadow runs")
@@ -233,13 +233,13 @@ class RulesLoop:
             # What an unfinished roll-back left is nothing to come back to.
             await self.publisher.restore(file.group, live.content)
         if live is not None and there is Found.SAME:
-            same = live.evidence.get("query") == _essence(query)
+            same = _goes_by(live, essence)
             if live.content_hash == file.revision or (same and thresholds.like(live.evidence.get("bounds"))):
                 return self._unchanged(query.name)
         for old in history:
             if old.state == "live":
                 break
-            same = old.evidence.get("query") == _essence(query)
+            same = _goes_by(old, _essence(query))
             if failed_live(old) and same and thresholds.like(old.evidence.get("bounds")):
                 return self._unchanged(query.name, "one like it was taken back")
         if self.reviser.refused(file):
@@ -248,7 +248,7 @@ class RulesLoop:
             "n_samples": thresholds.n_samples,
             "n_series": len(thresholds.above) or len(thresholds.below),
             "left_out": thresholds.left_out,
-            "query": _essence(query),
+            "query": essence,
             "bounds": thresholds.bounds(),
         }
         await self.reviser.publish(
@@ -325,3 +325,9 @@ class RulesLoop:
 def _essence(query: QueryConfig) -> list[object]:
     """What of a query stands in its rules: a change of it is worth a new revision at once."""
     return [query.expr, query.rule_for, query.severity, query.direction]
+
+
+def _goes_by(revision: RuleRevision, essence: list[object]) -> bool:
+    """Whether it was made of that, as far as both say what of; earlier versions said less."""
+    told = revision.evidence.get("query")
+    return isinstance(told, list) and all(a == b for a, b in zip(told, essence, strict=False))

@@ -231,3 +231,20 @@ async def test_a_file_that_cannot_be_put_right_does_not_cost_the_others_theirs(
     await bench.loop.recover()
     assert bench.file("errors").read_text() == texts["errors"] + "# half\n"
     assert bench.file("waits").read_text() == texts["waits"]
+
+
+async def test_what_the_configuration_says_of_alerts_reaches_files_that_are_there(bench: Bench) -> None:
+    await bench.run()
+    assert "ErrorsAbsent" in bench.file("errors").read_text()
+    bench.queries = {name: query.model_copy(update={"absence": "off"}) for name, query in QUERIES.items()}
+    assert await bench.run() == {"errors": "ok", "waits": "ok"}
+    assert "ErrorsAbsent" not in bench.file("errors").read_text()
+    assert await bench.run() == {"errors": "unchanged", "waits": "unchanged"}
+
+
+async def test_what_people_took_back_stays_back_though_its_words_are_others_now(bench: Bench) -> None:
+    await bench.run()
+    await bench.loop.rollback("pronoia-errors")
+    bench.queries = {name: query.model_copy(update={"absence": "off"}) for name, query in QUERIES.items()}
+    assert await bench.run() == {"errors": "unchanged", "waits": "ok"}
+    assert not bench.file("errors").exists()
