@@ -32,6 +32,8 @@ SLICE_SECONDS = 0.5
 """The worker threads serve others too: no piece of work is longer than about this."""
 SAVE_SECONDS = 3600.0
 RETRY_SECONDS = 15.0
+DOUBTS = 3
+"""So many rounds in a row: of servers behind one address one may have a clock of its own."""
 VALID_STEPS = 3
 """What was worked out is told for so many intervals, also where nothing could be read since."""
 
@@ -115,6 +117,8 @@ class ThresholdLoop:
         )
         self._watched: dict[str, WatchedSeries] = {}
         self._measured: list[Measured] = []
+        self._doubts = 0
+        """Rounds in a row at which the source's clock was far behind what it once told."""
         self._odd: set[str] = set()
         """Expressions of which a series broke the last cycle's forecasting off."""
         self._saved_at = monotonic()
@@ -145,6 +149,9 @@ class ThresholdLoop:
         self._measured = with_capacities(of_rules, self._config.capacities)
         for expr in set(self._watched) - {one.expr for one in self._measured}:
             del self._watched[expr]
+        end_ms = self._clock.last_step_ms(self._config.interval, OFFSET_SECONDS)
+        ahead = any(self._is_ahead(watched, end_ms) for watched in self._watched.values())
+        self._doubts = self._doubts + 1 if ahead else 0
         refused = 0
         for one in self._measured:
             try:
@@ -164,13 +171,16 @@ class ThresholdLoop:
         if self._monotonic() - self._saved_at >= SAVE_SECONDS:
             await self._save()
 
+    def _is_ahead(self, watched: WatchedSeries, end_ms: int) -> bool:
+        return (watched.last_ms or 0) - end_ms > AHEAD_SECONDS * 1000
+
     async def _renew(self, one: Measured) -> None:
         step_ms = round(self._config.interval * 1000)
         end_ms = self._clock.last_step_ms(self._config.interval, OFFSET_SECONDS)
         watched = self._watched.get(one.expr)
         if watched is None:
             watched = await self._offload.run(self._open, one.expr)
-        if (watched.last_ms or 0) - end_ms > AHEAD_SECONDS * 1000:
+        if self._doubts >= DOUBTS and self._is_ahead(watched, end_ms):
             self._log.warning("the source's clock was set back, reading anew", expr=one.expr)
             watched = self._empty()
         # Before the series are read, which may fail: what is told belongs to the rules as they are now.

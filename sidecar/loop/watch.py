@@ -41,6 +41,10 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
     from sidecar.engine.model import QueryModel
 
 
+DOUBTS, DOUBT_SECONDS = 5, 900.0
+"""So many steps, and so long, the source's clock must be behind before a model is given up for it."""
+
+
 class Watch:
     """A query's model and the loop's dealings with it.
 
@@ -95,6 +99,8 @@ class Watch:
         self._around = Around(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
+        self._doubts = 0
+        """Steps in a row at which the source's clock was far behind the model's last step."""
         self._at_model = Alone(offload)
         self._slots = slots or asyncio.Semaphore(LEARNERS)
         self._warned: set[str] = set()
@@ -222,6 +228,7 @@ class Watch:
             self._metrics.ignored_columns.labels(self.query.name, "duplicate").inc()
             await self._doubt_the_future(model)
             return False
+        self._doubts = 0
         batch = await self._pull(self.query.expr, start_ms, end_ms)
         if self._clock.not_yet(end_ms, self.query.offset):
             self._metrics.ignored_columns.labels(self.query.name, "future").inc(batch.n_steps)
@@ -241,13 +248,16 @@ class Watch:
         """Learn anew where the model lives far ahead of the source's clock, which was just read.
 
         That clock was wrong before; to wait until it is as late as it said would blind the query for as long.
+        But it must say so for some time: of servers behind one address one may have a clock of its own.
         """
         ahead_seconds = (model.last_timestamp_ms or 0) / 1000 - self._clock.now()
-        if ahead_seconds > AHEAD_SECONDS:
+        self._doubts = self._doubts + 1 if ahead_seconds > AHEAD_SECONDS else 0
+        if self._doubts >= max(DOUBTS, DOUBT_SECONDS / self.query.step):
             self._log.warning(
                 "the source's clock was set back, learning anew", ahead_seconds=round(ahead_seconds)
             )
             self._model = await self._learn()
+            self._doubts = 0
             self._begin_following()
 
     async def _try_challenger(self, trial: Trial, evaluation: Evaluation, batch: SeriesBatch) -> None:

@@ -370,6 +370,9 @@ async def test_a_history_from_the_future_is_read_anew(tmp_path: Path) -> None:
     wall.now -= 86400
     source = Source([rule("disk > 90", "Full")])
     loop, sink, _ = make(source, tmp_path, wall)
+    for _ in range(3):
+        await loop.cycle()
+        assert not source.asked, "one of several servers may say so for a moment"
     await loop.cycle()
     assert [n for _, n in source.asked] == [14 * 288 + 1]
     assert sink.shown

@@ -171,6 +171,32 @@ async def test_a_clock_that_is_wrong_for_one_answer_costs_nothing(
     assert np.isfinite(watch.evaluation.actual).all()
 
 
+async def test_one_replica_with_a_clock_of_its_own_does_not_have_a_query_learnt_anew(
+    bench: tuple[Source, Callable[..., Watch]],
+) -> None:
+    source, make = bench
+    watch = make()
+    await watch.prepare()
+    await judged_after(watch, source, 3)
+    # Of two behind one address, one is two hours late; which of them answers is chance.
+    chance = np.random.default_rng(1)
+    answer = source._answer
+
+    def one_of_two(times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> SeriesBatch:
+        source.shift = -7200.0 * chance.integers(0, 2)
+        return answer(times)
+
+    source._answer = one_of_two  # type: ignore[method-assign]
+    for _ in range(60):
+        source.now += 60
+        await watch.step()
+    assert source.n_read == 1
+    source.shift = 0.0
+    source._answer = answer  # type: ignore[method-assign]
+    await watch.step()
+    assert await judged_after(watch, source, 1) == 0
+
+
 async def test_history_ends_with_the_sources_present(
     bench: tuple[Source, Callable[..., Watch]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
