@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ class RulesLoop:
         config: RulesConfig,
         *,
         queries: Callable[[], Sequence[QueryConfig]],
-        bands: Callable[[], Awaitable[Sequence[LearnedBand]]],
+        bands: Callable[[Collection[str]], Awaitable[Sequence[LearnedBand]]],
         server: RuleServer,
         store: RuleStore,
         bus: EventBus,
@@ -143,7 +143,7 @@ class RulesLoop:
     async def _all_of(self, queries: Mapping[str, QueryConfig], fixed: Sequence[RuleFile]) -> list[Outcome]:
         slots = asyncio.Semaphore(self.publisher.at_once)
         self._tried |= {file.group: file.revision for file in fixed}
-        wanted = [(band, queries[band.query]) for band in await self._bands() if band.query in queries]
+        wanted = [(band, queries[band.query]) for band in await self._bands(queries.keys())]
         done = await asyncio.gather(
             *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),
             *(self._attempt(file.group, self._fixed_one(file), slots) for file in fixed),

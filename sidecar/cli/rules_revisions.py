@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -308,7 +308,7 @@ async def _servers(
     from sidecar.prometheus.session import PullMetrics
     from sidecar.series import LearnedBand
 
-    async def no_bands() -> list[LearnedBand]:
+    async def no_bands(_: Collection[str]) -> list[LearnedBand]:
         return []
 
     registry = CollectorRegistry()

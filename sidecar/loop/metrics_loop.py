@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 
 from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, SidecarError
@@ -87,9 +87,9 @@ class MetricsLoop:
             if isinstance(outcome, Exception):
                 self._log.error("a model is not saved, its steps are judged anew at start", exc_info=outcome)
 
-    async def bands(self) -> list[LearnedBand]:
-        """What is learnt by hour of week, of every query that has learnt something."""
-        found = [await watch.band() for watch in self.watches]
+    async def bands(self, names: Collection[str]) -> list[LearnedBand]:
+        """What is learnt by hour of week, of those of the queries that have learnt something."""
+        found = [await watch.band() for watch in self.watches if watch.query.name in names]
         return [band for band in found if band is not None]
 
     async def _run(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ async def bench(
     async with PrometheusClient(source, metrics=PullMetrics(CollectorRegistry())) as client:
         holder: list[Bench] = []
 
-        async def bands() -> list[LearnedBand]:
-            return [band] if (band := holder[0].band) is not None else []
+        async def bands(names: Collection[str]) -> list[LearnedBand]:
+            return [band] if (band := holder[0].band) is not None and band.query in names else []
 
         loop = RulesLoop(
             config,

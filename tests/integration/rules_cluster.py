@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,8 @@ class Cluster:
             poll_seconds=0.2,
         )
 
-        async def bands() -> list[LearnedBand]:
-            return self.bands
+        async def bands(names: Collection[str]) -> list[LearnedBand]:
+            return [band for band in self.bands if band.query in names]
 
         return RulesLoop(
             config,

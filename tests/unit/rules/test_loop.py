@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Bench:
         self.folder, self.store, self.now, self.level = folder, store, 1_700_000_000.0, 10.0
         self.server = LoadingServer(folder)
         self.queries = dict(QUERIES)
+        self.asked: list[list[str]] = []
+        self.unlearnt: set[str] = set()
         # Without promtool the parser checks, which is quicker.
         config = RulesConfig(directory=folder, min_history=3600, margin=1.0, promtool="none", **settings)
         self.loop = RulesLoop(
@@ -70,10 +72,13 @@ class Bench:
             now=lambda: self.now,
         )
 
-    async def bands(self) -> list[LearnedBand]:
+    async def bands(self, names: Collection[str]) -> list[LearnedBand]:
+        self.asked.append(sorted(names))
         centre = hours("flat")[None, :] - 10 + self.level
         return [
-            LearnedBand(name, name, *_parts(band(centre, 1.0, [{"service": "cdn"}]))) for name in self.queries
+            LearnedBand(name, name, *_parts(band(centre, 1.0, [{"service": "cdn"}])))
+            for name in self.queries
+            if name in names and name not in self.unlearnt
         ]
 
     def file(self, name: str) -> Path:
@@ -248,3 +253,12 @@ async def test_what_people_took_back_stays_back_though_its_words_are_others_now(
     bench.queries = {name: query.model_copy(update={"absence": "off"}) for name, query in QUERIES.items()}
     assert await bench.run() == {"errors": "unchanged", "waits": "ok"}
     assert not bench.file("errors").exists()
+
+
+async def test_while_one_query_has_learnt_nothing_the_others_are_not_asked_again(
+    bench: Bench,
+) -> None:
+    bench.unlearnt = {"waits"}
+    assert await bench.run() == {"errors": "ok"}
+    assert await bench.loop.run_late() == []
+    assert bench.asked == [["errors", "waits"], ["waits"]]
