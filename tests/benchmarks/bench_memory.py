@@ -49,8 +49,8 @@ WARM_ALERTS = 2_000
 
 BEGIN = 1_767_225_600.0
 ALERT_BUDGET, INCIDENT_BUDGET = 5120, 6144
-LEFT_BUDGET = 1024
-"""What is left is of memories with bounds of their own, which fill at first and then stay as they are."""
+LEFT_BUDGET = 8 << 20
+"""Of all alerts together: memories with bounds of their own fill at first, and then stay as they are."""
 
 STORED_ALERT_BUDGET, STORED_INCIDENT_BUDGET = 1536, 2560
 
@@ -78,8 +78,8 @@ def run(quick: bool = False) -> list[Row]:
     return [
         _row("an alert in memory, for a day after its end", alert, ALERT_BUDGET),
         _row("an incident in memory, as long", incident, INCIDENT_BUDGET),
-        _row(f"left of an alert after that, in incidents of {LARGE}", large.left, LEFT_BUDGET),
-        _row(f"left of an alert after that, in incidents of {SMALL}", small.left, LEFT_BUDGET),
+        _row(f"left of an alert after that, in incidents of {LARGE}", large.left, LEFT_BUDGET // n_alerts),
+        _row(f"left of an alert after that, in incidents of {SMALL}", small.left, LEFT_BUDGET // n_alerts),
         _row("an alert on the disk", stored_alert, STORED_ALERT_BUDGET),
         _row("an incident on the disk", stored_incident, STORED_INCIDENT_BUDGET),
     ]
