@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 
+from sidecar.background import Background
 from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, SidecarError
 from sidecar.loop.clock import SourceClock
@@ -46,6 +47,7 @@ class MetricsLoop:
         self._metrics = metrics
         self._snapshot_interval = snapshot_interval_seconds
         self._log = get_logger("metrics-loop")
+        self._beginning = Background("metrics-loop")
         self._tasks: list[asyncio.Task[None]] = []
         self.watches: list[Watch] = []
         self._before = list(before)
@@ -74,10 +76,11 @@ class MetricsLoop:
 
     def start(self) -> None:
         """Start the loop's tasks on the running event loop."""
-        self._tasks.append(asyncio.create_task(self._run(), name="metrics-loop"))
+        self._beginning.start(self._run())
 
     async def stop(self) -> None:
         """End every task and save every model."""
+        await self._beginning.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

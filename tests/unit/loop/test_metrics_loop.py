@@ -243,3 +243,19 @@ async def test_what_is_wrong_with_one_query_stands_while_others_are_well() -> No
     wrong = [error is not None for error, _ in seen]
     assert (str(DOWN), {"ill": str(DOWN)}) in seen
     assert all(wrong[wrong.index(True) : len(wrong) - wrong[::-1].index(True)]), "the others' success hid it"
+
+
+async def test_a_loop_that_cannot_begin_says_so() -> None:
+    def make_watch(_: QueryConfig) -> Watch:
+        raise AttributeError("nobody foresaw this")
+
+    loop = loop_of(Script([]), CollectorRegistry())
+    loop._make_watch = make_watch
+    with capture_logs() as logs:
+        loop.start()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await loop.stop()
+    (told,) = [entry for entry in logs if entry["log_level"] == "error"]
+    assert told["component"] == "metrics-loop"
+    assert told["event"].startswith("the loop has ended")
