@@ -35,6 +35,23 @@ def test_an_incident_between_the_jobs_is_flagged_and_stays(every: int, times: fl
     assert found.mean() > 0.7
 
 
+def band_between(values: FloatArray) -> float:
+    """Mean width of the band of the last day, in the middle of the hours."""
+    query = QueryConfig(name="load", expr="load", step=STEP, forecast_horizons=())
+    labels = tuple(LabelSet({"host": str(n)}) for n in range(len(values)))
+    at = ((SUNDAY + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    expected = QueryModel(query).score(SeriesBatch("load", labels, at, values))[1]
+    width = (expected.upper - expected.lower)[:, -DAY:].reshape(len(values), -1, HOUR)
+    return float(width[:, :, 20:50].mean())
+
+
+def test_a_short_job_in_loud_life_widens_the_band_of_no_other_minute() -> None:
+    rng = np.random.default_rng(5)
+    quiet = 20.0 + rng.standard_normal((N_SERIES, 8 * DAY))
+    busy = quiet + 7.0 * (np.arange(8 * DAY) % HOUR < 3)
+    assert band_between(busy) < 1.15 * band_between(quiet)
+
+
 @pytest.mark.parametrize(("every", "late"), [(60, 0), (15, 0), (60, 1)], ids=str)
 def test_the_jobs_are_no_events(every: int, late: int) -> None:
     hours = flagged(jobs(every, late=late))[:, 3 * DAY :].reshape(N_SERIES, -1, HOUR)
