@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from numba import njit
 
+from sidecar.engine.detect.ensemble_parts import DAY_SECONDS
+
 EDGE_SECONDS = 900.0
 """At longer steps a profile's bins hold single samples, and an edge is no slope."""
 
@@ -16,8 +18,10 @@ SHARP = 4.0
 full at twice as many.
 """
 
-MARGIN = 1.0
-"""So many scales more are allowed, or noise on the one side that counts would add up."""
+MARGIN, ROOM = 1.0, 0.3
+"""So many scales more are allowed, or noise on the one side that counts would add up; and that share of the
+jump, since the bins of a job that is hardly longer than they are never reach its height.
+"""
 
 
 @njit(cache=True, inline="always")
@@ -31,7 +35,18 @@ def at_edge(bins, mass, row, first, second, value, known, scale):
         return 0.0, 0.0
     share = min(bend / (SHARP * scale) - 1.0, 1.0)
     lowest, highest = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
-    return share * (value - lowest + MARGIN * scale), share * (highest - value + MARGIN * scale)
+    room = MARGIN * scale + ROOM * (highest - lowest)
+    return share * (value - lowest + room), share * (highest - value + room)
+
+
+@njit(cache=True, inline="always")
+def moved_since(day, row, first, second, share, seconds):
+    """How far what the day's profile says is from what it said so many seconds ago."""
+    n_bins = day.shape[1]
+    ago = int(seconds * n_bins / DAY_SECONDS)
+    now = (1.0 - share) * day[row, first] + share * day[row, second]
+    then = (1.0 - share) * day[row, (first - ago) % n_bins] + share * day[row, (second - ago) % n_bins]
+    return abs(now - then)
 
 
 @njit(cache=True, inline="always")

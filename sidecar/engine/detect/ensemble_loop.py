@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.alarms import IN_ALARM, PEAK, learn_alarm, of_points, threshold_at
+from sidecar.engine.alarms import IN_ALARM, LENGTH, PEAK, learn_alarm, of_points, threshold_at
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
-from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, reach_of
+from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, moved_since, reach_of
 from sidecar.engine.detect.ensemble_learn import (
     CLIP_CENTRE,
     LOSS_SECONDS,
@@ -202,12 +202,16 @@ def run(
             held = HELD
             if before_alarm > 0.0:
                 # Where it would be had the alarm not moved the levels. Where the seasons predict about as
-                # well as anything, they alone say it: the others stand where the alarm began.
+                # well as anything, or the day went on since, they alone say it: the others stand where
+                # the alarm began.
                 kept[2] = of_day + s[row, SAVED + 5] if daily else np.nan
                 kept[3] = of_week + s[row, SAVED + 6] if weekly else np.nan
                 of_season = min(s[row, SEASON_LOSS], s[row, SEASON_LOSS + 1])
                 of_others = min(s[row, LOSS], s[row, LOSS + 1], s[row, LOSS + 4])
-                if daily and of_season < SEASONAL * of_others:
+                moved = daily and moved_since(day, row, d0, d1, d_share, alarms[row, LENGTH] * dt) > (
+                    (AWAY + RECOVERED) * max(s[row, UP], s[row, DOWN], floor_of(s, row))
+                )
+                if moved or (daily and of_season < SEASONAL * of_others):
                     held = HELD_BY_SEASON
                     kept[0] = kept[1] = kept[4] = kept[5] = np.nan
                 else:
@@ -229,12 +233,14 @@ def run(
                     low_w, high_w = at_edge(week, week_mass, row, w0, w1, of_week, 0.25, least)
             if hour_share > 0.0:
                 low_m, high_m = at_minute(minutes, row, minute_at[t], step, hour_share, least)
+            below, above = reach_of(centre, quick[2], low_d, high_d)
+            below_slow, above_slow = reach_of(centre_slow, slow[1], low_d, high_d)
             if weekly and s[row, LOSS + 3] < s[row, LOSS + 2]:
-                below, above = reach_of(centre, quick[3], low_w, high_w)
-                below_slow, above_slow = reach_of(centre_slow, slow[2], low_w, high_w)
-            else:
-                below, above = reach_of(centre, quick[2], low_d, high_d)
-                below_slow, above_slow = reach_of(centre_slow, slow[1], low_d, high_d)
+                # Its bins are of an hour: what a job of minutes reaches only the day's tell.
+                below_week, above_week = reach_of(centre, quick[3], low_w, high_w)
+                below, above = max(below, below_week), max(above, above_week)
+                below_week, above_week = reach_of(centre_slow, slow[2], low_w, high_w)
+                below_slow, above_slow = max(below_slow, below_week), max(above_slow, above_week)
             below, above = below + low_m, above + high_m
             below_slow, above_slow = below_slow + low_m, above_slow + high_m
             # If this value is not as far off as the last, the incident is over, whatever windows remember.

@@ -59,3 +59,35 @@ def test_the_edges_themselves_are_not() -> None:
 def test_neither_is_the_second_monday_after_a_closed_weekend() -> None:
     found = flagged(opening_hours(0.0, closed_at_weekends=True))[:, 8 * MINUTES :]
     assert found.reshape(N_SERIES, -1, MINUTES).any(axis=2).mean() < 0.1
+
+
+JOB = slice(20 * 60 + 31, 21 * 60 + 12)
+"""Of a day: neither its begin nor its end is that of an hour."""
+
+
+def nightly_job() -> FloatArray:
+    """A load that swings by the day, wanders, is lower at weekends, and has a job each night."""
+    rng = np.random.default_rng(9)
+    minute = np.arange(DAYS * MINUTES)
+    swing = 1 + 0.6 * np.cos(2 * np.pi * (minute / MINUTES - 0.6))
+    weekend = np.where(minute // MINUTES % 7 < 2, 0.8, 1.0)
+    wander = np.zeros((N_SERIES, minute.size))
+    for at in range(1, minute.size):
+        wander[:, at] = 0.98 * wander[:, at - 1] + 0.012 * rng.standard_normal(N_SERIES)
+    values = 25 * swing * weekend * np.exp(wander) * (1 + 0.03 * rng.standard_normal(wander.shape))
+    values.reshape(N_SERIES, DAYS, MINUTES)[:, :, JOB] += 30
+    return values
+
+
+def test_a_nightly_job_is_none_when_the_week_is_known_either() -> None:
+    found = flagged(nightly_job()).reshape(N_SERIES, DAYS, MINUTES)[:, 5:, JOB]
+    assert (found.sum(axis=2) >= 5).mean() < 0.1
+
+
+def test_what_began_amid_a_job_and_outlived_it_ends_when_it_ends() -> None:
+    values = nightly_job()
+    begins = 13 * MINUTES + JOB.start + 20
+    values[:, begins : begins + 60] += 40
+    found = flagged(values)
+    assert found[:, begins : begins + 60].mean() > 0.8
+    assert found[:, begins + 100 : begins + 300].mean() < 0.05
