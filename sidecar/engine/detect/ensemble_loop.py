@@ -236,7 +236,7 @@ def run(
             below, above = reach_of(centre, quick[2], low_d, high_d)
             below_slow, above_slow = reach_of(centre_slow, slow[1], low_d, high_d)
             if weekly and s[row, LOSS + 3] < s[row, LOSS + 2]:
-                # Its bins are of an hour: what a job of minutes reaches only the day's tell.
+                # Its bins are of an hour: only the day's tell how far a job of minutes goes.
                 below_week, above_week = reach_of(centre, quick[3], low_w, high_w)
                 below, above = max(below, below_week), max(above, above_week)
                 below_week, above_week = reach_of(centre_slow, slow[2], low_w, high_w)
