@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all: written beside, synced, renamed."""
+"""Files replaced whole or not at all, and large ones gone through without filling memory."""
 
 from __future__ import annotations
 
@@ -9,31 +9,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 TEMPORARY = ".tmp"
 """Ending of the file beside; one that a killed process left may be removed."""
 PIECE_BYTES = 32 << 20
-"""What of a large file may wait in memory for the disk.
+"""What of a large file may be in memory at a time, beside what is made of it.
 
-Linux counts the pages of a file being written as the container's memory, and where a machine hands
-out memory lazily each new page is dear: 850 MB written at once took 2.6 s, in pieces 0.9 s.
+Linux counts the pages of a file as the container's memory, and where a machine hands out memory lazily each
+new page is dear: 850 MB written at once took 2.6 s and in pieces 0.9 s, read 2.1 s and 0.8 s.
 """
 
 
 class _PiecewiseFile(io.FileIO):
-    """A file whose bytes are on the disk, and out of memory, a piece at a time."""
+    """A file gone through once: its bytes leave memory by the piece, those written are on the disk then."""
 
-    _waiting = 0
+    _held = 0
 
     def write(self, data: ReadableBuffer, /) -> int:
         written = super().write(data)
-        self._waiting += written
-        if self._waiting >= PIECE_BYTES and hasattr(os, "posix_fadvise"):
-            os.fdatasync(self.fileno())
-            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            self._waiting = 0
+        self._hold(written, os.fdatasync)
         return written
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        read = super().readinto(buffer)
+        self._hold(read)
+        return read
+
+    def _hold(self, n_bytes: int, before: Callable[[int], object] = lambda _: None) -> None:
+        self._held += n_bytes
+        if self._held >= PIECE_BYTES and hasattr(os, "posix_fadvise"):
+            before(self.fileno())
+            os.posix_fadvise(self.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            self._held = 0
+
+
+def open_once(path: Path) -> BinaryIO:
+    """A file opened to be read once, from its beginning to its end. Raises: OSError."""
+    return io.BufferedReader(_PiecewiseFile(path, "rb"))
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o600) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from sidecar import __version__
 from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
-from sidecar.durable import replace_file
+from sidecar.durable import open_once, replace_file
 from sidecar.engine.model import Counts, QueryModel
 from sidecar.engine.versions import libraries
 from sidecar.errors import ModelError
@@ -87,7 +87,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
     """
     try:
         # np.load leaves a file that it was given by path open when it is damaged.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+        with open_once(path) as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = msgspec.json.decode(arrays.pop("header").data)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
