@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from sidecar.background import Background
 from sidecar.config.model import AlertmanagerConfig
 from sidecar.errors import PullError
 from sidecar.prometheus.alertmanager import AlertmanagerClient
@@ -41,38 +40,36 @@ class Alertmanagers:
         self._pull_metrics = pull_metrics
         self._metrics = metrics
         self._log = get_logger("alertmanagers")
-        self._task = Background("alertmanagers")
+        self._clients: dict[str, AlertmanagerClient] = {}
+        self._open = AsyncExitStack()
+        self._rounds = Rounds(
+            "alertmanagers",
+            self._look_at_all,
+            pause=lambda: LOOK_SECONDS,
+            undone="alertmanagers not looked at",
+        )
         self.versions: dict[str, str] = {}
         self.unreachable: dict[str, str] = {}
 
     def start(self) -> None:
         """Begin to look, where there is any to look at."""
         if self._configs:
-            self._task.start(self._run())
+            self._rounds.start()
 
     async def stop(self) -> None:
         """End, and forget what was told of these Alertmanagers."""
-        await self._task.stop()
+        await self._rounds.stop()
+        self._clients.clear()
+        await self._open.aclose()
         self._metrics.up.clear()
 
-    async def _run(self) -> None:
-        async with AsyncExitStack() as stack:
-            clients = {
-                redact_url(config.url): await stack.enter_async_context(
-                    AlertmanagerClient(config, metrics=self._pull_metrics)
-                )
-                for config in self._configs
-            }
-
-            async def look_at_all() -> None:
-                await asyncio.gather(*(self._look(name, client) for name, client in clients.items()))
-
-            rounds = Rounds(
-                "alertmanagers", look_at_all, pause=lambda: LOOK_SECONDS, undone="alertmanagers not looked at"
-            )
-            while True:
-                await rounds.once()
-                await asyncio.sleep(LOOK_SECONDS)
+    async def _look_at_all(self) -> None:
+        for config in self._configs:
+            name = redact_url(config.url)
+            if name not in self._clients:
+                client = AlertmanagerClient(config, metrics=self._pull_metrics)
+                self._clients[name] = await self._open.enter_async_context(client)
+        await asyncio.gather(*(self._look(name, client) for name, client in self._clients.items()))
 
     async def _look(self, name: str, client: AlertmanagerClient) -> None:
         try:

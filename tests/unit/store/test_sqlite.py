@@ -193,7 +193,7 @@ async def test_retention_bounds_every_table(tmp_path: Path) -> None:
 async def test_a_pruned_file_is_given_back_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.store.sqlite.VACUUM_PAGES", 50)
+    monkeypatch.setattr("sidecar.store.retention.VACUUM_PAGES", 50)
     store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
     await store.commit_deliveries([], [episode(i, state="resolved", last_seen_ns=0) for i in range(10_000)])
     before = connect(store.path)

@@ -9,7 +9,10 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.errors import PullError, PullReason
+from sidecar.events import EventBus
 from sidecar.records import Cause, Episode, Incident
+from sidecar.store.sqlite import SqliteStore
+from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.silences import _seconds
 
@@ -44,6 +47,12 @@ def plain_enricher(config: EnrichmentConfig | None = None, episodes: Sequence[Ep
         metrics=EnrichMetrics(CollectorRegistry()),
         now=lambda: NOW,
     )
+
+
+def desk_over(store: SqliteStore, **given: Any) -> Desk:
+    """One that keeps what people do there; of its arguments those that a test is about."""
+    usual: dict[str, Any] = {"bus": EventBus(), "metrics": DeskMetrics(CollectorRegistry()), "now": Clock()}
+    return Desk(store.response_store, find=store.incident, **{**usual, **given})
 
 
 class Clock:

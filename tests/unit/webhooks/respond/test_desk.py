@@ -16,12 +16,11 @@ from structlog.testing import capture_logs
 from sidecar.config.channels import SlackConfig
 from sidecar.config.load import load_text
 from sidecar.config.model import StoreConfig
-from sidecar.events import EventBus
 from sidecar.records import Cause, Episode, Feedback, Incident, Response
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import NOW, Clock, incident, plain_enricher
+from tests.unit.webhooks.respond.incidents import NOW, Clock, desk_over, incident, plain_enricher
 from webhooks.respond.audience import TeamAudience
-from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.desk import Desk
 from webhooks.respond.feedback import verdicts_on
 from webhooks.respond.lifecycle import ActionError, act, reopen, status_of, waited_seconds
 from webhooks.respond.links import Link, LinkError, sign, verify
@@ -256,16 +255,8 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     config = load_text(CONFIG)
 
     async def desk() -> tuple[Desk, SqliteStore]:
-        registry = CollectorRegistry()
-        store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
-        made = Desk(
-            store.response_store,
-            find=store.incident,
-            bus=EventBus(),
-            metrics=DeskMetrics(registry),
-            now=clock,
-        )
-        return made, store
+        store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+        return desk_over(store, now=clock), store
 
     one, store = await desk()
     await store.put_incidents([incident()], [])

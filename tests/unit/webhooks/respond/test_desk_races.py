@@ -11,11 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError
-from sidecar.events import EventBus
 from sidecar.records import Response, TimelineEntry
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import Clock, incident
-from webhooks.respond.desk import Desk, DeskMetrics
+from tests.unit.webhooks.respond.incidents import desk_over, incident
 from webhooks.respond.lifecycle import expire
 from webhooks.respond.spare import FILE, SpareFile
 
@@ -30,19 +28,11 @@ class Bench:
         self.go_on.set()
 
     async def __aenter__(self) -> Bench:
-        registry = CollectorRegistry()
-        self.store = await SqliteStore.open(StoreConfig(directory=self.folder), registry=registry)
+        self.store = await SqliteStore.open(StoreConfig(directory=self.folder), registry=CollectorRegistry())
         await self.store.put_incidents([incident(state=self.state)], [])
         self._put = self.store.response_store.put_responses
         self.store.response_store.put_responses = self.put_responses  # type: ignore[method-assign]
-        self.desk = Desk(
-            self.store.response_store,
-            find=self.store.incident,
-            bus=EventBus(),
-            metrics=DeskMetrics(registry),
-            spare=SpareFile(self.folder),
-            now=Clock(),
-        )
+        self.desk = desk_over(self.store, spare=SpareFile(self.folder))
         await self.desk.open([])
         return self
 

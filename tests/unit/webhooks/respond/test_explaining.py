@@ -12,12 +12,10 @@ from prometheus_client import CollectorRegistry
 from sidecar.config.load import load_text
 from sidecar.config.model import StoreConfig
 from sidecar.config.response import Dependency
-from sidecar.events import EventBus
 from sidecar.records import Cause, Incident
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import Clock, incident, plain_enricher
+from tests.unit.webhooks.respond.incidents import Clock, desk_over, incident, plain_enricher
 from webhooks.respond.audience import TeamAudience
-from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.explaining import Explained
 
 
@@ -112,15 +110,8 @@ teams:
 
 
 async def test_what_waits_for_the_morning_keeps_nothing_more_urgent_waiting(tmp_path: Path) -> None:
-    registry = CollectorRegistry()
-    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
-    desk = Desk(
-        store.response_store,
-        find=store.incident,
-        bus=EventBus(),
-        metrics=DeskMetrics(registry),
-        now=Clock(),
-    )
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    desk = desk_over(store)
     clock = Clock()
     audience = TeamAudience(
         load_text(NIGHT),

@@ -10,12 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import StoreConfig
 from sidecar.config.response import SyntheticConfig
-from sidecar.events import EventBus
 from sidecar.records import Response
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import Clock, incident
+from tests.unit.webhooks.respond.incidents import Clock, desk_over, incident
 from webhooks.respond import desk as desk_module
-from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.history import History
 from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics
 
@@ -24,15 +22,8 @@ async def test_the_desk_holds_open_incidents_and_some_that_are_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desk_module, "MAX_HELD", 2)
-    registry = CollectorRegistry()
-    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=registry)
-    desk = Desk(
-        store.response_store,
-        find=store.incident,
-        bus=EventBus(),
-        metrics=DeskMetrics(registry),
-        now=Clock(),
-    )
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    desk = desk_over(store)
     names = [f"i{n}" for n in range(6)]
     desk.observe([incident(name) for name in names])
     await desk._ledger._flush()

@@ -12,13 +12,11 @@ from prometheus_client import CollectorRegistry
 from sidecar.app.deeds import Deeds
 from sidecar.config.model import StoreConfig
 from sidecar.config.response import SilencesConfig
-from sidecar.events import EventBus
 from sidecar.records import Incident, Response
 from sidecar.store.sqlite import SqliteStore
-from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
+from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, desk_over, episode, incident
 from webhooks.correlate.by_hand import ByHand
 from webhooks.respond.ack_silences import AckSilences
-from webhooks.respond.desk import Desk, DeskMetrics
 from webhooks.respond.joining import MAX_PARTS, Part, joined, stays
 from webhooks.respond.lifecycle import ActionError, act, status_of, waited_seconds
 from webhooks.respond.silences import SilenceMetrics, Silencer
@@ -113,14 +111,7 @@ class Office:
         self.done: list[tuple[str, str]] = []
 
     async def open(self) -> None:
-        self.desk = Desk(
-            self.store.response_store,
-            find=self.store.incident,
-            bus=EventBus(),
-            metrics=DeskMetrics(CollectorRegistry()),
-            told=self.told.__contains__,
-            now=self.clock,
-        )
+        self.desk = desk_over(self.store, told=self.told.__contains__, now=self.clock)
         self.desk.on_action(lambda one, action: self.done.append((one.incident_id, action)))
         await self.desk.open(await self.store.incidents(state="open"))
 
