@@ -21,7 +21,6 @@ from sidecar.events import Event, EventBus
 from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.alone import Alone
 from sidecar.loop.anomalies import AnomalyTracker
-from sidecar.loop.around import Around
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.learning import LEARNERS, learn
@@ -29,6 +28,7 @@ from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.partial import without_new_absences
 from sidecar.loop.past import read_past
 from sidecar.loop.severity import Course, importance
+from sidecar.loop.surroundings import AskedSurroundings
 from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
 from sidecar.loop.upheavals import Upheavals
@@ -96,7 +96,7 @@ class Watch:
         self._begin_following()
         self._achieved = AchievedRate(query.step)
         self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
-        self._around = Around(query, self._business, self._upheavals, self._pull)
+        self._asked = AskedSurroundings(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
         self._saved_at_ms: int | None = None
         self._doubts = 0
@@ -233,7 +233,7 @@ class Watch:
         if self._clock.not_yet(end_ms, self.query.offset):
             self._metrics.ignored_columns.labels(self.query.name, "future").inc(batch.n_steps)
             return False
-        await self._around.look(model, start_ms, end_ms)
+        await self._asked.look(model, start_ms, end_ms)
         evaluation = await self._at_model.run(self._judge, model, batch)
         if evaluation is None:
             self._metrics.evaluations.labels(self.query.name, "empty").inc()

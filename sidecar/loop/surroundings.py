@@ -23,8 +23,8 @@ OF_THE_EXPRESSION = (PullReason.BAD_QUERY, PullReason.TOO_MANY_SERIES, PullReaso
 """Waiting does not help against these, so the query is judged without what was asked for."""
 
 
-class Around:
-    """Asks for it, for the steps that are judged next, and tells the model."""
+class AskedSurroundings:
+    """Asks a source for the surroundings of the steps that are judged next, and tells the model."""
 
     def __init__(
         self, query: QueryConfig, business: BusinessConfig, upheavals: Upheavals, pull: Pull
