@@ -5,6 +5,22 @@ set -eu
 
 say() { printf '%s\n' "$*" >&2; }
 
+# apt-get, tried again for up to ten minutes while another process holds one of its locks: a fresh
+# machine upgrades itself, and apt's own DPkg::Lock::Timeout does not wait for the lock of the lists.
+apt() {
+    tries=120
+    while ! words=$($root env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get "$@" 2>&1); do
+        case $words in *"Could not get lock"*) ;; *) tries=0 ;; esac
+        if [ "$tries" -eq 0 ]; then
+            say "$words"
+            return 1
+        fi
+        [ "$tries" -lt 120 ] || say "Another process is installing or upgrading packages; waiting for it."
+        tries=$((tries - 1))
+        sleep 5
+    done
+}
+
 if ! command -v "$PYTHON" >/dev/null 2>&1; then
     say "pronoia needs Python 3.11 or newer, and '$PYTHON' is not on PATH."
     say "Install it (Debian, Ubuntu: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3 …"
@@ -24,8 +40,8 @@ if ! "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1; then
             root=sudo
             say "Python's venv module is missing: installing it with sudo apt-get (you may be asked for your password)."
         fi
-        $root apt-get update -qq
-        $root apt-get install -y -qq "python$version-venv" || $root apt-get install -y -qq python3-venv
+        apt update -qq || true  # A stale index often still serves.
+        apt install -y -qq "python$version-venv" || apt install -y -qq python3-venv
     else
         say "Python's venv module is missing; install it with your system's packages (often python3-venv), then try again."
         exit 1

@@ -12,11 +12,18 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 SUPERUSER_PATHS = ("/usr/sbin", "/sbin", "/usr/local/bin")
 """Debian keeps some programs where an ordinary user's PATH does not look."""
+
+LOCKED = "Could not get lock"
+"""apt's words where another process is at work; a fresh machine upgrades itself for minutes."""
+
+PATIENCE_SECONDS = 600.0
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,19 @@ def missing_for_tests() -> list[str]:
     return absent
 
 
-def advice(programs: Sequence[Program]) -> str:
+def advice(programs: Sequence[Program], for_tests: Sequence[str] = ()) -> str:
     """What to install, for a system on which we do not install by ourselves."""
-    lines = ["pronoia's demo and tests need these programs on PATH:"]
-    lines += [f"  {program.name:<14} {program.home}" for program in programs]
-    lines.append("Install them (macOS: brew install prometheus alertmanager node_exporter), then try again.")
-    names = ", ".join(f"PRONOIA_{program.name.upper()}" for program in programs)
-    lines.append(f"Programs elsewhere are named by path in the environment: {names}.")
+    lines = []
+    if programs:
+        lines.append("pronoia's demo and tests need these programs on PATH:")
+        lines += [f"  {program.name:<14} {program.home}" for program in programs]
+        lines.append(
+            "Install them (macOS: brew install prometheus alertmanager node_exporter), then try again."
+        )
+        names = ", ".join(f"PRONOIA_{program.name.upper()}" for program in programs)
+        lines.append(f"Programs elsewhere are named by path in the environment: {names}.")
+    if for_tests:
+        lines.append(f"pronoia's tests need: {', '.join(for_tests)} (the names of Debian's packages).")
     return "\n".join(lines)
 
 
@@ -101,8 +114,8 @@ def plan(
     if not has("apt-get") or not (root or has("sudo")):
         return []
     # `env` and not sudo's own assignment: a sudoers file may forbid setting variables.
-    prefix = [] if root else ["sudo"]
-    apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"] if prefix else ["apt-get"]
+    settings = ["env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"]
+    apt = ["apt-get"] if root else ["sudo", *settings, "apt-get"]
     return [[*apt, "update", "-q"], [*apt, "install", "-y", "-q", "--no-install-recommends", *packages]]
 
 
@@ -122,31 +135,61 @@ def install(
     root = os.geteuid() == 0 if root is None else root
     commands = plan(packages, root=root)
     if not commands:
-        say(advice(absent))
+        say(advice(absent, extra))
         return False
     who = "" if root else " with sudo (you may be asked for your password)"
     say(f"Installing {', '.join(packages)} through apt{who}:")
-    execute = run or _execute
+    execute = run or (lambda command: _execute(command, say))
     for command in commands:
         say("  $ " + " ".join(command))
         # A stale index often still serves, so only the installation itself decides.
         if execute(command) != 0 and command is commands[-1]:
             say("apt did not install them; see its words above.")
-            say(advice(absent))
+            say(advice(absent, extra))
             return False
     if os.path.isdir("/run/systemd/system"):
         say("Debian's packages also start these servers as services, on ports 9090, 9093 and 9100.")
         say("The demo leaves those alone and takes other ports; `systemctl disable --now prometheus")
         say("prometheus-alertmanager prometheus-node-exporter` stops them if you do not want them.")
-    still = missing()
-    if still:
-        say(advice(still))
-    return not still
+    still, still_extra = missing(), missing_for_tests() if for_tests else []
+    if still or still_extra:
+        say(advice(still, still_extra))
+    return not still and not still_extra
 
 
-def _execute(command: list[str]) -> int:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return subprocess.run(command, env=environment, check=False).returncode
+def _execute(command: list[str], say: Callable[[str], None]) -> int:
+    """Exit code of the command, tried again for as long as another process holds one of apt's locks.
+
+    apt's own DPkg::Lock::Timeout waits for dpkg's lock only, not for those of
+    the lists and of the archives.
+    """
+    began, told = time.monotonic(), False
+    while True:
+        code, locked = _execute_once(command)
+        if code == 0 or not locked:
+            return code
+        if time.monotonic() - began > PATIENCE_SECONDS:
+            say(f"Another process still holds apt's lock after {PATIENCE_SECONDS / 60:.0f} minutes: {locked}")
+            return code
+        if not told:
+            say(f"Another process is installing or upgrading packages; waiting for it: {locked}")
+            told = True
+        time.sleep(RETRY_SECONDS)
+
+
+def _execute_once(command: list[str]) -> tuple[int, str]:
+    """Exit code, and what apt said of a lock that another process holds ("" where none does)."""
+    # Without LC_ALL apt would speak of the lock in the user's language.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    locked = ""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if LOCKED in line:
+                locked = line.removeprefix("E: ").strip()
+            elif not locked:
+                sys.stderr.write(line)
+    return process.returncode, locked
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,10 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say what is missing")
     options = parser.parse_args(arguments)
     if options.check:
-        absent = missing()
-        if absent:
-            print(advice(absent))
-        return 1 if absent else 0
+        absent, extra = missing(), missing_for_tests() if options.for_tests else []
+        if absent or extra:
+            print(advice(absent, extra))
+        return 1 if absent or extra else 0
     return 0 if install(for_tests=options.for_tests) else 1
 
 

@@ -65,6 +65,74 @@ def test_a_failed_installation_is_told_with_what_to_do(monkeypatch: pytest.Monke
     assert "https://prometheus.io/download" in "\n".join(said)
 
 
+@pytest.mark.parametrize("commands", [[], [["apt-get"]]], ids=["no apt", "apt fails"])
+def test_what_only_the_tests_need_is_named(
+    commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(install, "missing", list)
+    monkeypatch.setattr(install, "missing_for_tests", lambda: ["libfaketime", "openssl"])
+    monkeypatch.setattr(install, "plan", lambda packages, root: commands)
+    assert not install.install(say=said.append, run=lambda command: 100, root=True, for_tests=True)
+    assert said[-1] == "pronoia's tests need: libfaketime, openssl (the names of Debian's packages)."
+
+
+def test_what_apt_installed_in_vain_is_missing_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "missing", list)
+    monkeypatch.setattr(install, "missing_for_tests", lambda: ["openssl"])
+    monkeypatch.setattr(install, "plan", lambda packages, root: [["apt-get"]])
+    assert not install.install(say=lambda words: None, run=lambda command: 0, root=True, for_tests=True)
+
+
+LOCKED_TWICE = """#!/bin/sh
+echo x >> "$0.calls"
+[ "$LC_ALL" = C ] || { echo "E: nicht auf Deutsch" >&2; exit 100; }
+if [ "$(wc -l < "$0.calls")" -le 2 ]; then
+    echo "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)" >&2
+    echo "E: Unable to lock directory /var/lib/apt/lists/" >&2
+    exit 100
+fi
+"""
+
+
+@pytest.fixture
+def apt(tmp_path: Path) -> Path:
+    program = tmp_path / "apt-get"
+    program.write_text(LOCKED_TWICE)
+    program.chmod(0o755)
+    return program
+
+
+def install_with(apt: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, list[str]]:
+    said: list[str] = []
+    # There once apt has run a third time.
+    calls = apt.with_name("apt-get.calls")
+    there = lambda: calls.exists() and len(calls.read_text().split()) > 2  # noqa: E731
+    monkeypatch.setattr(install, "missing", lambda: [] if there() else [PROGRAMS[0]])
+    monkeypatch.setattr(install, "plan", lambda packages, root: [[str(apt)]])
+    monkeypatch.setattr(install, "RETRY_SECONDS", 0.0)
+    return install.install(say=said.append, root=True), said
+
+
+def test_apt_is_waited_for_while_another_process_has_its_lock(
+    apt: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    done, said = install_with(apt, monkeypatch)
+    assert done
+    assert [words for words in said if "waiting for it" in words] == [
+        "Another process is installing or upgrading packages; waiting for it: Could not get lock "
+        "/var/lib/apt/lists/lock. It is held by process 7 (apt-get)"
+    ]
+    assert capfd.readouterr().err == ""
+
+
+def test_apt_is_not_waited_for_without_end(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "PATIENCE_SECONDS", -1.0)
+    done, said = install_with(apt, monkeypatch)
+    assert not done
+    assert "still holds apt's lock" in "\n".join(said)
+
+
 def test_it_runs_without_any_dependency(tmp_path: Path) -> None:
     # -S leaves site-packages out: only the standard library and this checkout.
     root = Path(install.__file__).parents[3]
