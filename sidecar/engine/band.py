@@ -74,6 +74,19 @@ def around_the_usual(
     )
 
 
+def held(yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """The centre that a band is drawn around: its middle where the centre has left it.
+
+    In an alarm the centre follows the series while the band stays where it was. What is measured from a
+    centre that has gone along (the least deviation that matters, a wider band at peak hours) would end the
+    alarm, or turn the band over.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        middle = 0.5 * lower + 0.5 * upper
+        left = (yhat < lower) | (yhat > upper)
+        return np.where(left & np.isfinite(middle), middle, within(yhat, lower, upper))
+
+
 def within(yhat: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
     """The centre, or the edge of the band that it has left; a side without an edge has none to leave."""
     with np.errstate(invalid="ignore"):

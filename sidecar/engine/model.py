@@ -9,7 +9,7 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
-from sidecar.engine.band import Band, around_the_usual, within
+from sidecar.engine.band import Band, around_the_usual, held, within
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
@@ -172,9 +172,10 @@ class QueryModel:
     ) -> tuple[Expectation, Score]:
         """What users see of a judgement: the band within what is possible and asked for, and its score."""
         yhat = self._band.possible(judged.yhat, negative)
-        lower, upper = self._band.allowed(judged.yhat, judged.lower, judged.upper, negative)
+        centre = held(judged.yhat, judged.lower, judged.upper)
+        lower, upper = self._band.allowed(centre, judged.lower, judged.upper, negative)
         if moment is not None:
-            lower, upper = moment.band(yhat, lower, upper)
+            lower, upper = moment.band(self._band.possible(centre, negative), lower, upper)
         score, direction, shape = self._judge(values, judged, lower, upper)
         if moment is not None:
             inside = ~((values < lower) | (values > upper))
@@ -361,10 +362,13 @@ class QueryModel:
         shape = np.zeros(values.shape, dtype=np.int8)
         with np.errstate(invalid="ignore"):
             score = np.minimum(judged.score, MAX_SCORE)
-            outside = (values < lower) | (values > upper)
+            below, above = values < lower, values > upper
+            outside = below | above
             # The band is what users see, so it decides: rounding and bounds included.
             inside = np.minimum(score, 1.0)
+            # In an alarm the centre may be on the other side of a value than the band that it has left.
             direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
+            direction = np.where(above, np.int8(1), np.where(below, np.int8(-1), direction))
             if judged.shape is not None:
                 unwanted = {"above": -1, "below": 1}.get(self.query.direction, 0)
                 by_shape = (judged.shape != 0) & (judged.shape != unwanted) & (score > 1.0)

@@ -1,0 +1,69 @@
+"""What a query does not care for, and what holds around it, measured while an incident lasts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sidecar.config.business import BusinessConfig
+from sidecar.config.hours import Hours
+from sidecar.config.model import QueryConfig
+from sidecar.engine.model import QueryModel
+from sidecar.engine.surroundings import Surroundings
+from sidecar.series import Expectation, FloatArray, LabelSet, Score, SeriesBatch
+
+DAY = 1440
+HOURS_3 = slice(4 * DAY, 4 * DAY + 180)
+
+
+def incident(times: float, noise: float = 0.05) -> FloatArray:
+    values = 100 * (1 + noise * np.random.default_rng(1).normal(size=(1, 4 * DAY + 400)))
+    values[:, HOURS_3] *= times
+    return values
+
+
+def said(
+    values: FloatArray, *, business: BusinessConfig | None = None, **of_query: object
+) -> tuple[Expectation, Score]:
+    query = QueryConfig(name="load", expr="load", step=60, forecast_horizons=(), **of_query)  # type: ignore[arg-type]
+    model = QueryModel(query)
+    model.surroundings = Surroundings(query, business)
+    at = 1_790_467_200_000 + 60_000 * np.arange(values.shape[1], dtype=np.int64)
+    return model.score(SeriesBatch("load", (LabelSet({"host": "a"}),), at, values))[1:]
+
+
+@pytest.mark.parametrize("times", [2.0, 0.0], ids=["twice as much", "nothing"])
+@pytest.mark.parametrize(
+    "nobody_cares",
+    [{"min_relative_deviation": 0.2}, {"min_relative_deviation": 0.5}, {"min_deviation": 50.0}],
+    ids=["a fifth", "a half", "in its unit"],
+)
+def test_what_nobody_cares_for_is_measured_from_before_an_incident(
+    times: float, nobody_cares: dict[str, float]
+) -> None:
+    """The centre goes along with an incident; measured from there everything soon is near."""
+    _, score = said(incident(times), **nobody_cares)
+    assert (score.anomaly_score[0, HOURS_3] > 1).mean() >= 0.9
+    assert not (score.anomaly_score[0, HOURS_3.stop + 1 :] > 1).any()
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_calendars_factor_does_not_turn_the_band_of_an_incident_over(factor: float) -> None:
+    peak = BusinessConfig(peak_hours=(Hours(),), band_factors={"peak_hours": factor})
+    usual, _ = said(incident(3.0))
+    band, score = said(incident(3.0), business=peak)
+    during = slice(HOURS_3.start + 2, HOURS_3.stop)
+    assert (band.upper >= band.lower)[:, during].all()
+    # An edge that a wider band has lies no nearer than that of the usual one, and the other way round.
+    wider = (band.upper - usual.upper)[:, during] * np.sign(factor - 1)
+    assert (wider >= -1e-9).all()
+    assert (score.anomaly_score[0, HOURS_3] > 1).mean() >= 0.8
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.15, 0.2, 0.25])
+def test_what_lies_above_the_band_is_above_also_where_the_centre_has_gone_along(noise: float) -> None:
+    values = incident(3.0, noise)
+    band, score = said(values)
+    above = values > band.upper
+    assert above.any()
+    assert (score.direction[above] == 1).all()
