@@ -49,8 +49,9 @@ class Band:
         if query.min_deviation or query.min_relative_deviation:
             room = np.maximum(query.min_deviation, query.min_relative_deviation * np.abs(yhat))
             lower, upper = np.minimum(lower, yhat - room), np.maximum(upper, yhat + room)
-        # A series that never was below zero is given no negative band.
+        # A series that never was below zero is given no negative band: its edges end there, both of them.
         lower = np.where(~negative & (lower < 0), 0.0, lower)
+        upper = np.where(~negative & (upper < 0), 0.0, upper)
         if query.lower_bound is not None:
             lower, upper = np.maximum(lower, query.lower_bound), np.maximum(upper, query.lower_bound)
         if self._ceiling is not None:

@@ -67,3 +67,24 @@ def test_what_lies_above_the_band_is_above_also_where_the_centre_has_gone_along(
     above = values > band.upper
     assert above.any()
     assert (score.direction[above] == 1).all()
+
+
+def test_a_series_that_comes_below_zero_for_the_first_time_is_judged_by_what_it_does() -> None:
+    """A thermometer on the first day of frost."""
+    cooling = np.linspace(10.0, -3.0, 12 * DAY) + np.random.default_rng(0).normal(0.0, 0.7, 12 * DAY)
+    _, score = said(cooling[None, :])
+    first = int(np.argmax(cooling < 0))
+    assert not (score.anomaly_score[0, first - 60 : first + 60] > 1).any()
+
+
+def test_the_upper_edge_of_what_was_never_negative_is_not_either() -> None:
+    """While the newest samples together are too high the edge is where they would not be: far down."""
+    values = 10 + np.random.default_rng(1).normal(size=(1, 6 * DAY))
+    minute = np.arange(6 * DAY)
+    values[:, minute % 360 < 20] += 80.0
+    band, score = said(values)
+    told = np.isfinite(band.upper)
+    assert (band.upper[told] >= 0).all()
+    assert (band.upper[told] >= band.lower[told]).all()
+    outside = (values < band.lower) | (values > band.upper)
+    assert (score.anomaly_score[outside] > 1).all()
