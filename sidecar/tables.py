@@ -8,10 +8,13 @@ that come late or twice are named and set aside, as a scrape would do.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import os
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,6 +24,12 @@ from sidecar.series import BoolArray, FloatArray, TimeArray
 
 MAX_LATE_SHARE = 0.05
 """A file with more late or repeated rows than this is not a series in order of time: it is refused."""
+
+PIECE_ROWS = 20_000
+"""What is written at a time: a million rows as text take a gigabyte."""
+
+CENTURY_SECONDS = 36_500 * 86400.0
+"""Rows that stand further apart are no measurements; queries have no longer step either."""
 
 LEAST_ODD_ROWS, ODD_SHARE = 10, 0.05
 """A distance of so many rows that is not the usual one is no accident."""
@@ -65,12 +74,18 @@ def read_table(path: Path) -> SeriesTable:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            return _parse(path, csv.reader(file))
+    except OSError as error:
+        raise TableError(path, None, f"cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(path, None, f"cannot be read as CSV: {error}") from error
-    if not rows:
+
+
+def _parse(path: Path, rows: Iterator[list[str]]) -> SeriesTable:
+    first = next(rows, None)
+    if first is None:
         raise TableError(path, None, "is empty; a header `timestamp,value` and rows are needed")
-    header = [name.strip().lower() for name in rows[0]]
+    header = [name.strip().lower() for name in first]
     missing = [name for name in ("timestamp", "value") if name not in header]
     if missing:
         raise TableError(
@@ -78,47 +93,60 @@ def read_table(path: Path) -> SeriesTable:
         )
     time_at, value_at = header.index("timestamp"), header.index("value")
     n_columns = max(time_at, value_at) + 1
-    timestamps = np.empty(len(rows) - 1, dtype=np.int64)
-    values = np.empty(len(rows) - 1)
-    n = 0
-    lines: list[int] = []
-    for line, row in enumerate(rows[1:], start=2):
+    # Numbers as they come: the texts of a million rows take ten times their memory.
+    timestamps, values, lines = array("q"), array("d"), array("q")
+    for line, row in enumerate(rows, start=2):
         if not row:
             continue
         if len(row) < n_columns:
             raise TableError(path, line, f"has {len(row)} columns, needs {n_columns}")
-        timestamps[n] = _milliseconds(path, line, row[time_at].strip())
-        values[n] = _number(path, line, row[value_at].strip())
+        timestamps.append(_milliseconds(path, line, row[time_at].strip()))
+        values.append(_number(path, line, row[value_at].strip()))
         lines.append(line)
-        n += 1
-    timestamps, values = timestamps[:n], values[:n]
-    if not n:
+    if not lines:
         raise TableError(path, None, "has no rows after its header")
-    return _checked(path, timestamps, values, lines)
+    return _checked(path, np.array(timestamps, dtype=np.int64), np.array(values), lines)
 
 
-def table_text(columns: Mapping[str, Sequence[str] | FloatArray]) -> str:
-    """Columns of equal length as CSV, each line with its newline; NaN becomes an empty field."""
-    texts = [
+def table_pieces(columns: Mapping[str, Sequence[str] | FloatArray]) -> Iterator[str]:
+    """Columns of equal length as CSV, some rows at a time, each line with its newline.
+
+    NaN becomes an empty field.
+    """
+    yield ",".join(columns) + "\n"
+    n_rows = max(map(len, columns.values()), default=0)
+    for start in range(0, n_rows, PIECE_ROWS):
+        texts = [_texts(column[start : start + PIECE_ROWS]) for column in columns.values()]
+        yield "".join(",".join(row) + "\n" for row in zip(*texts, strict=True))
+
+
+def _texts(column: Sequence[str] | FloatArray) -> Sequence[str]:
+    if isinstance(column, np.ndarray):
         # repr, because a rounded bound and a rounded value could contradict the score beside them.
-        ["" if value != value else repr(value) for value in column.tolist()]
-        if isinstance(column, np.ndarray)
-        else column
-        for column in columns.values()
-    ]
-    return "\n".join([",".join(columns), *(",".join(row) for row in zip(*texts, strict=True))]) + "\n"
+        return ["" if value != value else repr(value) for value in column.tolist()]
+    return column
 
 
 def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -> None:
-    """Write `table_text` of the columns, atomically.
+    """Write the columns as CSV, atomically.
 
     Raises: OSError.
     """
-    body = table_text(columns).encode()
+
+    def write(file: BinaryIO) -> None:
+        for piece in table_pieces(columns):
+            file.write(piece.encode())
+
     if path.exists() and not path.is_file():
-        path.write_bytes(body)  # A pipe or /dev/stdout cannot be replaced.
+        with path.open("wb") as file:  # A pipe or /dev/stdout cannot be replaced.
+            write(file)
     else:
-        replace_file(path, lambda file: file.write(body), mode=0o644)
+        replace_file(path, write, mode=0o644)
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both names are there and stand for the same file or folder."""
+    return one.exists() and other.exists() and os.path.samefile(one, other)
 
 
 def iso_times(timestamps: TimeArray) -> list[str]:
@@ -175,7 +203,7 @@ def _is_odd(distances: TimeArray, step_ms: int) -> BoolArray:
     return np.asarray((distances % max(step_ms, 1) != 0) | another[at])
 
 
-def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: list[int]) -> SeriesTable:
+def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: Sequence[int]) -> SeriesTable:
     newest = np.maximum.accumulate(timestamps)
     in_order = np.ones(len(timestamps), dtype=np.bool_)
     in_order[1:] = timestamps[1:] > newest[:-1]
@@ -190,6 +218,8 @@ def _checked(path: Path, timestamps: TimeArray, values: FloatArray, lines: list[
             path, first.row, f"{first.reason} and so do {len(late) - 1} more rows; sort the file by timestamp"
         )
     step = typical_step_seconds(timestamps[in_order])
+    if step > CENTURY_SECONDS:
+        raise TableError(path, None, "has rows that are more than a century apart; write times in seconds")
     distances = np.diff(timestamps[in_order])
     odd = np.flatnonzero(_is_odd(distances, round(step * 1000)))
     if len(odd):

@@ -26,7 +26,7 @@ from sidecar.cli.options import config_option, format_option, read_config, serie
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.config.fields import format_duration, parse_duration
 from sidecar.errors import ModelError, SidecarError, TableError
-from sidecar.tables import iso_times, read_table, table_text, write_table
+from sidecar.tables import is_same_file, iso_times, read_table, table_pieces, write_table
 
 if TYPE_CHECKING:
     from sidecar.engine.forecast.series import SeriesForecast
@@ -230,6 +230,8 @@ def _refuse(error: object) -> None:
 def _forecast_file(path: Path, wanted: Wanted, target: Path, plot: Path | None, output: str) -> None:
     if target.is_dir():
         raise click.UsageError(f"--out {target} is a directory while --in {path} is a file; name a file")
+    if is_same_file(path, target):
+        raise click.UsageError(f"--out {target} is the file that --in reads; name another")
     try:
         source = _read(path)
         try:
@@ -248,7 +250,7 @@ def _forecast_file(path: Path, wanted: Wanted, target: Path, plot: Path | None, 
         body |= {"forecast": _rows(found)} if target == STDOUT else {"out": str(target)}
         click.echo(json.dumps(body))
     elif target == STDOUT:
-        click.echo(table_text(_columns(found)), nl=False)
+        click.echo("".join(table_pieces(_columns(found))), nl=False)
     if tell(str(path), answers):
         raise SystemExit(1)
 
@@ -256,6 +258,8 @@ def _forecast_file(path: Path, wanted: Wanted, target: Path, plot: Path | None, 
 def _forecast_directory(folder: Path, wanted: Wanted, target: Path, plot: Path | None, output: str) -> None:
     if target == STDOUT or target.is_file():
         raise click.UsageError(f"--in {folder} is a directory: give --out DIRECTORY for the forecasts")
+    if is_same_file(folder, target):
+        raise click.UsageError(f"--out {target} is the directory that --in reads; name another")
     if plot is not None:
         raise click.UsageError("--plot draws one series; give a file to --in")
     paths = sorted(folder.glob("*.csv"))
@@ -353,7 +357,8 @@ def _forecast_query(
         ]
         click.echo(json.dumps({"forecasts": done, "failed": failed}))
     elif target == STDOUT and found:
-        click.echo(table_text(columns), nl=False)
+        for piece in table_pieces(columns):
+            click.echo(piece, nl=False)
     if failed or any(crossed):
         raise SystemExit(1)
 

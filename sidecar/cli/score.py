@@ -15,7 +15,7 @@ from sidecar.cli.options import config_option, format_option, series_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.errors import SidecarError
 from sidecar.series import SHAPES, BoolArray, FloatArray, TimeArray
-from sidecar.tables import iso_times, read_table, table_text, write_table
+from sidecar.tables import is_same_file, iso_times, read_table, table_pieces, write_table
 
 STDOUT = Path("-")
 
@@ -185,6 +185,8 @@ def _score_table(path: Path, judging: Judging) -> Scored:
 def _score_file(path: Path, judging: Judging, target: Path, output: str) -> None:
     if target.is_dir():
         raise click.UsageError(f"--out {target} is a directory while --in {path} is a file; name a file")
+    if is_same_file(path, target):
+        raise click.UsageError(f"--out {target} is the file that --in reads; name another")
     try:
         found = _score_table(path, judging)
         if target != STDOUT:
@@ -195,7 +197,8 @@ def _score_file(path: Path, judging: Judging, target: Path, output: str) -> None
     if output == "json":
         click.echo(json.dumps(found.summary(str(path))))
     elif target == STDOUT:
-        click.echo(table_text(found.columns()), nl=False)
+        for piece in table_pieces(found.columns()):
+            click.echo(piece, nl=False)
 
 
 def _score_directory(folder: Path, judging: Judging, target: Path, output: str) -> None:
@@ -203,7 +206,11 @@ def _score_directory(folder: Path, judging: Judging, target: Path, output: str) 
 
     if target == STDOUT or target.is_file():
         raise click.UsageError(f"--in {folder} is a directory: give --out DIRECTORY for the scores")
-    paths = sorted(folder.rglob("*.csv"))
+    if is_same_file(folder, target):
+        raise click.UsageError(f"--out {target} is the directory that --in reads; name another")
+    # What an earlier run wrote below the folder is no series of it.
+    own = target.resolve()
+    paths = sorted(path for path in folder.rglob("*.csv") if own not in path.resolve().parents)
     if not paths:
         click.echo(f"pronoia: {folder}: holds no *.csv file", err=True)
         raise SystemExit(1)
@@ -230,14 +237,19 @@ def _score_query(
         raise click.UsageError(f"--out {target} is a file; --query gives several series, name a directory")
     try:
         batch = read_query(history, config_path)
+        if not batch.n_series:
+            click.echo(f"pronoia: query {history.expr!r} matched no series in this time", err=True)
+            raise SystemExit(1)
         done = []
         everything = np.ones(batch.n_steps, dtype=np.bool_)
         for at, label_set in enumerate(batch.labels):
             found = judge(batch.timestamps, batch.values[at], everything, judging)
+            summary = found.summary(label_set.selector())
             if target != STDOUT:
                 target.mkdir(parents=True, exist_ok=True)
                 write_table(target / f"{at:04d}.csv", found.columns())
-            done.append(found.summary(str(dict(label_set))))
+                summary["out"] = str(target / f"{at:04d}.csv")
+            done.append(summary)
     except (SidecarError, OSError) as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
@@ -253,6 +265,7 @@ def _report(done: list[dict[str, Any]], failed: int, output: str) -> None:
             click.echo(
                 f"{summary['series']}: {len(summary['events'])} events in {summary['rows']} rows"
                 + (f", worst score {worst:g}" if worst else "")
+                + (f" ({summary['out']})" if "out" in summary else "")
             )
     if failed:
         raise SystemExit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sidecar import tables
 from sidecar.errors import TableError
 from sidecar.tables import iso_times, read_table, write_table
 
@@ -47,8 +48,19 @@ def test_forms_of_time(tmp_path: Path, text: str) -> None:
         ("timestamp,value\n1700000000000,2\n", 2, "divide milliseconds by 1000"),
         ("timestamp,value\n1\n", 2, "has 1 columns, needs 2"),
         ("timestamp,value\n300,1\n240,1\n180,1\n120,1\n", 3, "sort the file"),
+        ("timestamp,value\n-99999999999,1\n99999999999,2\n", None, "more than a century apart"),
     ],
-    ids=["empty", "header-only", "no-column", "word", "no-time", "milliseconds", "short-row", "descending"],
+    ids=[
+        "empty",
+        "header-only",
+        "no-column",
+        "word",
+        "no-time",
+        "milliseconds",
+        "short-row",
+        "descending",
+        "no-step",
+    ],
 )
 def test_refused_with_row_and_reason(tmp_path: Path, text: str, row: int | None, words: str) -> None:
     with pytest.raises(TableError, match=words) as caught:
@@ -87,6 +99,15 @@ def test_a_coarser_end_is_named_though_it_is_on_the_grid_and_gaps_are_not(tmp_pa
 def test_absent_and_infinite_values_are_absent(tmp_path: Path) -> None:
     table = read_table(_write(tmp_path, "timestamp,value\n0,\n60,NaN\n120,inf\n180,null\n240,1e308\n"))
     assert np.isnan(table.values).tolist() == [True, True, True, True, False]
+
+
+def test_a_table_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "PIECE_ROWS", 3)
+    times = (1_790_000_000_000 + 60_000 * np.arange(7)).astype(np.int64)
+    write_table(tmp_path / "a.csv", {"timestamp": iso_times(times), "value": np.arange(7.0)})
+    found = read_table(tmp_path / "a.csv")
+    assert found.timestamps.tolist() == times.tolist()
+    assert found.values.tolist() == list(range(7))
 
 
 def test_what_is_written_is_read_again_to_the_last_bit(tmp_path: Path) -> None:

@@ -212,3 +212,13 @@ def test_events_of_the_configuration_multiply_the_forecast(tmp_path: Path) -> No
     told = json.loads(forecast(*arguments).stdout)["forecast"]
     ratios = [b["yhat"] / a["yhat"] for a, b in zip(usual, told, strict=True)]
     assert ratios == pytest.approx([1, 1, 4, 4, 1, 1])
+
+
+def test_a_history_is_not_replaced_by_its_forecast(tmp_path: Path) -> None:
+    history = write(tmp_path / "x.csv")
+    before = history.read_text()
+    for source, target in ((history, history), (tmp_path, tmp_path / ".")):
+        result = forecast("--in", source, "--steps", "2", "--out", target)
+        assert result.exit_code == 2
+        assert "that --in reads" in result.stderr
+    assert history.read_text() == before

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.main import main
+from sidecar.series import LabelSet, SeriesBatch
 from sidecar.tables import iso_times, write_table
 
 
@@ -76,6 +77,30 @@ def test_a_directory_in_one_process_with_a_bad_file_named(series: Path, tmp_path
     assert len(rows((tmp_path / "scored" / "a.csv").read_text())) == 601
 
 
+def test_what_an_earlier_run_wrote_below_is_no_series(series: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        result = run("--in", tmp_path, "--out", tmp_path / "scored")
+        assert [line.split(":")[0] for line in result.stdout.splitlines()] == [str(series)]
+
+
+@pytest.mark.parametrize("n_series", [0, 2])
+def test_a_query_s_series_are_named_as_in_promql(
+    n_series: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = [LabelSet({"__name__": "up", "job": name}) for name in "ab"][:n_series]
+    times = (1_790_000_000_000 + 300_000 * np.arange(50)).astype(np.int64)
+    batch = SeriesBatch("up", tuple(labels), times, np.ones((n_series, 50)))
+    monkeypatch.setattr("sidecar.cli.score.read_query", lambda history, config_path: batch)
+    result = run("--query", "up", "--out", tmp_path / "scored")
+    if n_series:
+        assert result.stdout.splitlines()[1] == (
+            f'up{{job="b"}}: 0 events in 50 rows ({tmp_path}/scored/0001.csv)'
+        )
+    else:
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "'up' matched no series" in result.stderr
+
+
 def test_a_row_that_comes_late_is_named_and_kept_without_a_score(tmp_path: Path) -> None:
     path = tmp_path / "late.csv"
     body = [f"{60 * i},{i % 7}" for i in range(300)]
@@ -95,8 +120,18 @@ def test_a_row_that_comes_late_is_named_and_kept_without_a_score(tmp_path: Path)
         (["--in", "{a}", "--min", "5", "--max", "5"], "is not below"),
         (["--in", "{folder}"], "give --out DIRECTORY"),
         (["--in", "{a}", "--false-alarms", "0"], "false-alarms"),
+        (["--in", "{a}", "--out", "{a}"], "is the file that --in reads"),
+        (["--in", "{folder}", "--out", "{folder}/."], "is the directory that --in reads"),
     ],
-    ids=["nothing", "both", "bounds", "directory to stdout", "no budget"],
+    ids=[
+        "nothing",
+        "both",
+        "bounds",
+        "directory to stdout",
+        "no budget",
+        "over itself",
+        "folder over itself",
+    ],
 )
 def test_wrong_use(series: Path, arguments: list[str], words: str) -> None:
     result = run(*[a.format(a=series, folder=series.parent) for a in arguments])
