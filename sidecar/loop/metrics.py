@@ -48,6 +48,9 @@ class LoopMetrics:
             ["query", "horizon"],
             registry=registry,
         )
+        self.step = Gauge(
+            "pronoia_query_step_seconds", "How often a query is judged.", ["query"], registry=registry
+        )
         self.last_success = Gauge(
             "pronoia_query_last_evaluation_timestamp_seconds",
             "Time of the newest step that was judged.",
@@ -112,7 +115,14 @@ class LoopMetrics:
 
     def forget(self, query: str) -> None:
         """Drop the children of a query that is no longer watched."""
-        for gauge in (self.series, self.anomalous, self.warming_up, self.borrowing, self.last_success):
+        for gauge in (
+            self.series,
+            self.anomalous,
+            self.warming_up,
+            self.borrowing,
+            self.step,
+            self.last_success,
+        ):
             gauge.remove(query)
         self.forecast_coverage.remove_by_labels({"query": query})
         for metric in (self.accepted_shifts, self.anomalies, self.alarm_rate, self.alarm_budget):

@@ -98,6 +98,7 @@ class Watch:
         self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
         self._asked = AskedSurroundings(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
+        metrics.step.labels(query.name).set(query.step)
         self._saved_at_ms: int | None = None
         self._doubts = 0
         """Steps in a row at which the source's clock was far behind the model's last step."""
