@@ -14,7 +14,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from sidecar.config.fields import parse_duration
+from sidecar.config.fields import OffWord, parse_duration
 from sidecar.config.model import Config
 
 CHART = Path(__file__).resolve().parent.parent / "helm" / "pronoia"
@@ -33,12 +33,15 @@ JSON = dict[str, Any]
 
 
 class _Schema(GenerateJsonSchema):
-    """Durations may be written `1h30m`, which pydantic cannot know from a validator."""
+    """What validators take beside the type itself: durations as `1h30m`, and `off` without quotes."""
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         inner = super().function_before_schema(schema)
         if schema["function"]["function"] is parse_duration:
             return {"anyOf": [inner, dict(DURATION)]}
+        if schema["function"]["function"] is OffWord.func:
+            # Helm reads the bare word as a truth, as YAML does; pronoia takes it for the word again.
+            return {"enum": [*inner["enum"], False]}
         return inner
 
 

@@ -20,6 +20,12 @@ app.kubernetes.io/name: {{ include "pronoia.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{/* The pod of `helm test`: without the name that the Service selects. */}}
+{{- define "pronoia.testLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: connection-test
+{{- end -}}
+
 {{- define "pronoia.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{ include "pronoia.selectorLabels" . }}

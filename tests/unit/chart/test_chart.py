@@ -222,6 +222,17 @@ def test_service_monitor_scrapes_both_pages_of_our_service() -> None:
     assert monitor["metadata"]["labels"]["release"] == "kube-prometheus-stack"
 
 
+def test_the_two_scrapes_do_not_share_their_up_series() -> None:
+    """Both have the pod's address as instance; with one job Prometheus would mix `up` of one page with the other's."""
+    monitor = only(render(values=ci("service-monitor")), "ServiceMonitor")
+    jobs = [
+        [each["replacement"] for each in page.get("relabelings", []) if each["targetLabel"] == "job"]
+        for page in monitor["spec"]["endpoints"]
+    ]
+    # The Service's name is the job of what is not relabelled; alerts and dashboards look for "pronoia" in it.
+    assert jobs == [[], ["demo-pronoia-synthetic"]]
+
+
 @pytest.mark.parametrize("name", ["default", "service", "scheduling"])
 def test_service_and_policies_select_the_pod(name: str) -> None:
     objects = render("--set", "networkPolicy.enabled=true,podDisruptionBudget.enabled=true", values=ci(name))
@@ -238,6 +249,17 @@ def test_service_and_policies_select_the_pod(name: str) -> None:
     # The connection test's pod must never receive alerts.
     test_pod = only(objects, "Pod")["metadata"]["labels"]
     assert not selectors[1].items() <= test_pod.items()
+
+
+def test_the_connection_test_may_come_in_where_others_may_not() -> None:
+    objects = render(values=ci("network-policy"))
+    (ingress,) = only(objects, "NetworkPolicy")["spec"]["ingress"]
+    test_pod = only(objects, "Pod")["metadata"]["labels"]
+    admitted = [peer["podSelector"]["matchLabels"] for peer in ingress["from"] if "podSelector" in peer]
+    assert any(labels.items() <= test_pod.items() for labels in admitted)
+    # Without `from`, anyone may: a list with the test's pod alone would shut out Alertmanager.
+    (free,) = only(render("--set", "networkPolicy.enabled=true"), "NetworkPolicy")["spec"]["ingress"]
+    assert "from" not in free
 
 
 def test_in_prometheus_leaves_the_pod_to_prometheus() -> None:

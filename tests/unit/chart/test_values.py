@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
 
+from sidecar.config.load import load_text
 from sidecar.config.model import Config
-from tests.unit.chart.helm_chart import CHART, CI_VALUES, helm
+from tests.unit.chart.helm_chart import CHART, CI_VALUES, helm, render
 from tools import chart_schema
 
 pytestmark = pytest.mark.integration
@@ -57,6 +59,20 @@ def test_wrong_values_are_refused_with_their_place(setting: str, words: str) -> 
     done = helm("template", "demo", str(CHART), "--set", setting)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+def test_off_without_quotes_is_the_word_it_is_to_pronoia(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(
+        "config:\n"
+        "  prometheus: {remote_read: off}\n"
+        "  queries: [{name: up, expr: up, absence: off}]\n"
+        "  rules: {adapt: {unattended: {mode: off}}}\n"
+    )
+    (text,) = (each["data"]["pronoia.yaml"] for each in render(values=values) if each["kind"] == "ConfigMap")
+    config = load_text(text)
+    assert config.prometheus.remote_read == config.queries[0].absence == "off"
+    assert config.rules.adapt.unattended.mode == "off"
 
 
 def test_schema_is_what_the_generator_writes() -> None:

@@ -77,6 +77,11 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
         ),
         pytest.param(
             "self",
+            Case("PronoiaDown", {'up{job="pronoia",instance="a"}': "0x200"}, 1),
+            id="pronoia does not answer",
+        ),
+        pytest.param(
+            "self",
             Case(
                 "PronoiaNotScoring",
                 {
