@@ -98,6 +98,7 @@ SECONDS: JSON = {"type": "integer", "minimum": 1}
 QUANTITY: JSON = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$"}
 PROMETHEUS_DURATION: JSON = {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"}
 PORT: JSON = {"type": "integer", "minimum": 1, "maximum": 65535}
+PROBES = ("startup", "liveness", "readiness")
 NAMESPACE: JSON = {"type": "string", "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
 DNS_LABEL: JSON = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 56}
 
@@ -124,7 +125,8 @@ def chart_values() -> JSON:
                 "tag": STRING,
                 "digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
                 "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
-            }
+            },
+            ("repository",),
         ),
         "imagePullSecrets": FREE_LIST,
         "nameOverride": STRING,
@@ -200,7 +202,7 @@ def chart_values() -> JSON:
         ),
         "resources": FREE,
         "terminationGracePeriodSeconds": SECONDS,
-        "probes": _object({name: _object(timed) for name in ("startup", "liveness", "readiness")}),
+        "probes": _object(dict.fromkeys(PROBES, _object(timed)), PROBES),
         "podSecurityContext": FREE,
         "securityContext": FREE,
         "podAnnotations": STRINGS,
@@ -213,12 +215,17 @@ def chart_values() -> JSON:
 
 
 def render() -> str:
-    """The text of values.schema.json."""
+    """The text of values.schema.json.
+
+    What values.yaml always has is required: a heading whose content is commented out takes it away.
+    """
     config, definitions = config_definitions()
+    config["required"] = ["prometheus"]
+    values = {"config": config, **chart_values()}
     schema: JSON = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Values of the pronoia chart; written by tools/chart_schema.py",
-        **_object({"config": config, **chart_values()}),
+        **_object(values, tuple(name for name in values if "properties" in values[name])),
         "$defs": definitions,
     }
     return json.dumps(schema, indent=2, sort_keys=False) + "\n"

@@ -223,7 +223,7 @@ def test_service_monitor_scrapes_both_pages_of_our_service() -> None:
 
 
 def test_the_two_scrapes_do_not_share_their_up_series() -> None:
-    """Both have the pod's address as instance; with one job Prometheus would mix `up` of one page with the other's."""
+    """Both have the pod's address as instance; with one job, the two pages' `up` would be mixed."""
     monitor = only(render(values=ci("service-monitor")), "ServiceMonitor")
     jobs = [
         [each["replacement"] for each in page.get("relabelings", []) if each["targetLabel"] == "job"]

@@ -53,6 +53,10 @@ pytestmark = pytest.mark.integration
         ),
         pytest.param("config.rules.publish=files", "'publish'", id="a rules key that the chart owns"),
         pytest.param("rbac.create=true", "rbac.rules", id="a role that allows nothing"),
+        pytest.param("serviceMonitor=null", "'serviceMonitor'", id="a section without content"),
+        pytest.param("probes.liveness=null", "'liveness'", id="a probe without content"),
+        pytest.param("image.repository=null", "'repository'", id="an image without a name"),
+        pytest.param("config.prometheus=null", "'prometheus'", id="a configuration without its server"),
     ],
 )
 def test_wrong_values_are_refused_with_their_place(setting: str, words: str) -> None:
@@ -73,6 +77,22 @@ def test_off_without_quotes_is_the_word_it_is_to_pronoia(tmp_path: Path) -> None
     config = load_text(text)
     assert config.prometheus.remote_read == config.queries[0].absence == "off"
     assert config.rules.adapt.unattended.mode == "off"
+
+
+def test_headings_with_nothing_but_comments_below_are_empty() -> None:
+    emptied = (
+        "podLabels",
+        "podAnnotations",
+        "resources",
+        "nodeSelector",
+        "tolerations",
+        "env",
+        "secretMounts",
+    )
+    done = helm(
+        "template", "demo", str(CHART), *(word for key in emptied for word in ("--set", f"{key}=null"))
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_schema_is_what_the_generator_writes() -> None:
