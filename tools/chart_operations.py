@@ -19,6 +19,10 @@ CHART = Path(__file__).resolve().parent.parent / "helm" / "pronoia"
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 WIDTH, HEIGHT, COLUMNS = 8, 8, 24
 SELF = '{job=~"$job"}'
+BY_LABELS = "__auto"
+"""Grafana's word for a legend of the labels that a series has; which these are, the watched queries decide."""
+ODDEST = 'topk(5, max_over_time(pronoia_anomaly_score{query=~"$query"}[$__range] @ end()))'
+"""The same five at each step of a picture: those that stood out most in the time that it shows."""
 JSON = dict[str, Any]
 
 
@@ -31,6 +35,8 @@ class Panel:
     unit: str = "short"
     kind: str = "timeseries"
     about: str = ""
+    empty: str = ""
+    """What is said where nothing is found, if that is no fault."""
     width: int = WIDTH
 
 
@@ -45,6 +51,7 @@ SERIES = (
         "Severity of what is anomalous",
         [('max by (query) (pronoia_anomaly_severity{query=~"$query"})', "{{query}}")],
         about="1 low, 2 medium, 3 high, 4 critical.",
+        empty="Nothing is anomalous.",
         width=12,
     ),
     Panel(
@@ -56,48 +63,53 @@ SERIES = (
     Panel(
         "Actual, and what was expected",
         [
-            ('topk(5, pronoia_actual{query=~"$query"})', "actual {{instance}} {{job}}"),
-            ('topk(5, pronoia_expected_upper{query=~"$query"})', "upper {{instance}} {{job}}"),
-            ('topk(5, pronoia_expected_lower{query=~"$query"})', "lower {{instance}} {{job}}"),
+            (f'pronoia_{value}{{query=~"$query"}} and {ODDEST}', BY_LABELS)
+            for value in ("actual", "expected_upper", "expected_lower")
         ],
-        about="Of the five largest series; choose one query.",
+        about="Of the five series that stood out most in the time shown; choose one query.",
         width=24,
     ),
     Panel(
         "Forecast",
-        [('topk(5, pronoia_forecast{query=~"$query"})', "{{horizon}} ahead {{instance}} {{job}}")],
-        about="What is expected at each horizon from the time it is drawn at.",
+        [(f'pronoia_forecast{{query=~"$query"}} and ignoring (horizon) {ODDEST}', BY_LABELS)],
+        about="Of the same series: what is expected at each horizon from the time it is drawn at.",
         width=12,
     ),
     Panel(
         "Time until a rule's threshold is crossed",
-        [('bottomk(10, pronoia_threshold_eta_seconds{probability="0.5"})', "{{rule}} {{instance}}")],
+        [('bottomk(10, pronoia_threshold_eta_seconds{probability="0.5"})', BY_LABELS)],
         unit="s",
+        empty="No rule is expected to fire within the horizons that are forecast.",
         width=12,
     ),
     Panel(
         "Probability of an incident",
         [("max by (service, horizon) (pronoia_incident_risk_probability)", "{{service}} {{horizon}}")],
         unit="percentunit",
+        empty="Nothing is told yet: it is learnt from past incidents.",
         width=12,
     ),
     Panel(
         "Series that have stopped",
         [('sum by (query) (pronoia_series_absent{query=~"$query"})', "{{query}}")],
+        empty="All are there.",
         width=12,
     ),
 )
 
 ITSELF = (
-    Panel("Up", [(f"up{SELF}", "{{instance}} {{job}}")]),
-    Panel("Version", [(f"pronoia_build_info{SELF}", "")], kind="table"),
     Panel(
-        "Memory and processor",
-        [
-            (f"process_resident_memory_bytes{SELF}", "memory {{instance}}"),
-            (f"1e9 * rate(process_cpu_seconds_total{SELF}[5m])", "processor {{instance}}, a core is 1 G"),
-        ],
-        unit="bytes",
+        "Up",
+        [('up{job=~".*pronoia.*"}', "{{instance}} {{job}}")],
+        about="Both pages, whatever their jobs; 1 is well. Runbook PronoiaDown.",
+    ),
+    Panel("Version", [(f"pronoia_build_info{SELF}", "")], kind="table"),
+    Panel("Memory", [(f"process_resident_memory_bytes{SELF}", "{{instance}}")], unit="bytes"),
+    Panel(
+        "Processor",
+        [(f"rate(process_cpu_seconds_total{SELF}[5m])", "{{instance}}")],
+        unit="percentunit",
+        about="100 % is one core.",
     ),
     Panel(
         "Age of the newest judgement",
@@ -190,6 +202,7 @@ ITSELF = (
         ],
         unit="ops",
         about="Runbooks PronoiaNotificationsFail, PronoiaNotificationsGivenUp.",
+        empty="No message went out; without notify.targets none does.",
     ),
     Panel(
         "Rules published",
@@ -237,7 +250,6 @@ def _variable(name: str, query: str) -> JSON:
         "datasource": SOURCE,
         "query": {"query": query, "refId": name},
         "includeAll": True,
-        "allValue": ".*",
         "multi": True,
         "current": {"text": "All", "value": "$__all"},
         "refresh": 2,
@@ -258,11 +270,15 @@ def _placed(panels: Sequence[Panel]) -> Iterator[JSON]:
             "description": panel.about,
             "datasource": SOURCE,
             "gridPos": place,
-            "fieldConfig": {"defaults": {"unit": panel.unit}, "overrides": []},
+            "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
             "targets": [
                 _target(letter, *ask, panel.kind) for letter, ask in zip("ABCDEF", panel.asks, strict=False)
             ],
         }
+
+
+def _defaults(panel: Panel) -> JSON:
+    return {"unit": panel.unit, **({"noValue": panel.empty} if panel.empty else {})}
 
 
 def _target(letter: str, expr: str, legend: str, kind: str) -> JSON:
@@ -278,7 +294,8 @@ def files() -> dict[str, str]:
         "pronoia-series",
         "pronoia: what is odd, and what comes",
         SERIES,
-        _variable("query", "label_values(pronoia_anomaly_score, query)"),
+        # Its metrics are all pronoia's own, so that all of them are any.
+        _variable("query", "label_values(pronoia_anomaly_score, query)") | {"allValue": ".*"},
     )
     itself = dashboard(
         "pronoia-self",
