@@ -20,7 +20,7 @@ SOURCE = {"type": "prometheus", "uid": "${source}"}
 WIDTH, HEIGHT, COLUMNS = 8, 8, 24
 SELF = '{job=~"$job"}'
 BY_LABELS = "__auto"
-"""Grafana's word for a legend of the labels that a series has; which these are, the watched queries decide."""
+"""Grafana's word for a legend of the labels that a series has; the watched queries decide which."""
 ODDEST = 'topk(5, max_over_time(pronoia_anomaly_score{query=~"$query"}[$__range] @ end()))'
 """The same five at each step of a picture: those that stood out most in the time that it shows."""
 JSON = dict[str, Any]
