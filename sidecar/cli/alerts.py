@@ -7,20 +7,19 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import click
 
 from sidecar.cli.alerts_flapping import flapping
 from sidecar.cli.alerts_import import import_alerts
 from sidecar.cli.options import config_option, data_option, read_config
-from sidecar.cli.own_api import own_url
+from sidecar.cli.own_api import StrangeAnswer, answer_of, own_url
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
     from sidecar.config.webhook import WebhookAuth
 
-TIMEOUT_SECONDS = 30.0
 AGAIN = "still not usable"
 
 
@@ -64,6 +63,8 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str | Non
         click.echo(f"pronoia: no database at {path}", err=True)
         raise SystemExit(2)
     url = url or own_url(config_path)
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{url!r} is not a URL; write http://host:9469", param_hint="--to")
     with sqlite3.connect(path, timeout=10.0) as connection:
         letters = connection.execute(
             "select id, tenant, reason, raw from dead_letters order by id"
@@ -95,15 +96,19 @@ def _give(url: str, tenant: str, raw: bytes, config: Config) -> tuple[bool, str]
         return False, "no JSON"
     body = json.dumps({"version": "4", "receiver": "replay", "groupKey": "", "alerts": [alert]}).encode()
     address = f"{url.rstrip('/')}/webhooks/alertmanager{path}"
-    request = Request(address, data=body, headers=_headers(auth, body))  # noqa: S310
     try:
-        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            answer = json.loads(response.read())
+        answer = answer_of(Request(address, data=body, headers=_headers(auth, body)))  # noqa: S310
     except HTTPError as error:
-        return False, f"status {error.code}"
-    except (URLError, OSError, ValueError) as error:
-        return False, f"{url} does not answer: {error}"
-    return answer.get("dead_letters") == 0, AGAIN
+        return False, f"{url} answered {error.code}"
+    except StrangeAnswer:
+        answer = {}
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        return False, f"{url} does not answer: {reason}"
+    if not isinstance(answer.get("dead_letters"), int):
+        # Whoever it is that took it: the letter is not to be deleted here.
+        return False, f"{url} answers, but not as pronoia does"
+    return answer["dead_letters"] == 0, AGAIN
 
 
 def _senders(config: Config) -> dict[str, tuple[str, WebhookAuth]]:

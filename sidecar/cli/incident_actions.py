@@ -78,7 +78,7 @@ def _command(name: str, action: str, takes: str, example: str, words: str) -> cl
     if takes:
         # A default of None would count as one, and a text that is needed would not be asked for.
         needed: dict[str, Any] = {"default": ""} if takes.startswith("[") else {"required": True}
-        parameters.append(click.Argument(["text"], metavar=takes.strip("[]"), **needed))
+        parameters.append(click.Argument(["text"], metavar=takes, **needed))
     ends = "Exit codes: 0 done, 1 refused or not reached, 2 wrong use."
     shown = f"\b\nExample:\n  {f'pronoia incidents {name} inc-bf413ca28144 {example}'.rstrip()}"
     return click.command(name, params=parameters, help=f"{words}\n\n{shown}\n\n{ends}")(

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -41,7 +42,7 @@ def at_option(command: Callable[..., None]) -> Callable[..., None]:
 def ask(address: str, body: dict[str, str] | None = None) -> Any:
     """The data of an answer: of GET, or of POST with a body, with the token of `PRONOIA_TOKEN` if it is set.
 
-    Raises: HTTPError, URLError, OSError, ValueError (no JSON).
+    Raises: HTTPError, OSError, ValueError; StrangeAnswer where another program answers.
     """
     if not address.startswith(("http://", "https://")):
         raise URLError("write http://host:9469")
@@ -50,8 +51,33 @@ def ask(address: str, body: dict[str, str] | None = None) -> Any:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
     request = Request(address, data=data, headers=headers)  # noqa: S310
-    with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-        return json.loads(response.read())["data"]
+    answer = answer_of(request)
+    if "data" not in answer:
+        raise StrangeAnswer
+    return answer["data"]
+
+
+class StrangeAnswer(Exception):
+    """What answers at the address is another program."""
+
+
+def answer_of(request: Request) -> dict[str, Any]:
+    """The object that pronoia answers a request with.
+
+    Raises: HTTPError, OSError, ValueError; StrangeAnswer.
+    """
+    try:
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+            body = response.read()
+    except HTTPException as error:
+        raise StrangeAnswer from error
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise StrangeAnswer from error
+    if not isinstance(answer, dict):
+        raise StrangeAnswer
+    return answer
 
 
 def ask_or_exit(url: str, path: str, body: dict[str, str] | None = None) -> Any:
@@ -69,16 +95,18 @@ def ask_or_tell(url: str, path: str, body: dict[str, str] | None = None) -> tupl
         return ask(url.rstrip("/") + path, body), ""
     except HTTPError as error:
         with error:
-            return None, _refusal(error)
+            return None, _refusal(url, error)
+    except StrangeAnswer:
+        return None, f"{url} answers, but not as pronoia does; name pronoia's address with --at"
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, URLError) else error
         return None, f"{url} not reached ({reason}); is it running? name it with --at"
 
 
-def _refusal(error: HTTPError) -> str:
+def _refusal(url: str, error: HTTPError) -> str:
     if error.code == 401:
         return f"the sidecar asks for credentials; set {TOKEN_VARIABLE} to a token of server.access.users"
     try:
         return str(json.loads(error.read())["error"])
     except (ValueError, KeyError, TypeError):
-        return f"answered {error.code}"
+        return f"{url} answered {error.code}; is it pronoia's address? name it with --at"

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
+from sidecar.telemetry import redact_url
 
 if TYPE_CHECKING:
     import pandas as pd
+    import requests
     from prometheus_api_client import PrometheusConnect
 
 TIMEOUT_SECONDS = 60
@@ -77,22 +79,57 @@ def range_frame(
             step=f"{step_seconds:g}s",
         )
     except requests.RequestException as error:
-        reason = PullReason.TIMEOUT if isinstance(error, requests.Timeout) else PullReason.UNREACHABLE
-        raise PullError(reason, f"{config.url}: {type(error).__name__}", retryable=True) from error
+        raise _failure(error, redact_url(config.url)) from error
     except PrometheusApiClientException as error:
-        raise PullError(PullReason.BAD_QUERY, f"{config.url}: {_words(str(error))}") from error
-    if len(data) > max_series:
+        words = f"{redact_url(config.url)}: {_words(str(error))}"
+        raise PullError(PullReason.BAD_QUERY, words) from error
+    except (KeyError, TypeError) as error:
+        raise _not_an_answer(config.url) from error
+    if isinstance(data, list) and len(data) > max_series:
         raise TooManySeries("explore", len(data), max_series)
     with warnings.catch_warnings():
         # 0.7 still uses what pandas 3 will drop.
         warnings.filterwarnings("ignore", message="The inplace keyword")
-        return MetricRangeDataFrame(data, columns=None if data else ("timestamp", "value"))
+        try:
+            return MetricRangeDataFrame(data, columns=None if data else ("timestamp", "value"))
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise _not_an_answer(config.url) from error
+
+
+def _failure(error: requests.RequestException, url: str) -> PullError:
+    """What of the transport went wrong, in words: the library's own name classes of other libraries."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        words = f"{url}: no answer within {TIMEOUT_SECONDS} s"
+        return PullError(PullReason.TIMEOUT, words, retryable=True)
+    if isinstance(error, requests.JSONDecodeError):
+        return _not_an_answer(url)
+    if isinstance(error, requests.TooManyRedirects):
+        return PullError(PullReason.BAD_QUERY, f"{url}: redirects without end")
+    if "Connection refused" in str(error):
+        words = "connection refused"
+    else:
+        words = f"{type(error).__name__}: {redact_url(str(error))[:300]}"
+    return PullError(PullReason.UNREACHABLE, f"{url}: {words}", retryable=True)
+
+
+def _not_an_answer(url: str) -> PullError:
+    return PullError(PullReason.BAD_RESPONSE, f"{redact_url(url)}: not an answer of the query API")
 
 
 def _words(text: str) -> str:
     """The server's own words in what the library says: `HTTP Status Code 400 (b'{"error": …}')`."""
-    found = re.search(r"\((b['\"].*['\"])\)$", text, re.DOTALL)
-    try:
-        return str(json.loads(ast.literal_eval(found[1]))["error"]) if found else text
-    except (ValueError, SyntaxError, KeyError, TypeError):
+    found = re.fullmatch(r"HTTP Status Code (\d+) \((b['\"].*['\"])\)", text, re.DOTALL)
+    if not found:
         return " ".join(text.split())[:500]
+    status = found[1]
+    try:
+        body = ast.literal_eval(found[2])
+    except (ValueError, SyntaxError):
+        return status
+    try:
+        said = str(json.loads(body)["error"])
+    except (ValueError, LookupError, TypeError):
+        said = body.decode(errors="replace")
+    return f"{status} {''.join(filter(str.isprintable, ' '.join(said.split())))[:300]}"

@@ -16,6 +16,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
@@ -319,7 +320,7 @@ class Session:
         status = response.status
         if response.content_type == "text/html":
             text = f"{response.reason or ''}, as a web page: is it the address of an API, less its path?"
-        words = f"{self._name}{path}: {status} {' '.join(text.split())[:300]}"
+        words = f"{self._name}{path}: {status} {_on_a_line(_error_of(text))[:300]}"
         if status in (401, 403):
             return PullError(PullReason.UNAUTHORIZED, words)
         if status in (400, 404, 405, 413, 422) or 300 <= status < 400:
@@ -327,6 +328,27 @@ class Session:
         if (rest := _rest_seconds(response.headers.get("Retry-After", ""))) > AT_ONCE_SECONDS:
             self._breaker.rest(rest)
         return PullError(PullReason.SERVER_ERROR, words, retryable=status in (429, 500, 502, 503, 504))
+
+
+class _Refused(msgspec.Struct):
+    """What the APIs of Prometheus and its kin say beside a status that is not 2xx."""
+
+    error: str
+    errorType: str = ""
+
+
+def _error_of(text: str) -> str:
+    """The server's own words, where its body has them as Prometheus' does."""
+    try:
+        refused = msgspec.json.decode(text, type=_Refused)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return f"{refused.errorType}: {refused.error}" if refused.errorType else refused.error
+
+
+def _on_a_line(text: str) -> str:
+    """The text without breaks, and without what a terminal would obey."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))
 
 
 def _rest_seconds(retry_after: str) -> float:

@@ -87,6 +87,29 @@ async def test_answers_become_errors_with_reasons(
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(
+            '{"status":"error","errorType":"bad_data","error":"1:8: parse\\nerror \\u001b[1m"}',
+            "400 bad_data: 1:8: parse error [1m",
+            id="Prometheus'",
+        ),
+        pytest.param('{"error":"no"}', "400 no", id="without a type"),
+        pytest.param('{"message": "no"}', '400 {"message": "no"}', id="another API's"),
+        pytest.param("no\nno", "400 no no", id="text"),
+    ],
+)
+async def test_a_refusal_is_in_the_server_s_words_on_a_line(text: str, words: str) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=400, text=text)
+
+    async with client(handler) as (opened, _):
+        with pytest.raises(PullError) as caught:
+            await ask(opened)
+    assert str(caught.value).endswith(f"/api/v1/query: {words}")
+
+
 async def test_retries_until_the_server_is_well_and_counts_them() -> None:
     answers = [500, 503, 200]
 
