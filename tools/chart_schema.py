@@ -176,6 +176,8 @@ def chart_values() -> JSON:
                 "interval": PROMETHEUS_DURATION,
                 "syntheticInterval": PROMETHEUS_DURATION,
                 "scrapeTimeout": PROMETHEUS_DURATION,
+                "tlsConfig": FREE,
+                "authorization": FREE,
             }
         ),
         "alerts": _object({"enabled": BOOL, "labels": STRINGS}),

@@ -73,6 +73,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* What the port speaks: https with server.tls. */}}
+{{- define "pronoia.scheme" -}}
+{{- ternary "https" "http" (not (empty (.Values.config.server).tls)) -}}
+{{- end -}}
+
 {{/* Where PrometheusRule objects go. */}}
 {{- define "pronoia.rulesNamespace" -}}
 {{- default .Release.Namespace .Values.rules.prometheusRule.namespace -}}

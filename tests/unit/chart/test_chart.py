@@ -133,6 +133,19 @@ def test_probes_ask_the_contract_paths() -> None:
     assert paths == {"startup": "/-/healthy", "liveness": "/-/healthy", "readiness": "/-/ready"}
 
 
+def test_a_pod_that_serves_https_is_asked_by_https() -> None:
+    objects = render(values=ci("tls"))
+    container = pod_of(objects)["containers"][0]
+    assert {
+        container[f"{name}Probe"]["httpGet"]["scheme"] for name in ("startup", "liveness", "readiness")
+    } == {"HTTPS"}
+    for page in only(objects, "ServiceMonitor")["spec"]["endpoints"]:
+        assert page["scheme"] == "https"
+        assert page["tlsConfig"]["serverName"] == "pronoia.monitoring.svc"
+        assert page["authorization"] == {"credentials": {"name": "pronoia-tls", "key": "token"}}
+    assert "https://demo-pronoia:9469" in only(objects, "Pod")["spec"]["containers"][0]["command"][-1]
+
+
 def test_one_writer_owns_the_volume() -> None:
     spec = only(render(), "Deployment")["spec"]
     assert spec["replicas"] == 1
