@@ -27,12 +27,16 @@ def fleet(rng: np.random.Generator) -> FloatArray:
     return np.asarray(load * (1 + rng.normal(0, 0.1, (N, 1))) * (1 + rng.normal(0, 0.03, (N, T))))
 
 
-def flagged(detector: str, values: FloatArray) -> BoolArray:
-    labels = tuple(LabelSet({"job": "a", "pod": f"p{i}"}) for i in range(len(values)))
+def judged(detector: str, labels: tuple[LabelSet, ...], values: FloatArray) -> FloatArray:
     times = (1_790_000_100 // STEP + np.arange(values.shape[1])) * STEP * 1000
     query = QueryConfig(name="q", expr="up", step=STEP, forecast_horizons=(), detector=detector)
-    _, _, score = QueryModel(query).score(SeriesBatch("q", labels, times.astype(np.int64), values))
-    return np.asarray(np.nan_to_num(score.anomaly_score) > 1)
+    batch = SeriesBatch("q", labels, times.astype(np.int64), values)
+    return QueryModel(query).score(batch)[2].anomaly_score
+
+
+def flagged(detector: str, values: FloatArray) -> BoolArray:
+    labels = tuple(LabelSet({"job": "a", "pod": f"p{i}"}) for i in range(len(values)))
+    return np.asarray(np.nan_to_num(judged(detector, labels, values)) > 1)
 
 
 def tally(found: BoolArray, events: list[tuple[int, int]]) -> tuple[int, int]:
@@ -63,18 +67,26 @@ def test_a_pod_unlike_its_siblings_is_found_and_what_moves_all_is_not() -> None:
     assert false_alarms <= 3 * N, "about one a series in four days, the doubling of all included"
 
 
-def test_families_and_the_query_as_one() -> None:
-    def groups(*labels: dict[str, str]) -> list[list[int]]:
-        sets = tuple(LabelSet(one) for one in labels)
-        batch = SeriesBatch("q", sets, np.zeros(1, dtype=np.int64), np.zeros((len(sets), 1)))
-        order, starts = families_of(Families(), batch)
-        return [order[a:b].tolist() for a, b in itertools.pairwise(starts)]
+def test_families_are_told_apart_by_what_does_not_pass() -> None:
+    sets = tuple(LabelSet({"job": job, "pod": pod}) for job, pod in (("a", "1"), ("b", "2"), ("a", "3")))
+    batch = SeriesBatch("q", sets, np.zeros(1, dtype=np.int64), np.zeros((len(sets), 1)))
+    order, starts = families_of(Families(), batch)
+    assert [order[a:b].tolist() for a, b in itertools.pairwise(starts)] == [[0, 2], [1]]
 
-    assert groups({"job": "a", "pod": "1"}, {"job": "b", "pod": "2"}, {"job": "a", "pod": "3"}) == [
-        [0, 2],
-        [1],
-    ]
-    assert groups({"zone": "a"}, {"zone": "b"}, {"zone": "c"}) == [[0, 1, 2]], "no families: the query is one"
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_series_of_small_families_are_judged_beside_all_also_after_a_rollout(replicas: int) -> None:
+    """One workload more or less in a rollout once left all others unjudged for a day."""
+    values = fleet(np.random.default_rng(6))
+    values[7, 1400:1424] *= 1.5
+    labels = [LabelSet({"app": f"a{row // replicas}", "pod": f"p{row}"}) for row in range(N)]
+    rolled = np.where(np.arange(T) < 1300, np.nan, values[0])
+    values[0, 1300:] = np.nan
+    labels.append(LabelSet({"app": "a0", "pod": "of the rollout"}))
+    score = judged("siblings", tuple(labels), np.vstack([values, rolled]))
+    assert np.isfinite(score[1:N, JUDGED:]).all()
+    assert (score[7, 1400:1424] > 1).any()
+    assert (score[:, 1300:1400] > 1).sum() <= 3
 
 
 @pytest.mark.parametrize("at", [20, 45])
