@@ -155,7 +155,7 @@ class QueryModel:
             np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
         )
         points = self.seen_points[:, None] + np.cumsum(np.isfinite(part.values), axis=1)
-        # A value below zero says itself that there may be such: of what the series can be, not of what it does.
+        # A value below zero says itself that there may be such.
         said = self._said(part.values, judged, moment, negative[:, 1:], points)
         self.forecaster.update(usual)
         self.ever_negative = negative[:, -1]

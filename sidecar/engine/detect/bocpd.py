@@ -138,4 +138,4 @@ class BocpdDetector(CalibratedDetector):
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
         layout = {"now": ((N_NOW + 2,), np.float64), "runs": ((RUNS, 5), np.float64)}
-        super().__init__(_run, layout, budget_per_month, step_seconds, of_course=True)
+        super().__init__(_run, layout, budget_per_month, step_seconds, of_course=True, band=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import DTypeLike
 
 from sidecar.engine.arrays import RowArrays, measurements
 from sidecar.engine.calibrate import Calibrator
-from sidecar.engine.protocols import NO_SIDE, Judged, Statistic
+from sidecar.engine.detect.course import judged_by_course
+from sidecar.engine.protocols import Judged, Statistic
 from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 
 CENTRE, SCALE_DOWN, SCALE_UP, SAMPLES, LAST_SECONDS = range(5)
@@ -26,7 +28,8 @@ class CalibratedDetector(RowArrays):
     It fills `value` with the statistic (NaN while it cannot say), `yhat`, `down` and
     `up` with centre and scales as they stood before the point, and leaves the newest
     of the three in `now`. `of_course`: the statistic speaks of the course of the
-    series, so that a flagged value may lie inside the band.
+    series, so that a flagged value may lie inside the band. Without `band` no value is
+    flagged for where it lies: the threshold is of something else than distances.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class CalibratedDetector(RowArrays):
         step_seconds: float,
         *,
         of_course: bool = False,
+        band: bool = True,
     ) -> None:
         super().__init__(layout)
         self._run = run
         self._of_course = of_course
+        self._band = band
         self.calibrator = Calibrator(budget_per_month, step_seconds)
 
     def judge(self, batch: SeriesBatch) -> Judged:
@@ -49,9 +54,10 @@ class CalibratedDetector(RowArrays):
         q = self.calibrator.update(batch.timestamps, found.value)
         score = found.value / q
         lower, upper = found.yhat - q * found.scale_down, found.yhat + q * found.scale_up
-        with np.errstate(invalid="ignore"):
-            shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0)) if self._of_course else None
-        return Judged(score, found.yhat, lower, upper, shape)
+        if not self._of_course:
+            return Judged(score, found.yhat, lower, upper)
+        by_course = judged_by_course(score, found.yhat)
+        return replace(by_course, lower=lower, upper=upper) if self._band else by_course
 
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
         """Take all that the donors know, thresholds included; see `Detector.adopt`."""

@@ -17,6 +17,17 @@ from sidecar.series import FloatArray, RowArray, TimeArray
 F = TypeVar("F")
 
 
+def judged_by_course(score: FloatArray, centre: FloatArray) -> Judged:
+    """What a statistic of a course comes to: a flag by shape, inside a band that is as wide as can be.
+
+    A threshold on it says nothing of single values: a band made of it would flag those that it leaves alone.
+    """
+    with np.errstate(invalid="ignore"):
+        shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0))
+    known = np.where(np.isfinite(score), 0.0, np.nan)
+    return Judged(score, centre, known - np.inf, known + np.inf, shape)
+
+
 class CourseDetector(RowArrays, Generic[F]):
     """Rows, a threshold, and a fit `F` made where nobody waits for it; until then the one before serves.
 
@@ -54,12 +65,8 @@ class CourseDetector(RowArrays, Generic[F]):
         return unknown, unknown.copy(), unknown.copy()
 
     def _judged(self, timestamps: TimeArray, value: FloatArray, centre: FloatArray) -> Judged:
-        """What the statistic comes to: a flag by shape, inside a band that is as wide as can be."""
-        score = value / self.calibrator.update(timestamps, value)
-        with np.errstate(invalid="ignore"):
-            shape = np.where(score > 1.0, np.int8(NO_SIDE), np.int8(0))
-        known = np.where(np.isfinite(score), 0.0, np.nan)
-        return Judged(score, centre, known - np.inf, known + np.inf, shape)
+        """The statistic by its threshold; see `judged_by_course`."""
+        return judged_by_course(value / self.calibrator.update(timestamps, value), centre)
 
     def _arrived(self) -> F | None:
         """A fit that was made elsewhere since; where it failed, the one before serves on."""

@@ -1,7 +1,7 @@
 """Two cumulative sums of standardised residuals, one for each side (Page 1954).
 
-What a single point cannot show adds up: a shift of one scale is seen after some ten
-samples. A sum is cut to what a few points can bring it to, so that a spike leaves no
+What a single point cannot show adds up: a shift of one and a half scales is seen after
+some ten samples. A sum is cut to what a few points can bring it to, so that a spike leaves no
 memory, and it fades within hours, so that a shift that stays is one event.
 """
 
@@ -21,7 +21,7 @@ from sidecar.engine.detect.calibrated import (
     CalibratedDetector,
 )
 
-ALLOWANCE = 1.0  # In mean absolute residuals: shifts of half of this or less do not add up.
+ALLOWANCE = 1.0  # In mean absolute residuals: shifts of no more do not add up.
 POINT_CLIP = 4.0  # A point counts no more than this: a spike is not a shift.
 CENTRE_SECONDS, SCALE_SECONDS, FADE_SECONDS = 6 * 3600.0, 2 * 86400.0, 2 * 3600.0
 LEAST = 30
@@ -70,4 +70,4 @@ class CusumDetector(CalibratedDetector):
 
     def __init__(self, budget_per_month: float, step_seconds: float) -> None:
         layout = {"now": ((N_NOW + 2,), np.float64)}
-        super().__init__(_run, layout, budget_per_month, step_seconds, of_course=True)
+        super().__init__(_run, layout, budget_per_month, step_seconds, of_course=True, band=False)

@@ -124,4 +124,5 @@ class DiscordDetector(CalibratedDetector):
             budget_per_month,
             step_seconds,
             of_course=True,
+            band=False,
         )

@@ -111,7 +111,18 @@ def test_a_small_shift_is_flagged_soon(name: str) -> None:
 def test_a_spike_is_told_apart_from_a_shift(name: str) -> None:
     values = np.random.default_rng(5).normal(100, 2, (1, N))
     values[0, 2000] += 30.0
-    assert not (judge(name, values).score[0, 2001:2030] > 1).any()
+    assert not (judge(name, values).score[0, 2000:2030] > 1).any()
+
+
+@pytest.mark.parametrize("name", ["cusum", "bocpd", "matrix_profile"])
+def test_what_judges_a_course_flags_no_value_that_its_statistic_leaves_alone(name: str) -> None:
+    """A band of its thresholds would: they are in other units than the values."""
+    values = np.random.default_rng(8).standard_t(3, (2, N))
+    model = QueryModel(QUERY, detector=name)
+    times = ((START + np.arange(N) * STEP) * 1000).astype(np.int64)
+    labels = (LabelSet({"i": "0"}), LabelSet({"i": "1"}))
+    _, _, score = model.score(SeriesBatch("q", labels, times, values))
+    assert (score.shape[score.anomaly_score > 1] != 0).all()
 
 
 def test_outliers_do_not_hide_each_other_from_esd() -> None:
