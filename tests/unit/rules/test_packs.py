@@ -35,6 +35,11 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
             id="the quiet day of each week is no drop",
         ),
         pytest.param(
+            "music-streaming",
+            Case("ListenersGone", {'stream_sessions_active{region="eu"}': f"5000x{DAY} 2000x200"}, 1, "26h"),
+            id="listeners who leave",
+        ),
+        pytest.param(
             "alertmanager",
             Case(
                 "AlertmanagerNotificationsFail",
