@@ -181,7 +181,7 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
     end = _end(quiet, comparison)
     forms = (
         _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), comparison, end),
-        _by_hour(mirrored, times, normal, sign, end),
+        _by_hour(mirrored, times, normal, comparison, end),
         _trend(mirrored, times, normal, sign, spread, end),
     )
     there = np.isfinite(mirrored) | np.isnan(values)
@@ -250,15 +250,29 @@ def _static(
             return Static(old)
         # As exact as the number is small or near the end, so that it is not rounded to where nothing goes.
         grain = min(spread, abs(level) or spread, end - level if level < end else spread)
-        return Static(sign * outward(level, grain) + 0.0)  # Never -0.
+        return Static(sign * _short(level, grain) + 0.0)  # Never -0.
 
     return Family("static", make, levels, mirrored, float(np.median(quiet)), moves, end)
 
 
+def _short(level: float, grain: float) -> float:
+    """Rounded outward to three digits, or to as many as the grain needs.
+
+    >>> _short(225.61, 8.0), _short(293.151, 0.2), _short(0.01234, 0.001)
+    (226.0, 293.16, 0.0124)
+    """
+    if level:
+        digits = 10.0 ** (math.floor(math.log10(abs(level))) - 2)
+        if digits <= grain / 2:
+            grain = max(grain, 10 * digits)
+    return outward(level, grain)
+
+
 def _by_hour(
-    mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, end: float
+    mirrored: FloatArray, times: TimeArray, normal: BoolArray, comparison: Comparison, end: float
 ) -> Family | None:
     """Where the hour of the week explains a good part of what normal life varies by; else None."""
+    sign = 1 if comparison.above else -1
     hours = hour_of_week(times)
     centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
     period = HOURS if times[-1] - times[0] >= WEEKS_OF_HOURS * HOURS * HOUR_MS else 24
@@ -286,7 +300,11 @@ def _by_hour(
         edge = centre + level * wide
         if sign > 0:
             edge = np.minimum(edge, centre + HALFWAY * (end - centre))
-        return ByHour(threshold_by_hour(LabelSet(), sign * centre, sign * edge, 1.0, sign=sign))
+        table = ByHour(threshold_by_hour(LabelSet(), sign * centre, sign * edge, 1.0, sign=sign))
+        if comparison.operator == "<" and end == 0:
+            # A number below 0 is as quiet as 0 for what never goes there, and reads as a mistake.
+            return table.moved(lambda value: max(value, 0.0) + 0.0)
+        return table
 
     return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))
 

@@ -89,7 +89,7 @@ class Candidate:
 class Verdict:
     """How a candidate did. `delays`: seconds from an incident's start to its alert, by incident caught.
 
-    `n_false`: a false alarm that goes on for days counts once more for each day, as people are told again.
+    `n_false`: what goes on for days outside of incidents counts once more for each, as people are told again.
     `suspected`: those of the incidents caught that nobody told of.
     """
 
@@ -129,7 +129,7 @@ def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
 
 def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
     """Firings held against the known incidents."""
-    n_false = sum(1 + int(firing.seconds // DAY_SECONDS) for firing in noise(found, evidence.troubled))
+    n_false = sum(_false(firing, evidence.troubled[firing.row]) for firing in found)
     delays = {}
     for incident in evidence.incidents:
         soonest = caught(found, evidence.labels, incident, evidence.rule.name)
@@ -137,6 +137,16 @@ def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
             delays[incident.name] = soonest
     suspected = frozenset(one.name for one in evidence.incidents if one.suspected and one.name in delays)
     return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days, suspected)
+
+
+def _false(firing: Firing, windows: Sequence[tuple[int, int]]) -> int:
+    """How many false alarms it is: none in an incident, which explains no days of firing outside of it."""
+    in_trouble = [
+        min(end, firing.end_ms) - max(begin, firing.start_ms)
+        for begin, end in windows
+        if begin <= firing.end_ms and firing.start_ms <= end
+    ]
+    return (not in_trouble) + int(max(firing.seconds - sum(in_trouble) / 1000, 0.0) // DAY_SECONDS)
 
 
 def troubled_by(labels: Sequence[LabelSet], incidents: Sequence[KnownIncident]) -> Troubled:

@@ -6,6 +6,7 @@ the loosest that still catches every incident in time the ceiling; what is taken
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -29,6 +30,13 @@ TOWARDS_END = 0.5
 
 INWARD = 0.15
 """The same as a share of the way to the loosest that still catches everything: the next may be lower."""
+
+SOON_ENOUGH_SECONDS = 300.0
+DOUBLED_WAIT = 0.4
+"""What each doubling of a wait beyond that costs: nearly as much as the false alarms that are allowed."""
+
+HARDLY = 0.05
+"""Room that is a smaller share of the way from the median is no reason to change a number."""
 
 FORM_COST = {"static": 0.0, "by hour": 0.4, "trend": 0.4}
 ENOUGH_COST = 1.0
@@ -112,13 +120,26 @@ def _cheapest(
     """Of this form, held in one of these ways."""
     best: _Found | None = None
     for shape in shapes:
-        candidate = placed(family, shape, evidence, objective, wanted, missed)
+        waits = shape.for_seconds > evidence.rule.for_seconds + evidence.step_seconds
+        levelled = no_tighter(family, evidence) if waits else family
+        candidate = placed(levelled, shape, evidence, objective, wanted, missed)
         if candidate is None:
             continue
         cost = _cost(candidate, family, evidence, objective, missed)
         if best is None or cost < best.cost:
             best = _Found(cost, candidate)
     return best
+
+
+def no_tighter(family: Family, evidence: Evidence) -> Family:
+    """The form without numbers tighter than the written one.
+
+    A tighter number that waits longer is as quiet, and tells too late, or never, of what is high and short.
+    """
+    if family.form != Static.form or evidence.moving is not None:
+        return family
+    written = (1 if evidence.comparison.above else -1) * evidence.comparison.threshold
+    return replace(family, levels=[level for level in family.levels if level >= written])
 
 
 def _nearer(table: Candidate, number: Candidate, evidence: Evidence) -> bool:
@@ -218,6 +239,8 @@ def placed(
     )
     if wanted or reached:
         room = min(room, INWARD * (loose - tight))
+    if family.make(tight) == as_it_is(evidence).bound and room < HARDLY * (tight - family.middle):
+        room = 0.0  # Nobody moves 60 to 60.4.
     found = replace(shape, bound=family.make(tight + max(room, 0.0)))
     # What lies between two good levels is good as a rule, and not always.
     return found if _good(found, evidence, objective, wanted) else replace(shape, bound=family.make(tight))
@@ -239,7 +262,9 @@ def _cost(
     cost = 0.5 * seen.false_per_month / max(objective.max_false_per_month, 0.5)
     cost += 0.3 * (candidate.for_seconds != rule.for_seconds)
     # What waits longer than one more evaluation is late for the next incident, whatever the known ones say.
-    cost += 0.8 * (candidate.for_seconds > rule.for_seconds + evidence.step_seconds)
+    soon = rule.for_seconds + evidence.step_seconds
+    cost += 0.8 * (candidate.for_seconds > soon)
+    cost += DOUBLED_WAIT * math.log2(max(candidate.for_seconds / max(soon, SOON_ENOUGH_SECONDS), 1.0))
     cost += 0.2 * (candidate.keep_firing_seconds != rule.keep_firing_seconds)
     cost += 0.3 * (candidate.hysteresis is not None)
     cost += FORM_COST[family.form]

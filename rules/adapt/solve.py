@@ -7,6 +7,7 @@ part, in the order of time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,15 @@ import numpy as np
 
 from rules.adapt.bounds import Family, Static, families
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
-from rules.adapt.search import Objective, as_it_is, best_candidates, placed, traded_candidate
+from rules.adapt.search import (
+    Objective,
+    as_it_is,
+    best_candidates,
+    no_tighter,
+    placed,
+    traded_candidate,
+)
+from rules.adapt.stands_out import stands_out, stood_out_after
 from rules.adapt.uncertainty import poisson_interval, share_interval
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
@@ -25,6 +34,9 @@ MIN_NORMAL = 100
 
 SUSPECTED_LATER = 0.25
 """A rule may tell by that share of its length later of what is only suspected to have been an incident."""
+
+CHANCE = 0.05
+"""Where a false alarm as soon after an incident's start is more probable than that, one may have been it."""
 
 EASED = "as few false alarms as the incidents that it caught allow"
 NEVER = "which nothing that it measures goes below: think of deleting it"
@@ -73,6 +85,8 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     missed = _could_catch(evidence, before, forms)
     if before.false_per_month <= objective.max_false_per_month and not missed:
         return Unchanged("its false alarms are within the budget", before)
+    if not missed:
+        forms = [no_tighter(family, evidence) for family in forms]
     found = _found(evidence, objective, before, forms, wanted, missed)
     by_chance = frozenset(before.delays.keys() - wanted.keys())
     return replace(found, by_chance=by_chance) if isinstance(found, Proposal) else found
@@ -193,10 +207,20 @@ def _too_thin(evidence: Evidence, objective: Objective) -> str:
 def _must_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -> dict[str, float]:
     """By incident the delay in seconds that must be kept: of those it caught for more than chance."""
     return {
-        incident.name: before.delays[incident.name] + _allowed_later(incident, evidence)
+        incident.name: _told_after(incident, evidence, before, forms) + _allowed_later(incident, evidence)
         for incident in evidence.incidents
-        if incident.name in before.delays and _stands_out(evidence, incident.name, forms)
+        if incident.name in before.delays and stands_out(evidence, incident, forms)
     }
+
+
+def _told_after(
+    incident: KnownIncident, evidence: Evidence, before: Verdict, forms: Sequence[Family]
+) -> float:
+    """Seconds until the old alarm told of it, or until something stood out where that alarm may be noise."""
+    delay = before.delays[incident.name]
+    rate = before.n_false / (evidence.days * 86_400)
+    by_noise = 1 - math.exp(-rate * (delay + evidence.step_seconds))
+    return max(delay, stood_out_after(evidence, incident, forms)) if by_noise > CHANCE else delay
 
 
 def _allowed_later(incident: KnownIncident, evidence: Evidence) -> float:
@@ -212,21 +236,8 @@ def _could_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -
         for incident in evidence.incidents
         if evidence.rule.name in incident.alerts
         and incident.name not in before.delays
-        and _stands_out(evidence, incident.name, forms)
+        and stands_out(evidence, incident, forms)
     )
-
-
-def _stands_out(evidence: Evidence, name: str, forms: Sequence[Family]) -> bool:
-    """Whether the incident went beyond all but a thousandth of normal life, in the view of any form."""
-    incident = next(i for i in evidence.incidents if i.name == name)
-    rows = np.array([incident.matches(labels) for labels in evidence.labels], dtype=np.bool_)
-    inside = (evidence.times >= incident.start_ms) & (evidence.times <= incident.end_ms)
-    for family in forms:
-        there, quiet = family.relative[rows][:, inside], family.relative[rows][:, evidence.normal]
-        seen = np.isfinite(there).any() and np.isfinite(quiet).any()
-        if seen and np.nanmax(there) > np.nanquantile(quiet, 0.999):
-            return True
-    return False
 
 
 def _on_unseen(
@@ -246,7 +257,11 @@ def _on_unseen(
         same = next((family for family in forms if family.form == chosen.bound.form), None)
         if same is None:
             continue  # So short a past does not show yet that a table or a line is needed.
-        wanted = _must_catch(known, judge(old, known), forms)
+        if not _tighter(chosen, old, known):
+            same = no_tighter(same, evidence)
+        told = _must_catch(known, judge(old, known), forms)
+        # What all of the past shows to be chance, or not worth its noise, is not asked of a part of it.
+        wanted = {name: delay for name, delay in told.items() if name in kept}
         refit = placed(same, chosen, known, objective, wanted, ()) or old
         if _tighter(refit, old, known) and not _tighter(chosen, old, known):
             refit = old  # Few weeks make a tight number; what is proposed gives the rule more room.
