@@ -17,6 +17,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     N_NOW,
     SAMPLES,
     SCALE_DOWN,
@@ -30,7 +31,6 @@ HAZARD = 1.0 / 1440.0
 PRIOR_KAPPA, PRIOR_ALPHA = 0.1, 1.0
 MOST_ALPHA = 30.0  # So much evidence at most: tails stay heavier than a Gaussian's.
 LEAST = 30
-LEVEL_FLOOR = 0.002
 CENTRE_SAMPLES, SCALE_SAMPLES = 120.0, 1440.0
 CLIP = 8.0  # In scales: how far one sample may pull the level, and widen the scale.
 BEFORE, BEFORE_THAT = N_NOW, N_NOW + 1

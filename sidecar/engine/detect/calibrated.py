@@ -19,6 +19,7 @@ CENTRE, SCALE_DOWN, SCALE_UP, SAMPLES, LAST_SECONDS = range(5)
 N_NOW = 5
 """Every such detector keeps an array `now` with these columns, and may keep more behind them."""
 
+LEVEL_FLOOR = 0.002  # Of the centre: a scale is no smaller, or any change of a constant would be unusual.
 MAX_GAP_SECONDS = 6 * 3600.0  # What a longer gap counts as.
 
 
@@ -76,11 +77,13 @@ class CalibratedDetector(RowArrays):
         now = self.arrays["now"]
         known = now[:, SAMPLES] > 0
 
-        def steady(column: int) -> FloatArray:
-            held: FloatArray = np.repeat(np.where(known, now[:, column], np.nan)[:, None], len(timestamps), 1)
+        def steady(column: FloatArray) -> FloatArray:
+            held: FloatArray = np.repeat(np.where(known, column, np.nan)[:, None], len(timestamps), 1)
             return held
 
-        return steady(CENTRE), steady(SCALE_DOWN), steady(SCALE_UP)
+        least = LEVEL_FLOOR * np.abs(now[:, CENTRE]) + 1e-9
+        scales = (np.maximum(now[:, column], least) for column in (SCALE_DOWN, SCALE_UP))
+        return steady(now[:, CENTRE]), *map(steady, scales)
 
 
 def window_layout(n_window: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     MAX_GAP_SECONDS,
     N_NOW,
     SAMPLES,
@@ -25,7 +26,6 @@ ALLOWANCE = 1.0  # In mean absolute residuals: shifts of no more do not add up.
 POINT_CLIP = 4.0  # A point counts no more than this: a spike is not a shift.
 CENTRE_SECONDS, SCALE_SECONDS, FADE_SECONDS = 6 * 3600.0, 2 * 86400.0, 2 * 3600.0
 LEAST = 30
-LEVEL_FLOOR = 0.002
 ABOVE, BELOW = N_NOW, N_NOW + 1
 
 

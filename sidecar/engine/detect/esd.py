@@ -16,6 +16,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     SAMPLES,
     SCALE_DOWN,
     SCALE_UP,
@@ -28,7 +29,6 @@ WINDOW = 61
 LEAST = 20
 MOST_OUTLIERS = 10
 SIGNIFICANCE = 0.001
-LEVEL_FLOOR = 0.002
 
 
 @functools.cache

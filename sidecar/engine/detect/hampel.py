@@ -12,6 +12,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     SAMPLES,
     SCALE_DOWN,
     SCALE_UP,
@@ -23,7 +24,6 @@ WINDOW = 61
 LEAST = 20  # Samples before anything is said.
 TO_SIGMA = 1.4826  # Of the MAD of a Gaussian.
 MEAN_SHARE = 0.5  # The scale is at least so much of the mean deviation: a MAD of counts is often zero.
-LEVEL_FLOOR = 0.002
 
 
 @njit(cache=True, nogil=True)

@@ -13,6 +13,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     N_NOW,
     SAMPLES,
     SCALE_DOWN,
@@ -26,7 +27,6 @@ LEAST = 30
 TAIL = 0.01
 MEDIAN_PACE, TAIL_PACE = 0.05, 0.5
 """Steps, in mean distances: a tail is visited a hundredth as often as the median, so it steps farther."""
-LEVEL_FLOOR = 0.002
 TRUSTED = 30.0  # Samples of an hour before it speaks for itself; until then the whole day does.
 LOW, MIDDLE, HIGH, APART, COUNT = range(5)
 

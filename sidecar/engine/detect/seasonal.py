@@ -206,9 +206,11 @@ def _expect(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, y
             w, w_mass = read(week, week_mass, row, seconds[t], HOURS_OF_WEEK)
             centre = s[row, FLAT]
             if d_mass > 0.25 and w_mass > 0.25:
-                b = (1.0 / (s[row, LOSS_DAY] + floor)) ** 4
-                c = (1.0 / (s[row, LOSS_WEEK] + floor)) ** 4
-                centre = (b * d + c * w) / (b + c)
+                # By the better of both, or the powers of what is huge would all be 0.
+                best = min(s[row, LOSS_DAY], s[row, LOSS_WEEK]) + floor
+                of_day = (best / (s[row, LOSS_DAY] + floor)) ** 4
+                of_week = (best / (s[row, LOSS_WEEK] + floor)) ** 4
+                centre = (of_day * d + of_week * w) / (of_day + of_week)
             elif d_mass > 0.25:
                 centre = d
             elif w_mass > 0.25:

@@ -14,6 +14,7 @@ from numba import njit
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     N_NOW,
     SAMPLES,
     SCALE_DOWN,
@@ -27,7 +28,6 @@ DAMPING = 0.98
 LEAST = 20
 LOSS_SAMPLES, SCALE_SAMPLES = 720.0, 1440.0
 CLIP = 8.0  # In scales: how far one point may pull a level, and how much it may widen the scale.
-LEVEL_FLOOR = 0.002
 LEVEL, TREND, LOSS = range(3)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sidecar.engine.detect.calibrated import (
     CENTRE,
     LAST_SECONDS,
+    LEVEL_FLOOR,
     SAMPLES,
     SCALE_DOWN,
     SCALE_UP,
@@ -25,7 +26,6 @@ WINDOW = 64
 AVERAGED = 3
 BEFORE = 21
 SLOPES, BEYOND = 5, 5
-LEVEL_FLOOR = 0.002
 
 
 def saliency(window: FloatArray) -> FloatArray:

@@ -89,6 +89,24 @@ def test_strange_series_are_not_flagged(name: str, values: FloatArray) -> None:
     assert not (np.nan_to_num(judge(name, values[None, :]).score) > 1).any()
 
 
+@pytest.mark.parametrize("name", SINGLE)
+def test_what_is_learnt_of_a_constant_series_has_a_width(name: str) -> None:
+    """A rule of no width fires at the first change in the last digit."""
+    model = QueryModel(QUERY, detector=name)
+    times = ((START + np.arange(N) * STEP) * 1000).astype(np.int64)
+    model.score(SeriesBatch("q", (LabelSet({"i": "0"}),), times, np.full((1, N), 42.0)))
+    band = model.learned_band()
+    assert (band.upper - band.lower).min() > 0.1
+
+
+def test_a_series_of_absurd_size_keeps_no_other_from_its_seasons() -> None:
+    model = QueryModel(QUERY.model_copy(update={"step": 3600.0}), detector="seasonal")
+    values = np.random.default_rng(9).normal(100, 5, (2, 24 * 20)) * np.array([[1.0], [1e98]])
+    times = (START // 3600 + np.arange(values.shape[1])) * 3_600_000
+    model.score(SeriesBatch("q", (LabelSet({"i": "0"}), LabelSet({"i": "1"})), times, values))
+    assert np.isfinite(model.learned_band().upper[0]).all()
+
+
 @pytest.mark.parametrize("name", OF_POINTS)
 def test_a_spike_is_flagged(name: str) -> None:
     values = np.random.default_rng(3).normal(100, 2, (1, N))
