@@ -82,8 +82,8 @@ class CalibratedDetector(RowArrays):
             return held
 
         least = LEVEL_FLOOR * np.abs(now[:, CENTRE]) + 1e-9
-        scales = (np.maximum(now[:, column], least) for column in (SCALE_DOWN, SCALE_UP))
-        return steady(now[:, CENTRE]), *map(steady, scales)
+        down, up = (np.maximum(now[:, column], least) for column in (SCALE_DOWN, SCALE_UP))
+        return steady(now[:, CENTRE]), steady(down), steady(up)
 
 
 def window_layout(n_window: int) -> dict[str, Any]:
