@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
@@ -65,23 +66,30 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str | Non
     url = url or own_url(config_path)
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter(f"{url!r} is not a URL; write http://host:9469", param_hint="--to")
-    with sqlite3.connect(path, timeout=10.0) as connection:
-        letters = connection.execute(
-            "select id, tenant, reason, raw from dead_letters order by id"
-        ).fetchall()
-        n_taken = 0
-        for letter_id, tenant, reason, raw in letters:
-            taken, words = (False, "not tried") if dry_run else _give(url, tenant, bytes(raw), config)
-            if taken or words == AGAIN:
-                # What is still not usable has become a dead letter anew, with today's reason.
-                connection.execute("delete from dead_letters where id = ?", (letter_id,))
-                connection.commit()
-            n_taken += taken
-            if not taken:
-                click.echo(f"{letter_id}: {reason} ({words})")
+    try:
+        with closing(sqlite3.connect(path, timeout=10.0)) as database:
+            left = _give_all(database, None if dry_run else url, config)
+    except sqlite3.Error as error:
+        click.echo(f"pronoia: {path}: {error}", err=True)
+        raise SystemExit(1) from error
+    raise SystemExit(1 if left else 0)
+
+
+def _give_all(database: sqlite3.Connection, url: str | None, config: Config) -> int:
+    """Give every dead letter to the pronoia at that URL (None: to nobody) and tell; how many are left."""
+    letters = database.execute("select id, tenant, reason, raw from dead_letters order by id").fetchall()
+    n_taken = 0
+    for letter_id, tenant, reason, raw in letters:
+        taken, words = (False, "not tried") if url is None else _give(url, tenant, bytes(raw), config)
+        if taken or words == AGAIN:
+            # What is still not usable has become a dead letter anew, with today's reason.
+            database.execute("delete from dead_letters where id = ?", (letter_id,))
+            database.commit()
+        n_taken += taken
+        if not taken:
+            click.echo(f"{letter_id}: {reason} ({words})")
     click.echo(f"{n_taken} of {len(letters)} dead letters were taken")
-    connection.close()
-    raise SystemExit(0 if n_taken == len(letters) else 1)
+    return len(letters) - n_taken
 
 
 def _give(url: str, tenant: str, raw: bytes, config: Config) -> tuple[bool, str]:

@@ -165,9 +165,10 @@ def _lacks_heartbeat(config: Config) -> bool:
 
 
 def _ask(config: Config, sql: str, parameters: tuple[str, ...] = ()) -> list[Any]:
-    """Rows of the database; none where there is no database, or none of this schema."""
+    """Rows of the database; none where there is none of this schema (what is wrong is found elsewhere)."""
     import sqlite3
 
+    from sidecar.errors import StoreError
     from sidecar.store.connection import FILE, reading
 
     path = config.store.directory / FILE
@@ -176,5 +177,5 @@ def _ask(config: Config, sql: str, parameters: tuple[str, ...] = ()) -> list[Any
     try:
         with reading(path) as connection:
             return connection.execute(sql, parameters).fetchall()
-    except sqlite3.Error:
+    except (sqlite3.Error, StoreError):
         return []

@@ -1,4 +1,4 @@
-"""What `pronoia doctor` finds on this machine: files it cannot read, folders it cannot write, promtool."""
+"""What `pronoia doctor` finds on this machine: files, folders and a database that it cannot use, promtool."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from sidecar.cli.troubles import Trouble
 from sidecar.config.model import Config
+from sidecar.errors import StoreError
+from sidecar.store.connection import FILE
 
 
 def examine_places(config: Config) -> Iterator[Trouble]:
@@ -27,6 +29,7 @@ def examine_places(config: Config) -> Iterator[Trouble]:
         if not _writable(folder):
             what = f"{folder} cannot be written by this user"
             yield Trouble("error", where, what, "give its user the right, or name another folder")
+    yield from _database(config.store.directory / FILE)
     if config.rules.enabled and shutil.which(config.rules.promtool) is None:
         yield Trouble(
             "warning",
@@ -34,6 +37,24 @@ def examine_places(config: Config) -> Iterator[Trouble]:
             f"{config.rules.promtool} is not on PATH, so templates and durations of rules are not checked",
             "install Prometheus' promtool, or name its path",
         )
+
+
+def _database(path: Path) -> Iterator[Trouble]:
+    """Whether the database, if there is one, can be read by this pronoia."""
+    from sidecar.store import maintenance
+
+    if not path.exists():
+        return
+    try:
+        found = maintenance.describe(path)
+    except StoreError as error:
+        remedy = "put a backup in its place (pronoia db restore), or move it away to begin anew"
+        yield Trouble("error", "store", str(error), remedy)
+        return
+    version, latest = found["schema_version"], found["schema_latest"]
+    if version > latest:
+        what = f"{path} has schema version {version}, this pronoia knows {latest}"
+        yield Trouble("error", "store", what, "run the newer pronoia, or put a backup in its place")
 
 
 def _files(section: Any, where: str = "") -> Iterator[tuple[str, Path]]:

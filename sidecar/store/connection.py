@@ -24,9 +24,8 @@ def connect(
     """
     try:
         if read_only:
-            connection = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, timeout=busy_seconds, check_same_thread=False
-            )
+            address = f"{path.absolute().as_uri()}?mode=ro"  # A folder's name may hold a ?, # or %.
+            connection = sqlite3.connect(address, uri=True, timeout=busy_seconds, check_same_thread=False)
         else:
             connection = sqlite3.connect(path, timeout=busy_seconds, check_same_thread=False)
             connection.execute("pragma auto_vacuum = incremental")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sidecar.cli.doctor_places import examine_places
 from sidecar.config.load import load_text
+from sidecar.store.connection import FILE
+from sidecar.store.maintenance import migrate
+from sidecar.store.schema import LATEST
 
 
 def found(text: str) -> list[str]:
@@ -51,3 +56,29 @@ rules: {{directory: {tmp_path}/rules, promtool: {tmp_path}/no-promtool}}
         f"warning rules.promtool: {tmp_path}/no-promtool is not on PATH, "
         "so templates and durations of rules are not checked",
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"no database" * 100, "file is not a database", id="another file"),
+        pytest.param(None, "pronoia.db: ", id="a folder"),
+    ],
+)
+def test_a_database_that_cannot_be_used(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is None:
+        (tmp_path / FILE).mkdir()
+    else:
+        (tmp_path / FILE).write_bytes(content)
+    (fault,) = found(f"store: {{directory: {tmp_path}}}")
+    assert fault.startswith("error store: ")
+    assert words in fault
+
+
+def test_a_database_of_a_newer_pronoia(tmp_path: Path) -> None:
+    migrate(tmp_path / FILE)
+    assert found(f"store: {{directory: {tmp_path}}}") == []
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.execute(f"pragma user_version = {LATEST + 1}")
+    (fault,) = found(f"store: {{directory: {tmp_path}}}")
+    assert fault.endswith(f"has schema version {LATEST + 1}, this pronoia knows {LATEST}")

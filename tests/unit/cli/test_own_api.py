@@ -94,6 +94,14 @@ def test_a_dead_letter_that_pronoia_did_not_take_is_kept(letters: Path, answerin
         assert database.execute("select count(*) from dead_letters").fetchone() == (kept,)
 
 
+@pytest.mark.parametrize("content", [b"", b"no database" * 100], ids=["without tables", "another file"])
+def test_a_database_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    result = run("alerts", "replay", "--data", tmp_path, "--dry-run")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"pronoia: {tmp_path / FILE}: ")
+
+
 def test_an_address_without_a_scheme_is_wrong_use(letters: Path) -> None:
     result = run("alerts", "replay", "--data", letters, "--to", "localhost:9469")
     assert result.exit_code == 2

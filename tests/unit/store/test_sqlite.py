@@ -15,7 +15,7 @@ from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
 from sidecar.records import Cause, Delivery, Episode, Incident, RuleRevision
 from sidecar.store import maintenance, schema
-from sidecar.store.connection import FILE, connect
+from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.sqlite import SqliteStore
 
 SECOND = 1_000_000_000
@@ -279,3 +279,10 @@ def test_a_migration_that_breaks_off_leaves_the_version_before(
 def test_no_database_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no database yet"):
         maintenance.describe(tmp_path / FILE)
+
+
+def test_a_folder_s_name_may_hold_what_means_something_in_a_uri(tmp_path: Path) -> None:
+    folder = tmp_path / "a#b?c%41"
+    maintenance.migrate(folder / FILE)
+    with reading(folder / FILE) as connection:
+        assert connection.execute("pragma user_version").fetchone() == (schema.LATEST,)
