@@ -88,6 +88,15 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
         pytest.param(
             "self",
             Case(
+                "PronoiaNotificationsGivenUp",
+                {'pronoia_notifications_total{target="a",result="dead"}': "4x150 5x50"},
+                1,
+            ),
+            id="one more message that was given up",
+        ),
+        pytest.param(
+            "self",
+            Case(
                 "PronoiaNotScoring",
                 {
                     'pronoia_query_last_evaluation_timestamp_seconds{query="a"}': "0+60x100 6000x100",
