@@ -10,6 +10,9 @@ import numpy as np
 from sidecar.config.known import CalendarConfig
 from sidecar.series import TimeArray
 
+QUARTER_MS = 900_000
+"""Midnight is not on the hour of UTC everywhere: in India it is at half past, in Nepal at a quarter past."""
+
 _LIKE = {"saturday": 5, "sunday": 6}
 
 
@@ -26,14 +29,17 @@ class Holidays:
 
     def like(self, timestamps: TimeArray) -> TimeArray:
         """The times whose usual holds: the same, or on a holiday the last such weekday at this time; ms."""
-        days_back = np.array([self._days_back(int(hour)) for hour in timestamps // 3600_000], dtype=np.int64)
+        quarters = (timestamps // QUARTER_MS).tolist()
+        days_back = np.array([self._days_back(quarter) for quarter in quarters], dtype=np.int64)
         return timestamps - days_back * 86400_000
 
-    def _days_back(self, hour: int) -> int:
-        """Days to go back at an hour since the epoch: 0 where it is no holiday."""
-        found = self._memo.get(hour)
+    def _days_back(self, quarter: int) -> int:
+        """Days to go back at a quarter of an hour since the epoch: 0 where it is no holiday."""
+        found = self._memo.get(quarter)
         if found is None:
-            local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour)).astimezone(self._zone)
+            local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=15 * quarter)).astimezone(
+                self._zone
+            )
             found = (local.weekday() - self._weekday) % 7 if local.date() in self._days else 0
-            self._memo[hour] = found
+            self._memo[quarter] = found
         return found

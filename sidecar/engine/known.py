@@ -132,8 +132,9 @@ class KnownEvents:
         if like is not None and (like != timestamps).any():
             found = found or self._nothing(len(timestamps))
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = np.clip(expect(like) / expect(timestamps), *RATIO_BOUNDS)
-            ratio = np.where(np.isfinite(ratio), ratio, 1.0)
+                ratio = expect(like) / expect(timestamps)
+            # From below zero to above it nothing is so many times as large.
+            ratio = np.where(np.isfinite(ratio) & (ratio > 0), np.clip(ratio, *RATIO_BOUNDS), 1.0)
             for array, wrong in zip(found.parts, (0.0, -HOLIDAY_TOLERANCE, HOLIDAY_TOLERANCE), strict=True):
                 array *= np.where(like != timestamps, ratio * (1.0 + wrong), 1.0)
         return found

@@ -142,6 +142,26 @@ def test_a_holiday_is_like_the_last_sunday() -> None:
     assert ((stamps - Holidays(calendar).like(stamps)) // 86400_000).tolist() == [0, 5, 5]
 
 
+def test_a_holiday_begins_at_local_midnight_also_amid_an_hour() -> None:
+    india = CalendarConfig(country="IN", time_zone="Asia/Kolkata")
+    # Republic Day, the 26th of January, is a Tuesday in 2027 and begins at 18:30 UTC.
+    times = [datetime(2027, 1, 25, 18, 29), datetime(2027, 1, 25, 18, 31), datetime(2027, 1, 26, 18, 31)]
+    stamps = np.array([round(t.replace(tzinfo=UTC).timestamp() * 1000) for t in times], dtype=np.int64)
+    assert ((stamps - Holidays(india).like(stamps)) // 86400_000).tolist() == [0, 2, 0]
+
+
+def test_a_holiday_multiplies_nothing_that_is_negative_on_sundays() -> None:
+    """What flows in less what flows out, say."""
+    known = KnownEvents("plays")
+    known.announce([], CalendarConfig(country="DE", time_zone="Europe/Berlin"))
+    known.resize(1)
+    friday = int(datetime(2027, 3, 26, 12, tzinfo=UTC).timestamp() * 1000)
+    times = np.array([friday], dtype=np.int64)
+    found = known.factors((EU,), times, lambda at: np.where(at == friday, 40.0, -10.0)[None, :])
+    assert found is not None
+    assert found.centre[0, 0] == 1.0
+
+
 def test_a_holiday_multiplies_by_what_sundays_are() -> None:
     known = KnownEvents("q")
     known.resize(1)
