@@ -109,6 +109,18 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
         pytest.param(
             "kubernetes",
             Case(
+                "KubeVolumeFills",
+                {
+                    'kubelet_volume_stats_available_bytes{namespace="n",persistentvolumeclaim="v"}': "20x200",
+                    'kubelet_volume_stats_capacity_bytes{namespace="n",persistentvolumeclaim="v"}': "1000x200",
+                },
+                1,
+            ),
+            id="a volume that is full",
+        ),
+        pytest.param(
+            "kubernetes",
+            Case(
                 "KubePodCrashLoops",
                 {'kube_pod_container_status_restarts_total{namespace="n",pod="p",container="c"}': "0+1x200"},
                 1,
