@@ -371,11 +371,22 @@ class QueryModel:
             direction = np.sign(np.nan_to_num(values - judged.yhat)).astype(np.int8)
             direction = np.where(above, np.int8(1), np.where(below, np.int8(-1), direction))
             if judged.shape is not None:
-                unwanted = {"above": -1, "below": 1}.get(self.query.direction, 0)
-                by_shape = (judged.shape != 0) & (judged.shape != unwanted) & (score > 1.0)
+                by_shape = (judged.shape != 0) & ~self._unwanted(values, judged, judged.shape) & (score > 1.0)
                 shape = np.where(by_shape, judged.shape, shape)
                 inside = np.where(by_shape, score, inside)
                 direction = np.where(np.abs(shape) == 1, shape, direction)
             score = np.where(outside, np.maximum(score, np.nextafter(1.0, 2.0)), inside)
             score = np.where(np.isfinite(judged.score), score, np.nan)
         return score, direction, shape
+
+    def _unwanted(self, values: FloatArray, judged: Judged, shape: SideArray) -> BoolArray:
+        """Where a course is unusual on the side that the query does not ask about.
+
+        A drift has a side; what stands still has one where it stands outside of the band.
+        """
+        drifts = np.abs(shape) == 1
+        if self.query.direction == "above":
+            return np.asarray(np.where(drifts, shape == -1, values < judged.lower))
+        if self.query.direction == "below":
+            return np.asarray(np.where(drifts, shape == 1, values > judged.upper))
+        return np.zeros(values.shape, dtype=np.bool_)

@@ -69,6 +69,25 @@ def test_what_lies_above_the_band_is_above_also_where_the_centre_has_gone_along(
     assert (score.direction[above] == 1).all()
 
 
+@pytest.mark.parametrize(("direction", "stuck_at"), [("above", 0.0), ("below", 300.0)])
+def test_what_stands_still_on_the_side_that_nobody_asks_about_is_not_told(
+    direction: str, stuck_at: float
+) -> None:
+    """Of errors `above` is asked: an hour without any is none."""
+    values = incident(1.0)
+    values[:, HOURS_3] = stuck_at
+    _, score = said(values, direction=direction)
+    assert not (score.anomaly_score[0, HOURS_3] > 1).any()
+
+
+@pytest.mark.parametrize("direction", ["above", "below"])
+def test_what_stands_still_within_the_band_is_told_whatever_the_side(direction: str) -> None:
+    values = incident(1.0)
+    values[:, HOURS_3] = values[:, HOURS_3.start - 1]
+    _, score = said(values, direction=direction)
+    assert (score.anomaly_score[0, HOURS_3.start + 10 : HOURS_3.stop] > 1).any()
+
+
 def test_a_series_that_comes_below_zero_for_the_first_time_is_judged_by_what_it_does() -> None:
     """A thermometer on the first day of frost."""
     cooling = np.linspace(10.0, -3.0, 12 * DAY) + np.random.default_rng(0).normal(0.0, 0.7, 12 * DAY)
