@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from rules.adapt.canary import GROUP, LABEL
 from rules.incidents import KnownIncident
 from rules.prove import too_slow
-from rules.revise import Reviser
+from rules.publisher import Found
+from rules.revise import Reviser, RuleMetrics
 from rules.verify import LoadedRules, is_revision, members
 from rules.volume import as_number, n_firings, told_by_others, too_many
 from sidecar.errors import PullError, RuleError
@@ -20,6 +21,9 @@ from sidecar.telemetry import get_logger
 WINDOW_SECONDS = 86_400.0
 """How far back volume is looked at; a revision that did well for a day is judged by its last one."""
 
+LOAD_SECONDS = 300.0
+"""So long a live revision may be absent: a reload under way, a Prometheus that starts."""
+
 
 async def no_incidents() -> Sequence[KnownIncident]:
     """Where nothing remembers incidents."""
@@ -29,7 +33,7 @@ async def no_incidents() -> Sequence[KnownIncident]:
 class LiveWatch:
     """Looks at every generated revision that Prometheus evaluates.
 
-    `source`: where firings are counted; None: volume is not judged.
+    `source`: where firings are counted; None: volume is not judged. `metrics`: told of what is not loaded.
     """
 
     def __init__(
@@ -40,8 +44,11 @@ class LiveWatch:
         source: Source | None,
         max_firing_ratio: float,
         incidents: Callable[[], Awaitable[Sequence[KnownIncident]]] = no_incidents,
+        metrics: RuleMetrics | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        self._metrics = metrics
+        self._absent_since: dict[str, float] = {}
         self._reviser = reviser
         self._server = server
         self._source = source
@@ -49,6 +56,7 @@ class LiveWatch:
         self._incidents = incidents
         self._now = now
         self._told: dict[str, str] = {}
+        self._missed: set[str] = set()
         self._known: Sequence[KnownIncident] = ()
         self._log = get_logger("rules-watch")
 
@@ -62,6 +70,7 @@ class LiveWatch:
             self._known = await self._incidents() if self._source is not None else ()
             for revision in (*live.values(), *shadows):
                 await self._judge(revision, loaded)
+            await self._look_for(live.values(), loaded)
         except PullError as error:
             self._log.info("generated rules not looked at", err=str(error))
 
@@ -76,6 +85,38 @@ class LiveWatch:
             if self._told.get(revision.group) != str(error):
                 self._log.warning("generated rule left as it is", group=revision.group, err=str(error))
             self._told[revision.group] = str(error)
+
+    async def _look_for(self, live: Collection[RuleRevision], loaded: Sequence[Rule]) -> None:
+        """Whether Prometheus has loaded what is live: rules that it does not run raise no alert."""
+        now = self._now()
+        absent = {
+            revision.revision_id: revision
+            for revision in live
+            if not is_revision(_members(revision, loaded), revision.content_hash)
+        }
+        self._absent_since = {one: self._absent_since.get(one, now) for one in absent}
+        late = [one for one, since in self._absent_since.items() if now - since >= LOAD_SECONDS]
+        if self._metrics is not None:
+            self._metrics.not_loaded.set(len(late))
+        self._missed &= set(late)
+        for one in late:
+            if one not in self._missed:
+                self._missed.add(one)
+                await self._missing(absent[one])
+
+    async def _missing(self, revision: RuleRevision) -> None:
+        """Have it loaded again where its text is in its place, and say what is to be done."""
+        group, place = revision.group, self._reviser.publisher.place(revision.group)
+        why = f"Prometheus does not run it; does it load {place}?"
+        try:
+            if await self._reviser.publisher.found(group, revision.content) is Found.SAME:
+                await self._reviser.publisher.restore(group, revision.content)
+            else:
+                why = f"{place} is not as pronoia wrote it; see pronoia rules drift"
+        except RuleError as error:
+            why = f"Prometheus does not load it again: {error}"
+        self._log.warning("live rules are not loaded", group=group, why=why)
+        self._reviser.tell("rules.not_loaded", group=group, revision=revision.content_hash, why=why)
 
     async def _judge_shadow(self, revision: RuleRevision, loaded: Sequence[Rule]) -> None:
         why = await self._fault(revision, loaded)

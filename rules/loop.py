@@ -106,6 +106,7 @@ class RulesLoop:
             source=source,
             max_firing_ratio=config.adapt.max_firing_ratio,
             incidents=incidents,
+            metrics=metrics,
             now=now,
         )
 

@@ -59,6 +59,11 @@ class RuleMetrics:
         self.live = Gauge(
             "pronoia_rules_live_groups", "Generated rule groups that are live.", registry=registry
         )
+        self.not_loaded = Gauge(
+            "pronoia_rules_not_loaded_groups",
+            "Live generated rule groups that Prometheus has not had loaded for five minutes.",
+            registry=registry,
+        )
         self.last_success = Gauge(
             "pronoia_rules_last_success_timestamp_seconds",
             "Time of the last run in which every query's rules were in order.",
@@ -229,19 +234,20 @@ class Reviser:
         return revision
 
     async def promote(self, revision: RuleRevision) -> None:
-        """A shadow that did well in place of what is live.
+        """A shadow that did well in place of what is live; it runs until that is noted.
 
         Raises: RuleError; it is rejected then, or runs on where people edited what is live.
         """
         await self.in_place(revision.group, await self.history(revision.group))
         file = file_of(revision)
-        await self.publisher.restore(shadow_of(file).group, None)
         try:
             await self.publisher.publish(file)
         except RuleError as error:
+            await self.publisher.restore(shadow_of(file).group, None)
             await self._reject(revision, file, error)
             raise
         await self._now_live(revision, (await self.live()).get(revision.group))
+        await self.publisher.restore(shadow_of(file).group, None)
         self.tell("rules.promoted", group=revision.group, revision=revision.content_hash)
 
     async def end_shadow(self, revision: RuleRevision, why: str) -> None:
@@ -283,8 +289,11 @@ class Reviser:
         """
         await self.publisher.sweep()
         live = await self.live()
+        shadowed = {revision.group for revision in await self.shadows()}
         for revision in live.values():
             await self._put_right(revision, self._recover_live)
+            if "canary_seconds" in revision.evidence and revision.group not in shadowed:
+                await self._put_right(revision, self._remove_shadow)
         for revision in await self._store.revisions(state="proposed", limit=200):
             if not is_adapted(revision.group):
                 before = live.get(revision.group)
@@ -304,6 +313,12 @@ class Reviser:
         if await self.in_place(group, await self.history(group)) is Found.OTHER:
             self._log.warning("rules in place differ from the live revision, putting that back", group=group)
             await self.publisher.restore(group, revision.content)
+
+    async def _remove_shadow(self, revision: RuleRevision) -> None:
+        """What was its shadow, where a killed process left that beside it."""
+        shadow = shadow_of(file_of(revision)).group
+        if await self.publisher.text(shadow) is not None:
+            await self.publisher.restore(shadow, None)
 
     async def _recover_proposed(self, revision: RuleRevision, before: RuleRevision | None) -> None:
         if await self.publisher.found(revision.group, revision.content) is Found.SAME:

@@ -29,6 +29,9 @@ from sidecar.ports import RuleStore
 from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
 
+TRY_AGAIN_SECONDS = 3600.0
+"""So long a shadow runs on that did well and does not get into its place, as where a neighbour is broken."""
+
 
 class AdaptedRules:
     """Rules of people's own, rewritten and taken back; `place_of` finds a place by its name in the store."""
@@ -126,17 +129,43 @@ class AdaptedRules:
         await self._end(revision, "rejected" if why else "superseded", why or "shadow ended well")
 
     async def promote(self, revision: RuleRevision) -> RuleRevision:
-        """A shadow's rules in place of those that they shadowed.
+        """A shadow's rules in place of those that they shadowed; it runs until they are live.
 
-        Raises: RuleError, hand edited where people changed those meanwhile.
+        A process that is killed meanwhile leaves the shadow, and the next goes on from there.
+        Raises: RuleError, hand edited where people changed those meanwhile; PullError.
         """
-        before, after = await self.rebased(revision)
+        live = await self.live(revision.group)
+        if live is None or live.evidence.get("shadow") != revision.revision_id:
+            if await self._store.revisions(group=revision.group, state="begun", limit=1):
+                words = f"{revision.group}: what a killed process began there is undone first"
+                raise RuleError(RuleReason.CONFLICT, words)
+            before, after = await self.rebased(revision)
+            evidence = {key: value for key, value in revision.evidence.items() if key != "canary_seconds"}
+            approver = str(revision.evidence["approver"])
+            change = Change(
+                revision.group,
+                before,
+                after,
+                rewrites_of(revision),
+                {**evidence, "shadow": revision.revision_id},
+                approver,
+            )
+            try:
+                live = await self.publish(change)
+            except (RuleError, PullError) as error:
+                await self._put_off(revision, error)
+                raise
         await self.end_shadow(revision, "")
-        evidence = {key: value for key, value in revision.evidence.items() if key != "canary_seconds"}
-        approver = str(revision.evidence["approver"])
-        return await self.publish(
-            Change(revision.group, before, after, rewrites_of(revision), evidence, approver)
-        )
+        return live
+
+    async def _put_off(self, shadow: RuleRevision, error: RuleError | PullError) -> None:
+        """It goes live later, or not at all where its rules are at fault."""
+        if error.reason in (RuleReason.CHECK_FAILED.value, RuleReason.UNHEALTHY.value):
+            await self.end_shadow(shadow, str(error))
+            return
+        age_seconds = self._now() - (shadow.live_from_ns or shadow.created_at_ns) / 1e9
+        evidence = {**shadow.evidence, "canary_seconds": age_seconds + TRY_AGAIN_SECONDS}
+        await self._store.put_revision(msgspec.structs.replace(shadow, evidence=evidence))
 
     async def rebased(self, revision: RuleRevision) -> tuple[str, str]:
         """The text of a revision's place now, and that text with its rewrites: other edits stay.

@@ -137,7 +137,7 @@ def test_what_an_incident_pulls_down_does_not_wait_longer_as_well() -> None:
 
 
 def test_a_rule_waits_no_longer_than_it_must() -> None:
-    """Five minutes leave a false alarm, a quarter of an hour none: that is not worth ten minutes of each incident."""
+    """Five minutes leave a false alarm, fifteen none: that is not worth ten minutes of each incident."""
     values = noise(28)
     for day, minutes in ((2.3, 4), (9.4, 4), (13.4, 4), (17.6, 4), (20.2, 4), (24.1, 9)):
         first = int(day * 1440)

@@ -59,6 +59,7 @@ class Bench:
         self.queries = dict(QUERIES)
         self.asked: list[list[str]] = []
         self.unlearnt: set[str] = set()
+        self.bus, self.registry = EventBus(), CollectorRegistry()
         # Without promtool the parser checks, which is quicker.
         config = RulesConfig(directory=folder, min_history=3600, margin=1.0, promtool="none", **settings)
         self.loop = RulesLoop(
@@ -67,8 +68,8 @@ class Bench:
             bands=self.bands,
             server=self.server,
             store=store,
-            bus=EventBus(),
-            metrics=RuleMetrics(CollectorRegistry()),
+            bus=self.bus,
+            metrics=RuleMetrics(self.registry),
             now=lambda: self.now,
         )
 
@@ -80,6 +81,9 @@ class Bench:
             for name in self.queries
             if name in names and name not in self.unlearnt
         ]
+
+    def not_loaded(self) -> float | None:
+        return self.registry.get_sample_value("pronoia_rules_not_loaded_groups")
 
     def file(self, name: str) -> Path:
         return self.folder / f"pronoia-{name}.rules.yaml"
@@ -262,3 +266,68 @@ async def test_while_one_query_has_learnt_nothing_the_others_are_not_asked_again
     assert await bench.run() == {"errors": "ok"}
     assert await bench.loop.run_late() == []
     assert bench.asked == [["errors", "waits"], ["waits"]]
+
+
+async def look(bench: Bench) -> None:
+    watch = LiveWatch(
+        bench.loop.reviser, bench.server, source=None, max_firing_ratio=3, now=lambda: bench.now
+    )
+    await watch.look()
+
+
+async def test_killed_on_its_way_live_a_shadow_goes_on(careful: Bench) -> None:
+    await careful.run()
+    careful.now += 601
+    careful.store.dies = True
+    with pytest.raises(StoreError):
+        await look(careful)
+    careful.store.dies = False
+    (first,) = [name for name in QUERIES if careful.file(name).exists()]
+    await careful.loop.recover()
+    await look(careful)
+    assert await careful.states(first) == ["live"]
+    assert not (careful.folder / f"pronoia-canary-pronoia-{first}.rules.yaml").exists()
+
+
+async def test_killed_once_it_is_live_its_shadow_is_removed(
+    careful: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await careful.run()
+    careful.now += 601
+
+    async def killed(*_: object) -> None:
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(careful.loop.publisher, "restore", killed)
+        with pytest.raises(StoreError):
+            await look(careful)
+    (first,) = [name for name in QUERIES if await careful.states(name) == ["live"]]
+    shadow = careful.folder / f"pronoia-canary-pronoia-{first}.rules.yaml"
+    assert shadow.exists()
+    await careful.loop.recover()
+    assert not shadow.exists()
+    assert await careful.states(first) == ["live"]
+
+
+async def test_live_rules_that_prometheus_does_not_load_are_loaded_again_and_told_of(
+    bench: Bench,
+) -> None:
+    await bench.run()
+    edit(bench.file("waits"))
+    bench.server.blind, reloads = True, bench.server.n_reloads
+    with bench.bus.subscribe() as events:
+        for _ in range(12):
+            await bench.loop.watch.look()
+            bench.now += 60
+        bench.bus.close()
+        told = [event async for event in events if event.kind == "rules.not_loaded"]
+    assert [event.facts["group"] for event in told] == ["pronoia-errors", "pronoia-waits"]
+    assert "does it load" in told[0].facts["why"]
+    assert "not as pronoia wrote it" in told[1].facts["why"]
+    assert bench.server.n_reloads == reloads + 1
+    assert bench.not_loaded() == 2
+    bench.server.blind = False
+    await bench.loop.watch.look()
+    assert bench.not_loaded() == 0
+    assert await bench.states("errors") == ["live"]

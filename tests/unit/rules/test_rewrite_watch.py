@@ -362,3 +362,61 @@ async def test_a_shadow_does_not_go_live_while_rules_are_frozen(bench: Bench) ->
     await bench.look()
     assert bench.file.read_text() == TEXT.replace("load > 5", "load > 6")
     assert not canary_path(bench.file).exists()
+
+
+async def shadow_that_did_well(bench: Bench) -> RuleRevision:
+    await bench.rules.shadow(bench.change(0), seconds=3600)
+    bench.now += DAY
+    (shadow,) = await bench.rules.of_state("canary")
+    return shadow
+
+
+async def test_killed_on_its_way_live_a_shadow_goes_on(bench: Bench) -> None:
+    shadow = await shadow_that_did_well(bench)
+    with pytest.raises(StoreError):
+        await bench.rules_with(Dying(bench.store)).promote(shadow)
+    await bench.look()  # What was begun may be another process' work still.
+    assert await bench.states() == ["canary", "begun"]
+    bench.now += 60
+    await bench.look()
+    assert await bench.states() == ["superseded", "undone", "live"]
+    assert bench.file.read_text() == TEXT.replace("load > 5", "load > 6")
+    assert not canary_path(bench.file).exists()
+
+
+async def test_killed_once_it_is_live_its_shadow_is_removed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shadow = await shadow_that_did_well(bench)
+
+    async def killed(*_: object) -> None:
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.rules, "end_shadow", killed)
+        with pytest.raises(StoreError):
+            await bench.rules.promote(shadow)
+    assert canary_path(bench.file).exists()
+    await bench.look()
+    assert await bench.states() == ["superseded", "live"]
+    assert not canary_path(bench.file).exists()
+
+
+async def test_a_shadow_that_a_broken_neighbour_keeps_out_is_tried_again_in_an_hour(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shadow_that_did_well(bench)
+
+    async def refused() -> None:
+        raise PullError(PullReason.SERVER_ERROR, "a neighbour's file is broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.server, "reload", refused)
+        for _ in range(3):
+            await bench.look()
+            bench.now += 60
+    assert await bench.states() == ["canary", "undone"]
+    assert bench.file.read_text() == TEXT
+    bench.now += 3600
+    await bench.look()
+    assert await bench.states() == ["superseded", "undone", "live"]
