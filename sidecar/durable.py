@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -62,11 +63,36 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int =
             os.fsync(file.fileno())
         temporary.chmod(mode)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        if error.errno is None:
+            raise
+        # Whoever reads of it knows the file's name, not that of what stands beside it.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_named(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have `write` fill the file that somebody named as an output: whole, or it is as it was.
+
+    A link stays one, a file keeps its mode; into a pipe or a device is written as it comes.
+
+    Raises: OSError.
+    """
+    place = Path(os.path.realpath(path))
+    # What is named by its descriptor (/dev/stdout) is not to be replaced, whatever it is.
+    if path.is_relative_to("/dev") or (place.exists() and not place.is_file()):
+        with path.open("wb") as file:
+            write(file)
+        return
+    if place.exists():
+        mode = stat.S_IMODE(place.stat().st_mode)
+    else:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        mode = 0o666 & ~mask
+    replace_file(place, write, mode=mode)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sidecar.durable import replace_file
+from sidecar.durable import write_named
 from sidecar.errors import TableError
 from sidecar.series import BoolArray, FloatArray, TimeArray
 
@@ -137,11 +137,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[str] | FloatArray]) -
         for piece in table_pieces(columns):
             file.write(piece.encode())
 
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:  # A pipe or /dev/stdout cannot be replaced.
-            write(file)
-    else:
-        replace_file(path, write, mode=0o644)
+    write_named(path, write)
 
 
 def is_same_file(one: Path, other: Path) -> bool:

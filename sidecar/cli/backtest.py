@@ -13,6 +13,7 @@ from sidecar.cli.configured import configured, judge_configured
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.query_history import QueryHistory, query_options, read_query
 from sidecar.cli.score import Judging, Scored, judge
+from sidecar.durable import write_named
 from sidecar.errors import SidecarError
 from sidecar.series import Expectation, Score, SeriesBatch
 
@@ -129,8 +130,8 @@ def _write(path: Path, name: str, batch: SeriesBatch, found: list[Scored]) -> No
         )
         for labels, one in zip(batch.labels, found, strict=True)
     )
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(lines(name, batch.timestamps, judged))
+    pieces = (line.encode() for line in lines(name, batch.timestamps, judged))
+    write_named(path, lambda file: file.writelines(pieces))
 
 
 def _table(summaries: list[dict[str, Any]], batch: SeriesBatch) -> None:

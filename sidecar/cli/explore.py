@@ -12,6 +12,7 @@ import click
 from sidecar.cli.options import config_option, format_option, read_config
 from sidecar.cli.query_history import QueryHistory, query_options
 from sidecar.cli.rules_table import print_table
+from sidecar.durable import write_named
 from sidecar.errors import SidecarError
 from sidecar.series import LabelSet
 
@@ -70,9 +71,10 @@ def explore(config_path: Path | None, output: str, out: Path | None, **query: An
         raise SystemExit(1)
     if out is not None:
         try:
-            frame.to_csv(out, date_format="%Y-%m-%dT%H:%M:%SZ")
+            write_named(out, lambda file: frame.to_csv(file, date_format="%Y-%m-%dT%H:%M:%SZ"))
         except OSError as error:
-            raise click.FileError(str(out), error.strerror or str(error)) from error
+            click.echo(f"pronoia: {error}", err=True)
+            raise SystemExit(1) from error
 
 
 def _told(frame: pd.DataFrame, n_steps: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import yaml
 from sidecar.cli.options import read_config
 from sidecar.config.load import load_text
 from sidecar.config.vmanomaly import Imported, from_vmanomaly
+from sidecar.durable import write_named
 from sidecar.errors import ConfigError, PullError
 
 if TYPE_CHECKING:
@@ -147,14 +148,16 @@ def _write(found: Imported, origin: str, target: Path, force: bool) -> None:
     if str(target) == "-":
         click.echo(text, nl=False)
     else:
-        try:
-            with target.open("w" if force else "x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError as error:
+        if target.exists() and not force:
             click.echo(
                 f"pronoia: {target} is there already; give --force to overwrite it, or --out", err=True
             )
-            raise SystemExit(2) from error
+            raise SystemExit(2)
+        try:
+            write_named(target, lambda file: file.write(text.encode()))
+        except OSError as error:
+            click.echo(f"pronoia: {error}", err=True)
+            raise SystemExit(1) from error
         n_queries = len(found.document["queries"])
         click.echo(
             f"{target}: {n_queries} queries; {len(found.left_out)} things without an equivalent, at its end."

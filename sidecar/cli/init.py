@@ -9,6 +9,7 @@ import click
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli.options import read_config
+from sidecar.durable import write_named
 from sidecar.errors import PullError
 
 
@@ -73,7 +74,11 @@ def init(
     if str(target) == "-":
         click.echo(text)
         return
-    target.write_text(text, encoding="utf-8")
+    try:
+        write_named(target, lambda file: file.write(text.encode()))
+    except OSError as error:
+        click.echo(f"pronoia: {error}", err=True)
+        raise SystemExit(1) from error
     click.echo(
         f"{target}: {len(proposal.queries)} queries, {proposal.n_series} series; "
         f"{len(proposal.left_out)} left out, with reasons, at the end of the file.\n"

@@ -6,7 +6,12 @@ for another's imports.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
+from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -47,6 +52,8 @@ COMMANDS = {
     "rules": ("sidecar.cli.rules:rules", "Alert rules: audit, back-test, adapt, generate, roll back."),
 }
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 class LazyGroup(click.Group):
     """A click group that imports a command's module when the command is asked for."""
@@ -68,6 +75,19 @@ class LazyGroup(click.Group):
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; a disk that takes nothing more ends it with a line, as a reader that left does."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            click.echo(f"pronoia: {error}", err=True)
+            # What standard output still holds would be tried again at exit, and be complained of.
+            with open(os.devnull, "wb") as nowhere, suppress(OSError, ValueError):
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            sys.exit(1)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from sidecar import durable
-from sidecar.durable import TEMPORARY, open_once, replace_file
+from sidecar.durable import TEMPORARY, open_once, replace_file, write_named
 
 
 def test_a_large_file_reaches_the_disk_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +72,49 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
         replace_file(tmp_path / "state", half)
     assert (tmp_path / "state").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(TEMPORARY)] == []
+
+
+def test_a_failure_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        replace_file(tmp_path / "gone" / "a", lambda file: None)
+    assert caught.value.filename == str(tmp_path / "gone" / "a")
+
+
+def test_an_output_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Through a link, with the mode that the file had."""
+    place, link = tmp_path / "a.yaml", tmp_path / "link.yaml"
+    place.write_text("old")
+    place.chmod(0o640)
+    link.symlink_to(place)
+
+    def breaks_off(file: BinaryIO) -> None:
+        file.write(b"ne")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.yaml"):
+        write_named(link, breaks_off)
+    assert place.read_text() == "old"
+    write_named(link, lambda file: file.write(b"new"))
+    assert link.is_symlink()
+    assert place.read_text() == "new"
+    assert place.stat().st_mode & 0o777 == 0o640
+    assert sorted(tmp_path.iterdir()) == [place, link]
+
+
+def test_a_new_output_has_the_mode_that_the_user_s_mask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_named(tmp_path / "a", lambda file: file.write(b"x"))
+        assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_a_pipe_stays_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((tmp_path / "pipe").read_bytes)
+        write_named(tmp_path / "pipe", lambda file: file.write(b"x"))
+        assert read.result(10) == b"x"
+    assert (tmp_path / "pipe").is_fifo()

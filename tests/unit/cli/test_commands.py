@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,3 +91,16 @@ def test_init_does_not_overwrite(tmp_path: Path) -> None:
     file.write_text("mine")
     code, output = run("init", "--prometheus", "http://127.0.0.1:1", "--out", str(file))
     assert (code, "--force" in output, file.read_text()) == (2, True, "mine")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+def test_a_full_disk_behind_standard_output_is_a_line_and_not_a_traceback() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sidecar", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "pronoia: [Errno 28] No space left on device\n")
