@@ -209,8 +209,9 @@ ITSELF = (
         [
             (f"increase(pronoia_rules_published_total{SELF}[1h])", "{{result}}"),
             (f"pronoia_rules_live_groups{SELF}", "groups live"),
+            (f"pronoia_rules_not_loaded_groups{SELF}", "groups live, not loaded"),
         ],
-        about="Runbook PronoiaRulesNotPublished.",
+        about="Runbooks PronoiaRulesNotPublished, PronoiaRulesNotLoaded.",
     ),
     Panel(
         "Neighbours",
