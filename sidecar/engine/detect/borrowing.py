@@ -27,6 +27,7 @@ from sidecar.engine.detect.ensemble_state import (
     LOSS,
     N_DOWN,
     N_UP,
+    REPEAT_SHARE,
     SAMPLES,
     SLOWER,
     SLOWEST,
@@ -45,7 +46,13 @@ SHARE = 0.75
 ALIKE = 4.0  # Elders agree where the upper quartile of their noise is at most so many lower ones.
 ONE_SIDED = 0.8  # Of the elders on one side of 0, and the others do not count.
 REACH = 10.0  # A level so many times beyond those of the elders is none like theirs,
-OWN_NOISE = 5.0  # nor is a series that varies so many times as much from its start.
+OWN_NOISE = 5.0  # nor is a series that varies so many times as much from its start,
+QUIETEST = 0.05
+"""or so small a part of it: what it borrowed would blind for days. Chance makes the first samples of a series
+like theirs no quieter, unless the elders repeat themselves: then the samples may all be the same.
+"""
+
+REPEATERS = 0.3  # Of their samples repeat the one before.
 IN_PHASE, IN_PHASE_SHARE = 0.7, 0.8
 """Days agree where so many of the elders' correlate so well with the middle one."""
 
@@ -64,7 +71,7 @@ class Lesson:
 
     `scales`: of the columns `SCALES`. `spread`: what seasons leave. `cycle`: the deviation of a
     day. `day`: its course around 0, (DAY_BINS,), None where they agree on none. `levels`: the
-    least and the largest of a series like them.
+    least and the largest of a series like them. `repeat`: whether samples often repeat the one before.
     """
 
     relative: bool
@@ -75,11 +82,17 @@ class Lesson:
     day: FloatArray | None
     levels: tuple[float, float]
     log_threshold: float
+    repeat: bool
 
     def fits(self, level: FloatArray, noise: FloatArray) -> BoolArray:
         """Which of the young, by level and noise so far, are like the elders."""
         low, high = self.levels
-        return (level >= low) & (level <= high) & (noise <= OWN_NOISE * self.noise * self.unit(level))
+        usual = self.noise * self.unit(level)
+        as_loud = noise <= OWN_NOISE * usual
+        as_quiet = np.maximum(noise, LEVEL_FLOOR * np.abs(level)) >= QUIETEST * usual
+        if self.repeat:
+            as_quiet |= noise == 0
+        return (level >= low) & (level <= high) & as_loud & as_quiet
 
     def unit(self, level: FloatArray) -> FloatArray:
         """What the lesson's numbers are to be multiplied with."""
@@ -137,6 +150,7 @@ def lesson(
         course,
         _levels(level, relative=relative),
         float(np.quantile(log_threshold[elders], SHARE)),
+        bool(np.median(of[:, REPEAT_SHARE]) >= REPEATERS),
     )
 
 

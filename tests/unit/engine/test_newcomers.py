@@ -120,6 +120,7 @@ def test_temperatures_are_compared_in_degrees() -> None:
         pytest.param(services(LEVELS, noise=np.geomspace(0.001, 1, 12)), id="each as loud as it likes"),
         pytest.param(services(np.append(LEVELS[:11], 1e9)), id="a level unlike theirs"),
         pytest.param(services(LEVELS, noise=np.append(np.full(11, 0.01), 0.8)), id="louder than they are"),
+        pytest.param(services(LEVELS, noise=np.append(np.full(11, 0.5), 0.01)), id="quieter than they are"),
         pytest.param(services(np.append(LEVELS[:11], 0.0)), id="nothing yet"),
     ],
 )
@@ -128,6 +129,22 @@ def test_who_has_nobody_like_it_waits_as_ever(values: FloatArray) -> None:
     assert model.newcomers.start[-1] == BY_ITSELF
     assert np.isnan(score.anomaly_score[-1, BORN : BORN + 20]).all()
     assert model.n_borrowing == 0
+
+
+def test_a_steady_one_is_not_blinded_by_what_loud_ones_share() -> None:
+    """Half of a steady load is gone within its first day."""
+    values = services(LEVELS, noise=np.append(np.full(11, 0.5), 0.01))
+    values[-1, BORN + 100 : BORN + 112] *= 0.5
+    _, _, score = judged(unborn(values, slice(-1, None), BORN))
+    assert (score.anomaly_score[-1, BORN + 100 : BORN + 103] > 1).any()
+
+
+def test_one_that_has_not_moved_yet_is_like_those_that_often_do_not() -> None:
+    rng = np.random.default_rng(2)
+    values = np.where(rng.random((12, 4 * DAY)) < 0.3, 1.4, 1.0) * np.geomspace(10, 100, 12)[:, None]
+    values[-1, BORN : BORN + 6] = 100.0
+    model, _, _ = judged(unborn(values, slice(-1, None), BORN))
+    assert model.newcomers.start[-1] == BY_POOL
 
 
 strange = st.builds(
