@@ -70,6 +70,11 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
         ),
         pytest.param(
             "databases",
+            Case("PostgresReplicationLags", {'pg_replication_lag{instance="d"}': "300x200"}, 1),
+            id="postgres_exporter before 0.12 names the lag without its unit",
+        ),
+        pytest.param(
+            "databases",
             Case(
                 "RedisMemoryShort",
                 {
