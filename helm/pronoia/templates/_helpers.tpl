@@ -145,6 +145,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "pronoia.fullname" .)) -}}
 {{- fail (printf "fullnameOverride: %q cannot be the name of a Service; use small letters, digits and -, a letter first" (include "pronoia.fullname" .)) -}}
 {{- end -}}
+{{- if and .Values.alerts.enabled .Values.serviceMonitor.enabled (not (contains "pronoia" (include "pronoia.fullname" .))) -}}
+{{- fail (printf "alerts.enabled: the alerts look for jobs with \"pronoia\" in their names, and the ServiceMonitor's job is %q; choose another fullnameOverride" (include "pronoia.fullname" .)) -}}
+{{- end -}}
 {{- if .Values.serviceMonitor.enabled -}}
 {{- $timeout := .Values.serviceMonitor.scrapeTimeout -}}
 {{- range list .Values.serviceMonitor.interval .Values.serviceMonitor.syntheticInterval -}}

@@ -53,6 +53,11 @@ pytestmark = pytest.mark.integration
         ),
         pytest.param("config.rules.publish=files", "'publish'", id="a rules key that the chart owns"),
         pytest.param("rbac.create=true", "rbac.rules", id="a role that allows nothing"),
+        pytest.param(
+            "alerts.enabled=true,serviceMonitor.enabled=true,fullnameOverride=foresight",
+            '"foresight"',
+            id="alerts that look for another job",
+        ),
         pytest.param("serviceMonitor=null", "'serviceMonitor'", id="a section without content"),
         pytest.param("probes.liveness=null", "'liveness'", id="a probe without content"),
         pytest.param("image.repository=null", "'repository'", id="an image without a name"),
