@@ -206,7 +206,8 @@ class TrainedDetector(CourseDetector[Fit]):
             self.n_fits += 1
         features, level = self.windows.features(part)
         value, raw = np.full(level.shape, np.nan), np.full(level.shape, np.nan)
-        ready = np.isfinite(features[:, :, 0])
+        # Of what is hardly a number features may overflow; one window of them would spoil a fit for all.
+        ready = np.isfinite(features).all(axis=2)
         if self._fit is not None and ready.any():
             found = self._fit
             raw[ready] = (self.model.score(found.arrays, features[ready]) - found.mean) / found.deviation

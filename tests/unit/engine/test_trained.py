@@ -224,3 +224,13 @@ class TestAutoencoder:
         assert seen.mean() < 0.3 * never.mean()
         held_out, learnt = fitted["quality"]
         assert held_out < 2 * learnt
+
+
+@pytest.mark.parametrize("name", ["kmeans", "gaussian_mixture", "dbscan", "isolation_forest"])
+def test_a_series_of_absurd_size_keeps_no_other_from_being_judged(name: str) -> None:
+    values = np.random.default_rng(3).normal(100.0, 5.0, (2, 4 * FIRST_FIT))
+    values[1] *= 1e98
+    detector = make_detector(name, QueryConfig(name="q", expr="x", step=STEP))
+    detector.resize(2)
+    detector.calibrator.resize(2)
+    assert np.isfinite(detector.judge(batch(values)).score[0, -1])
