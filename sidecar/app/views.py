@@ -37,6 +37,7 @@ class AppViews:
         self._warming = warming
         self._workings = workings
         self._started_seconds = ground.wall()
+        self._was_ready = False
 
     def status(self) -> Mapping[str, Any]:
         """Version, uptime, configuration hash, neighbours."""
@@ -109,8 +110,15 @@ class AppViews:
     def ready(self) -> tuple[bool, str]:
         """Whether a first pull was scored, and if not, why."""
         loop = self._workings().metrics_loop
-        doing = "compiling for this machine, once" if self._warming.under_way else "learning from history"
-        return loop.ready, loop.last_error or doing
+        # A reload makes every query anew, and the next step may be an hour away; the page stays meanwhile.
+        self._was_ready = self._was_ready or loop.ready
+        if self._warming.under_way:
+            doing = "compiling for this machine, once"
+        elif any(watch.judged_ms is not None for watch in loop.watches):
+            doing = "waiting for the next step of a query"
+        else:
+            doing = "learning from history"
+        return self._was_ready, loop.last_error or doing
 
     def health(self) -> Mapping[str, Callable[[], ComponentHealth]]:
         """A check for each component."""
@@ -125,19 +133,14 @@ class AppViews:
         workings = self._workings()
         loop = workings.metrics_loop
         now_ms = workings.clock.now() * 1000
-        late = [
-            watch.query.name
-            for watch in loop.watches
-            if watch.evaluation is None
-            or now_ms - watch.evaluation.timestamp_ms > STALE_STEPS * watch.step_ms + 5000
-        ]
+        late = [watch.query.name for watch in loop.watches if _is_late(watch, now_ms)]
         detail = {
             "n_queries": len(loop.watches),
             "late": late,
             "error": loop.last_error,
             "errors": {name: words for name, words in loop.errors.items() if name},
         }
-        return ComponentHealth(not late and loop.ready, detail)
+        return ComponentHealth(bool(loop.watches) and not late, detail)
 
     def _alerts_health(self) -> ComponentHealth:
         error = self._alerts.last_error
@@ -183,3 +186,12 @@ def _judgement(evaluation: Evaluation, row: int) -> Mapping[str, Any]:
             for forecast in evaluation.forecasts
         ],
     }
+
+
+def _is_late(watch: Watch, now_ms: float) -> bool:
+    """Whether its series were not judged for some steps, or never.
+
+    After a start or a reload a saved model goes on where it was, and its next step may be an hour away.
+    """
+    judged_ms = watch.evaluation.timestamp_ms if watch.evaluation else watch.judged_ms
+    return judged_ms is None or now_ms - judged_ms > STALE_STEPS * watch.step_ms + 5000

@@ -118,6 +118,11 @@ class Watch:
         """The query's step in milliseconds."""
         return round(self.query.step * 1000)
 
+    @property
+    def judged_ms(self) -> int | None:
+        """Up to when its model has judged, in a process before this one too; None while there is none."""
+        return self._model.last_timestamp_ms if self._model is not None else None
+
     async def prepare(self) -> None:
         """Have a model: the saved one, or one learnt from the source's history.
 

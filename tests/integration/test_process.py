@@ -124,6 +124,25 @@ def test_reload_takes_a_good_file_and_refuses_a_bad_one(
     )
 
 
+def test_a_query_whose_next_step_is_far_is_neither_late_nor_unready_after_a_reload(
+    tmp_path: Path, prometheus: Prometheus, make_pronoia: Callable[..., Pronoia]
+) -> None:
+    def late() -> list[str]:
+        found: list[str] = get_json(pronoia.url + "/health")["data"]["metrics"]["late"]
+        return found
+
+    document = wave_config(prometheus.url, tmp_path)
+    slow = {"name": "slow", "expr": WAVE, "step": "1h", "history": "2d"}
+    pronoia = make_pronoia(document)
+    pronoia.start()
+    wait_until(lambda: ready(pronoia), timeout=40, what="ready")
+    (pronoia.directory / "pronoia.yaml").write_text(json.dumps(document | {"queries": [slow]}))
+    for _ in range(2):
+        assert http(pronoia.url + "/-/reload", data=b"")[0] == 200
+        assert ready(pronoia)
+        wait_until(lambda: late() == [], timeout=20, what="a model")
+
+
 def test_a_hangup_while_it_starts_ends_nothing_and_is_heeded(
     tmp_path: Path, make_pronoia: Callable[..., Pronoia]
 ) -> None:
