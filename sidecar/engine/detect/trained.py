@@ -207,7 +207,7 @@ class TrainedDetector(CourseDetector[Fit]):
         features, level = self.windows.features(part)
         value, raw = np.full(level.shape, np.nan), np.full(level.shape, np.nan)
         # Of what is hardly a number features may overflow; one window of them would spoil a fit for all.
-        ready = np.isfinite(features).all(axis=2)
+        ready = np.asarray(np.isfinite(features).all(axis=2))
         if self._fit is not None and ready.any():
             found = self._fit
             raw[ready] = (self.model.score(found.arrays, features[ready]) - found.mean) / found.deviation
