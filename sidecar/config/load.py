@@ -42,7 +42,9 @@ def load_file(path: Path, *, env: Mapping[str, str], overrides: Mapping[str, Any
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        words = f"cannot be read: {error.strerror}; `pronoia init` writes one"
+        words = f"cannot be read: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            words += "; `pronoia init` writes one"
         raise ConfigError([ConfigProblem("(file)", words)], str(path)) from error
     except UnicodeDecodeError as error:
         raise ConfigError([ConfigProblem("(file)", f"is not UTF-8: {error}")], str(path)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -104,3 +105,18 @@ def test_a_full_disk_behind_standard_output_is_a_line_and_not_a_traceback() -> N
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, "pronoia: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_a_name_that_cannot_be_written_as_it_is_is_written_all_the_same(
+    encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9 \xe2\x80\x93.csv")).write_text("timestamp,value\n0,1\n60,2\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar", "score", "--in", str(tmp_path), "--out", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"0 events in 2 rows" in done.stdout

@@ -173,6 +173,13 @@ def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
         load_file(tmp_path / "none.yaml", env={})
 
 
+def test_init_is_named_only_where_there_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`pronoia init` writes one"):
+        load_file(tmp_path / "gone.yaml", env={})
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory$"):
+        load_file(tmp_path, env={})
+
+
 def test_secrets_are_masked_and_read_from_files(tmp_path: Path) -> None:
     config = load_text("prometheus: {http: {bearer_token: hunter2}}")
     assert "hunter2" not in repr(config)
