@@ -122,7 +122,7 @@ def argument(adapted: Adapted) -> str:
     return (
         f"false alarms {found.before.n_false} → {found.after.n_false} in {found.before.days:.0f} days; "
         f"on weeks not learned from {found.unseen_before} → {found.unseen_after} "
-        f"({low:g} to {high:g} a month); "
+        f"({low:.3g} to {high:.3g} a month); "
         + caught_words(found)
         + (f"; the alerts loop asked for it: {adapted.told}" if adapted.told else "")
     )

@@ -32,6 +32,9 @@ INWARD = 0.15
 """The same as a share of the way to the loosest that still catches everything: the next may be lower."""
 
 SOON_ENOUGH_SECONDS = 300.0
+LATER = 0.8
+"""What any wait beyond one more evaluation costs."""
+
 DOUBLED_WAIT = 0.4
 """What each doubling of a wait beyond that costs: nearly as much as the false alarms that are allowed."""
 
@@ -263,7 +266,7 @@ def _cost(
     cost += 0.3 * (candidate.for_seconds != rule.for_seconds)
     # What waits longer than one more evaluation is late for the next incident, whatever the known ones say.
     soon = rule.for_seconds + evidence.step_seconds
-    cost += 0.8 * (candidate.for_seconds > soon)
+    cost += LATER * (candidate.for_seconds > soon)
     cost += DOUBLED_WAIT * math.log2(max(candidate.for_seconds / max(soon, SOON_ENOUGH_SECONDS), 1.0))
     cost += 0.2 * (candidate.keep_firing_seconds != rule.keep_firing_seconds)
     cost += 0.3 * (candidate.hysteresis is not None)

@@ -71,7 +71,7 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
             rule.key,
             Kind.NO_FOR,
             "one evaluation is enough for it to fire"
-            + (f"; {short} of {n} firings were over within 2 minutes" if n else ""),
+            + (f"; {short} of {n} firings were over within 2 minutes" if short else ""),
             "`for: 2m`, or say why not",
             float(short),
         )

@@ -287,7 +287,8 @@ def rollback(
                 return f"{back.content} holds again" if back else "the rule's own number holds"
             if is_adapted(group):
                 await adapted.undo(group, "rolled back by hand")
-                return "the rules are as they were"
+                live = await adapted.live(group)
+                return f"revision {live.content_hash} is live" if live else "the rules are as they were"
             before = await _needed(loop).rollback(group)
             return f"revision {before.content_hash} is back" if before else "its file is removed"
 

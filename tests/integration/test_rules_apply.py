@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,6 +111,17 @@ def test_a_hand_edit_after_a_rewrite_is_kept(own: Own) -> None:
     drifted = own.run("drift")
     assert drifted.exit_code == 1
     assert f"--accept file:{own.file} leaves it to you" in drifted.stdout
+
+
+def test_a_roll_back_says_what_is_live_then(own: Own) -> None:
+    assert own.run("apply", "--yes", history=True).exit_code == 0
+    rewritten = own.file.read_text()
+    assert own.run("join", "LoadHigh").exit_code == 0
+    first = own.run("rollback", f"file:{own.file}")
+    assert re.search(r"taken back; revision \w{12} is live", first.output), first.output
+    assert own.file.read_text() == rewritten
+    assert "the rules are as they were" in own.run("rollback", f"file:{own.file}").output
+    assert own.file.read_text() == OWN
 
 
 def test_what_was_never_written_or_named_is_said(own: Own) -> None:

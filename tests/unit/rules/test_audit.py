@@ -196,6 +196,13 @@ def test_past(pasts: list[RulePast], expected: set[Kind]) -> None:
     assert told(*pasts) == expected
 
 
+@pytest.mark.parametrize(("minutes", "words"), [(1, "; 1 of 1 firings were over within 2 minutes"), (9, "")])
+def test_firings_that_last_are_no_evidence_for_a_wait(minutes: int, words: str) -> None:
+    without = replace(past("A", (1, 1 + minutes)), rule=like("A", for_seconds=0.0))
+    (found,) = [one for one in audit_past([without]) if one.kind is Kind.NO_FOR]
+    assert found.evidence == "one evaluation is enough for it to fire" + words
+
+
 @pytest.mark.parametrize(
     ("threshold", "far"), [pytest.param(1000, True, id="far"), pytest.param(25, False, id="near")]
 )
