@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidecar.cli.forecast import Duration
+from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import config_option, data_option, format_option, read_config
 from sidecar.cli.stored import opened_store
 from sidecar.config.fields import format_duration
@@ -173,7 +174,7 @@ async def _trials(
         rules,
         terms,
         end_seconds=time.time(),
-        run=asyncio.to_thread,
+        run=in_thread,
         capacities=[one for one in capacities if not only or one.name in only],
         on_error=lambda rule, error: click.echo(f"pronoia: {rule}: {error}", err=True),
     )

@@ -176,7 +176,7 @@ def test_an_unreadable_file_is_a_config_error(tmp_path: Path) -> None:
 def test_init_is_named_only_where_there_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`pronoia init` writes one"):
         load_file(tmp_path / "gone.yaml", env={})
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory$"):
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
         load_file(tmp_path, env={})
 
 
