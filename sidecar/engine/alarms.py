@@ -4,7 +4,9 @@ Adaptive conformal inference (Gibbs & Candès 2021) on alarms instead of points:
 every alarm that barely crossed raises the series' threshold by a step, quiet
 lowers it so that, left alone, marginal alarms come as often as the budget
 says. An alarm far beyond the threshold teaches little if it lasts: it is what
-the user wants to hear of, not noise that happened to cross. What a single sample
+the user wants to hear of, not noise that happened to cross. Nor do alarms teach much on a
+series that never came near its threshold without one: noise has a tail, with more of it
+below a threshold than beyond, and what has none is a series of many incidents. What a single sample
 raises is noise more often, however far it is, and teaches mostly points: a series of
 many spikes is not to become deaf to shifts. While an alarm lasts the threshold
 is a little lower (hysteresis), after its end higher for some hours, so that one
@@ -44,6 +46,17 @@ ALONE = 1.3
 """By so much further off is a sample that follows one which was not unusual itself."""
 LONGEST_WAIT_SECONDS = 600.0  # With longer steps no second sample is waited for.
 
+NEAR = 0.65
+"""From this part of the threshold on, a run of samples that stays below it is a near miss."""
+NOISE_COMES_NEAR = 0.8
+"""So many near misses an alarm are noise; fewer are less so. Of the tail below there are five an alarm."""
+UNHEARD_OF = 2.0  # So many of each are supposed before any is seen.
+LEAST_TAUGHT = 0.2  # What alarms teach where nothing ever comes near.
+NEAR_SECONDS = 14 * 86400.0  # Memory of near misses and alarms.
+CLEAR_OF_ALARM_SECONDS = 3600.0  # So long after an alarm's end, what is near is its aftermath.
+MANY_SAMPLES_SECONDS = 200.0
+"""With longer steps there are so few samples between two alarms that none near says nothing."""
+
 TAIL_EXPONENT = 4.0
 """Tails of operations residuals fall about with this power: a budget of a sixteenth doubles the threshold."""
 
@@ -51,7 +64,8 @@ UNIT_BUDGET, UNIT_EXPONENT = 11.0, 0.62
 """The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
 LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK, BEFORE, LENGTH, BY_POINT, LOG_OF_POINTS = range(8)
-N_COLUMNS = 8
+NOW_NEAR, NEAR_MISSES, TOLD = range(8, 11)
+N_COLUMNS = 11
 
 
 @njit(cache=True, inline="always")
@@ -88,15 +102,43 @@ def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point):
     alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - pace * quiet, LOWEST)
     alarms[row, LOG_OF_POINTS] = max(alarms[row, LOG_OF_POINTS] - POINTS_FADE * quiet, 0.0)
     alarms[row, BEFORE] = value / threshold * (1.0 if alarms[row, IN_ALARM] > 0.0 else alone(alarms, row, dt))
+    count_near(alarms, row, now, dt, value / threshold)
     if value > threshold:
         alarms[row, IN_ALARM] = 1.0
         alarms[row, LENGTH] += 1.0
         if value / threshold > alarms[row, PEAK]:
             alarms[row, PEAK], alarms[row, BY_POINT] = value / threshold, by_point
     elif alarms[row, IN_ALARM] > 0.0:
-        raise_by(alarms, row, step * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt))
+        taught = step * share_of_noise(alarms, row, dt)
+        raise_by(alarms, row, taught * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt))
+        alarms[row, TOLD] += 1.0
         alarms[row, IN_ALARM] = alarms[row, LENGTH] = alarms[row, PEAK] = 0.0
         alarms[row, ALARM_END] = now
+
+
+@njit(cache=True, inline="always")
+def count_near(alarms, row, now, dt, share):
+    """Follow how often the series came near its threshold, at `share` of it now, and stayed below."""
+    fades = NEAR_SECONDS / (NEAR_SECONDS + dt)
+    alarms[row, NEAR_MISSES] *= fades
+    alarms[row, TOLD] *= fades
+    if share > 1.0 or alarms[row, IN_ALARM] > 0.0:
+        alarms[row, NOW_NEAR] = 0.0
+    elif share > NEAR:
+        alarms[row, NOW_NEAR] = 1.0
+    elif alarms[row, NOW_NEAR] > 0.0:
+        alarms[row, NOW_NEAR] = 0.0
+        if now - alarms[row, ALARM_END] > CLEAR_OF_ALARM_SECONDS:
+            alarms[row, NEAR_MISSES] += 1.0
+
+
+@njit(cache=True, inline="always")
+def share_of_noise(alarms, row, dt):
+    """Which part of what an alarm would teach it does, by how often the series came near without one."""
+    if dt > MANY_SAMPLES_SECONDS:
+        return 1.0
+    an_alarm = (alarms[row, NEAR_MISSES] + UNHEARD_OF) / (alarms[row, TOLD] + UNHEARD_OF)
+    return min(max(an_alarm / NOISE_COMES_NEAR, LEAST_TAUGHT), 1.0)
 
 
 @njit(cache=True, inline="always")
@@ -120,7 +162,7 @@ def raise_by(alarms, row, taught):
 
 
 class AlarmBudget(RowArrays):
-    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 64 bytes a row.
+    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 88 bytes a row.
 
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
     the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.

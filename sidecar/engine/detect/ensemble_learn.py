@@ -31,6 +31,10 @@ from sidecar.engine.detect.ensemble_state import (
 
 LOSS_SECONDS = 5 * DAY_SECONDS  # Memory of the competition between centres.
 CLIP_CENTRE = 8.0  # In scales: how far one point may pull a centre.
+NEWS_SECONDS = 900.0
+"""An alarm that lasts is one piece of news: after so long its samples say less and less of the noise, or a
+young series would take its first long incident for its ways, and be quiet amid it.
+"""
 
 
 @njit(cache=True, inline="always")
@@ -60,24 +64,27 @@ def learn_season(s, row, which, known_seconds, missed, cap, dt, n, age):
 
 
 @njit(cache=True, inline="always")
-def learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, stands, samples):
-    """Move the scale of the side that was seen; young rows are kept from being blinded by one spike."""
+def learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, stands, samples, news):
+    """Move the scale of the side that was seen; young rows are kept from being blinded by one spike.
+
+    `news` is how much of a sample's usual weight this one has, 0 to 1.
+    """
     size, size_slow = abs(error), abs(error_slow)
     n_side = s[row, N_UP] if error > 0.0 else s[row, N_DOWN]
     if warm and n_side >= 5.0:
         widest = CLIP_SCALE if samples > 10.0 * WARM_UP_SAMPLES else CLIP_CENTRE
         size, size_slow = min(size, widest * scale), min(size_slow, widest * scale_slow)
     if error > 0.0:
-        s[row, UP] += memory(stands, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
+        s[row, UP] += news * memory(stands, SCALE_SECONDS, s[row, N_UP]) * (size - s[row, UP])
         s[row, N_UP] += 1.0
     elif error < 0.0:
-        s[row, DOWN] += memory(stands, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
+        s[row, DOWN] += news * memory(stands, SCALE_SECONDS, s[row, N_DOWN]) * (size - s[row, DOWN])
         s[row, N_DOWN] += 1.0
     if s[row, N_UP] == 0.0:
         s[row, UP] = s[row, DOWN]
     if s[row, N_DOWN] == 0.0:
         s[row, DOWN] = s[row, UP]
-    rate = memory(stands, 3.0 * SCALE_SECONDS, samples)
+    rate = news * memory(stands, 3.0 * SCALE_SECONDS, samples)
     if error_slow > 0.0:
         s[row, UP_SLOW] += rate * (size_slow - s[row, UP_SLOW])
     elif error_slow < 0.0:

@@ -17,6 +17,7 @@ from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, 
 from sidecar.engine.detect.ensemble_learn import (
     CLIP_CENTRE,
     LOSS_SECONDS,
+    NEWS_SECONDS,
     compete,
     learn_scales,
     learn_season,
@@ -367,7 +368,7 @@ def run(
             shifted = False
             if alarms[row, IN_ALARM] > 0.0:
                 pace = PACE_IN_ALARM * dt
-                s[row, OUTSIDE_SECONDS] += dt
+                s[row, OUTSIDE_SECONDS] += stands  # Nobody knows what happened in a gap.
                 shifted = s[row, OUTSIDE_SECONDS] > NEW_NORMAL_SECONDS * (1.0 + min(alarms[row, PEAK], 4.0))
             else:
                 s[row, OUTSIDE_SECONDS] = 0.0
@@ -413,7 +414,8 @@ def run(
                 off = x[row, t] - (quick[2] if daily else quick[1])
                 learn_minute(s, minutes, row, minute_at[t], off, stands, samples, cap)
             hours = stands / 3600.0
-            louder = min(abs(error), CLIP_SCALE * scale) / max(
+            in_alarm = alarms[row, LENGTH] * dt
+            louder = min(abs(error), (CLIP_SCALE if in_alarm < NEWS_SECONDS else 1.0) * scale) / max(
                 s[row, UP] if error > 0.0 else s[row, DOWN], floor
             )
             if error != 0.0 or below + above == 0.0:  # What an edge allows tells nothing of noise.
@@ -421,6 +423,7 @@ def run(
             teach(day, day_mass, row, d0, d1, d_share, for_day, hours, VISITS_REMEMBERED * 24.0 / DAY_BINS)
             teach(week, week_mass, row, w0, w1, w_share, for_week, hours, VISITS_REMEMBERED)
 
-            learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, stands, samples)
+            news = min(1.0, NEWS_SECONDS / in_alarm) if in_alarm > 0.0 else 1.0
+            learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, stands, samples, news)
             s[row, SAMPLES] = samples + 1.0
             s[row, LAST_TIME], s[row, GAP] = now, dt

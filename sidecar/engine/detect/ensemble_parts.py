@@ -104,8 +104,10 @@ def expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
                 centre = of_day
                 if week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25:
                     of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
-                    b = (1.0 / (s[row, LOSS + 7] + spread)) ** 4
-                    c = (1.0 / (s[row, LOSS + 8] + spread)) ** 4
+                    # Over the better one, since the fourth power of what is tiny is 0.
+                    best = min(s[row, LOSS + 7], s[row, LOSS + 8]) + spread
+                    b = (best / (s[row, LOSS + 7] + spread)) ** 4
+                    c = (best / (s[row, LOSS + 8] + spread)) ** 4
                     centre = (b * of_day + c * of_week) / (b + c)
             yhat[row, t] = centre
             down[row, t], up[row, t] = POINT * below, POINT * above

@@ -8,13 +8,16 @@ import pytest
 from sidecar.engine.alarms import (
     AFTERMATH,
     ALONE,
+    CLEAR_OF_ALARM_SECONDS,
     HYSTERESIS,
     IN_ALARM,
     LOG_OF_POINTS,
     LOG_THRESHOLD,
     LONGEST_WAIT_SECONDS,
     LOWEST,
+    MANY_SAMPLES_SECONDS,
     MONTH_SECONDS,
+    NEAR_MISSES,
     SINKS,
     STEP,
     UNIT_BUDGET,
@@ -143,3 +146,39 @@ def test_quiet_lowers_the_threshold_to_its_floor_only() -> None:
     feed(budget, [0.0] * 100)
     assert budget.thresholds()[0] == pytest.approx(budget.base * np.exp(LOWEST))
     assert budget.arrays["alarms"][0, IN_ALARM] == 0.0
+
+
+def told(budget: AlarmBudget, n: int, *, near: int, step: float = MINUTE) -> float:
+    """What the n-th alarm raised the threshold by; `near` misses lie in the half-day before each."""
+    quiet = [0.0] * int(6 * 3600 / step)
+    start, raised = 1e9, 0.0
+    for _ in range(n):
+        for share in [*([0.85, 0.1] * near), *quiet, 1.4, 1.1, 1.1, 1.1, 0.0]:
+            before = log_threshold(budget) if budget.n_rows else 0.0
+            feed(budget, [share * float(np.exp(before))], start, step)
+            raised = log_threshold(budget) - before
+            start += step
+        start += 6 * 3600
+        feed(budget, [0.0] * 2, start, step)
+        start += 2 * step
+    return raised
+
+
+def test_alarms_of_a_series_that_never_comes_near_its_threshold_teach_less_and_less() -> None:
+    assert told(usual(), 8, near=0) < 0.4 * told(usual(), 8, near=3)
+    # Nobody knows yet what the first one was.
+    assert told(usual(), 1, near=0) == pytest.approx(told(usual(), 1, near=3), rel=0.05)
+
+
+def test_where_samples_are_few_none_near_says_nothing() -> None:
+    long = 2 * MANY_SAMPLES_SECONDS
+    assert told(usual(), 8, near=0, step=long) == pytest.approx(told(usual(), 8, near=3, step=long), rel=0.05)
+
+
+def test_what_an_alarm_leaves_behind_is_no_near_miss() -> None:
+    budget = usual()
+    feed(budget, [0.0, 1.4, 1.1, 0.0, 0.9, 0.0, 0.9, 0.0])
+    assert budget.arrays["alarms"][0, NEAR_MISSES] == 0.0
+    near = 0.9 * float(np.exp(log_threshold(budget))) * ALONE
+    feed(budget, [near, 0.0], start=1e9 + 20 * CLEAR_OF_ALARM_SECONDS)
+    assert budget.arrays["alarms"][0, NEAR_MISSES] == 1.0

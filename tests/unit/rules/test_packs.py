@@ -117,7 +117,7 @@ REQUESTS = 'http_requests_total{service="s",code="200"}'
                 "KubeVolumeFills",
                 {
                     'kubelet_volume_stats_available_bytes{namespace="n",persistentvolumeclaim="v"}': "20x200",
-                    'kubelet_volume_stats_capacity_bytes{namespace="n",persistentvolumeclaim="v"}': "1000x200",
+                    'kubelet_volume_stats_capacity_bytes{namespace="n",persistentvolumeclaim="v"}': "1e3x200",
                 },
                 1,
             ),
