@@ -49,9 +49,15 @@ class Finding:
 def in_days(days: float) -> str:
     """A window's length in words.
 
-    >>> in_days(1.2), in_days(28.0)
-    ('1 day', '28 days')
+    >>> in_days(1.2), in_days(28.0), in_days(0.25)
+    ('1 day', '28 days', '6 hours')
+    >>> in_days(30 / 1440)
+    '30 minutes'
     """
+    if days < 2 / 24:
+        return f"{days * 1440:.0f} minutes"
+    if days < 0.9:
+        return f"{days * 24:.0f} hours"
     return "1 day" if round(days) == 1 else f"{days:.0f} days"
 
 

@@ -59,6 +59,8 @@ def backtest(
 
         async with source.opened() as opened:
             others = await asyncio.to_thread(read_files, against)
+            if not against:
+                opened.with_alerts()
             asked = [*opened.rules, *others]
             with progress("back-testing", sum(rule.alerting for rule in asked)) as advance:
                 before = await opened.tester.all(opened.rules, opened.window, on_done=advance)

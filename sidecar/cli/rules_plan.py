@@ -136,7 +136,7 @@ def apply(
 def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitable[T]]) -> T:
     async def run() -> T:
         async with source.opened() as opened, opened_store(opened.config) as store:
-            return await work(opened, store)
+            return await work(opened.with_alerts(), store)
 
     try:
         return asyncio.run(run())

@@ -87,7 +87,7 @@ async def _replay(source: RuleSource, learn: float) -> Replayed:
     from rules.backtest.past import Window
 
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(source.opened())
+        opened = (await stack.enter_async_context(source.opened())).with_alerts()
         whole = opened.window
         middle = whole.start_ms + round((whole.end_ms - whole.start_ms) * learn)
         middle = middle // whole.step_ms * whole.step_ms

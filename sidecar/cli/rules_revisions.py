@@ -76,12 +76,8 @@ def log(
     """Revisions of generated and rewritten rule files, newest first.
 
     \b
-    Example:
+    Examples:
       pronoia rules log --state proposed
-
-
-    \b
-    Example:
       pronoia rules list --state live
     """
     config = stated_config(config_path, data_directory)

@@ -75,6 +75,18 @@ class OpenedSource:
     knows_keep_firing: bool
     named: bool
 
+    def with_alerts(self) -> Self:
+        """Itself.
+
+        Raises: click.UsageError where there is no alerting rule, so nothing to adapt or to back-test.
+        """
+        if any(rule.alerting for rule in self.rules):
+            return self
+        where = "the files of --rules have" if self.named else "this Prometheus has"
+        raise click.UsageError(
+            f"{where} no alerting rule; name rule files with --rules, or try `pronoia rules replay --example`"
+        )
+
 
 @dataclass(frozen=True)
 class RuleSource:

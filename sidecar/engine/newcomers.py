@@ -55,7 +55,7 @@ class Newcomers(RowArrays):
     def cuts(self, values_seen: BoolArray, seen_points: RowArray, families: Families) -> list[int]:
         """Columns at which a row has to be taught before it is judged; `values_seen` is (N, T)."""
         young = np.flatnonzero((self.start == UNTAUGHT) & (seen_points < self.listens_samples))
-        if not len(young):
+        if not len(young) or not values_seen.shape[1]:
             return []
         found = {*births(values_seen, seen_points, families)}
         ahead = values_seen[young]

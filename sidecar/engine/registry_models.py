@@ -193,6 +193,8 @@ def contest(
 
 
 def _standing(model: QueryModel, batch: SeriesBatch) -> Standing:
+    if batch.n_steps < 2:  # One point has no change from the one before.
+        return Standing(0, float("nan"), 0, float("nan"))
     aligned, band, score = model.score(batch)
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.nanmean(np.abs(np.diff(aligned.values, axis=1)), axis=1, keepdims=True)

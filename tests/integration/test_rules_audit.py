@@ -98,3 +98,18 @@ def test_series_that_are_absent_and_joins_that_cannot_match(tmp_path: Path, keep
     assert sum("→ new" in line for line in lines) == 1, "a rule that stayed as it is has one row"
     assert "with the new rules (-" in lines[-1]
     assert picture.read_text().startswith("<?xml")
+
+
+def test_a_server_without_alerts_is_no_place_to_adapt_or_to_back_test(
+    tmp_path: Path, keep: Callable[..., Any]
+) -> None:
+    server: Prometheus = keep(Prometheus(tmp_path / "prometheus"))
+    groups = [{"name": "own", "rules": [{"record": "load", "expr": "vector(5)"}]}]
+    (server.rules / "own.yaml").write_text(json.dumps({"groups": groups}))
+    server.start()
+    wait_until(lambda: server.query("count_over_time(load[1m]) >= 5"), what="the recording rule recorded")
+    where = ["--prometheus", server.url, "--start", "1m", "--step", "1s", "--data", str(tmp_path)]
+    for command in ("plan", "replay", "backtest"):
+        result = CliRunner().invoke(main, ["rules", command, *where])
+        assert result.exit_code == 2, result.output
+        assert "this Prometheus has no alerting rule; name rule files with --rules" in result.output

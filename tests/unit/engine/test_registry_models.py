@@ -121,6 +121,15 @@ def test_the_one_that_knows_the_season_wins_on_new_data(files: ModelFiles, train
         contest(*pair, QUERY, part(trained, 10, 900))
 
 
+@pytest.mark.parametrize("n_new", [0, 1])
+def test_right_after_the_fit_there_is_nothing_to_compare(
+    files: ModelFiles, trained: SeriesBatch, n_new: int
+) -> None:
+    pair = files.of_role("load", "fit"), files.of_role("load", "challenger")
+    found = contest(*pair, QUERY, season(8 * DAY, 8 * DAY + n_new))
+    assert verdict(found) == (False, f"0 points were seen since the fit, {LEAST_POINTS} are needed")
+
+
 @pytest.mark.parametrize(
     ("challenger", "better"),
     [
