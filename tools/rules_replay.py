@@ -34,6 +34,7 @@ from prometheus_client import CollectorRegistry
 from rich.progress import track
 
 from rules.adapt.history import Adapted, Adapter, Choice, loosest_enough
+from rules.adapt.uncertainty import CHANCE
 from rules.backtest.compare import Catch, Comparison, IncidentRow, compare
 from rules.backtest.firing import Firing
 from rules.backtest.past import BackTester, Window
@@ -50,7 +51,6 @@ from sidecar.promql.threshold import Comparison as PromComparison
 from sidecar.tables import SeriesTable
 from tools.detection_table import Runs, labelled
 
-CHANCE = 0.05
 BY_CHANCE = "was told of, or so soon, by chance"
 LOOKBACK_STEPS = 1.5
 """Samples come at uneven times; one is the newest until the next ought to be there."""

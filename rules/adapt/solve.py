@@ -7,7 +7,6 @@ part, in the order of time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +23,7 @@ from rules.adapt.search import (
     traded_candidate,
 )
 from rules.adapt.stands_out import stands_out, stood_out_after
-from rules.adapt.uncertainty import poisson_interval, share_interval
+from rules.adapt.uncertainty import CHANCE, poisson_interval, share_interval, within_by_chance
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
 
@@ -34,9 +33,6 @@ MIN_NORMAL = 100
 
 SUSPECTED_LATER = 0.25
 """A rule may tell by that share of its length later of what is only suspected to have been an incident."""
-
-CHANCE = 0.05
-"""Where a false alarm as soon after an incident's start is more probable than that, one may have been it."""
 
 EASED = "as few false alarms as the incidents that it caught allow"
 NEVER = "which nothing that it measures goes below: think of deleting it"
@@ -218,8 +214,8 @@ def _told_after(
 ) -> float:
     """Seconds until the old alarm told of it, or until something stood out where that alarm may be noise."""
     delay = before.delays[incident.name]
-    rate = before.n_false / (evidence.days * 86_400)
-    by_noise = 1 - math.exp(-rate * (delay + evidence.step_seconds))
+    false_per_second = before.n_false / (evidence.days * 86_400)
+    by_noise = within_by_chance(false_per_second, delay + evidence.step_seconds)
     return max(delay, stood_out_after(evidence, incident, forms)) if by_noise > CHANCE else delay
 
 

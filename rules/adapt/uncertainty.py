@@ -1,8 +1,21 @@
-"""95 % intervals of rare counts and of shares; scipy is imported where it is used."""
+"""95 % intervals of rare counts and of shares, and chance; scipy is imported where it is used."""
 
 from __future__ import annotations
 
+import math
+
 LEVEL = 0.95
+CHANCE = 0.05
+"""What is more probable than that may have come by chance."""
+
+
+def within_by_chance(per_second: float, seconds: float) -> float:
+    """How probable it is that at least one of what comes at that rate falls into so long a time.
+
+    >>> round(within_by_chance(1 / 86_400, 3600.0), 3)
+    0.041
+    """
+    return 1 - math.exp(-per_second * seconds)
 
 
 def poisson_interval(count: int, exposure: float) -> tuple[float, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from rules.adapt.judge import caught, noise, troubled_by
+from rules.adapt.uncertainty import within_by_chance
 from rules.backtest.past import RulePast
 from rules.incidents import KnownIncident
 
@@ -81,7 +81,7 @@ class Comparison:
 
     def by_noise(self, delay_seconds: float) -> float:
         """How probable it is that a false alarm of before fell into that time by chance."""
-        return 1 - math.exp(-self.false_per_second * (delay_seconds + self.interval_seconds))
+        return within_by_chance(self.false_per_second, delay_seconds + self.interval_seconds)
 
 
 def compare(

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,22 +18,17 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
+    def settle(tell: Callable[[], None]) -> None:
+        if not done.cancelled():
+            tell()
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = work(*args, **kwargs)
-        except Exception as failed:
-            error = failed
+            tell = partial(done.set_result, work(*args, **kwargs))
+        except Exception as error:
+            tell = partial(done.set_exception, error)
         with suppress(RuntimeError):  # Nobody waits, and the loop is closed.
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(settle, tell)
 
     threading.Thread(target=run, daemon=True).start()
     return await done

@@ -57,6 +57,17 @@ def read_at(bins, mass, row: int, first: int, second: int, share: float) -> tupl
 
 
 @njit(cache=True, inline="always")
+def of_both(of_day: float, day_loss: float, of_week: float, week_loss: float) -> float:
+    """What a day's profile and a week's say together, weighted with the inverse fourth power of their losses.
+
+    Over the better of both, or the powers of what is huge would all be 0.
+    """
+    best = min(day_loss, week_loss)
+    day_weight, week_weight = (best / day_loss) ** 4, (best / week_loss) ** 4
+    return (day_weight * of_day + week_weight * of_week) / (day_weight + week_weight)
+
+
+@njit(cache=True, inline="always")
 def teach(
     bins, mass, row: int, first: int, second: int, share: float, value: float, hours: float, remembered: float
 ) -> None:

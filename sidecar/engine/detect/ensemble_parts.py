@@ -18,7 +18,7 @@ from sidecar.engine.detect.ensemble_state import (
     UP_SLOW,
     WEEK_BINS,
 )
-from sidecar.engine.profile import place
+from sidecar.engine.profile import of_both, place
 
 DAY_SECONDS = 86400.0
 SCALE_SECONDS, LONG_SECONDS = 7 * DAY_SECONDS, 7 * DAY_SECONDS
@@ -104,10 +104,6 @@ def expect(s, day, day_mass, week, week_mass, seconds, yhat, down, up):
                 centre = of_day
                 if week_mass[row, w0] > 0.25 and week_mass[row, w1] > 0.25:
                     of_week = (1.0 - w_share) * week[row, w0] + w_share * week[row, w1]
-                    # Over the better one, since the fourth power of what is tiny is 0.
-                    best = min(s[row, LOSS + 7], s[row, LOSS + 8]) + spread
-                    b = (best / (s[row, LOSS + 7] + spread)) ** 4
-                    c = (best / (s[row, LOSS + 8] + spread)) ** 4
-                    centre = (b * of_day + c * of_week) / (b + c)
+                    centre = of_both(of_day, s[row, LOSS + 7] + spread, of_week, s[row, LOSS + 8] + spread)
             yhat[row, t] = centre
             down[row, t], up[row, t] = POINT * below, POINT * above

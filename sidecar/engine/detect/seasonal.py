@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.detect.calibrated import CalibratedDetector
-from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, read
+from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, learn, of_both, read
 from sidecar.series import FloatArray, TimeArray
 
 WARM_UP_SAMPLES = 20
@@ -206,11 +206,7 @@ def _expect(s, day, day_mass, week, week_mass, hour_scale, hour_mass, seconds, y
             w, w_mass = read(week, week_mass, row, seconds[t], HOURS_OF_WEEK)
             centre = s[row, FLAT]
             if d_mass > 0.25 and w_mass > 0.25:
-                # By the better of both, or the powers of what is huge would all be 0.
-                best = min(s[row, LOSS_DAY], s[row, LOSS_WEEK]) + floor
-                of_day = (best / (s[row, LOSS_DAY] + floor)) ** 4
-                of_week = (best / (s[row, LOSS_WEEK] + floor)) ** 4
-                centre = (of_day * d + of_week * w) / (of_day + of_week)
+                centre = of_both(d, s[row, LOSS_DAY] + floor, w, s[row, LOSS_WEEK] + floor)
             elif d_mass > 0.25:
                 centre = d
             elif w_mass > 0.25:
