@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from rules.generate.promtool_tests import Case, promtool_file
 from sidecar.errors import RuleError, RuleReason
 
 FOLDER = Path(__file__).parents[1] / "packs"
+OURS = ("runbook", "dashboard", "fires", "silent", "at")
+"""Keys of a pack's alert that are not those of a rule file."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,17 @@ class Pack:
         """Alerting rules in it."""
         return sum("alert" in rule for rule in self.rules)
 
+    @property
+    def alert_names(self) -> frozenset[str]:
+        """Their names."""
+        return frozenset(rule["alert"] for rule in self.rules if "alert" in rule)
+
+    def without(self, names: Collection[str]) -> Pack:
+        """The pack less the alerts of these names."""
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.get("alert") not in names))
+
     def file(self) -> RuleFile:
-        """Its rule file; every alert carries its runbook's words and the dashboard's address."""
+        """Its rule file; every alert carries its runbook's words and its dashboard's address."""
         groups = [{"name": f"pronoia-{self.name}", "rules": [self._written(rule) for rule in self.rules]}]
         return rule_file(self.name, groups, f"the pack {self.name!r}")
 
@@ -42,7 +54,7 @@ class Pack:
         return promtool_file([self.file().file_name], cases)
 
     def _written(self, rule: Mapping[str, Any]) -> dict[str, Any]:
-        kept = {key: value for key, value in rule.items() if key not in ("runbook", "fires", "silent", "at")}
+        kept = {key: value for key, value in rule.items() if key not in OURS}
         if "alert" not in rule:
             return kept
         return {
@@ -51,7 +63,7 @@ class Pack:
             "annotations": {
                 **rule["annotations"],
                 "runbook": rule["runbook"].strip(),
-                "dashboard_url": self.dashboard,
+                "dashboard_url": rule.get("dashboard", self.dashboard),
             },
         }
 
@@ -77,3 +89,25 @@ def load_pack(name: str) -> Pack:
         )
     document = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     return Pack(name, document["about"], document["dashboard"], tuple(document["rules"]))
+
+
+def chosen_packs(names: Iterable[str], disabled: Collection[str] = ()) -> list[Pack]:
+    """The packs of those names, less the disabled alerts; a pack of which nothing is left is not there.
+
+    Raises: RuleError naming each pack that there is not, or each disabled alert that none of them has.
+    """
+    packs = [load_pack(name) for name in names]
+    known = {alert for pack in packs for alert in pack.alert_names}
+    unknown = [_unknown(alert, known) for alert in disabled if alert not in known]
+    if unknown:
+        raise RuleError(RuleReason.NOT_APPLICABLE, "; ".join(unknown))
+    return [pack for pack in (one.without(disabled) for one in packs) if pack.rules]
+
+
+def _unknown(alert: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(alert, known, n=1)
+    if near:
+        return f"no alert of these packs is named {alert!r}; did you mean {near[0]!r}?"
+    if not known:
+        return f"no pack is chosen that has an alert {alert!r}"
+    return f"no alert of these packs is named {alert!r}; they have {', '.join(sorted(known))}"

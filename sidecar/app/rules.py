@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 
 def fixed_files(config: Config) -> list[RuleFile]:
-    """The files of every objective and every pack."""
-    from rules.generate.packs import load_pack
+    """The files of every objective and every pack.
+
+    Raises: RuleError where a disabled alert is none of theirs.
+    """
+    from rules.generate.packs import chosen_packs
     from rules.generate.slo import slo_file
 
     return [
         *(slo_file(slo) for slo in config.slo),
-        *(load_pack(name).file() for name in config.rules.packs),
+        *(pack.file() for pack in chosen_packs(config.rules.packs, config.rules.disabled_alerts)),
     ]
 
 

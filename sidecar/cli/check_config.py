@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from sidecar.cli.options import config_option
-from sidecar.config.load import config_hash, load_file
+from sidecar.cli.options import config_option, load_config
+from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
 from sidecar.errors import ConfigError
 from sidecar.promql.counter import raw_counter
@@ -30,7 +29,7 @@ def check_config(file: Path | None, config_path: Path | None) -> None:
     if file is None:
         raise click.UsageError("name the file: pronoia check-config pronoia.yaml")
     try:
-        config = load_file(file, env=os.environ)
+        config = load_config(file)
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(1) from error

@@ -11,7 +11,7 @@ import click
 
 from sidecar.config.load import load_file, load_text
 from sidecar.config.model import Config
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, ConfigProblem, RuleError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,4 +102,17 @@ def load_config(path: Path | None, overrides: dict[str, Any] | None = None) -> C
     """
     if path is None:
         return load_text("", env=os.environ, overrides=overrides, source="command line")
-    return load_file(path, env=os.environ, overrides=overrides)
+    config = load_file(path, env=os.environ, overrides=overrides)
+    if config.rules.disabled_alerts:
+        _check_disabled(config, str(path))
+    return config
+
+
+def _check_disabled(config: Config, source: str) -> None:
+    """Raises: ConfigError where an alert to be left out is in none of the packs."""
+    from rules.generate.packs import chosen_packs  # Which alerts a pack has, the configuration cannot know.
+
+    try:
+        chosen_packs(config.rules.packs, config.rules.disabled_alerts)
+    except RuleError as error:
+        raise ConfigError([ConfigProblem("rules.disabled_alerts", str(error))], source) from error

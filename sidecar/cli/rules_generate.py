@@ -23,10 +23,20 @@ READABLE = 0o644
     multiple=True,
     help="For queries of the configuration (or those named): gone, frozen, unlike its siblings, recorded.",
 )
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="ALERT",
+    help="Leave this alert of a pack out; may be repeated.  [default: rules.disabled_alerts]",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write files into this folder.")
 @config_option
 def generate(
-    names: tuple[str, ...], kind: tuple[str, ...], out: Path | None, config_path: Path | None
+    names: tuple[str, ...],
+    kind: tuple[str, ...],
+    without: tuple[str, ...],
+    out: Path | None,
+    config_path: Path | None,
 ) -> None:
     """Print or write rules: packs by NAME, `slo` for the configuration's objectives, kinds for queries.
 
@@ -36,6 +46,7 @@ def generate(
     Examples:
       pronoia rules generate
       pronoia rules generate node http --out rules/
+      pronoia rules generate databases --without MysqlSlowQueries --out rules/
       pronoia rules generate slo --config pronoia.yaml --out rules/
       pronoia rules generate --kind absence --config pronoia.yaml
     """
@@ -46,7 +57,7 @@ def generate(
         print_table(("pack", "alerts", "about"), [(p.name, str(p.n_alerts), p.about) for p in packs])
         return
     try:
-        files = _files(names, kind, config_path)
+        files = _files(names, kind, without, config_path)
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(2) from error
@@ -66,26 +77,25 @@ def _write(path: Path, text: str) -> None:
         raise click.FileError(str(path), error.strerror or str(error)) from error
 
 
-def _files(names: tuple[str, ...], kinds: tuple[str, ...], config_path: Path | None) -> dict[str, str]:
+def _files(
+    names: tuple[str, ...], kinds: tuple[str, ...], without: tuple[str, ...], config_path: Path | None
+) -> dict[str, str]:
     """Texts by file name."""
     from rules.generate.groups import rule_file
     from rules.generate.kinds import KINDS
-    from rules.generate.packs import load_pack
+    from rules.generate.packs import chosen_packs
     from rules.generate.slo import slo_file
 
     config = read_config(config_path)
     files: dict[str, str] = {}
-    for name in names if not kinds else ():
-        if name == "slo":
-            if not config.slo:
-                raise RuleError(
-                    RuleReason.NOT_APPLICABLE, "no objective is configured; see slo in docs/rules.md"
-                )
-            files |= {file.file_name: file.text for file in map(slo_file, config.slo)}
-            continue
-        pack = load_pack(name)
+    if "slo" in names and not kinds:
+        if not config.slo:
+            raise RuleError(RuleReason.NOT_APPLICABLE, "no objective is configured; see slo in docs/rules.md")
+        files |= {file.file_name: file.text for file in map(slo_file, config.slo)}
+    packs = chosen_packs([name for name in names if name != "slo"] if not kinds else (), without)
+    for pack in (one.without(config.rules.disabled_alerts) for one in packs):
         files[pack.file().file_name] = pack.file().text
-        files[f"pronoia-{name}.test.yaml"] = pack.tests()
+        files[f"pronoia-{pack.name}.test.yaml"] = pack.tests()
     queries = [query for query in config.queries if not names or query.name in names]
     unknown = set(names) - {query.name for query in queries} if kinds else ()
     if kinds and (unknown or not queries):

@@ -265,6 +265,7 @@ class RulesConfig(Section):
         description="how long a generated group is a shadow first, labelled pronoia_canary; 0: not at all",
     )
     packs: tuple[PackName, ...] = Field((), description="ready sets of rules that are kept live")
+    disabled_alerts: tuple[str, ...] = Field((), description="alerts of the packs that are left out, by name")
     ahead: AheadConfig = AheadConfig()
     adapt: AdaptConfig = AdaptConfig()
 

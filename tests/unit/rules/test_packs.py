@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rules.generate.packs import load_pack
 from rules.generate.promtool_tests import Case, promtool_file
@@ -144,5 +146,34 @@ def test_a_rule_on_a_further_case(pack: str, case: Case, tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("metric", "dashboard"), [("pg_up", "9628"), ("mysql_up", "14057"), ("redis_up", "763")]
+)
+def test_a_dashboard_is_that_of_the_database_which_is_down(
+    metric: str, dashboard: str, tmp_path: Path
+) -> None:
+    """As Prometheus renders the annotation."""
+    (rule,) = (
+        rule
+        for rule in yaml.safe_load(load_pack("databases").file().text)["groups"][0]["rules"]
+        if rule.get("alert") == "DatabaseDown"
+    )
+    rule = {**rule, "annotations": {"url": rule["annotations"]["dashboard_url"]}}
+    (tmp_path / "a.yaml").write_text(json.dumps({"groups": [{"name": "g", "rules": [rule]}]}))
+    expected = {
+        "exp_labels": rule["labels"],
+        "exp_annotations": {"url": f"https://grafana.com/grafana/dashboards/{dashboard}"},
+    }
+    test = {
+        "input_series": [{"series": metric, "values": "0x10"}],
+        "alert_rule_test": [{"eval_time": "5m", "alertname": "DatabaseDown", "exp_alerts": [expected]}],
+    }
+    (tmp_path / "t.yaml").write_text(json.dumps({"rule_files": ["a.yaml"], "tests": [test]}))
+    done = subprocess.run(
+        [binary("promtool"), "test", "rules", "t.yaml"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
