@@ -92,6 +92,7 @@ class RewriteWatch:
         self._incidents = incidents
         self._now = now
         self._known: Sequence[KnownIncident] = ()
+        self._told: dict[str, str] = {}
         self._log = get_logger("rules-watch")
         self._task = Background("rules-watch")
 
@@ -121,7 +122,9 @@ class RewriteWatch:
             try:
                 await self._judge(revision, loaded)
             except RuleError as error:
-                self._log.warning("rewrite left as it is", group=revision.group, err=str(error))
+                if self._told.get(revision.group) != str(error):
+                    self._log.warning("rewrite left as it is", group=revision.group, err=str(error))
+                self._told[revision.group] = str(error)
                 if revision.state == "canary" and error.reason == RuleReason.HAND_EDITED.value:
                     await self._rules.end_shadow(revision, str(error))
 
@@ -155,7 +158,7 @@ class RewriteWatch:
         why = ""
         for told in rules_told(revision):
             why = why or await self._fault(told, revision.live_from_ns, loaded, revision.state)
-        await self._act(revision, why)
+        await self._act(revision, why or await self._unseen(revision, loaded))
         for told in () if why else carried(revision):
             why = await self._fault(told, told.get("since_ns"), loaded, revision.state)
             if why:
@@ -180,6 +183,16 @@ class RewriteWatch:
                 await self._series.take_back(revision.group, why)
             self._rule_metrics.rolled_back.inc()
             self._tell("rules.rolled_back", revision, why)
+
+    async def _unseen(self, revision: RuleRevision, loaded: Loaded) -> str:
+        """Why a shadow whose time is over has proved nothing; empty where it ran, or its rules are live."""
+        if revision.state != "canary" or not self._over(revision):
+            return ""
+        if all((str(told["rule"]), True) in loaded for told in rules_told(revision)):
+            return ""
+        live = await self._rules.live(revision.group)
+        went_live = live is not None and live.evidence.get("shadow") == revision.revision_id
+        return "" if went_live else "it is not loaded, so nobody knows how it does"
 
     def _over(self, revision: RuleRevision) -> bool:
         """Whether a shadow has run for as long as it was to."""

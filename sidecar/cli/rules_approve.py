@@ -13,6 +13,7 @@ from sidecar.cli.options import config_option, data_option
 from sidecar.cli.rules_adapted import adapted_rules
 from sidecar.cli.rules_revisions import found_revision, server_options, stated_config
 from sidecar.cli.stored import with_store
+from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
     from sidecar.store.sqlite import SqliteStore
@@ -90,7 +91,10 @@ def reject(config_path: Path | None, data_directory: Path | None, why: str, revi
 
         waiting = await found_revision(store, revision)
         if waiting.state != "proposed":
-            return f"{waiting.content_hash} is {waiting.state}: nothing to refuse"
+            raise RuleError(
+                RuleReason.NOT_APPLICABLE,
+                f"{waiting.content_hash} is {waiting.state} and does not wait: there is nothing to refuse",
+            )
         await store.put_revision(
             msgspec.structs.replace(waiting, state="rejected", reason=why or "refused by a person")
         )

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+STATES = ("proposed", "begun", "undone", "canary", "live", "superseded", "rolled_back", "rejected")
+"""What a revision may be: waiting, on its way or interrupted there, a shadow, in place, or over."""
+
 
 def server_options(command: F) -> F:
     """`--prometheus URL --rules-dir DIR`."""
@@ -67,9 +70,7 @@ def stated_config(
 @data_option
 @format_option
 @click.option("--group", help="Only this group, or file:PATH.")
-@click.option(
-    "--state", help="Only those: proposed, begun, undone, canary, live, superseded, rolled_back or rejected."
-)
+@click.option("--state", type=click.Choice(STATES), help="Only those.")
 def log(
     config_path: Path | None, data_directory: Path | None, output: str, group: str | None, state: str | None
 ) -> None:
@@ -81,13 +82,15 @@ def log(
       pronoia rules list --state live
     """
     config = stated_config(config_path, data_directory)
-    found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=1000), make=True)
+    found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=1000))
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
-    if not found:
+    if not found and (group or state):
+        click.echo(f"no revision{f' of {group}' if group else ''}{f' is {state}' if state else ''}")
+    elif not found:
         click.echo(
-            "no rule was generated yet; rules.directory or rules.publish must be set, "
+            "no rule was generated or rewritten yet; rules.directory or rules.publish must be set, "
             "and history be long enough"
         )
     for revision in found:
@@ -110,7 +113,7 @@ def show(config_path: Path | None, data_directory: Path | None, output: str, rev
       pronoia rules show 3f9c2ab1
     """
     config = stated_config(config_path, data_directory)
-    found = with_store(config, lambda store: found_revision(store, revision), make=True)
+    found = with_store(config, lambda store: found_revision(store, revision))
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -149,7 +152,7 @@ def diff(config_path: Path | None, data_directory: Path | None, revision: str) -
         before = next((one for one in history if one.revision_id == found.replaces), None)
         return before.content if before else "", found.content
 
-    before, after = with_store(stated_config(config_path, data_directory), work, make=True)
+    before, after = with_store(stated_config(config_path, data_directory), work)
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), "before", revision
     )
@@ -211,7 +214,7 @@ def drift(
                 for one in revisions
             ]
 
-    found = with_store(config, work, make=True)
+    found = with_store(config, work)
     if output == "json":
         click.echo(json.dumps([asdict(one) for one in found]))
     else:
@@ -288,7 +291,7 @@ def rollback(
             before = await _needed(loop).rollback(group)
             return f"revision {before.content_hash} is back" if before else "its file is removed"
 
-    click.echo(f"{group}: taken back; {with_store(config, work, make=True)}")
+    click.echo(f"{group}: taken back; {with_store(config, work)}")
 
 
 @asynccontextmanager
@@ -340,10 +343,16 @@ async def _repair(group: str, revisions: list[RuleRevision], loop: RulesLoop) ->
 
 
 async def found_revision(store: SqliteStore, beginning: str) -> RuleRevision:
-    """The newest revision whose hash begins so. Raises: RuleError, StoreError."""
+    """The newest revision of the text whose hash begins so. Raises: RuleError, StoreError."""
     found = [one for one in await store.revisions(limit=10_000) if one.content_hash.startswith(beginning)]
     if not found:
         raise RuleError(RuleReason.NOT_LOADED, f"no revision begins with {beginning}; see pronoia rules log")
+    hashes = list(dict.fromkeys(one.content_hash for one in found))
+    if len(hashes) > 1:
+        few = ", ".join(hashes[:3]) + (" and others" if len(hashes) > 3 else "")
+        raise RuleError(
+            RuleReason.NOT_APPLICABLE, f"{beginning!r} begins {few}; write more of the one that you mean"
+        )
     return found[0]
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -136,8 +137,11 @@ class Bench:
         )
 
     async def look(self) -> None:
+        await self.watch().look()
+
+    def watch(self) -> RewriteWatch:
         registry = CollectorRegistry()
-        watch = RewriteWatch(
+        return RewriteWatch(
             self.rules,
             ThresholdSeries(self.store, now=lambda: self.now),
             self.server,
@@ -148,7 +152,6 @@ class Bench:
             incidents=self.incidents,
             now=lambda: self.now,
         )
-        await watch.look()
 
     async def incidents(self) -> list[KnownIncident]:
         self.n_remembered += 1
@@ -268,6 +271,18 @@ async def test_a_rewritten_rule_that_was_edited_since_is_left_alone(bench: Bench
     assert await bench.states() == ["live"]
 
 
+async def test_what_is_left_alone_is_told_of_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.rewrite(0)
+    bench.edit("load > 6", "load > 9")
+    bench.server.loud = re.compile('alertname="Load"')
+    watch, told = bench.watch(), []
+    monkeypatch.setattr(watch, "_log", SimpleNamespace(warning=lambda *words, **facts: told.append(facts)))
+    for _ in range(3):
+        await watch.look()
+    assert len(told) == 1
+    assert "was edited since" in told[0]["err"]
+
+
 async def test_killed_before_the_new_one_is_noted_the_old_one_is_live_still(bench: Bench) -> None:
     await bench.rewrite(0)
     text = bench.file.read_text()
@@ -362,6 +377,19 @@ async def test_a_shadow_does_not_go_live_while_rules_are_frozen(bench: Bench) ->
     await bench.look()
     assert bench.file.read_text() == TEXT.replace("load > 5", "load > 6")
     assert not canary_path(bench.file).exists()
+
+
+async def test_a_shadow_that_nobody_ran_does_not_go_live(bench: Bench) -> None:
+    await bench.rules.shadow(bench.change(0), seconds=3600)
+    canary_path(bench.file).unlink()
+    await bench.server.reload()
+    await bench.look()
+    assert await bench.states() == ["canary"], "it may be loaded yet"
+    bench.now += DAY
+    await bench.look()
+    assert bench.file.read_text() == TEXT
+    (shadow,) = await bench.store.revisions()
+    assert (shadow.state, shadow.reason) == ("rejected", "it is not loaded, so nobody knows how it does")
 
 
 async def shadow_that_did_well(bench: Bench) -> RuleRevision:
