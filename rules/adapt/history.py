@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ParamSpec, Protocol, TypeVar
 
 from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.grouping import grouping_of, with_grouping
@@ -25,6 +26,9 @@ from sidecar.promql.threshold import Comparison
 
 EASE = tuple(2 ** (half / 2) for half in range(13))
 """So many times its false alarms a rule may be allowed where all rules together are quiet enough: 1 to 64."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 OTHERS_SERIES = (
     "it is joined with the series of another group, name or labels, as it had before; "
@@ -78,13 +82,32 @@ class Choice:
     evidence: Evidence | None = None
 
 
-class Adapter:
-    """Proposes rewrites of rules from their past, within the limits that the configuration sets."""
+class InThread(Protocol):
+    """Does work in a thread, as `asyncio.to_thread` does."""
 
-    def __init__(self, tester: BackTester, config: AdaptConfig, *, knows_keep_firing: bool = True) -> None:
+    async def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The work's result."""
+        ...
+
+
+class Adapter:
+    """Proposes rewrites of rules from their past, within the limits that the configuration sets.
+
+    `run`: does what computes for seconds, and changes nothing.
+    """
+
+    def __init__(
+        self,
+        tester: BackTester,
+        config: AdaptConfig,
+        *,
+        knows_keep_firing: bool = True,
+        run: InThread = asyncio.to_thread,
+    ) -> None:
         self._tester = tester
         self._config = config
         self._knows_keep_firing = knows_keep_firing
+        self._run = run
 
     async def all(
         self,
@@ -173,7 +196,7 @@ class Adapter:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
         told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, moving)
-        return replace(told, incidents=(*inside, *await asyncio.to_thread(suspected, told)))
+        return replace(told, incidents=(*inside, *await self._run(suspected, told)))
 
     async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
         """`rule`: as it is written; the evidence has it with its threshold as a number."""
@@ -186,11 +209,11 @@ class Adapter:
             miss_cost=self._config.miss_cost.get(rule.severity),
             forms=allowed_forms(self._config),
         )
-        outcome = await asyncio.to_thread(self._outcome, evidence, objective)
+        outcome = await self._run(self._outcome, evidence, objective)
         return Adapted(rule, outcome, rewritten(evidence.rule if joined else rule, outcome), joined=joined)
 
     async def _told(self, evidence: Evidence, rule: WrittenRule, change: ToldChange) -> Adapted:
-        outcome = await asyncio.to_thread(tried, evidence, change, knows_keep_firing=self._knows_keep_firing)
+        outcome = await self._run(tried, evidence, change, knows_keep_firing=self._knows_keep_firing)
         if isinstance(outcome, Proposal):
             outcome = replace(outcome, expr=rule.expr)  # Its threshold stays, be it a table or a line.
         return Adapted(rule, outcome, rewritten(rule, outcome), told=change.reason)

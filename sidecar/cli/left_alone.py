@@ -13,7 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """The result of `work`, which must change nothing: who stops waiting ends the process amid it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.rules_adapted import adapted_rules
 from sidecar.cli.rules_progress import progress
@@ -155,7 +156,7 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) ->
     from sidecar.app.told_changes import told_changes
 
     config = opened.config.rules.adapt
-    adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing)
+    adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing, run=in_thread)
     rules = opened.rules if opened.named else await own_rules(opened.config.rules, opened.client)
     with progress("adapting", sum(rule.alerting for rule in rules)) as advance:
         adapted = await adapter.all(

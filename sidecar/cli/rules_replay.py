@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.rules_source import RuleSource, rule_source_options
 from sidecar.cli.rules_table import print_table
@@ -92,7 +93,10 @@ async def _replay(source: RuleSource, learn: float) -> Replayed:
         middle = whole.start_ms + round((whole.end_ms - whole.start_ms) * learn)
         middle = middle // whole.step_ms * whole.step_ms
         adapter = Adapter(
-            opened.tester, opened.config.rules.adapt, knows_keep_firing=opened.knows_keep_firing
+            opened.tester,
+            opened.config.rules.adapt,
+            knows_keep_firing=opened.knows_keep_firing,
+            run=in_thread,
         )
         adapted = await adapter.all(
             opened.rules, Window(whole.start_ms, middle, whole.step_ms), opened.incidents

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import click
 
+from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import data_option, read_config
 from sidecar.cli.query_history import moment
 from sidecar.cli.stored import opened_store
@@ -141,7 +142,7 @@ class RuleSource:
         from sidecar.cli.rules_example import RULES, make_history
         from sidecar.cli.rules_temporary import temporary_prometheus
 
-        history = make_history(step_seconds=self.step_ms / 1000)
+        history = await in_thread(make_history, step_seconds=self.step_ms / 1000)
         async with temporary_prometheus(history.openmetrics()) as url:
             config = self.config.model_copy(
                 update={"prometheus": self.config.prometheus.model_copy(update={"url": url})}

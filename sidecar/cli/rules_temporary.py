@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import tempfile
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from sidecar.cli.demo.backfill import BackfillError
 from sidecar.cli.demo.children import Child, choose_port, stop_all
 from sidecar.cli.demo.install import advice, find_all, missing
+from sidecar.cli.left_alone import in_thread
 from sidecar.errors import SidecarError
 
 ONE_BLOCK = "1458h"
@@ -38,7 +39,7 @@ async def temporary_prometheus(
         raise SidecarError(advice(absent))
     with tempfile.TemporaryDirectory(prefix="pronoia-replay-") as name:
         folder = Path(name)
-        await asyncio.to_thread(_write_blocks, pieces, folder, programs["promtool"])
+        await _write_blocks(pieces, folder, programs["promtool"])
         server = _server(folder, programs["prometheus"], lookback_seconds)
         server.start()
         try:
@@ -49,18 +50,26 @@ async def temporary_prometheus(
             stop_all([server])
 
 
-def _write_blocks(pieces: Iterable[str], folder: Path, promtool: str) -> None:
+async def _write_blocks(pieces: Iterable[str], folder: Path, promtool: str) -> None:
     page = folder / "history.openmetrics"
+    await in_thread(_write, pieces, page)
+    command = (promtool, "tsdb", "create-blocks-from", f"--max-block-duration={ONE_BLOCK}", "--quiet",
+               "openmetrics", str(page), str(folder / "tsdb"))  # fmt: skip
+    program = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+    try:
+        said, _ = await program.communicate()
+    finally:
+        if program.returncode is None:  # Nobody waits for it any more.
+            program.kill()
+            await program.wait()
+    page.unlink()
+    if program.returncode != 0:
+        raise BackfillError(f"promtool wrote no history: {said.decode(errors='replace').strip()[-300:]}")
+
+
+def _write(pieces: Iterable[str], page: Path) -> None:
     with page.open("w", encoding="utf-8") as sink:
         sink.writelines(pieces)
-    done = subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", f"--max-block-duration={ONE_BLOCK}", "--quiet",
-         "openmetrics", str(page), str(folder / "tsdb")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    page.unlink()
-    if done.returncode != 0:
-        raise BackfillError(f"promtool wrote no history: {(done.stderr or done.stdout).strip()[-300:]}")
 
 
 def _server(folder: Path, program: str, lookback_seconds: float) -> Child:
