@@ -34,6 +34,7 @@ from sidecar.loop.warming import Warming, judge_once
 from sidecar.loop.watch import Watch
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.folder_lock import FolderLock
+from sidecar.store.leftovers import remove_leftovers
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger, new_registry
 from webhooks.pipeline import AlertsLoop
@@ -95,6 +96,7 @@ class Sidecar:
         """Serve and watch; None where folder or address cannot be had, and then all is ended."""
         try:
             await asyncio.to_thread(lock.take)
+            await self._tidy()
             await self._build()
         except StoreError as error:
             self._log.error("the data folder cannot be used; see pronoia db status", err=str(error))
@@ -159,6 +161,12 @@ class Sidecar:
         await self._responding.reconfigure(config)
         self._workings = self._make_workings(before=self._workings.metrics_loop.shown)
         await self._workings.start()
+
+    async def _tidy(self) -> None:
+        """Give back what a process before this one took of the disk and could not finish."""
+        n_bytes = await asyncio.to_thread(remove_leftovers, self._config.store.directory)
+        if n_bytes:
+            self._log.info("what a killed process left half-written is removed", bytes=n_bytes)
 
     async def _build(self) -> None:
         """Make every part, and take up what the store remembers.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def _keep_compiled_code(directory: Path) -> None:
     """
     if CACHE_VARIABLE not in os.environ and not os.access(sidecar.__path__[0], os.W_OK):
         os.environ[CACHE_VARIABLE] = str((directory / ".numba").absolute())
+
+
+def _have_temporary_files(directory: Path) -> None:
+    """Have them beside the data where nothing else may be written, as with a read-only root and no /tmp."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        os.environ["TMPDIR"] = str(directory.absolute())
 
 
 @click.command()
@@ -91,6 +100,7 @@ def run(
     config = read_config(config_path, overrides)
 
     _keep_compiled_code(config.store.directory)
+    _have_temporary_files(config.store.directory)
 
     from sidecar.app.deadline import exit_in_time, leave
     from sidecar.app.process import Sidecar

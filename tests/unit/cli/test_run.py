@@ -1,8 +1,9 @@
-"""Where compiled code is kept, as `pronoia run` decides before numba is imported."""
+"""Where compiled code and temporary files are kept, as `pronoia run` decides before either is made."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,18 @@ def test_compiled_code_is_kept_where_it_can_be(
     run._keep_compiled_code(tmp_path)
     assert os.environ.get(run.CACHE_VARIABLE) == (kept and kept.format(data=tmp_path))
     monkeypatch.delenv(run.CACHE_VARIABLE, raising=False)
+
+
+def test_temporary_files_are_beside_the_data_where_there_is_no_other_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    usual = tempfile._candidate_tempdir_list()  # type: ignore[attr-defined]
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", "/proc")
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.environ["TMPDIR"]])
+    run._have_temporary_files(tmp_path)
+    assert tempfile.gettempdir() == str(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: usual)
+    run._have_temporary_files(tmp_path / "other")
+    assert os.environ["TMPDIR"] == str(tmp_path)
