@@ -8,6 +8,9 @@ from collections.abc import Callable
 TOLERANCE_SECONDS = 5.0
 """Less than this is network, and the one-second grain of the HTTP `Date` header."""
 
+GRAIN_SECONDS = 1.0
+"""Two readings of one difference are up to so much apart: each is of a whole second of the server's."""
+
 AHEAD_SECONDS = 3600.0
 """A model that is further ahead of the source's clock is of no use; one that is less soon is again."""
 
@@ -27,7 +30,11 @@ class SourceClock:
     def observe(self, server_seconds: float) -> None:
         """Take note of the server's clock, just read from an answer."""
         skew = server_seconds - self._wall()
-        self.skew_seconds = skew if abs(skew) > TOLERANCE_SECONDS else 0.0
+        if abs(skew) <= TOLERANCE_SECONDS:
+            self.skew_seconds = 0.0
+        elif abs(skew - self.skew_seconds) > GRAIN_SECONDS:
+            # Each reading by the letter would set the clock back at times, and a step be asked for twice.
+            self.skew_seconds = skew
 
     def now(self) -> float:
         """Seconds since the epoch on the server's clock."""

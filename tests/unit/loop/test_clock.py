@@ -35,6 +35,23 @@ def test_a_local_clock_that_jumps_back_is_corrected_by_one_answer() -> None:
     assert clock.skew_seconds == 0.0
 
 
+def test_the_grain_of_the_servers_clock_asks_for_no_step_twice() -> None:
+    """An answer tells whole seconds; taken by the letter, the clock would go back within a second."""
+    wall = Wall(1_000_000.0)
+    clock = SourceClock(wall)
+    asked = []
+    for _ in range(20):
+        server = wall.seconds + 86_400.7
+        asked.append(clock.last_step_ms(5.0, 0.0))
+        clock.observe(int(server) + 0.5)
+        wall.seconds += clock.until_next_step(5.0, 0.0) + 0.003
+    assert len(set(asked)) == 20
+    assert clock.now() == pytest.approx(wall.seconds + 86_400.7, abs=1.0)
+    wall.seconds -= 2.0
+    clock.observe(wall.seconds + 86_402.7)
+    assert clock.now() == wall.seconds + 86_402.7, "a change beyond the grain is followed"
+
+
 @pytest.mark.parametrize(
     ("now", "step", "offset", "last_step", "pause"),
     [
