@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from sidecar.background import Background
 from sidecar.config.model import QueryConfig
@@ -97,18 +97,23 @@ class MetricsLoop:
 
     async def _run(self) -> None:
         queries = self._configured or await self._wait_for_proposal()
+        watches = [self._make_watch(query) for query in queries]
         if self._before:
-            self._retire_all_but({query.name for query in queries})
+            self._hand_over(watches)
             gc.collect()  # Their parts refer to each other, and to as much memory as all models take.
-        self.watches = [self._make_watch(query) for query in queries]
+        self.watches = watches
         self._tasks.extend(
             asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in self.watches
         )
 
-    def _retire_all_but(self, kept: Set[str]) -> None:
-        for watch in self._before:
-            if watch.query.name not in kept:
-                watch.retire()
+    def _hand_over(self, watches: Sequence[Watch]) -> None:
+        """Let these go on where those of their names were before; the others are taken off the page."""
+        kept = {watch.query.name: watch for watch in watches}
+        for before in self._before:
+            if (watch := kept.get(before.query.name)) is not None:
+                watch.take_over(before)
+            else:
+                before.retire()
         self._before.clear()
 
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:

@@ -18,16 +18,14 @@ from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
 from sidecar.errors import ModelError
 from sidecar.events import Event, EventBus
-from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.alone import Alone
-from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.beside import Beside, work_seconds
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
+from sidecar.loop.following import Following
 from sidecar.loop.learning import LEARNERS, learn
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.partial import without_new_absences
 from sidecar.loop.past import read_past
-from sidecar.loop.severity import Course, importance
 from sidecar.loop.surroundings import AskedSurroundings
 from sidecar.loop.taste import Taste, factors
 from sidecar.loop.trial import Trial
@@ -40,6 +38,9 @@ from sidecar.telemetry import get_logger
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
     from sidecar.engine.model import QueryModel
 
+
+SAME_ROWS = ("expr", "step", "detector")
+"""Keys of a query that must be as they were for its model to be the same one after a reload."""
 
 DOUBTS, DOUBT_SECONDS = 5, 900.0
 """So many steps, and so long, the source's clock must be behind before a model is given up for it."""
@@ -93,8 +94,7 @@ class Watch:
         self._model: QueryModel | None = None
         self._trial, self._tastes, self._remember = trial, tastes, remember
         self._beside = beside
-        self._begin_following()
-        self._achieved = AchievedRate(query.step)
+        self._following = Following(query, self._business.weights, bus=bus, metrics=metrics, now=now)
         self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
         self._asked = AskedSurroundings(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
@@ -108,10 +108,12 @@ class Watch:
         self._unsaved: str | None = None
         """Why the model was not saved when that was last tried."""
 
-    def _begin_following(self) -> None:
-        """Follow anomalies by the rows of a model, which are another model's no longer."""
-        self._anomalies = AnomalyTracker(self.query.name, self._bus, self._now)
-        self._course = Course(self.query.min_duration, importance(self.query, self._business.weights))
+    def take_over(self, before: Watch) -> None:
+        """Go on where the one of that name was when a reload ended it, where it judged the same."""
+        if any(getattr(self.query, key) != getattr(before.query, key) for key in SAME_ROWS):
+            return
+        self.evaluation = before.evaluation
+        self._following.take_over(before._following)
 
     @property
     def step_ms(self) -> int:
@@ -178,6 +180,7 @@ class Watch:
         }
         self._log.info("history learned", **facts)
         self._bus.publish(Event("query.fitted", self._now(), facts))
+        self._following.begin()
         await self.checkpoint(model)
         return model
 
@@ -264,7 +267,6 @@ class Watch:
             )
             self._model = await self._learn()
             self._doubts = 0
-            self._begin_following()
 
     async def _try_challenger(self, trial: Trial, evaluation: Evaluation, batch: SeriesBatch) -> None:
         """Let a challenger judge too; if it won it takes the model's place; if one is due it is learnt."""
@@ -279,7 +281,7 @@ class Watch:
             await self.checkpoint()
             await trial.promote()
             self._model = await self._offload.run(self._restore)
-            self._begin_following()
+            self._following.begin()
         elif trial.due():
             await self.checkpoint()
             async with self._slots:
@@ -313,7 +315,7 @@ class Watch:
         evaluation = model.update(batch)
         if evaluation is not None:
             evaluation = without_new_absences(evaluation, self.evaluation, batch.warnings)
-            evaluation = replace(evaluation, severity=self._course.observe(evaluation))
+            evaluation = replace(evaluation, severity=self._following.severity(evaluation))
             for sink in self._sinks:
                 sink.publish(evaluation)
         return evaluation
@@ -344,13 +346,7 @@ class Watch:
                     {"query": name, "n_series": int(present.sum()), "n_scored": int(scored.sum())},
                 )
             )
-        n_started = self._anomalies.observe(evaluation)
-        metrics.anomalies.labels(name).inc(n_started)
-        rate = self._achieved.observe(n_started, int(scored.sum()))
-        if rate is not None:
-            metrics.alarm_rate.labels(name).set(rate)
-        if evaluation.accepted is not None:
-            metrics.accepted_shifts.labels(name).inc(int(evaluation.accepted.sum()))
+        self._following.observe(evaluation, int(scored.sum()))
         self._upheavals.observe_series(int(present.sum()))
 
     async def checkpoint(self, model: QueryModel | None = None) -> None:

@@ -30,6 +30,7 @@ class Script:
     def __init__(self, outcomes: Sequence[Exception | None]) -> None:
         self.query, self.ready, self.saves = QUERY, True, 0
         self.retired = False
+        self.took_over: object = None
         self._outcomes = list(outcomes)
         self.done = asyncio.Event()
 
@@ -49,6 +50,9 @@ class Script:
 
     def retire(self) -> None:
         self.retired = True
+
+    def take_over(self, before: Watch) -> None:
+        self.took_over = id(before)
 
 
 def loop_of(watch: Script, registry: CollectorRegistry, propose: Any = None) -> MetricsLoop:
@@ -185,6 +189,7 @@ async def test_what_is_proposed_no_more_is_retired_as_soon_as_that_is_known(n_re
         await watch.done.wait()
     await loop.stop()
     assert (kept.retired, gone.retired) == (False, True)
+    assert watch.took_over == id(kept)
     assert loop.shown == [cast(Watch, watch)]
 
 

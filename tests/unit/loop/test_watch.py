@@ -35,6 +35,7 @@ class Source:
     def __init__(self, clock: SourceClock) -> None:
         self.now, self.shift = NOON, 0.0
         self.warnings: tuple[str, ...] = ()
+        self.added = 0.0
         self._clock = clock
         self.n_read = self.n_at_once = self.most_at_once = 0
 
@@ -63,7 +64,7 @@ class Source:
         self._clock.observe(self.now + self.shift)
         minutes = times / 60_000.0
         return SeriesBatch(
-            "up", LABELS, times, np.stack([np.sin(minutes), np.cos(minutes)]) + 5, self.warnings
+            "up", LABELS, times, np.stack([np.sin(minutes), np.cos(minutes)]) + 5 + self.added, self.warnings
         )
 
 
@@ -369,3 +370,36 @@ async def test_no_more_pasts_are_read_than_are_learnt_from(
     await asyncio.gather(*(make(slots=slots).prepare() for _ in range(6)))
     assert source.n_read == 6
     assert source.most_at_once == 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_reload_amid_an_anomaly_neither_shortens_it_nor_tells_of_it_anew(
+    bench: tuple[Source, Callable[..., Watch]], same: bool
+) -> None:
+    source, make = bench
+    query = QUERY.model_copy(update={"min_duration": 120.0})
+    before = make(query=query)
+    await before.prepare()
+    await judged_after(before, source, 5)
+    source.added = 1000.0
+    await judged_after(before, source, 6)
+    await before.checkpoint()
+    assert before.evaluation is not None
+    assert before.evaluation.severity is not None
+    assert before.evaluation.severity.min() > 0
+    after = make(query=query.model_copy(update={} if same else {"expr": "up2"}))
+    assert after.evaluation is None
+    after.take_over(before)
+    if not same:
+        assert after.evaluation is None
+        return
+    assert after.evaluation is before.evaluation
+    with after._bus.subscribe() as events:
+        await after.prepare()
+        await judged_after(after, source, 1)
+        assert after.evaluation is not before.evaluation
+        assert after.evaluation.severity is not None
+        assert after.evaluation.severity.min() > 0
+        await judged_after(after, source, 2)
+        after._bus.close()
+        assert [event.kind async for event in events] == []
