@@ -137,6 +137,7 @@ class AppViews:
         detail = {
             "n_queries": len(loop.watches),
             "late": late,
+            "no_series": [watch.query.name for watch in loop.watches if _is_empty(watch)],
             "error": loop.last_error,
             "errors": {name: words for name, words in loop.errors.items() if name},
         }
@@ -186,6 +187,11 @@ def _judgement(evaluation: Evaluation, row: int) -> Mapping[str, Any]:
             for forecast in evaluation.forecasts
         ],
     }
+
+
+def _is_empty(watch: Watch) -> bool:
+    """Whether the last answer to its query had no series: its business, or a name that is misspelt."""
+    return watch.evaluation is not None and not np.isfinite(watch.evaluation.actual).any()
 
 
 def _is_late(watch: Watch, now_ms: float) -> bool:

@@ -338,6 +338,8 @@ class Watch:
         for warning in set(batch.warnings) - self._warned:
             self._log.warning("source answered with a warning", warning=warning)
         self._warned = set(batch.warnings)
+        if first and not present.any():
+            self._log.info("no series match yet; if some should, see pronoia explore", expr=self.query.expr)
         if first:
             self._bus.publish(
                 Event(

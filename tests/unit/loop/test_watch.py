@@ -403,3 +403,16 @@ async def test_a_reload_amid_an_anomaly_neither_shortens_it_nor_tells_of_it_anew
         await judged_after(after, source, 2)
         after._bus.close()
         assert [event.kind async for event in events] == []
+
+
+async def test_a_query_that_matches_nothing_says_so_once(
+    bench: tuple[Source, Callable[..., Watch]],
+) -> None:
+    source, make = bench
+    source.added = np.nan
+    watch = make()
+    with capture_logs() as logs:
+        await watch.prepare()
+        await judged_after(watch, source, 3)
+    told = [entry for entry in logs if "no series match" in entry["event"]]
+    assert [entry["expr"] for entry in told] == ["up"]
