@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import exposition as openmetrics_exposition
 
 from exporters.negotiate import wants_gzip, wants_openmetrics
 from exporters.page import OPENMETRICS_TYPE, TEXT_TYPE, SyntheticPage
+from exporters.piecewise import send
 
 VARY = {"Vary": "Accept, Accept-Encoding"}
 
@@ -28,14 +29,14 @@ class ScrapeEndpoints:
         router.add_get("/synthetic", self.synthetic)
         router.add_get("/metrics", self.metrics)
 
-    async def synthetic(self, request: web.Request) -> web.Response:
+    async def synthetic(self, request: web.Request) -> web.StreamResponse:
         """The synthetic series, in the format the scraper prefers."""
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         gzipped = wants_gzip(request.headers.get("Accept-Encoding", ""))
         body, headers = await asyncio.to_thread(self._page.render, openmetrics=openmetrics, gzipped=gzipped)
-        return web.Response(body=body, headers={**headers, **VARY})
+        return await send(request, body, {**headers, **VARY})
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The sidecar's own metrics; on the loop's thread, where the objects they look at change."""
         openmetrics = wants_openmetrics(request.headers.get("Accept", ""))
         if openmetrics:
@@ -46,4 +47,4 @@ class ScrapeEndpoints:
         if wants_gzip(request.headers.get("Accept-Encoding", "")) and len(body) > 4096:
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
-        return web.Response(body=body, headers=headers)
+        return await send(request, body, headers)
