@@ -16,7 +16,8 @@ from tests.integration.servers import Prometheus, Pronoia, http, wait_until
 
 pytestmark = pytest.mark.integration
 
-BREAK_AFTER_SECONDS = 6
+BREAK_AFTER_SECONDS = 20
+"""What a start may take on a busy machine: what broke before it would be history."""
 
 
 def watched(name: str, expr: str, **more: Any) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def test_a_paused_query_is_silent_and_others_tell_how_bad_it_is(
     def told() -> bool:
         return bool(samples(pronoia, "metrics", 'pronoia_anomalies_total{query="broken"} 1'))
 
-    wait_until(told, timeout=40, what="the anomaly")
+    wait_until(told, timeout=60, what="the anomaly")
     (severity,) = samples(pronoia, "synthetic", "pronoia_anomaly_severity{")
     assert severity.startswith('pronoia_anomaly_severity{query="broken"}')
     assert int(severity.split()[-1]) >= 3
