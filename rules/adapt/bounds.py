@@ -216,6 +216,16 @@ def robust_spread(deviations: FloatArray) -> float:
     return wide or float(np.std(deviations)) or 1e-9
 
 
+def steady_slope(at: FloatArray, values: FloatArray) -> float:
+    """Of the line through values at increasing places, of which many may be odd (Theil 1950, Sen 1968).
+
+    >>> steady_slope(np.arange(5.0), np.array([0.0, 2.0, 99.0, 6.0, 8.0]))
+    2.0
+    """
+    rows, columns = np.triu_indices(len(at), 1)
+    return float(np.median((values[columns] - values[rows]) / (at[columns] - at[rows])))
+
+
 def _moves(quiet: FloatArray) -> float:
     """The spread of each series around its own median."""
     there = quiet[np.isfinite(quiet).any(axis=1)]
@@ -312,15 +322,14 @@ def _by_hour(
 def _trend(
     mirrored: FloatArray, times: TimeArray, normal: BoolArray, sign: int, spread: float, end: float
 ) -> Family | None:
-    """Where normal life climbs or sinks by more than its own spread; else None (Theil and Sen's slope)."""
+    """Where normal life climbs or sinks by more than its own spread; else None."""
     days = times // 86_400_000
     known = [day for day in np.unique(days) if np.isfinite(mirrored[:, normal & (days == day)]).any()]
     if len(known) < 14:
         return None
     medians = np.array([np.nanmedian(mirrored[:, normal & (days == day)]) for day in known])
     middays = (np.array(known) + 0.5) * 86_400
-    rows, columns = np.triu_indices(len(known), 1)
-    slope = float(np.median((medians[columns] - medians[rows]) / (middays[columns] - middays[rows])))
+    slope = steady_slope(middays, medians)
     zero = float(times[0] // 1000)
     if abs(slope) * (middays[-1] - middays[0]) < 2 * spread:
         return None

@@ -198,7 +198,9 @@ class Adapter:
         told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, moving)
         return replace(told, incidents=(*inside, *await self._run(suspected, told)))
 
-    async def _solved(self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float) -> Adapted:
+    async def _solved(
+        self, evidence: Evidence, rule: WrittenRule, max_false_per_month: float, *, strict: bool = False
+    ) -> Adapted:
         """`rule`: as it is written; the evidence has it with its threshold as a number."""
         joined = without_series(rule.expr) is not None
         objective = Objective(
@@ -208,6 +210,7 @@ class Adapter:
             only_threshold=joined,
             miss_cost=self._config.miss_cost.get(rule.severity),
             forms=allowed_forms(self._config),
+            strict=strict,
         )
         outcome = await self._run(self._outcome, evidence, objective)
         return Adapted(rule, outcome, rewritten(evidence.rule if joined else rule, outcome), joined=joined)
@@ -251,7 +254,7 @@ class Adapter:
             known = evidence[key]
             assert known is not None
             budgets[key] = min(budgets[key], _pages_per_week(loudest) * 30 / 7) / 2
-            again = await self._solved(known, loudest.rule, budgets[key])
+            again = await self._solved(known, loudest.rule, budgets[key], strict=True)
             if _pages_per_week(again) >= _pages_per_week(loudest) or budgets[key] < 0.1:
                 evidence[key] = None  # It gives no more.
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rules.adapt.bounds import Bound
 from rules.backtest.firing import Firing, firings
@@ -22,6 +23,8 @@ DAY_SECONDS = 86_400
 
 Troubled = tuple[tuple[tuple[int, int], ...], ...]
 """Windows (ms) by row."""
+
+Counts = NDArray[np.int64]
 
 HOLDS = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
 """Whether values lie on the bad side of thresholds, by operator; what is absent (NaN) never does."""
@@ -129,7 +132,7 @@ def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
 
 def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
     """Firings held against the known incidents."""
-    n_false = sum(_false(firing, evidence.troubled[firing.row]) for firing in found)
+    n_false = int(false_alarms(found, evidence).sum())
     delays = {}
     for incident in evidence.incidents:
         soonest = caught(found, evidence.labels, incident, evidence.rule.name)
@@ -137,6 +140,14 @@ def verdict(found: Sequence[Firing], evidence: Evidence) -> Verdict:
             delays[incident.name] = soonest
     suspected = frozenset(one.name for one in evidence.incidents if one.suspected and one.name in delays)
     return Verdict(len(found), n_false, sum(f.seconds for f in found), delays, evidence.days, suspected)
+
+
+def false_alarms(found: Sequence[Firing], evidence: Evidence) -> Counts:
+    """(N,) how many false alarms the firings of each series are."""
+    n_false = np.zeros(len(evidence.labels), dtype=np.int64)
+    for firing in found:
+        n_false[firing.row] += _false(firing, evidence.troubled[firing.row])
+    return n_false
 
 
 def _false(firing: Firing, windows: Sequence[tuple[int, int]]) -> int:

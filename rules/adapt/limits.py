@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, ByHour, Static, Trend
-from rules.adapt.judge import Evidence, judge
+from rules.adapt.bounds import Bound, ByHour, Static, Trend, families
+from rules.adapt.judge import Candidate, Evidence, judge
+from rules.adapt.search import Objective, placed
 from rules.adapt.solve import Proposal, Unchanged, describe, written
+from rules.adapt.unlike import unlike
 from sidecar.config.adapt import AdaptConfig, RuleLimits
 from sidecar.config.fields import format_duration
 from sidecar.errors import RuleError, RuleReason
@@ -65,10 +67,14 @@ def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -
     if bent == bound:
         return proposal
     candidate = replace(proposal.candidate, bound=bent)
+    if isinstance(bent, Static):
+        candidate = _no_further_than_helps(candidate, bent, evidence)
     after = judge(candidate, evidence)
     lost = proposal.before.delays.keys() - after.delays.keys()
     if lost & proposal.after.delays.keys() or after.n_false >= proposal.before.n_false:
-        return Unchanged("the limits leave it no better threshold", proposal.before)
+        hint = unlike(evidence)
+        why = "the limits leave it no better threshold"
+        return Unchanged(f"{why}; {hint}" if hint else why, proposal.before)
     return replace(
         proposal,
         candidate=candidate,
@@ -76,6 +82,19 @@ def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -
         after=after,
         changes=(*describe(evidence, candidate), "as far as the limits allow"),
     )
+
+
+def _no_further_than_helps(candidate: Candidate, bent: Static, evidence: Evidence) -> Candidate:
+    """The tightest number as quiet as that at which the limit ends; it need not go there for nothing."""
+    sign = 1 if evidence.comparison.above else -1
+    first, last = sorted((sign * evidence.comparison.threshold, sign * bent.value))
+    static = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)[0]
+    nearer = replace(static, levels=[level for level in static.levels if first < level < last])
+    as_far = judge(candidate, evidence)
+    found = placed(nearer, candidate, evidence, Objective(as_far.false_per_month), as_far.delays, ())
+    if found is None or sign * float(found.bound.at(evidence.times[:1])[0]) >= last:
+        return candidate
+    return found
 
 
 def limited(value: float, old: float, max_step: float, limits: RuleLimits | None) -> float:

@@ -58,6 +58,7 @@ class Objective:
 
     `only_threshold`: durations stay as they are written. `miss_cost`: so many false alarms are as bad
     as an incident missed; None: nothing is worth one. `forms`: those that a threshold may get.
+    `strict`: a rule is asked for less even where it may have had more than that by chance.
     """
 
     max_false_per_month: float
@@ -66,6 +67,7 @@ class Objective:
     only_threshold: bool = False
     miss_cost: float | None = None
     forms: frozenset[str] = frozenset(FORM_COST)
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rules.adapt.bounds import Family, Static, families
+from rules.adapt.bounds import Family, Static, Trend, families
+from rules.adapt.growth import outgrown
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
 from rules.adapt.search import (
     Objective,
@@ -23,7 +24,14 @@ from rules.adapt.search import (
     traded_candidate,
 )
 from rules.adapt.stands_out import stands_out, stood_out_after
-from rules.adapt.uncertainty import CHANCE, poisson_interval, share_interval, within_by_chance
+from rules.adapt.uncertainty import (
+    CHANCE,
+    chance_of,
+    poisson_interval,
+    share_interval,
+    within_by_chance,
+)
+from rules.adapt.unlike import unlike
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
 
@@ -79,13 +87,45 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     forms = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)
     wanted = _must_catch(evidence, before, forms)
     missed = _could_catch(evidence, before, forms)
-    if before.false_per_month <= objective.max_false_per_month and not missed:
+    if _keeps_to(objective, before) and not missed:
         return Unchanged("its false alarms are within the budget", before)
     if not missed:
         forms = [no_tighter(family, evidence) for family in forms]
     found = _found(evidence, objective, before, forms, wanted, missed)
+    bound = found.candidate.bound if isinstance(found, Proposal) else as_it_is(evidence).bound
+    why = outgrown(evidence, as_it_is(evidence), bound)
+    if why:
+        found = _along_a_line(evidence, objective, before, forms, wanted, missed, why)
+    elif isinstance(found, Unchanged) and (hint := unlike(evidence)):
+        found = replace(found, why=f"{found.why}; {hint}")
     by_chance = frozenset(before.delays.keys() - wanted.keys())
     return replace(found, by_chance=by_chance) if isinstance(found, Proposal) else found
+
+
+def _keeps_to(objective: Objective, before: Verdict) -> bool:
+    """Whether the false alarms are no more than the objective allows, or, unless strict, than by chance."""
+    if before.false_per_month <= objective.max_false_per_month:
+        return True
+    usual = objective.max_false_per_month * before.days / 30
+    return not objective.strict and chance_of(before.n_false, usual) > CHANCE
+
+
+def _along_a_line(
+    evidence: Evidence,
+    objective: Objective,
+    before: Verdict,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+    why: str,
+) -> Proposal | Unchanged:
+    """A line where there is an incident that it tells of; else nothing, for that reason.
+
+    Nobody is told by a line that what climbs steadily has come too far.
+    """
+    lines = [family for family in forms if family.form == Trend.form] if wanted or missed else []
+    found = _found(evidence, objective, before, lines, wanted, missed) if lines else None
+    return found if isinstance(found, Proposal) else Unchanged(why, before)
 
 
 def _found(
@@ -176,9 +216,13 @@ def _proposed(
 
 
 def describe(evidence: Evidence, candidate: Candidate) -> tuple[str, ...]:
-    """What the candidate changes of the rule, in words."""
-    words = tuple(_changes(as_it_is(evidence), candidate))
-    return (*words, NEVER) if _out_of_reach(evidence, candidate) else words
+    """What the candidate changes of the rule, in words, and what one number cannot change."""
+    old = as_it_is(evidence)
+    words = tuple(_changes(old, candidate))
+    if _out_of_reach(evidence, candidate):
+        return (*words, NEVER)
+    hint = unlike(evidence) if isinstance(candidate.bound, Static) and candidate.bound != old.bound else ""
+    return (*words, hint) if hint else words
 
 
 def _out_of_reach(evidence: Evidence, candidate: Candidate) -> bool:
@@ -241,7 +285,8 @@ def _on_unseen(
 ) -> tuple[int, int, float, list[str]]:
     """False alarms of the old and of the new rule on parts not learned from, and their days together.
 
-    Last, those of the incidents in `kept` that only the old rule caught there.
+    Only parts before which the past was long enough to choose on. Last, those of the incidents in `kept`
+    that only the old rule caught there.
     """
     edges = np.linspace(evidence.times[0], evidence.times[-1] + 1, FOLDS + 1).astype(np.int64)
     n_old, n_new, days = 0, 0, 0.0
@@ -258,9 +303,11 @@ def _on_unseen(
         told = _must_catch(known, judge(old, known), forms)
         # What all of the past shows to be chance, or not worth its noise, is not asked of a part of it.
         wanted = {name: delay for name, delay in told.items() if name in kept}
-        refit = placed(same, chosen, known, objective, wanted, ()) or old
-        if _tighter(refit, old, known) and not _tighter(chosen, old, known):
-            refit = old  # Few weeks make a tight number; what is proposed gives the rule more room.
+        refit = placed(same, chosen, known, objective, wanted, ())
+        if refit is None or (_tighter(refit, old, known) and not _tighter(chosen, old, known)):
+            # Nothing was chosen on so short a past, or, as few weeks make one, a tight number, where what
+            # is proposed gives the rule more room: the weeks after it say nothing of this choice.
+            continue
         as_it_was, as_it_would = judge(old, later), judge(refit, later)
         n_old += as_it_was.n_false
         n_new += as_it_would.n_false

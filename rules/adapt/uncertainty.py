@@ -18,6 +18,17 @@ def within_by_chance(per_second: float, seconds: float) -> float:
     return 1 - math.exp(-per_second * seconds)
 
 
+def chance_of(count: int, usual: float) -> float:
+    """How probable it is that as many, or more, come of what comes that often on average.
+
+    >>> round(chance_of(4, 2.0), 2), chance_of(0, 2.0)
+    (0.14, 1.0)
+    """
+    from scipy.special import gammainc  # Of a Poisson distribution, the sum from `count` on.
+
+    return float(gammainc(count, usual)) if count else 1.0
+
+
 def poisson_interval(count: int, exposure: float) -> tuple[float, float]:
     """Of the rate per unit of exposure behind a count of rare events (Garwood 1936).
 
