@@ -21,6 +21,7 @@ from sidecar.app.feedback import Tasting
 from sidecar.app.freed_memory import FreedMemory, collect, share_arenas
 from sidecar.app.ground import Ground
 from sidecar.app.http import endpoints
+from sidecar.app.open_files import LoopErrors, allow_open_files
 from sidecar.app.reloading import ReloadMetrics, waits_for_restart
 from sidecar.app.response import Responding, link_secret
 from sidecar.app.upkeep import Upkeep
@@ -77,6 +78,8 @@ class Sidecar:
         """Serve until told to stop; the process' exit code."""
         gc.set_threshold(*COLLECT_AFTER)
         share_arenas()
+        allow_open_files()
+        asyncio.get_running_loop().set_exception_handler(LoopErrors())
         self._listen_to_signals()
         lock = FolderLock(self._config.store.directory)
         try:

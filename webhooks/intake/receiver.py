@@ -28,7 +28,11 @@ from webhooks.secret_log import SecretLog
 PATH = "/webhooks/alertmanager"
 EVENTS_PATH = "/webhooks/alertmanager-events"
 BIG_BODY = 1_000_000
-ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/{receiver}"))
+ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/", "/{receiver}"))
+"""With a slash at the end, too: Alertmanager takes a 404 for final, and drops the alerts."""
+
+BODY_SECONDS = 60.0
+"""Alertmanager itself waits less; who dies amid sending would hold a connection, and what came, for hours."""
 Answer = Callable[[str, bytes], Awaitable[web.Response]]
 """What becomes of a tenant's body that may be taken."""
 
@@ -72,10 +76,9 @@ class Receiver:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Register the endpoints; other methods on them are answered with 405 by the router."""
-        for path in (PATH, PATH + "/{receiver}"):
-            router.add_post(path, self.handle)
-        for path in (EVENTS_PATH, EVENTS_PATH + "/{receiver}"):
-            router.add_post(path, self.handle_events)
+        for rest in ("", "/", "/{receiver}"):
+            router.add_post(PATH + rest, self.handle)
+            router.add_post(EVENTS_PATH + rest, self.handle_events)
 
     async def handle(self, request: web.Request) -> web.Response:
         """One delivery."""
@@ -107,7 +110,12 @@ class Receiver:
         if (request.content_length or 0) > self._config.max_body_bytes:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
         try:
-            body = await request.read()
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            return _refuse(503, f"the body did not arrive within {BODY_SECONDS:g} s, send it again")
+        except ConnectionError:
+            return _refuse(503, "hung up amid the body")  # Nobody hears it; it is counted.
         except web.HTTPRequestEntityTooLarge:
             return _refuse(413, f"body above {self._config.max_body_bytes} bytes; set max_alerts")
         try:
