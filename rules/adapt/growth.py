@@ -16,9 +16,8 @@ from sidecar.series import FloatArray
 MIN_DAYS = 14
 """Within a week any series may climb from its quiet day to its busy one."""
 
-STEADY = 4.0
-"""It climbs by so many robust deviations of its samples from the line through them: what moves as much in
-a day is traffic, of which nobody knows whether it goes on."""
+STEADY = 10.0
+"""It climbs by so many robust deviations of its days from the line through them: traffic goes up and down."""
 
 STILL = 0.5
 """The later half climbs by at least that share of the whole's slope: what stepped up once has ended."""
@@ -72,7 +71,7 @@ def _climb(mirrored: FloatArray, evidence: Evidence) -> tuple[float, float]:
         return 0.0, np.nan
     medians = np.array([np.median(one) for one in np.split(quiet[there], firsts[1:])])
     slope = steady_slope(known, medians)
-    away = quiet[there] - slope * (times[there] / DAY_MS)
+    away = medians - slope * known
     steady = slope * (known[-1] - known[0]) >= STEADY * robust_spread(away - np.median(away))
     half = known.size // 2
     if not steady or steady_slope(known[half:], medians[half:]) < STILL * slope:

@@ -42,6 +42,7 @@ MIN_NORMAL = 100
 SUSPECTED_LATER = 0.25
 """A rule may tell by that share of its length later of what is only suspected to have been an incident."""
 
+WITHIN = "its false alarms are within the budget"
 EASED = "as few false alarms as the incidents that it caught allow"
 NEVER = "which nothing that it measures goes below: think of deleting it"
 
@@ -87,8 +88,9 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     forms = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)
     wanted = _must_catch(evidence, before, forms)
     missed = _could_catch(evidence, before, forms)
-    if _keeps_to(objective, before) and not missed:
-        return Unchanged("its false alarms are within the budget", before)
+    quiet = _keeps_to(objective, before)
+    if quiet and not missed:
+        return Unchanged(WITHIN, before)
     if not missed:
         forms = [no_tighter(family, evidence) for family in forms]
     found = _found(evidence, objective, before, forms, wanted, missed)
@@ -98,6 +100,8 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         found = _along_a_line(evidence, objective, before, forms, wanted, missed, why)
     elif isinstance(found, Unchanged) and (hint := unlike(evidence)):
         found = replace(found, why=f"{found.why}; {hint}")
+    if quiet and not (isinstance(found, Proposal) and found.after.delays.keys() & set(missed)):
+        return Unchanged(f"{WITHIN}; no rewrite tells of what it missed ({', '.join(missed)})", before)
     by_chance = frozenset(before.delays.keys() - wanted.keys())
     return replace(found, by_chance=by_chance) if isinstance(found, Proposal) else found
 

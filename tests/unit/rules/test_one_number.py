@@ -140,6 +140,21 @@ def test_what_may_come_by_chance_within_the_budget_is_no_reason_for_another_numb
     assert (isinstance(found, Unchanged) and found.why == "its false alarms are within the budget") == left
 
 
+def test_a_quiet_rule_that_missed_an_incident_is_rewritten_to_tell_of_it_or_not_at_all() -> None:
+    """The incident is shorter than the rule waits; a higher number, to save three alarms, is no answer to it."""
+    values = 10 + noise(0.1)
+    values[[50, 51, 52, 450, 451, 452, 600, 601, 602]] = 30
+    values[100] = 40
+    evidence = hourly(values, "load > 25")
+    missed = KnownIncident("outage", *evidence.times[[100, 101]].tolist(), frozenset({"Some"}))
+    rule = replace(evidence.rule, for_seconds=7200.0)
+    found = solve(replace(evidence, rule=rule, incidents=(missed,)), Objective(2))
+    assert isinstance(found, Unchanged)
+    assert found.why == (
+        "its false alarms are within the budget; no rewrite tells of what it missed (outage)"
+    )
+
+
 def test_weeks_after_a_past_that_was_too_short_to_choose_on_say_nothing_of_the_choice() -> None:
     """Four peaks as high as the incident begins are 17 a month after one week, and four after four."""
     values = 10 + noise(0.1)
