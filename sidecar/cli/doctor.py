@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sidecar.prometheus.session import PullMetrics
 
 
+PATIENCE_SECONDS = 10.0
+"""What answers to a constant more slowly than that does not answer; asked once, as somebody waits."""
+
+
 @click.command()
 @config_option
 @neighbour_options
@@ -106,9 +110,12 @@ async def _ask_prometheus(config: Config, metrics: PullMetrics) -> AsyncIterator
     from sidecar.errors import PullError
     from sidecar.prometheus.client import PrometheusClient
 
+    source = config.prometheus
+    hurried = source.model_copy(update={"timeout": min(PATIENCE_SECONDS, source.timeout), "retries": 0})
     try:
-        async with PrometheusClient(config.prometheus, metrics=metrics) as prometheus:
+        async with PrometheusClient(hurried, metrics=metrics) as prometheus:
             await prometheus.instant("vector(1)", at_ms=0, name="doctor", max_series=10)
+        async with PrometheusClient(source, metrics=metrics) as prometheus:
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
                     yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)
