@@ -10,7 +10,7 @@ from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason
 from sidecar.loop.resets import resets_expr
 from sidecar.loop.upheavals import Upheavals
-from sidecar.series import SeriesBatch
+from sidecar.series import LabelSet, SeriesBatch
 from sidecar.telemetry import get_logger
 
 if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half a second.
@@ -30,6 +30,8 @@ class AskedSurroundings:
         self, query: QueryConfig, business: BusinessConfig, upheavals: Upheavals, pull: Pull
     ) -> None:
         self._query, self._business, self._upheavals, self._pull = query, business, upheavals, pull
+        self._compared: tuple[tuple[LabelSet, ...], tuple[LabelSet, ...]] | None = None
+        """Labels of traffic and of series that were held against each other last."""
         self._refused: dict[str, str] = {}
         """Why an expression was refused when it was last asked for, by what it is."""
         self._log = get_logger("watch").bind(query=query.name)
@@ -40,6 +42,7 @@ class AskedSurroundings:
             traffic = await self._ask("traffic", self._query.traffic.expr, start_ms, end_ms)
             if traffic is not None:
                 model.surroundings.observe_traffic(traffic)
+                self._compare(traffic.labels, model.index.labels)
         if self._business.deployments is not None:
             deployments = await self._ask("deployments", self._business.deployments.expr, start_ms, end_ms)
             if deployments is not None:
@@ -49,6 +52,19 @@ class AskedSurroundings:
             resets = await self._ask("counters", expr, end_ms, end_ms)
             if resets is not None:
                 self._upheavals.observe_resets(resets, expected=model.surroundings.changing(end_ms))
+
+    def _compare(self, traffic: tuple[LabelSet, ...], series: tuple[LabelSet, ...]) -> None:
+        """Warn where no series finds traffic by its labels: that counts as none, and nothing is flagged."""
+        before, self._compared = self._compared, (traffic, series)
+        if before is not None and before[0] is traffic and before[1] is series:
+            return
+        if _fits(traffic, series) or (before is not None and not _fits(*before)):
+            return
+        self._log.warning(
+            "no series has traffic by its labels, so none is flagged",
+            traffic=traffic[0].selector() if traffic else "no series",
+            series=next(one.selector() for one in series if one),
+        )
 
     async def _ask(self, what: str, expr: str, start_ms: int, end_ms: int) -> SeriesBatch | None:
         """None where the expression itself is refused: told once, and it must not blind the query."""
@@ -63,3 +79,10 @@ class AskedSurroundings:
             return None
         self._refused.pop(what, None)
         return found
+
+
+def _fits(traffic: tuple[LabelSet, ...], series: tuple[LabelSet, ...]) -> bool:
+    """Whether a series has its traffic among these, or all have one without labels, or there is no series."""
+    known = {one.without("__name__") for one in traffic}
+    here = [one for one in series if one]
+    return not here or LabelSet() in known or any(one.without("__name__") in known for one in here)

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from sidecar.config.business import BusinessConfig, DeploymentsConfig
+from sidecar.config.business import BusinessConfig, DeploymentsConfig, TrafficConfig
 from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.events import EventBus
@@ -341,6 +341,41 @@ async def test_what_is_asked_for_beside_the_query_does_not_blind_it(
                     await watch.step()
     told = [entry["what"] for entry in logs if entry["event"] == "judged without what is not answered"]
     assert told == (["deployments", "counters"] if judged else [])
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        pytest.param([{"job": "a"}], [], id="of some series"),
+        pytest.param([{}], [], id="of all"),
+        pytest.param([{"service": "a"}], ['{service="a"}'], id="by other labels"),
+        pytest.param([], ["no series"], id="a name that is misspelt"),
+    ],
+)
+async def test_traffic_that_fits_no_series_is_told_of_once(
+    bench: tuple[Source, Callable[..., Watch]],
+    monkeypatch: pytest.MonkeyPatch,
+    labels: list[dict[str, str]],
+    told: list[str],
+) -> None:
+    """Nothing is flagged without traffic: a query would be blind and look well."""
+    source, make = bench
+    usual = source.instant
+
+    async def answering(expr: str, *, at_ms: int, **kinds: Any) -> SeriesBatch:
+        if expr != "requests":
+            return await usual(expr, at_ms=at_ms, **kinds)
+        found = tuple(map(LabelSet, labels))
+        return SeriesBatch("up", found, np.array([at_ms], dtype=np.int64), np.full((len(found), 1), 1e3))
+
+    traffic = TrafficConfig(expr="requests", min_events=20)
+    watch = make(query=QUERY.model_copy(update={"traffic": traffic}))
+    await watch.prepare()
+    monkeypatch.setattr(source, "instant", answering)
+    with capture_logs() as logs:
+        await judged_after(watch, source, 3)
+    found = [entry for entry in logs if entry["event"].startswith("no series has traffic")]
+    assert [entry["traffic"] for entry in found] == told
 
 
 async def test_a_model_that_cannot_be_saved_is_told_of_once_and_when_it_is(
