@@ -14,7 +14,7 @@ from rules.adapt.judge import Evidence, Verdict
 from rules.adapt.limits import within_limits
 from rules.adapt.moving import without_moving
 from rules.adapt.search import Objective
-from rules.adapt.solve import Proposal, Unchanged, solve
+from rules.adapt.solve import Proposal, Unchanged, keeps_to, solve
 from rules.adapt.suspected import suspected
 from rules.adapt.told import ToldChange, by_alert, tried
 from rules.backtest.past import BackTester, Window
@@ -170,12 +170,14 @@ class Adapter:
             return Choice((Adapted(rule, read, rule, joined=joined),))
         options: list[Adapted] = []
         for factor in EASE if self._config.enough is not None else EASE[:1]:
-            budget = factor * self._budget(rule)
-            adapted = await self._solved(read, rule, budget)
+            # An eased budget is a generous one already; nothing comes on top of it by chance.
+            budget, strict = factor * self._budget(rule), factor > 1
+            adapted = await self._solved(read, rule, budget, strict=strict)
             if change is not None and not adapted.changed and not adapted.joined:
                 adapted = await self._told(read, rule, change)
             options.append(adapted)
-            if adapted.outcome.before is None or adapted.outcome.before.false_per_month <= budget:
+            before = adapted.outcome.before
+            if before is None or keeps_to(budget, before, strict=strict):
                 break  # With more false alarms allowed nothing else would come of it.
         again = rule.labels.get(self._config.team_label) in self._config.pages_per_week
         return Choice(tuple(options), read if again else None)  # Of others nothing is kept.

@@ -88,7 +88,7 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     forms = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)
     wanted = _must_catch(evidence, before, forms)
     missed = _could_catch(evidence, before, forms)
-    quiet = _keeps_to(objective, before)
+    quiet = keeps_to(objective.max_false_per_month, before, strict=objective.strict)
     if quiet and not missed:
         return Unchanged(WITHIN, before)
     if not missed:
@@ -106,12 +106,11 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     return replace(found, by_chance=by_chance) if isinstance(found, Proposal) else found
 
 
-def _keeps_to(objective: Objective, before: Verdict) -> bool:
-    """Whether the false alarms are no more than the objective allows, or, unless strict, than by chance."""
-    if before.false_per_month <= objective.max_false_per_month:
+def keeps_to(max_false_per_month: float, before: Verdict, *, strict: bool) -> bool:
+    """Whether the false alarms are no more than so many in 30 days, or, unless strict, than by chance."""
+    if before.false_per_month <= max_false_per_month:
         return True
-    usual = objective.max_false_per_month * before.days / 30
-    return not objective.strict and chance_of(before.n_false, usual) > CHANCE
+    return not strict and chance_of(before.n_false, max_false_per_month * before.days / 30) > CHANCE
 
 
 def _along_a_line(

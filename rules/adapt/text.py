@@ -46,7 +46,8 @@ def _planned(text: str, rewrites: Sequence[Rewrite]) -> tuple[list[tuple[object,
         found = [n for n, rule in enumerate(rules) if rule.key == before.key and rule.expr == before.expr]
         place = before.file or "the file"
         if len(found) != 1:
-            raise ValueError(f"{before.key} stands {len(found)} times in {place}")
+            how = f"stands {len(found)} times in" if found else "is no longer as it was in"
+            raise ValueError(f"{before.key} {how} {place}")
         (nth,) = found
         if _durations(rules[nth]) != _durations(before):
             raise ValueError(f"{before.key} waits otherwise than it did in {place}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,11 +112,7 @@ def apply(
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> int:
-        found = await adapt_all(opened, store, again=again)
-        unknown = set(only) - {one.rule.name for one in found}
-        if unknown:
-            raise RuleError(RuleReason.NOT_APPLICABLE, f"no alert is named {', '.join(sorted(unknown))}")
-        adapted = [one for one in found if not only or one.rule.name in only]
+        adapted = await adapt_all(opened, store, again=again, only=only)
         plans, refused = await _planned(opened, adapted)
         for one in plans:
             click.echo(one.diff())
@@ -146,8 +142,13 @@ def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitab
         raise SystemExit(1) from error
 
 
-async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) -> list[Adapted]:
-    """What becomes of every rule, with what may not be changed now left as it is."""
+async def adapt_all(
+    opened: OpenedSource, store: SqliteStore, *, again: bool, only: Collection[str] = ()
+) -> list[Adapted]:
+    """What becomes of every rule, or of `only` these, with what may not be changed now left as it is.
+
+    Raises: RuleError where rules are frozen, or no alert has a name of `only`.
+    """
     from rules.adapt.history import Adapter
     from rules.adapt.limits import refuse_frozen
     from rules.adapt.places import own_rules
@@ -156,8 +157,14 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) ->
     from sidecar.app.told_changes import told_changes
 
     config = opened.config.rules.adapt
+    refuse_frozen(config, time.time())
     adapter = Adapter(opened.tester, config, knows_keep_firing=opened.knows_keep_firing, run=in_thread)
     rules = opened.rules if opened.named else await own_rules(opened.config.rules, opened.client)
+    unknown = set(only) - {rule.name for rule in rules if rule.alerting}
+    if unknown:
+        raise RuleError(RuleReason.NOT_APPLICABLE, f"no alert is named {', '.join(sorted(unknown))}")
+    if only and config.enough is None and not config.pages_per_week:
+        rules = [rule for rule in rules if rule.name in only]  # Else each depends on all others.
     with progress("adapting", sum(rule.alerting for rule in rules)) as advance:
         adapted = await adapter.all(
             rules,
@@ -167,8 +174,9 @@ async def adapt_all(opened: OpenedSource, store: SqliteStore, *, again: bool) ->
             told=await told_changes(store),
             on_done=advance,
         )
-    refuse_frozen(config, time.time())
-    return allowed(adapted, await store.revisions(limit=10_000), config, time.time(), again=again)
+    refuse_frozen(config, time.time())  # Minutes later it may be.
+    wanted = [one for one in adapted if not only or one.rule.name in only]
+    return allowed(wanted, await store.revisions(limit=10_000), config, time.time(), again=again)
 
 
 async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> tuple[list[Plan], list[str]]:

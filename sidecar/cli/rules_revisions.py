@@ -95,9 +95,16 @@ def log(
         )
     for revision in found:
         approver = revision.evidence.get("approver")
-        why = f"by {approver}  {revision.reason}" if approver else revision.reason
+        why = (_rewritten(revision), f"by {approver}" if approver else "", revision.reason)
         line = f"{_when(revision.created_at_ns)}  {revision.state:<11} {revision.group}  "
-        click.echo(f"{line}{revision.content_hash}  {why}".rstrip())
+        click.echo("  ".join((line + revision.content_hash, *filter(None, why))))
+
+
+def _rewritten(revision: RuleRevision) -> str:
+    """The first alerts that it rewrote; nothing of a group that is generated whole."""
+    told = revision.evidence.get("rules")
+    names = [str(one["name"]) for one in told] if isinstance(told, list) else []
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @click.command()
@@ -277,9 +284,10 @@ def rollback(
 
     async def work(store: SqliteStore) -> str:
         if not await store.revisions(group=group, limit=1):
-            raise RuleError(
-                RuleReason.NOT_LOADED, f"{group}: pronoia wrote no such group; see pronoia rules log"
-            )
+            known = dict.fromkeys(one.group for one in await store.revisions(limit=10_000))
+            near = next((one for one in known if group in one), None)
+            hint = f"did you mean {near}?" if near else "see pronoia rules log"
+            raise RuleError(RuleReason.NOT_LOADED, f"{group}: pronoia wrote no such group; {hint}")
         async with _servers(config, store) as (loop, adapted, _):
             if group.startswith(THRESHOLD):
                 back = await ThresholdSeries(store).take_back(group, "rolled back by hand")

@@ -125,17 +125,18 @@ def test_a_roll_back_says_what_is_live_then(own: Own) -> None:
 
 
 def test_what_was_never_written_or_named_is_said(own: Own) -> None:
-    back = own.run("rollback", "file:elsewhere.yaml")
-    assert back.exit_code == 1
-    assert "pronoia wrote no such group" in back.output
-    assert "nothing that pronoia wrote is live" in own.run("drift").stdout
     only = own.run("apply", "--yes", "--only", "LaodHigh", history=True)
     assert only.exit_code == 1
     assert "no alert is named LaodHigh" in only.output
     left = own.run("apply", "--yes", "--only", "Untouched", history=True)
     assert left.exit_code == 0
     assert "it carries the label pronoia: ignore" in left.stdout
+    assert "LoadHigh" not in left.stdout, "nor was it looked at"
     assert own.file.read_text() == OWN
+    back = own.run("rollback", "file:elsewhere.yaml")
+    assert back.exit_code == 1
+    assert "pronoia wrote no such group" in back.output
+    assert "nothing that pronoia wrote is live" in own.run("drift").stdout
 
 
 def test_a_branch_carries_the_evidence_and_the_working_tree_stays(own: Own) -> None:

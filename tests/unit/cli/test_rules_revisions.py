@@ -18,14 +18,14 @@ def run(data: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["rules", *arguments, "--data", str(data)])
 
 
-def revision(content_hash: str, state: str) -> RuleRevision:
+def revision(content_hash: str, state: str, *alerts: str) -> RuleRevision:
     return RuleRevision(
         revision_id=f"id-{content_hash}",
         group="file:/rules/own.yaml",
         created_at_ns=1,
         content="groups: []",
         content_hash=content_hash,
-        evidence={},
+        evidence={"rules": [{"name": alert} for alert in alerts], "approver": "ada"} if alerts else {},
         checks={},
         state=state,
     )
@@ -34,7 +34,7 @@ def revision(content_hash: str, state: str) -> RuleRevision:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     async def fill(store: SqliteStore) -> None:
-        await store.put_revision(revision("abc1", "proposed"), revision("abd2", "live"))
+        await store.put_revision(revision("abc1", "proposed"), revision("abd2", "live", *"ABCD"))
 
     with_store(Config.model_validate({"store": {"directory": str(tmp_path)}}), fill, make=True)
     return tmp_path
@@ -72,10 +72,16 @@ def test_a_beginning_of_several_names_none(data: Path, command: str) -> None:
         pytest.param(("--state", "canary"), 0, "no revision is canary", id="none of the state"),
         pytest.param(("--group", "pronoia-x"), 0, "no revision of pronoia-x\n", id="none of the group"),
         pytest.param(("--state", "waiting"), 2, "'proposed'", id="no state"),
-        pytest.param(("--state", "live"), 0, "abd2", id="one"),
+        pytest.param(("--state", "live"), 0, "abd2  A, B, C and 1 more  by ada\n", id="one"),
     ],
 )
 def test_a_log_of_nothing_says_of_what(data: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
     done = run(data, "log", *arguments)
     assert done.exit_code == code
     assert words in done.output
+
+
+def test_a_place_s_name_is_asked_for_in_full_and_said(data: Path) -> None:
+    done = run(data, "rollback", "own.yaml")
+    assert done.exit_code == 1
+    assert "did you mean file:/rules/own.yaml?" in done.output

@@ -141,7 +141,7 @@ def test_what_may_come_by_chance_within_the_budget_is_no_reason_for_another_numb
 
 
 def test_a_quiet_rule_that_missed_an_incident_is_rewritten_to_tell_of_it_or_not_at_all() -> None:
-    """The incident is shorter than the rule waits; a higher number, to save three alarms, does not help it."""
+    """The incident is shorter than the rule waits; a higher number, to save three alarms, helps nobody."""
     values = 10 + noise(0.1)
     values[[50, 51, 52, 450, 451, 452, 600, 601, 602]] = 30
     values[100] = 40

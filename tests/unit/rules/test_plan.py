@@ -125,7 +125,7 @@ async def test_a_file_that_cannot_be_rewritten_is_told_of_and_the_others_are_pla
         [adapted(one) for one in found], gone, on_refused=lambda group, why: refused.update({group: str(why)})
     )
     assert [plan.path for plan in plans] == [tmp_path / "own.yaml"]
-    assert "stands 0 times" in refused[f"file:{tmp_path}/edited.yaml"]
+    assert "is no longer as it was" in refused[f"file:{tmp_path}/edited.yaml"]
     assert "not there any more" in refused[f"file:{tmp_path}/gone.yaml"]
 
 
