@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sidecar.cli.picture import save
 from sidecar.cli.score import Scored
 from sidecar.errors import ModelError
 
@@ -38,7 +39,4 @@ def draw(path: Path, found: list[tuple[str, Scored]]) -> None:
         if len(seen):
             margin = 0.3 * float(np.ptp(seen)) or 1.0
             axes.set_ylim(float(seen.min()) - margin, float(seen.max()) + margin)
-    try:
-        figure.savefig(path, dpi=110)
-    except ValueError as error:
-        raise ModelError(f"--plot {path}: {error}") from error
+    save(figure, path)

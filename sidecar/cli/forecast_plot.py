@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.cli.picture import save
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, TimeArray
 
@@ -51,7 +52,4 @@ def draw(path: Path, panels: list[Panel]) -> None:
         axes.grid(alpha=0.3)
     if len(panels) > len(shown):
         figure.suptitle(f"{len(shown)} of {len(panels)} series", fontsize=9)
-    try:
-        figure.savefig(path, dpi=110)
-    except ValueError as error:
-        raise ModelError(f"--plot {path}: {error}") from error
+    save(figure, path)

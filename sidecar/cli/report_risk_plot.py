@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.cli.picture import save
 from sidecar.errors import ModelError
 
 if TYPE_CHECKING:
@@ -42,7 +43,4 @@ def draw(path: Path, trials: Sequence[Trial]) -> None:
         leads.set_title(f"{trial.n_warned} of {trial.n_incidents} warned of", fontsize=9)
         for axes in (calibration, leads):
             axes.grid(alpha=0.3)
-    try:
-        figure.savefig(path, dpi=110)
-    except ValueError as error:
-        raise ModelError(f"--plot {path}: {error}") from error
+    save(figure, path)

@@ -1,0 +1,38 @@
+"""A picture is whole, or what was there before is."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from sidecar.cli.picture import save
+from sidecar.errors import ModelError
+
+
+def test_a_picture_has_the_format_of_its_name(tmp_path: Path) -> None:
+    save(Figure(), tmp_path / "a.SVG")
+    save(Figure(), tmp_path / "b")
+    assert (tmp_path / "a.SVG").read_bytes().startswith(b"<?xml")
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ModelError, match=r"--plot .*'xyz' is no format"):
+        save(Figure(), tmp_path / "c.xyz")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a.png"
+    place.write_bytes(b"before")
+
+    def full(_: Figure, file: object, **__: object) -> None:
+        file.write(b"\x89PN")  # type: ignore[attr-defined]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(Figure(), place)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.png", b"before")]
