@@ -96,6 +96,12 @@ class LabelledSeries:
         above = isinstance(comparison, PromComparison) and comparison.above
         return bool((there > greatest).any() if above else (there < least).any())
 
+    def worst(self, start_ms: float, end_ms: float, above: bool) -> float:
+        """The value furthest on the bad side, from the newest sample at the one moment to the other."""
+        times, values = self.table.timestamps, self.table.values
+        there = values[(times > start_ms - LOOKBACK_STEPS * self.step_ms) & (times <= end_ms)]
+        return float(np.nanmax(there) if above else np.nanmin(there))
+
     def rules(self, share: float) -> list[WrittenRule]:
         """One rule above all but a share of the first half, one below."""
         learned, _ = self.windows
@@ -134,6 +140,24 @@ class Replayed:
         if told is None or replace(row, before=told).kept(interval):
             return BY_CHANCE
         return "lost" if row.after is None else "late"
+
+    def case(self, row: IncidentRow) -> tuple[str, ...]:
+        """Of an incident that is late or lost: what was there when the old alarm told of it, and at worst."""
+        assert row.before is not None
+        told = self._told(row.incident) or row.before
+        adapted = next(one for one in self.adapted if one.rule.name == told.alert)
+        comparison = taken_apart(adapted.rule)
+        above = isinstance(comparison, PromComparison) and comparison.above
+        incident, worst = row.incident, self.series.worst
+        moment = incident.start_ms + told.delay_seconds * 1000
+        return (
+            incident.name,
+            "high" if above else "low",
+            f"{worst(moment, moment, above):.4g}",
+            f"{worst(incident.start_ms, incident.end_ms, above):.4g}",
+            f"{self.series.calm[above]:.4g}",
+            "; ".join(adapted.changes) or f"– {adapted.why_not}",
+        )
 
     def _told(self, incident: KnownIncident) -> Catch | None:
         """The first of the old alarms in an incident that is none of chance."""
@@ -258,9 +282,19 @@ def show(done: Sequence[Replayed]) -> None:
     ]
     print_table(("incident", "before after", "now after", ""), incidents)
     print()
+    cases = [
+        one.case(row)
+        for one in done
+        for row in one.comparison.incidents
+        if row.before is not None and one.verdict(row) in ("late", "lost")
+    ]
+    if cases:
+        print_table(CASES, cases)
+        print()
     print_table(SUMMARY, [summary(name, done) for name in sorted({one.series.group for one in done})])
 
 
+CASES = ("late or lost", "alarm", "told at", "worst in it", "calm life's worst", "change")
 SUMMARY = (
     *("set", "rules", "rewritten", "firings before", "after", "fewer", "incidents", "told of before"),
     *("kept", "late", "lost", "by chance"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rules.adapt.history import Adapted
+from rules.adapt.solve import Unchanged
 from rules.backtest.compare import compare
 from rules.backtest.firing import Firing
 from rules.backtest.past import RulePast
@@ -68,3 +71,7 @@ def test_an_alarm_within_normal_life_counts_where_the_rule_is_quiet_otherwise() 
     series = LabelledSeries("set", "s", table, (incident,))
     done = Replayed(series, (), compare([past(series, 210, BEGINS + 2)], [past(series)], [incident]))
     assert done.verdict(done.comparison.incidents[0]) == "lost"
+    (row,) = done.comparison.incidents
+    unchanged = Adapted(HIGH, Unchanged("it is in order"), HIGH)
+    cells = replace(done, adapted=(unchanged,)).case(row)
+    assert cells == ("s #1", "high", "10", "10", "10", "– it is in order")
