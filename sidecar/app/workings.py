@@ -180,6 +180,7 @@ class Workings:
             beside=Beside(query.name, ground.fitting, self._metrics.beside),
             tastes=partial(self._tasting.of, query.name),
             remember=self._explaining.journal.learn,
+            begun=self._explaining.journal.begun,
             now=ground.wall,
         )
 

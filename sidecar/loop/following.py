@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from sidecar.loop.achieved import AchievedRate
 from sidecar.loop.anomalies import AnomalyTracker
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.severity import Course, importance
-from sidecar.series import Evaluation
+from sidecar.series import Evaluation, LabelSet
 
 
 class Following:
@@ -28,8 +28,10 @@ class Following:
         bus: EventBus,
         metrics: LoopMetrics,
         now: Callable[[], float],
+        begun: Callable[[str, float], Mapping[LabelSet, int]] | None = None,
     ) -> None:
         self._query, self._weights, self._bus, self._metrics, self._now = query, weights, bus, metrics, now
+        self._begun = begun
         self._achieved = AchievedRate(query.step)
         self.begin()
 
@@ -42,6 +44,12 @@ class Following:
         """Go on where another one was, whose rows are the same: what lasts has not begun just now."""
         self._anomalies, self._achieved = before._anomalies, before._achieved
         self._course.take_over(before._course)
+
+    def recall(self, labels: Sequence[LabelSet], now_ms: float) -> None:
+        """Take up what lasts since before this process or model, unless it is followed already."""
+        if self._begun is not None and not self._course.n_rows:
+            since = self._begun(self._query.name, now_ms)
+            self._course.recall(np.array([since.get(one, 0) for one in labels], dtype=np.int64))
 
     def severity(self, evaluation: Evaluation) -> NDArray[np.int8]:
         """How severe each row's anomaly is, (N,); may be called in a worker thread."""

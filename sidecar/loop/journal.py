@@ -97,6 +97,8 @@ class Journal:
         self._directory = directory
         self._pages: dict[str, Page] = {}
         self._learnt: dict[str, dict[LabelSet, list[float]]] = {}
+        self._files: dict[str, tuple[_Saved, FloatArray] | None] = {}
+        """What was read of a query's file before its page was opened."""
         self._lock = threading.Lock()
         self._log = get_logger("journal")
 
@@ -147,9 +149,23 @@ class Journal:
             if query not in self._pages:
                 self._learnt[query] = known
 
+    def begun(self, query: str, now_ms: float) -> dict[LabelSet, int]:
+        """Since when series are anomalous (ms), of those that were so within an hour, in any process."""
+        with self._lock:
+            page = self._pages.get(query)
+            if page is None:
+                saved = self._files[query] = self._read(query)
+                if saved is None or now_ms > saved[0].at_ms + UNRESOLVED_MS:
+                    return {}
+                return {LabelSet(one.labels): one.started_ms for one in saved[0].open}
+            late = now_ms > page.unresolved_until_ms
+            lasting = [*page.open.values(), *(() if late else page.unresolved.values())]
+            return {LabelSet(one.labels): one.started_ms for one in lasting}
+
     def retire(self, query: str) -> None:
         """Forget a query that is no longer watched."""
         with self._lock:
+            self._files.pop(query, None)
             self._pages.pop(query, None)
 
     def read(self, look: Callable[[dict[str, Page]], object]) -> object:
@@ -191,20 +207,10 @@ class Journal:
         from sidecar.engine.explain import Chronicle
 
         page = Page(Chronicle(), evaluation, known_tails=self._learnt.pop(evaluation.query, {}))
-        try:
-            with self._file(evaluation.query).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                saved = msgspec.json.decode(file["header"].tobytes(), type=_Saved)
-                tail = file["tail"]
-        except FileNotFoundError:
-            return page
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            self._log.warning("past events set aside", query=evaluation.query, err=str(error))
-            return page
-        if (
-            saved.format == FORMAT
-            and saved.query == evaluation.query
-            and tail.shape == (len(saved.labels), 5)
-        ):
+        name = evaluation.query
+        found = self._files.pop(name) if name in self._files else self._read(name)
+        if found is not None:
+            saved, tail = found
             page.past.extend(saved.past)
             page.unresolved = {LabelSet(one.labels): one for one in saved.open}
             page.unresolved_until_ms = saved.at_ms + UNRESOLVED_MS
@@ -213,6 +219,20 @@ class Journal:
                 if learnt is None or row[TAIL_SECONDS] >= learnt[TAIL_SECONDS]:
                     page.known_tails[LabelSet(pairs)] = row
         return page
+
+    def _read(self, query: str) -> tuple[_Saved, FloatArray] | None:
+        """What an earlier process remembered of a query; None where there is nothing that can be used."""
+        try:
+            with self._file(query).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                saved = msgspec.json.decode(file["header"].tobytes(), type=_Saved)
+                tail = file["tail"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            self._log.warning("past events set aside", query=query, err=str(error))
+            return None
+        usable = saved.format == FORMAT and saved.query == query and tail.shape == (len(saved.labels), 5)
+        return (saved, tail) if usable else None
 
     def _recall(self, page: Page, rows: list[int]) -> None:
         """Give series that are new in this process the tail that is known of them."""

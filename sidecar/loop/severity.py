@@ -51,6 +51,16 @@ class Course:
         self._since_ms: TimeArray = np.zeros(0, dtype=np.int64)
         self._quiet: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
 
+    @property
+    def n_rows(self) -> int:
+        """Rows that are followed so far."""
+        return len(self._since_ms)
+
+    def recall(self, since_ms: TimeArray) -> None:
+        """Begin with rows that are anomalous since then, (N,); 0 where one is not."""
+        self._since_ms = since_ms
+        self._quiet = np.zeros(len(since_ms), dtype=np.int32)
+
     def take_over(self, before: Course) -> None:
         """Go on where another one of the same rows was."""
         self._since_ms, self._quiet = before._since_ms.copy(), before._quiet.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ class Watch:
         beside: Beside | None = None,
         tastes: Callable[[], Sequence[Taste]] = tuple,
         remember: Callable[[str, Sequence[LabelSet], FloatArray], None] | None = None,
+        begun: Callable[[str, float], Mapping[LabelSet, int]] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.query = query
@@ -94,7 +95,8 @@ class Watch:
         self._model: QueryModel | None = None
         self._trial, self._tastes, self._remember = trial, tastes, remember
         self._beside = beside
-        self._following = Following(query, self._business.weights, bus=bus, metrics=metrics, now=now)
+        weights = self._business.weights
+        self._following = Following(query, weights, bus=bus, metrics=metrics, now=now, begun=begun)
         self._upheavals = Upheavals(query, bus=bus, metrics=metrics, now=now)
         self._asked = AskedSurroundings(query, self._business, self._upheavals, self._pull)
         metrics.alarm_budget.labels(query.name).set(query.false_alarms)
@@ -161,6 +163,7 @@ class Watch:
         )
         for note in model.forecaster.notes:
             self._log.info("a part of the saved model is made anew", reason=note)
+        self._following.recall(model.index.labels, self._clock.now() * 1000)
         return model
 
     async def _learn(self) -> QueryModel:
@@ -181,6 +184,7 @@ class Watch:
         self._log.info("history learned", **facts)
         self._bus.publish(Event("query.fitted", self._now(), facts))
         self._following.begin()
+        await self._offload.run(self._following.recall, model.index.labels, self._clock.now() * 1000)
         await self.checkpoint(model)
         return model
 

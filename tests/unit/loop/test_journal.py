@@ -258,3 +258,22 @@ def test_unknown_queries_and_spans() -> None:
     assert [span(s) for s in (12, 59, 90, 5400, 36 * 3600, 400 * 86400)] == [
         "12 seconds", "1 minute", "2 minutes", "2 hours", "2 days", "13 months",
     ]  # fmt: skip
+
+
+def test_since_when_something_lasts_is_known_here_and_after_a_restart(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    told = Told(journal)
+    told.step(20)
+    begins = told.at_ms + STEP_MS
+    told.step(5, values={1: 30.0})
+    assert journal.begun("load", told.at_ms) == {LABELS[1]: begins}
+    journal.save()
+    again = Journal(tmp_path)
+    assert again.begun("load", told.at_ms + 60_000) == {LABELS[1]: begins}
+    assert again.begun("load", told.at_ms + 7_200_000) == {}, "hours later it is another one"
+    assert again.begun("other", told.at_ms) == {}
+    told.journal = again
+    told.step(values={1: 30.0})
+    assert again.begun("load", told.at_ms) == {LABELS[1]: begins}
+    told.step(QUIET_STEPS)
+    assert again.begun("load", told.at_ms) == {}

@@ -18,6 +18,7 @@ from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.events import EventBus
 from sidecar.loop.clock import SourceClock
+from sidecar.loop.journal import Journal
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
@@ -438,6 +439,31 @@ async def test_a_reload_amid_an_anomaly_neither_shortens_it_nor_tells_of_it_anew
         await judged_after(after, source, 2)
         after._bus.close()
         assert [event.kind async for event in events] == []
+
+
+async def test_a_restart_amid_an_anomaly_does_not_shorten_it(
+    bench: tuple[Source, Callable[..., Watch]], tmp_path: Path
+) -> None:
+    source, make = bench
+    journal = Journal(tmp_path)
+    query = QUERY.model_copy(update={"min_duration": 600.0})
+    before = make(journal, query=query)
+    await before.prepare()
+    await judged_after(before, source, 5)
+    source.added = 1000.0
+    await judged_after(before, source, 13)
+    await before.checkpoint()
+    journal.save()
+    journal = Journal(tmp_path)
+    after = make(journal, query=query, begun=journal.begun)
+    await after.prepare()
+    await judged_after(after, source, 1)
+    severities = [
+        watch.evaluation.severity.tolist()
+        for watch in (before, after)
+        if watch.evaluation is not None and watch.evaluation.severity is not None
+    ]
+    assert [min(each) > 0 for each in severities] == [True, True], "it has lasted for ten minutes"
 
 
 async def test_a_query_that_matches_nothing_says_so_once(
