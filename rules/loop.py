@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from rules.document import RuleFile, render, shape
 from rules.incidents import KnownIncident
@@ -146,8 +147,8 @@ class RulesLoop:
         self._tried |= {file.group: file.revision for file in fixed}
         wanted = [(band, queries[band.query]) for band in await self._bands(queries.keys())]
         done = await asyncio.gather(
-            *(self._attempt(query.name, self._one(band, query), slots) for band, query in wanted),
-            *(self._attempt(file.group, self._fixed_one(file), slots) for file in fixed),
+            *(self._attempt(query.name, partial(self._one, band, query), slots) for band, query in wanted),
+            *(self._attempt(file.group, partial(self._fixed_one, file), slots) for file in fixed),
             return_exceptions=True,
         )
         outcomes = [each for each in done if isinstance(each, Outcome)]
@@ -163,11 +164,11 @@ class RulesLoop:
         return outcomes
 
     async def _attempt(
-        self, name: str, work: Coroutine[Any, Any, Outcome], slots: asyncio.Semaphore
+        self, name: str, work: Callable[[], Awaitable[Outcome]], slots: asyncio.Semaphore
     ) -> Outcome:
-        async with slots:
+        async with slots:  # Begun here: who is stopped before its turn leaves nothing that nobody awaits.
             try:
-                return await work
+                return await work()
             except RuleError as error:
                 return self._failed(name, error)
             except (ValueError, ArithmeticError) as error:

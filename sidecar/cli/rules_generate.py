@@ -27,7 +27,7 @@ READABLE = 0o644
     "--without",
     multiple=True,
     metavar="ALERT",
-    help="Leave this alert of a pack out; may be repeated.  [default: rules.disabled_alerts]",
+    help="Leave this alert of a pack out, besides rules.disabled_alerts; may be repeated.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write files into this folder.")
 @config_option

@@ -38,7 +38,12 @@ STATES = ("proposed", "begun", "undone", "canary", "live", "superseded", "rolled
 def server_options(command: F) -> F:
     """`--prometheus URL --rules-dir DIR`."""
     for option in (
-        click.option("--rules-dir", "rules_directory", type=click.Path(path_type=Path, file_okay=False)),
+        click.option(
+            "--rules-dir",
+            "rules_directory",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Folder of the rules that pronoia generates.  [default: rules.directory]",
+        ),
         click.option(
             "--prometheus", "prometheus_url", metavar="URL", help="Prometheus that loads the rules."
         ),
@@ -274,8 +279,9 @@ def rollback(
     The revision that was taken back is not published again.
 
     \b
-    Example:
+    Examples:
       pronoia rules rollback pronoia-cdn_error_ratio
+      pronoia rules rollback file:/etc/prometheus/rules/app.yaml
     """
     from rules.adapt.place import THRESHOLD, is_adapted
     from rules.adapt.threshold_series import ThresholdSeries

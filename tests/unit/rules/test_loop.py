@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import warnings
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
@@ -133,6 +136,27 @@ def edit(file: Path) -> str:
     text = file.read_text().replace("severity: warning", "severity: critical")
     file.write_text(text)
     return text
+
+
+async def test_stopped_amid_the_first_file_those_that_wait_their_turn_are_not_begun(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = asyncio.Event()
+
+    async def never() -> None:
+        loading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.server, "reload", never)
+    run = asyncio.create_task(bench.run())
+    await loading.wait()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 async def test_a_loud_file_that_was_edited_by_hand_is_kept_and_others_are_taken_back(
