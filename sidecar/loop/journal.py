@@ -176,7 +176,7 @@ class Journal:
     def save(self) -> None:
         """Write every query's memory beside its model.
 
-        Raises: OSError where a file cannot be written.
+        Raises: OSError where a file cannot be written, when all others are.
         """
         with self._lock:
             pages = {
@@ -192,12 +192,18 @@ class Journal:
                 for name, page in self._pages.items()
             }
         self._directory.mkdir(parents=True, exist_ok=True)
+        trouble: OSError | None = None
         for name, (evaluation, tail, past, still_open) in pages.items():
             labels = evaluation.labels
             pairs = [list(one.pairs) for one in labels]
             saved = _Saved(FORMAT, name, pairs, past, still_open, evaluation.timestamp_ms)
             header = np.frombuffer(msgspec.json.encode(saved), dtype=np.uint8)
-            replace_file(self._file(name), partial(np.savez, header=header, tail=tail[: len(labels)]))
+            try:
+                replace_file(self._file(name), partial(np.savez, header=header, tail=tail[: len(labels)]))
+            except OSError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     def _file(self, query: str) -> Path:
         return self._directory / f"{query}.events"

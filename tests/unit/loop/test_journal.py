@@ -277,3 +277,13 @@ def test_since_when_something_lasts_is_known_here_and_after_a_restart(tmp_path: 
     assert again.begun("load", told.at_ms) == {LABELS[1]: begins}
     told.step(QUIET_STEPS)
     assert again.begun("load", told.at_ms) == {}
+
+
+def test_one_file_that_cannot_be_written_keeps_no_other_from_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for query in ("a", "b"):
+        Told(journal, query).step(5)
+    (tmp_path / "a.events").mkdir()
+    with pytest.raises(OSError, match=r"a\.events"):
+        journal.save()
+    assert (tmp_path / "b.events").is_file()
