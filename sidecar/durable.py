@@ -53,7 +53,7 @@ def open_once(path: Path) -> BinaryIO:
 def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int = 0o600) -> None:
     """Replace `path` by what `write` puts into a file, durably (fsync of the file and of its folder).
 
-    Raises: OSError, and then `path` is as it was and nothing is left beside it.
+    Raises: OSError and what `write` raises, and then `path` is as it was and nothing is left beside it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -69,6 +69,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int =
             raise
         # Whoever reads of it knows the file's name, not that of what stands beside it.
         raise OSError(error.errno, error.strerror, str(path)) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

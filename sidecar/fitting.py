@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
 from sidecar.cores import VARIABLES
@@ -46,14 +48,23 @@ class FitProcess(Executor):
     def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=_yield, max_tasks_per_child=FITS_A_PROCESS
+                1, mp_context=get_context("spawn"), initializer=_begin, max_tasks_per_child=FITS_A_PROCESS
             )
         return self._pool
 
 
-def _yield() -> None:
-    """Let every other process go first, and use one core at most."""
+def _begin() -> None:
+    """Let every other process go first, use one core at most, and end with the sidecar however that ends."""
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the sidecar's, which ends this process too.
     for name in VARIABLES:
         os.environ[name] = "1"
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    """A killed sidecar tells nobody, and this process would wait for its next fit for ever."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

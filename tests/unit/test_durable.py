@@ -74,6 +74,18 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(TEMPORARY)] == []
 
 
+def test_whatever_a_write_raises_nothing_is_left_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"old")
+
+    def odd(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise ValueError("no such colour")
+
+    with pytest.raises(ValueError, match="colour"):
+        replace_file(tmp_path / "state", odd)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("state", b"old")]
+
+
 def test_a_failure_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         replace_file(tmp_path / "gone" / "a", lambda file: None)
