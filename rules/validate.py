@@ -83,7 +83,18 @@ async def _promtool(program: str, text: str) -> str:
 
 
 async def _run(program: str, arguments: list[str], files: Mapping[str, str]) -> str:
-    """What promtool says of the files, in a folder of their own."""
+    """What promtool says of the files, in a folder of their own.
+
+    Raises: RuleError where it objects, gives no answer, or there is no room for the files.
+    """
+    try:
+        return await _in_a_folder(program, arguments, files)
+    except OSError as error:
+        words = f"promtool could not be run: {error}; is there room in {tempfile.gettempdir()}?"
+        raise RuleError(RuleReason.NOT_WRITABLE, words) from error
+
+
+async def _in_a_folder(program: str, arguments: list[str], files: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory(prefix="pronoia-check-") as directory:
         for name, text in files.items():
             (Path(directory) / name).write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sidecar.cli.picture import save
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ DAY_MS = 86_400_000
 
 
 def draw_days(path: Path, comparison: Comparison) -> None:
-    """Write a PNG or SVG. Raises: SidecarError where matplotlib is not installed."""
+    """Write a PNG or SVG. Raises: SidecarError where matplotlib is not installed or draws no such format."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -38,7 +39,7 @@ def draw_days(path: Path, comparison: Comparison) -> None:
     axes.set_xlabel("days; dotted: known incidents")
     axes.set_ylabel("firings")
     axes.legend(loc="lower right")
-    figure.savefig(path)
+    save(figure, path)
 
 
 def _by_day(pasts: Sequence[RulePast], days: np.ndarray) -> np.ndarray:
