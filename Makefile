@@ -19,7 +19,7 @@ demo: $(VENV)/.installed  ## The whole thing on this machine, until Ctrl-C.
 
 test: lint contracts  ## Every check: lint, types, imports, unit, real servers, promtool, chart.
 	@$(MAKE) --no-print-directory -j 3 types servers parts
-	$(BIN)/pytest -q -n 5 --dist loadfile --no-loadscope-reorder -rR tests/unit tests/integration
+	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder -rR tests/unit tests/integration
 
 lint: dev        ## Style and errors (ruff).
 	$(BIN)/ruff check .

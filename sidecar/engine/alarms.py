@@ -57,6 +57,12 @@ CLEAR_OF_ALARM_SECONDS = 3600.0  # So long after an alarm's end, what is near is
 MANY_SAMPLES_SECONDS = 200.0
 """With longer steps there are so few samples between two alarms that none near says nothing."""
 
+ROOM = 2.0
+"""Where no second sample is waited for, quiet comes too seldom to lower a threshold by steps: it is no
+higher than so many times the furthest sample without an alarm,"""
+FURTHEST_SECONDS = 14 * 86400.0  # which is forgotten in about this time,
+LEAST_OF_QUIET = 0.6  # but for that no lower than this part of what a series begins with.
+
 TAIL_EXPONENT = 4.0
 """Tails of operations residuals fall about with this power: a budget of a sixteenth doubles the threshold."""
 
@@ -64,8 +70,8 @@ UNIT_BUDGET, UNIT_EXPONENT = 11.0, 0.62
 """The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
 LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK, BEFORE, LENGTH, BY_POINT, LOG_OF_POINTS = range(8)
-NOW_NEAR, NEAR_MISSES, TOLD = range(8, 11)
-N_COLUMNS = 11
+NOW_NEAR, NEAR_MISSES, TOLD, FURTHEST = range(8, 12)
+N_COLUMNS = 12
 
 
 @njit(cache=True, inline="always")
@@ -77,7 +83,7 @@ def alone(alarms, row, dt):
 @njit(cache=True, inline="always")
 def threshold_at(alarms, row, now, dt, base):
     """The threshold that a point of this time has to pass, as it stood before the point."""
-    threshold = base * math.exp(alarms[row, LOG_THRESHOLD])
+    threshold = base * with_quiet(math.exp(alarms[row, LOG_THRESHOLD]), alarms[row, FURTHEST], dt)
     if alarms[row, IN_ALARM] > 0.0:
         return threshold * HYSTERESIS
     factor = alone(alarms, row, dt)
@@ -88,14 +94,37 @@ def threshold_at(alarms, row, now, dt, base):
 
 
 @njit(cache=True, inline="always")
+def with_quiet(learnt, furthest, dt):
+    """The factor on the first threshold: what alarms taught, or less where nothing came near it."""
+    if dt <= LONGEST_WAIT_SECONDS or furthest == 0.0:
+        return learnt
+    enough = min(max(ROOM * furthest, LEAST_OF_QUIET), 1.0)
+    return min(learnt, enough) if learnt < 1.0 else learnt * enough
+
+
+@njit(cache=True, inline="always")
+def follow_furthest(alarms, row, dt, value, told):
+    """Follow how far it goes without an alarm, `value` in first thresholds; an alarm begins that anew."""
+    if dt <= LONGEST_WAIT_SECONDS:
+        return
+    if told or alarms[row, FURTHEST] == 0.0:
+        alarms[row, FURTHEST] = max(alarms[row, FURTHEST], 1.0 / ROOM)
+    fades = 1.0 - min(dt / FURTHEST_SECONDS, 1.0)
+    alarms[row, FURTHEST] = max(alarms[row, FURTHEST] * fades, value)
+
+
+@njit(cache=True, inline="always")
 def of_points(alarms, row):
     """The factor on the threshold of a single point, for the points of this series that were noise."""
     return math.exp(alarms[row, LOG_OF_POINTS]) if alarms[row, LOG_OF_POINTS] > 0.0 else 1.0
 
 
 @njit(cache=True, inline="always")
-def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point):
-    """What a judged point means for the thresholds of later ones; `by_point`: no window said more than it."""
+def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point, base):
+    """What a judged point means for later thresholds.
+
+    `by_point`: no window said more than it; `base`: the threshold that a series begins with.
+    """
     step = STEP * min(1.0, RARE_SECONDS / dt)
     quiet = step * per_second * dt
     pace = 1.0 if alarms[row, LOG_THRESHOLD] > 0.0 else SINKS
@@ -109,11 +138,14 @@ def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point):
         if value / threshold > alarms[row, PEAK]:
             alarms[row, PEAK], alarms[row, BY_POINT] = value / threshold, by_point
     elif alarms[row, IN_ALARM] > 0.0:
+        follow_furthest(alarms, row, dt, 0.0, True)
         taught = step * share_of_noise(alarms, row, dt)
         raise_by(alarms, row, taught * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt))
         alarms[row, TOLD] += 1.0
         alarms[row, IN_ALARM] = alarms[row, LENGTH] = alarms[row, PEAK] = 0.0
         alarms[row, ALARM_END] = now
+    else:
+        follow_furthest(alarms, row, dt, value / base, False)
 
 
 @njit(cache=True, inline="always")
@@ -161,8 +193,17 @@ def raise_by(alarms, row, taught):
     alarms[row, LOG_THRESHOLD] = min(alarms[row, LOG_THRESHOLD] + taught, HIGHEST)
 
 
+@njit(cache=True, nogil=True)
+def with_quiet_of_all(alarms, dt):
+    """`with_quiet` of each row, shape (n_rows,)."""
+    factors = np.empty(len(alarms))
+    for row in range(len(alarms)):
+        factors[row] = with_quiet(math.exp(alarms[row, LOG_THRESHOLD]), alarms[row, FURTHEST], dt)
+    return factors
+
+
 class AlarmBudget(RowArrays):
-    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 88 bytes a row.
+    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 96 bytes a row.
 
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
     the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.
@@ -173,11 +214,13 @@ class AlarmBudget(RowArrays):
         self.per_second = budget_per_month / MONTH_SECONDS
         unit = UNIT_BUDGET * (60.0 / step_seconds) ** UNIT_EXPONENT
         self.base = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)
+        self._step_seconds = step_seconds
 
     def thresholds(self) -> FloatArray:
         """The threshold of each row's points outside of alarms and their aftermath, shape (n_rows,)."""
         alarms = self.arrays["alarms"]
-        current: FloatArray = self.base * np.exp(alarms[:, LOG_THRESHOLD] + alarms[:, LOG_OF_POINTS])
+        learnt = with_quiet_of_all(alarms, self._step_seconds)
+        current: FloatArray = self.base * learnt * np.exp(alarms[:, LOG_OF_POINTS])
         return current
 
     def renew_pool(self) -> None:

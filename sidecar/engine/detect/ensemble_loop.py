@@ -336,7 +336,7 @@ def run(
                         )
                     s[row, VISITED], s[row, LARGEST] = now // BIN_SECONDS, 0.0
                 s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
-                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, by_point)
+                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, by_point, base)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     save_levels(s, row)
                 elif returned:
