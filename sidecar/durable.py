@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -57,21 +58,20 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, mode: int =
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        with io.BufferedWriter(_PiecewiseFile(temporary, "wb")) as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        os.replace(temporary, path)
+        with ExitStack() as failing:
+            failing.callback(temporary.unlink, missing_ok=True)
+            with io.BufferedWriter(_PiecewiseFile(temporary, "wb")) as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            os.replace(temporary, path)
+            failing.pop_all()
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno is None:
             raise
         # Whoever reads of it knows the file's name, not that of what stands beside it.
         raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -93,11 +94,15 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         return Unchanged(WITHIN, before)
     if not missed:
         forms = [no_tighter(family, evidence) for family in forms]
-    found = _found(evidence, objective, before, forms, wanted, missed)
+    search = partial(_found, evidence, objective, before, wanted=wanted, missed=missed)
+    found = search(forms=forms)
     bound = found.candidate.bound if isinstance(found, Proposal) else as_it_is(evidence).bound
     why = outgrown(evidence, as_it_is(evidence), bound)
     if why:
-        found = _along_a_line(evidence, objective, before, forms, wanted, missed, why)
+        # Nobody is told by a line that what climbs steadily has come too far, but of an incident.
+        lines = [family for family in forms if family.form == Trend.form] if wanted or missed else []
+        along = search(forms=lines) if lines else None
+        found = along if isinstance(along, Proposal) else Unchanged(why, before)
     elif isinstance(found, Unchanged) and (hint := unlike(evidence)):
         found = replace(found, why=f"{found.why}; {hint}")
     if quiet and not (isinstance(found, Proposal) and found.after.delays.keys() & set(missed)):
@@ -113,28 +118,11 @@ def keeps_to(max_false_per_month: float, before: Verdict, *, strict: bool) -> bo
     return not strict and chance_of(before.n_false, max_false_per_month * before.days / 30) > CHANCE
 
 
-def _along_a_line(
-    evidence: Evidence,
-    objective: Objective,
-    before: Verdict,
-    forms: Sequence[Family],
-    wanted: dict[str, float],
-    missed: Sequence[str],
-    why: str,
-) -> Proposal | Unchanged:
-    """A line where there is an incident that it tells of; else nothing, for that reason.
-
-    Nobody is told by a line that what climbs steadily has come too far.
-    """
-    lines = [family for family in forms if family.form == Trend.form] if wanted or missed else []
-    found = _found(evidence, objective, before, lines, wanted, missed) if lines else None
-    return found if isinstance(found, Proposal) else Unchanged(why, before)
-
-
 def _found(
     evidence: Evidence,
     objective: Objective,
     before: Verdict,
+    *,
     forms: Sequence[Family],
     wanted: dict[str, float],
     missed: Sequence[str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from matplotlib.figure import Figure
@@ -28,8 +29,8 @@ def test_a_full_disk_leaves_the_picture_that_was_there(
     place = tmp_path / "a.png"
     place.write_bytes(b"before")
 
-    def full(_: Figure, file: object, **__: object) -> None:
-        file.write(b"\x89PN")  # type: ignore[attr-defined]
+    def full(_: Figure, file: BinaryIO, **__: object) -> None:
+        file.write(b"\x89PN")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full)

@@ -29,8 +29,9 @@ async def test_stopped_amid_its_history_neither_promtool_nor_folder_is_left(
             raise AssertionError("there is none")
 
     task = asyncio.create_task(replay())
-    while not pid.exists():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while not pid.exists():
+            await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 10)

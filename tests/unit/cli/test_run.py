@@ -34,13 +34,12 @@ def test_compiled_code_is_kept_where_it_can_be(
 def test_temporary_files_are_beside_the_data_where_there_is_no_other_place(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    usual = tempfile._candidate_tempdir_list()  # type: ignore[attr-defined]
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", "/proc")
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.environ["TMPDIR"]])
-    run._have_temporary_files(tmp_path)
-    assert tempfile.gettempdir() == str(tmp_path)
+    with monkeypatch.context() as nowhere:
+        nowhere.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.environ["TMPDIR"]])
+        run._have_temporary_files(tmp_path)
+        assert tempfile.gettempdir() == str(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: usual)
     run._have_temporary_files(tmp_path / "other")
     assert os.environ["TMPDIR"] == str(tmp_path)

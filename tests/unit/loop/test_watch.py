@@ -18,7 +18,6 @@ from sidecar.config.model import QueryConfig
 from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.events import EventBus
 from sidecar.loop.clock import SourceClock
-from sidecar.loop.journal import Journal
 from sidecar.loop.metrics import LoopMetrics
 from sidecar.loop.watch import Watch
 from sidecar.offload import Offload
@@ -69,8 +68,8 @@ class Source:
         )
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
+def source_and_watches(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
+    """A source, and what makes watches of it: `make(*sinks, query=…, **Watch's)`."""
     clock = SourceClock(lambda: source.now)
     source = Source(clock)
 
@@ -90,6 +89,11 @@ def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
         )
 
     return source, make
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> tuple[Source, Callable[..., Watch]]:
+    return source_and_watches(tmp_path)
 
 
 async def judged_after(watch: Watch, source: Source, minutes: int) -> float:
@@ -406,64 +410,6 @@ async def test_no_more_pasts_are_read_than_are_learnt_from(
     await asyncio.gather(*(make(slots=slots).prepare() for _ in range(6)))
     assert source.n_read == 6
     assert source.most_at_once == 2
-
-
-@pytest.mark.parametrize("same", [True, False])
-async def test_a_reload_amid_an_anomaly_neither_shortens_it_nor_tells_of_it_anew(
-    bench: tuple[Source, Callable[..., Watch]], same: bool
-) -> None:
-    source, make = bench
-    query = QUERY.model_copy(update={"min_duration": 120.0})
-    before = make(query=query)
-    await before.prepare()
-    await judged_after(before, source, 5)
-    source.added = 1000.0
-    await judged_after(before, source, 6)
-    await before.checkpoint()
-    assert before.evaluation is not None
-    assert before.evaluation.severity is not None
-    assert before.evaluation.severity.min() > 0
-    after = make(query=query.model_copy(update={} if same else {"expr": "up2"}))
-    assert after.evaluation is None
-    after.take_over(before)
-    if not same:
-        assert after.evaluation is None
-        return
-    assert after.evaluation is before.evaluation
-    with after._bus.subscribe() as events:
-        await after.prepare()
-        await judged_after(after, source, 1)
-        assert after.evaluation is not before.evaluation
-        assert after.evaluation.severity is not None
-        assert after.evaluation.severity.min() > 0
-        await judged_after(after, source, 2)
-        after._bus.close()
-        assert [event.kind async for event in events] == []
-
-
-async def test_a_restart_amid_an_anomaly_does_not_shorten_it(
-    bench: tuple[Source, Callable[..., Watch]], tmp_path: Path
-) -> None:
-    source, make = bench
-    journal = Journal(tmp_path)
-    query = QUERY.model_copy(update={"min_duration": 600.0})
-    before = make(journal, query=query)
-    await before.prepare()
-    await judged_after(before, source, 5)
-    source.added = 1000.0
-    await judged_after(before, source, 13)
-    await before.checkpoint()
-    journal.save()
-    journal = Journal(tmp_path)
-    after = make(journal, query=query, begun=journal.begun)
-    await after.prepare()
-    await judged_after(after, source, 1)
-    severities = [
-        watch.evaluation.severity.tolist()
-        for watch in (before, after)
-        if watch.evaluation is not None and watch.evaluation.severity is not None
-    ]
-    assert [min(each) > 0 for each in severities] == [True, True], "it has lasted for ten minutes"
 
 
 async def test_a_query_that_matches_nothing_says_so_once(
