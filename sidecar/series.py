@@ -39,6 +39,14 @@ class LabelSet(Mapping[str, str]):
         self.pairs: tuple[tuple[str, str], ...] = tuple(sorted((k, v) for k, v in items if v))
         self._hash = hash(self.pairs)
 
+    @classmethod
+    def of_pairs(cls, pairs: tuple[tuple[str, str], ...]) -> LabelSet:
+        """The set whose own `pairs` these once were: sorted, none empty; neither is looked at again."""
+        made = cls.__new__(cls)
+        made.pairs = pairs
+        made._hash = hash(pairs)
+        return made
+
     def __getitem__(self, name: str) -> str:
         for key, value in self.pairs:
             if key == name:

@@ -24,6 +24,7 @@ from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
 FORMAT = 7
+Pairs = tuple[tuple[tuple[str, str], ...], ...]
 PARTS = ("detector", "calibrator", "forecaster", "known", "newcomers")
 SURROUNDINGS = {"absence", "counters", "min_duration", "traffic", "band_factors", "importance"}
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", *SURROUNDINGS}
@@ -89,10 +90,12 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         # np.load leaves a file that it was given by path open when it is damaged.
         with open_once(path) as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        header = msgspec.json.decode(arrays.pop("header").data)
+        written = msgspec.json.decode(arrays.pop("header").data, type=dict[str, msgspec.Raw])
+        label_pairs = written.pop("labels", msgspec.Raw(b"null"))
+        header = {name: msgspec.json.decode(value) for name, value in written.items()}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
         raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if header.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
     if header.get("meaning") != meaning(query):
         raise ModelError(f"{path}: was learnt with another {_changed(header, query)} of query {query.name!r}")
@@ -104,7 +107,8 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         model = QueryModel(
             query, tenant=header["tenant"], detector=header["detector"], forecaster=header["forecaster"]
         )
-        labels = tuple(LabelSet((str(k), str(v)) for k, v in pairs) for pairs in header["labels"])
+        # Decoded straight to what is kept: millions of short-lived lists would cost more than all arrays.
+        labels = tuple(map(LabelSet.of_pairs, msgspec.json.decode(label_pairs, type=Pairs)))
         model.index.restore(labels, arrays["last_seen_ms"])
         model.seen_points = arrays["seen_points"]
         model.ever_negative = arrays["ever_negative"]
@@ -116,7 +120,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         model.first_timestamp_ms = header.get("first_timestamp_ms")
         model.last_timestamp_ms = header["last_timestamp_ms"]
         model.counts = Counts()
-    except (ModelError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (ModelError, KeyError, IndexError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise ModelError(f"{path}: incomplete: {error}") from error
     rows = {len(model.index.last_seen_ms), len(model.seen_points), len(model.ever_negative)}
     rows |= {getattr(model, part).n_rows for part in PARTS}

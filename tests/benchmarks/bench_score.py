@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sidecar.app.process import COLLECT_AFTER
 from sidecar.config.model import QueryConfig
 from sidecar.engine import snapshot
 from sidecar.engine.model import QueryModel
@@ -155,6 +156,7 @@ def _snapshot_row(what: str, work: Callable[[], object]) -> Row:
 
 def run(quick: bool = False) -> list[Row]:
     """Cost a series and point, state a series, learning from history, saving; seconds on one core."""
+    gc.set_threshold(*COLLECT_AFTER)  # As the sidecar's own process does.
     _ours(10, 1)  # Compiled code is loaded, or made, outside the measurement.
     rows: list[Row] = []
     repeats = 5 if quick else 25
