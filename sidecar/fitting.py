@@ -45,6 +45,13 @@ class FitProcess(Executor):
         if self._pool is not None:
             self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
+    def cut(self) -> None:
+        """End it amid a fit: whoever would take that is gone, and Python would wait for it before it ends."""
+        if self._pool is not None:
+            for process in (self._pool._processes or {}).values():
+                process.kill()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
@@ -56,7 +63,9 @@ class FitProcess(Executor):
 def _begin() -> None:
     """Let every other process go first, use one core at most, and end with the sidecar however that ends."""
     os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the sidecar's, which ends this process too.
+    # A Ctrl-C, or systemd's SIGTERM to all processes of a service, is the sidecar's, which ends this one too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     for name in VARIABLES:
         os.environ[name] = "1"
     threading.Thread(target=_end_with_the_parent, daemon=True).start()

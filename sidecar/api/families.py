@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from sidecar.api.server import error_answer, json_answer
-from sidecar.errors import PullError
+from sidecar.errors import ModelError, PullError
 
 
 class Behaviour(Protocol):
@@ -21,7 +21,7 @@ class Behaviour(Protocol):
     async def families(self, name: str) -> Mapping[str, Any]:
         """Families of one query with members, days and quality.
 
-        Raises: KeyError for a query that is not watched, PullError.
+        Raises: KeyError for a query that is not watched; PullError, ModelError.
         """
         ...
 
@@ -48,5 +48,5 @@ class FamilyEndpoints:
             return json_answer(await self._behaviour().families(query))
         except KeyError:
             return error_answer(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
-        except PullError as error:
+        except (PullError, ModelError) as error:
             return error_answer(503, "unavailable", str(error))

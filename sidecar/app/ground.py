@@ -31,5 +31,5 @@ class Ground:
     async def close(self) -> None:
         """Commit what waits, end threads and processes."""
         await self.store.close()
-        self.fitting.shutdown(wait=False, cancel_futures=True)
+        self.fitting.cut()
         self.offload.close()

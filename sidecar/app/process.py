@@ -159,10 +159,12 @@ class Sidecar:
 
     async def _replace(self, config: Config) -> None:
         """Run the loops that another configuration describes."""
-        await self._workings.stop()
+        before = self._workings
+        await before.stop()
         self._config = config
         await self._responding.reconfigure(config)
-        self._workings = self._make_workings(before=self._workings.metrics_loop.shown)
+        self._workings = self._make_workings(before=before.metrics_loop.shown)
+        self._workings.behaviour.take_over(before.behaviour)
         await self._workings.start()
 
     async def _tidy(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sidecar.background import Background
 from sidecar.config.behaviour import BehaviourConfig
 from sidecar.config.model import QueryConfig
-from sidecar.errors import SidecarError
+from sidecar.errors import ModelError, SidecarError
 from sidecar.events import Event, EventBus
 from sidecar.loop.clock import SourceClock
 from sidecar.ports import HistorySource
@@ -178,10 +178,16 @@ class BehaviourLoop:
         self._looking = asyncio.Lock()
         """One look at a time: each reads two days of a query."""
 
+    def take_over(self, before: BehaviourLoop) -> None:
+        """Go on where another one was when a reload ended it: who had left then does not leave now."""
+        self._away = before._away
+
     def start(self) -> None:
         """Begin, where it is enabled."""
         if self._config.enabled:
             self._task.start(self._run())
+        else:
+            self._forget_but(())
 
     async def stop(self) -> None:
         """End."""
@@ -196,10 +202,7 @@ class BehaviourLoop:
     async def round(self) -> None:
         """Look at every query once; one that cannot be read waits for the next round."""
         queries = self._queries()
-        for name in self._looks.keys() - {query.name for query in queries}:
-            del self._looks[name]
-            self._away.pop(name, None)
-            self._metrics.forget(name)
+        self._forget_but([query.name for query in queries])
         for query in queries:
             try:
                 await self._look_at(query)
@@ -211,6 +214,13 @@ class BehaviourLoop:
                 # The loop's edge: one odd query must not end the looking at the others.
                 self._log.exception("looking at behaviour broke off", query=query.name)
 
+    def _forget_but(self, watched: Sequence[str]) -> None:
+        """Drop what is known and told of queries that are no longer looked at."""
+        for name in (self._looks.keys() | self._away.keys()) - set(watched):
+            self._looks.pop(name, None)
+            self._away.pop(name, None)
+            self._metrics.forget(name)
+
     def summaries(self) -> list[dict[str, Any]]:
         """What the newest look at each query found; none before the first."""
         return [{"query": name, **summary(found)} for name, found in sorted(self._looks.items())]
@@ -218,7 +228,7 @@ class BehaviourLoop:
     async def families(self, name: str) -> dict[str, Any]:
         """All that is known of a query's families: of the newest look, or of one now where that is too old.
 
-        Raises: KeyError for a query that is not watched; PullError.
+        Raises: KeyError for a query that is not watched; PullError, ModelError.
         """
         query = {query.name: query for query in self._queries()}[name]
         async with self._looking:
@@ -242,7 +252,11 @@ class BehaviourLoop:
             name=query.name,
             max_series=query.max_series or self._max_series,
         )
-        return await asyncio.wrap_future(self._worker.submit(look, batch))
+        try:
+            return await asyncio.wrap_future(self._worker.submit(look, batch))
+        except BrokenExecutor as error:
+            words = "the process that compares series was killed; was there too little memory?"
+            raise ModelError(words) from error
 
     async def _look_at(self, query: QueryConfig) -> None:
         async with self._looking:

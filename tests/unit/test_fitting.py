@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,20 @@ def test_it_is_another_process_that_yields_and_comes_again() -> None:
         process.shutdown()
 
 
+def test_what_ends_the_sidecar_breaks_off_no_fit_before_the_sidecar_does() -> None:
+    process = FitProcess()
+    pid = process.submit(os.getpid).result(60)
+    fit = process.submit(time.sleep, 60)
+    for number in (signal.SIGINT, signal.SIGTERM):  # A terminal's, and systemd's, to every process.
+        os.kill(pid, number)
+    with pytest.raises(TimeoutError):
+        fit.result(0.1)
+    process.cut()
+    with pytest.raises(BrokenProcessPool):
+        fit.result(20)
+    assert _ends(Path("/proc") / str(pid))
+
+
 def test_it_ends_with_a_sidecar_that_is_killed() -> None:
     program = (
         "import os, signal\n"
@@ -37,10 +53,14 @@ def test_it_ends_with_a_sidecar_that_is_killed() -> None:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60).stdout
     fits = Path("/proc") / told.decode().strip()
+    assert _ends(fits)
+
+
+def _ends(process: Path) -> bool:
     until = time.monotonic() + 20
-    while _runs(fits) and time.monotonic() < until:
+    while _runs(process) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not _runs(fits)
+    return not _runs(process)
 
 
 def _runs(process: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from sidecar.config.behaviour import BehaviourConfig
 from sidecar.config.model import QueryConfig
-from sidecar.errors import PullError, PullReason
+from sidecar.errors import ModelError, PullError, PullReason
 from sidecar.events import EventBus
 from sidecar.loop.behaviour import BehaviourLoop, BehaviourMetrics
 from sidecar.loop.clock import SourceClock
@@ -108,6 +109,67 @@ async def test_families_are_found_when_asked_for_and_kept_for_an_interval() -> N
             await loop.families("load")
         with pytest.raises(KeyError):
             await loop.families("other")
+
+
+class Killed(Executor):
+    """A process that the kernel ends for want of memory."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("A process in the process pool was terminated abruptly"))
+        return future
+
+
+async def test_a_reload_tells_nobody_twice_and_forgets_who_is_gone() -> None:
+    registry, bus, source = CollectorRegistry(), EventBus(), History()
+    metrics, queries = BehaviourMetrics(registry), [QueryConfig(name="load", expr="load")]
+
+    def begun(worker: Executor, *, enabled: bool = True) -> BehaviourLoop:
+        return BehaviourLoop(
+            BehaviourConfig(enabled=enabled),
+            queries=lambda: queries,
+            source=source,
+            bus=bus,
+            worker=worker,
+            clock=SourceClock(lambda: NOW),
+            metrics=metrics,
+            max_series=100,
+            now=lambda: NOW,
+        )
+
+    def told(metric: str) -> float | None:
+        return registry.get_sample_value(f"pronoia_behaviour_{metric}", {"query": "load"})
+
+    with ThreadPoolExecutor(1) as worker:
+        first, second, third = begun(worker), begun(worker), begun(worker, enabled=False)
+        source.changed = [3]
+        await first.round()
+        second.take_over(first)
+        await second.round()
+        assert told("left_total") == 1
+        third.take_over(second)
+        third.start()
+        assert told("left_total") is None
+        assert told("families") is None
+
+
+async def test_a_process_that_is_killed_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    loop = BehaviourLoop(
+        BehaviourConfig(enabled=True),
+        queries=lambda: [QueryConfig(name="load", expr="load")],
+        source=History(),
+        bus=EventBus(),
+        worker=Killed(),
+        clock=SourceClock(lambda: NOW),
+        metrics=BehaviourMetrics(CollectorRegistry()),
+        max_series=100,
+        now=lambda: NOW,
+    )
+    with pytest.raises(ModelError, match="memory"):
+        await loop.families("load")
+    await loop.round()
+    told = capsys.readouterr()
+    assert "Traceback" not in told.out + told.err
 
 
 async def test_it_does_nothing_unless_enabled() -> None:
