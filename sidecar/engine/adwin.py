@@ -114,13 +114,14 @@ def _cut_rows(buckets, places, cut):
 class InputDrift(RowArrays):
     """Changes in what comes in, whatever the season: each hour against the same hour of earlier weeks.
 
-    1,028 bytes a series.
+    1,049 bytes a series.
     """
 
     def __init__(self) -> None:
         super().__init__(
             {
                 "profile": ((HOURS,), np.float32),
+                "visited": ((HOURS // 8,), np.uint8),
                 "scalars": ((5,), np.float32),
             }
         )
@@ -161,7 +162,10 @@ class InputDrift(RowArrays):
         points, seen = scalars[:, _POINTS], scalars[:, _SEEN]
         known = (points > 0) & np.isfinite(scalars[:, _OF_HOUR])
         mean = np.where(known, scalars[:, _OF_HOUR] / np.maximum(points, 1.0), np.nan)
-        old = known & (seen >= HOURS)
+        # An outage in the first week leaves hours of it without a profile, whatever is known of the others.
+        marks, mark = self.arrays["visited"][:, hour % HOURS // 8], np.uint8(1 << hour % 8)
+        visited = (marks & mark) > 0
+        old = known & visited & (seen >= HOURS)
         deviation = np.where(old, mean - profile, np.nan)
         usual = scalars[:, _SCALE]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,8 +175,9 @@ class InputDrift(RowArrays):
         size = np.minimum(np.abs(deviation), np.where(seen >= YOUNG_HOURS, CLIP * usual, np.inf))
         pace = np.maximum(1.0 / np.maximum(seen - HOURS + 1.0, 1.0), 1.0 / SCALE_HOURS)
         scalars[old, _SCALE] += (pace * (size - usual))[old]
-        weeks = np.minimum(seen // HOURS + 1.0, PROFILE_WEEKS)
+        weeks = np.where(visited, np.minimum(seen // HOURS + 1.0, PROFILE_WEEKS), 1.0)
         profile[known] += ((mean - profile) / weeks)[known]
+        marks[known] |= mark
         seen[known] += 1.0
         scalars[:, _OF_HOUR] = scalars[:, _POINTS] = 0.0
 

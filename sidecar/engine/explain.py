@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.arrays import RowArrays
-from sidecar.series import BoolArray, FloatArray, LabelSet
+from sidecar.series import BoolArray, FloatArray, LabelSet, RowArray
 
 REMEMBERED_STEPS = 64
 SHAPE_STEPS = 24
@@ -47,6 +47,22 @@ class Chronicle(RowArrays):
             }
         )
         self.n_steps = 0
+
+    def resize(self, n_rows: int) -> None:
+        """Make room for so many rows; of the steps before there is nothing to remember of new ones."""
+        known = self.n_rows
+        super().resize(n_rows)
+        self._empty(np.arange(known, self.n_rows))
+
+    def reset(self, rows: RowArray) -> None:
+        """Forget what is remembered of these rows."""
+        super().reset(rows)
+        self._empty(rows)
+
+    def _empty(self, rows: RowArray) -> None:
+        # Zeros would be a past at 0, beside which a series at 100 is unusual for as long as it is young.
+        for name in ("deviations", "values"):
+            self.arrays[name][rows] = np.nan
 
     def observe(
         self, actual: FloatArray, deviation: FloatArray, score: FloatArray, elapsed_seconds: float

@@ -78,3 +78,15 @@ def test_another_series_in_the_row_begins_anew() -> None:
     drift.resize(N + 1)
     drift.observe(10**12, np.full(N + 1, np.nan))
     assert len(drift.changed()) == N + 1
+
+
+def test_an_outage_in_the_first_week_is_no_change_of_later_ones() -> None:
+    drift, rng = InputDrift(), np.random.default_rng(4)
+    drift.resize(N)
+    changed = 0
+    for hour in range(26 * 24):
+        if 24 <= hour < 54:
+            continue
+        drift.observe(hour * HOUR_MS, 100 + 10 * np.sin(2 * np.pi * hour / 24) + rng.normal(0, 1, N))
+        changed += int(drift.changed().sum())
+    assert changed == 0

@@ -133,3 +133,17 @@ def test_witnesses_say_what_they_see() -> None:
     together = witnesses(calm, values, rng.normal(130, 1, 20))
     assert together["siblings"] < 1, "all of them did it"
     assert "siblings" not in witnesses(calm, values, np.zeros(2))
+
+
+def test_a_young_series_has_no_past_at_zero() -> None:
+    rng = np.random.default_rng(3)
+    chronicle = told(rng.normal(100, 1, (6, 40)))
+    chronicle.reset(np.array([2]))
+    chronicle.resize(7)
+    for _ in range(12):
+        column = rng.normal(100, 1, 7)
+        chronicle.observe(column, np.zeros(7), np.zeros(7), 60.0)
+    for row in (2, 6):
+        recent, values = chronicle.recent(row)
+        found = witnesses(recent, values, rng.normal(100, 1, 6))
+        assert found["own_past"] < 1, "it has been at 100 ever since it is there"
