@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.config.forecast import ThresholdsConfig
 from sidecar.errors import ModelError, PullError
+from sidecar.loop.alone import Alone
 from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.forecast_budgets import Budgets
 from sidecar.loop.forecast_rules import KnownOf, Measured, nothing_known, taken_apart, with_capacities
@@ -79,6 +80,12 @@ class ThresholdMetrics:
             registry=registry,
         )
 
+    def forget(self) -> None:
+        """No threshold is forecast any more: a reload has switched that off."""
+        self.rules.clear()
+        self.series.set(0)
+        self.behind.set(0)
+
 
 class ThresholdLoop:
     """Reads what alert rules measure, forecasts it, and tells when thresholds will be crossed."""
@@ -101,6 +108,8 @@ class ThresholdLoop:
         self._source = source
         self._sink = sink
         self._offload = offload
+        self._at_histories = Alone(offload)
+        """A round that was broken off is still at them for a while."""
         self._clock = clock
         self._metrics = metrics
         self._directory = directory
@@ -128,6 +137,8 @@ class ThresholdLoop:
         """Begin, where it is enabled."""
         if self._config.enabled:
             self._rounds.start()
+        else:
+            self._metrics.forget()
 
     async def stop(self) -> None:
         """End, and keep the history that was read."""
@@ -200,7 +211,7 @@ class ThresholdLoop:
                 ),
             )
             if not self._clock.not_yet(end_ms, OFFSET_SECONDS):
-                await self._offload.run(watched.take, batch)
+                await self._at_histories.run(watched.take, batch)
         self._watched[one.expr] = watched
 
     async def _work(self) -> set[str]:
@@ -211,7 +222,8 @@ class ThresholdLoop:
         while any(behind.values()):
             for expr in [expr for expr, left in behind.items() if left]:
                 try:
-                    behind[expr] = await self._offload.run(self._watched[expr].work, SLICE_SECONDS)
+                    watched = self._watched[expr]
+                    behind[expr] = await self._at_histories.run(watched.work, SLICE_SECONDS)
                 except Exception:
                     # The edge of one series, which has had its turn: the next slice goes on behind it.
                     odd.add(expr)
@@ -268,7 +280,7 @@ class ThresholdLoop:
     async def _save(self) -> None:
         self._saved_at = self._monotonic()
         try:
-            await self._offload.run(self._write)
+            await self._at_histories.run(self._write)
         except OSError as error:
             self._log.warning("history not saved, will try again", err=str(error))
 

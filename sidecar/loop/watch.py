@@ -133,9 +133,7 @@ class Watch:
         Raises: PullError where the history cannot be had now; call again later.
         """
         if self._model is None:
-            self._model = await self._offload.run(self._restore)
-        if self._model is None:
-            self._model = await self._learn()
+            self._model = await self._offload.run(self._restore) or await self._learn()
 
     def _restore(self) -> QueryModel | None:
         from sidecar.engine.registry_models import ModelFiles
@@ -284,7 +282,8 @@ class Watch:
         if await trial.follow(evaluation, batch, pull, self._surround):
             await self.checkpoint()
             await trial.promote()
-            self._model = await self._offload.run(self._restore)
+            # One that was learnt longer ago than the query's history reaches back is not taken over.
+            self._model = await self._offload.run(self._restore) or await self._learn()
             self._following.begin()
         elif trial.due():
             await self.checkpoint()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -191,14 +193,18 @@ class Sink:
 
 
 def make(
-    source: Source, directory: Path, wall: Wall, *capacities: CapacityConfig
+    source: Source,
+    directory: Path,
+    wall: Wall,
+    *capacities: CapacityConfig,
+    offload: Offload | None = None,
 ) -> tuple[ThresholdLoop, Sink, CollectorRegistry]:
     sink, registry = Sink(), CollectorRegistry()
     loop = ThresholdLoop(
         ThresholdsConfig(capacities=capacities),
         source=source,  # type: ignore[arg-type]
         sink=sink,
-        offload=Offload(1),
+        offload=offload or Offload(1),
         clock=SourceClock(wall),
         metrics=ThresholdMetrics(registry),
         directory=directory,
@@ -322,6 +328,39 @@ async def test_what_cannot_be_read_any_more_is_no_longer_told(tmp_path: Path) ->
         await loop.cycle()
         told.append({eta.rule for eta in sink.shown})
     assert told == [*[{"Full", "Other"}] * 2, *[{"Other"}] * 3]
+
+
+async def test_a_round_that_was_broken_off_ends_before_its_history_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def crossing(*_: object, **__: object) -> Crossing:
+        reached.set()
+        go_on.wait(30)
+        return Crossing(np.array([600.0]), np.array([1.0]))
+
+    monkeypatch.setattr(watched, "crossing", crossing)
+    loop, _, _ = make(Source([rule("disk > 90", "Full")]), tmp_path, Wall(), offload=Offload(2))
+    loop.start()
+    await asyncio.to_thread(reached.wait, 30)
+    stopping = asyncio.create_task(loop.stop())
+    done, _ = await asyncio.wait([stopping], timeout=0.2)
+    assert not done, "its thread is still at the history"
+    assert not list(tmp_path.iterdir())
+    go_on.set()
+    await asyncio.wait_for(stopping, 30)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_a_reload_that_switches_it_off_leaves_no_old_numbers(tmp_path: Path) -> None:
+    loop, _, registry = make(Source([rule("disk > 90", "Full")]), tmp_path, Wall())
+    await loop.cycle()
+    loop._config = ThresholdsConfig(enabled=False)
+    loop.start()
+    await loop.stop()
+    assert registry.get_sample_value("pronoia_threshold_rules", {"result": "watched"}) is None
+    assert registry.get_sample_value("pronoia_threshold_series") == 0
 
 
 async def test_a_series_that_cannot_be_forecast_leaves_the_others(

@@ -256,6 +256,37 @@ async def test_a_step_that_was_broken_off_ends_before_its_model_is_saved_or_reti
     assert not sink.shown, "shown again after it was taken out"
 
 
+class Won:
+    """A trial that the challenger wins at once, with a file that is too old to go on with."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._over = directory, False
+
+    async def follow(self, *_: object) -> bool:
+        before, self._over = self._over, True
+        return not before
+
+    async def promote(self) -> None:
+        for file in self._directory.glob("*.model"):
+            file.unlink()
+
+    def due(self) -> bool:
+        return False
+
+    def save(self) -> None:
+        return
+
+
+async def test_a_challenger_that_cannot_be_taken_over_leaves_no_query_without_a_model(
+    bench: tuple[Source, Callable[..., Watch]], tmp_path: Path
+) -> None:
+    source, make = bench
+    watch = make(trial=Won(tmp_path))
+    await watch.prepare()
+    assert await judged_after(watch, source, 3) == 0
+    assert source.n_read == 2, "learnt anew"
+
+
 async def test_a_warning_of_the_source_is_told_when_it_comes_not_at_every_step(
     bench: tuple[Source, Callable[..., Watch]],
 ) -> None:
