@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
