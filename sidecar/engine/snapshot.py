@@ -23,9 +23,9 @@ from sidecar.engine.versions import libraries
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
 
-FORMAT = 7
+FORMAT = 8
 Pairs = tuple[tuple[tuple[str, str], ...], ...]
-PARTS = ("detector", "calibrator", "forecaster", "known", "newcomers")
+PARTS = ("detector", "calibrator", "forecaster", "known", "newcomers", "level_before")
 SURROUNDINGS = {"absence", "counters", "min_duration", "traffic", "band_factors", "importance"}
 NOT_MEANING = {"rule", "rule_for", "severity", "max_series", "history", "offset", *SURROUNDINGS}
 """Keys of a query that do not change what its state means, so that editing them costs no history."""

@@ -26,6 +26,7 @@ from sidecar.engine.detect.ensemble_minutes import (
     MINUTE_STEP_SECONDS,
     MINUTES,
     at_minute,
+    growth_of_hour,
     learn_minute,
     share_of_hour,
 )
@@ -177,6 +178,7 @@ def run(
             hour_share = share_of_hour(s, row, now, step)
             if hour_share > 0.0:
                 # All that follows is about what is left without the hour's part; the band gets it back.
+                hour_share *= growth_of_hour(s, row)
                 of_hour = hour_share * minutes[row, minute_at[t]]
                 y -= of_hour
             clip_window = CLIP_SHORT if dt < SHORT_SECONDS else CLIP_WINDOW

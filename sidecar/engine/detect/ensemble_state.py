@@ -22,4 +22,5 @@ N_HABITS = FIRST_OF_SHAPE + 16
 GAP = FIRST_OF_SHAPE + 17  # Between the two newest samples, in seconds.
 WITHOUT_MINUTES, WITH_MINUTES, LAST_LESS_HOUR = range(FIRST_OF_SHAPE + 18, FIRST_OF_SHAPE + 21)
 SEASON_LOSS = FIRST_OF_SHAPE + 21  # Two: of the day and of the week, each since it is known.
-N_SCALARS = FIRST_OF_SHAPE + 23
+WITH_GROWING, OFF_MINUTES = range(FIRST_OF_SHAPE + 23, FIRST_OF_SHAPE + 25)
+N_SCALARS = FIRST_OF_SHAPE + 25

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.model import QueryModel
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 from tests.unit.engine.flagging import SUNDAY, flagged
@@ -81,3 +82,33 @@ def test_where_nothing_recurs_the_hour_changes_nothing() -> None:
     expected = model.score(SeriesBatch("load", labels, at, values))[1].yhat[:, -2 * DAY :]
     of_minute = expected.reshape(2, -1, HOUR).mean(axis=1)
     assert np.ptp(of_minute, axis=1).max() < 0.5
+
+
+def growing_jobs() -> FloatArray:
+    """A load that swings by the day, and for five minutes of each hour 1.6 times what it is at that time."""
+    rng = np.random.default_rng(13)
+    minute = np.arange(10 * DAY)
+    swing = 1 + 0.55 * np.sin(2 * np.pi * (minute / DAY - 0.3))
+    of_hour = np.where((minute - 7) % HOUR < 5, 1.6, 1.0)
+    return BASE * swing * of_hour * np.exp(0.05 * rng.standard_normal((N_SERIES, minute.size)))
+
+
+@pytest.mark.parametrize("hour", [3, 8, 13, 18, 22])
+def test_where_the_job_grows_with_the_load_so_does_what_is_expected_of_it(hour: int) -> None:
+    values = growing_jobs()
+    incident = slice(9 * DAY + hour * HOUR + 20, 9 * DAY + hour * HOUR + 50)
+    values[:, incident] *= 1.45
+    found = flagged(values)
+    assert found[:, incident].any(axis=1).mean() > 0.8
+    assert found[:, 3 * DAY : 9 * DAY].reshape(N_SERIES, -1, HOUR).any(axis=2).mean() < 0.01
+
+
+def test_what_a_first_day_was_off_does_not_stay_with_the_minutes() -> None:
+    detector = EnsembleDetector(8.0, STEP)
+    values = growing_jobs()
+    detector.resize(N_SERIES)
+    detector.calibrator.resize(N_SERIES)
+    labels = tuple(LabelSet({"host": str(n)}) for n in range(N_SERIES))
+    at = ((SUNDAY + STEP * np.arange(values.shape[1])) * 1000).astype(np.int64)
+    detector.judge(SeriesBatch("load", labels, at, values))
+    assert np.abs(detector.arrays["minutes"].mean(axis=1)).max() < 0.05 * BASE
