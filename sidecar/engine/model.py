@@ -9,11 +9,13 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
+from sidecar.engine.arrays import RowArrays
 from sidecar.engine.band import Band, around_the_usual, held, within
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
 from sidecar.engine.index import GONE, SeriesIndex
 from sidecar.engine.known import Factors, KnownEvents
+from sidecar.engine.level import LevelBefore
 from sidecar.engine.newcomers import Newcomers
 from sidecar.engine.protocols import Detector, Forecaster, Judged, Settler, SideArray, Thresholds
 from sidecar.engine.registry import make_detector, make_forecaster
@@ -35,7 +37,6 @@ from sidecar.series import (
 MAX_SCORE = 100.0
 WEEK_MS = 7 * 86400 * 1000
 SUNDAY_MS = 3 * 86400 * 1000  # 1970-01-04 00:00 UTC was a Sunday.
-LEVEL_BOUNDS = (0.2, 5.0)
 FULL_CONFIDENCE_SECONDS = 3 * 86400.0
 
 
@@ -78,6 +79,7 @@ class QueryModel:
         self.surroundings = Surroundings(query)
         self.families = Families()
         self.newcomers = Newcomers(query.step)
+        self.level_before = LevelBefore()
         self.seen_points = np.zeros(0, dtype=np.int64)
         self.ever_negative = np.zeros(0, dtype=np.bool_)
         self.first_timestamp_ms: int | None = None
@@ -85,9 +87,6 @@ class QueryModel:
         self.counts = Counts()
         self._band = Band(query)
         self._accepted = np.zeros(0, dtype=np.bool_)
-        self._last_yhat = np.zeros(0)
-        self._level: FloatArray | None = None
-        """While something known holds: what was expected just before it, relative to the season."""
 
     @property
     def level(self) -> float:
@@ -139,14 +138,14 @@ class QueryModel:
         known = self.known.factors(part.labels, part.timestamps, self._season)
         usual = part
         if known is None:
-            self._level = None
+            self.level_before.let_go()
         else:
             usual = self._usual_part(part, known)
         if moment is not None:
             usual = moment.learnable(usual)
             self._settle(usual, moment)
         judged = self.detector.judge(usual)
-        self._last_yhat = judged.yhat[:, -1]
+        self.level_before.follow(judged.yhat[:, -1])
         if known is not None:
             judged = known.expected(judged)
         if judged.accepted is not None:
@@ -241,12 +240,6 @@ class QueryModel:
     def _season(self, timestamps: TimeArray) -> FloatArray:
         return self.detector.expect(timestamps)[0]
 
-    def _grown(self, of_rows: FloatArray) -> FloatArray:
-        """An array by row, with NaN for the rows that came since."""
-        grown = np.full(self.index.n_rows, np.nan)
-        grown[: len(of_rows)] = of_rows
-        return grown
-
     def _pieces(self, timestamps: TimeArray, cuts: list[int]) -> Iterator[tuple[int, int, bool]]:
         """Columns to be judged together: those of an hour, until one of `cuts`; one if something is known.
 
@@ -261,12 +254,10 @@ class QueryModel:
 
     def _usual_part(self, part: SeriesBatch, known: Factors) -> SeriesBatch:
         """The columns without what is known of their times, so that it is neither flagged nor learnt."""
-        if self._level is None:
+        if not self.level_before.held:
             before = np.array([self.last_timestamp_ms or int(part.timestamps[0])], dtype=np.int64)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                level = self._grown(self._last_yhat) / self._season(before)[:, 0]
-            self._level = np.clip(np.where(np.isfinite(level), level, 1.0), *LEVEL_BOUNDS)
-        season = self._season(part.timestamps) * self._grown(self._level)[:, None]
+            self.level_before.hold(self._season(before)[:, 0])
+        season = self._season(part.timestamps) * self.level_before.of_season()[:, None]
         self.known.learn(part.labels, part.timestamps, part.values, season)
         return replace(part, values=known.usual_part(part.values, season))
 
@@ -330,8 +321,15 @@ class QueryModel:
             self.seen_points = np.concatenate([self.seen_points, np.zeros(missing, dtype=np.int64)])
             self.ever_negative = np.concatenate([self.ever_negative, np.zeros(missing, dtype=np.bool_)])
 
-    def _parts(self) -> tuple[Detector | Thresholds | Forecaster | KnownEvents | Newcomers, ...]:
-        return self.detector, self.calibrator, self.forecaster, self.known, self.newcomers
+    def _parts(self) -> tuple[Detector | Thresholds | Forecaster | KnownEvents | RowArrays, ...]:
+        return (
+            self.detector,
+            self.calibrator,
+            self.forecaster,
+            self.known,
+            self.newcomers,
+            self.level_before,
+        )
 
     def _on_the_hour(self, now_ms: int) -> None:
         """Once an hour of query time: renew the pool, forget rows of series long gone."""

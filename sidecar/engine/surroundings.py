@@ -148,6 +148,8 @@ class Surroundings:
         oldest = deployments.timestamps[0] - lasts_ms
         kept = {one: times[times >= oldest] for one, times in self._deployed_ms.items()}
         self._deployed_ms = {one: times for one, times in kept.items() if len(times)}
+        # Where each release has a name of its own there would be one more with each of them, for ever.
+        self._concerned = {one: rows for one, rows in self._concerned.items() if one in self._deployed_ms}
 
     def changing(self, now_ms: int) -> bool:
         """Whether somebody works on the platform now: a deployment, or a window or day for them."""

@@ -134,6 +134,28 @@ def test_columns_give_the_same_scores_however_they_are_batched() -> None:
     np.testing.assert_array_equal(np.concatenate([s.anomaly_score for s in found], axis=1), expected)
 
 
+def test_a_restart_amid_an_event_changes_nothing_and_who_comes_amid_it_has_its_own_level(
+    tmp_path: Path,
+) -> None:
+    surge = traffic(uplift=3.5)
+    # Today's level is another one than the season's, and an event multiplies today's.
+    surge.values[:, SURGE.start - 60 :] *= 1.6
+    amid = SURGE.start + 12
+    unbroken = QueryModel(QUERY)
+    unbroken.known.announce([release()])
+    unbroken.score(SeriesBatch("plays", surge.labels, surge.timestamps[:amid], surge.values[:, :amid]))
+    save(unbroken, tmp_path / "plays.model")
+    restarted = load(tmp_path / "plays.model", QUERY)
+    restarted.known.announce([release()])
+    labels = (*surge.labels, LabelSet({"region": "asia"}))
+    values = np.concatenate([surge.values, surge.values[1:]])[:, amid : SURGE.stop + 24]
+    rest = SeriesBatch("plays", labels, surge.timestamps[amid : SURGE.stop + 24], values)
+    expected, found = unbroken.score(rest)[2].anomaly_score, restarted.score(rest)[2].anomaly_score
+    np.testing.assert_array_equal(found, expected)
+    assert not (np.nan_to_num(found) > 1).any()
+    np.testing.assert_array_equal(restarted.level_before.of_season(), 1.0)
+
+
 def test_a_holiday_is_like_the_last_sunday() -> None:
     calendar = CalendarConfig(country="DE", time_zone="Europe/Berlin")
     # Good Friday of 2027 is the 26th of March; Berlin is an hour ahead of UTC then.

@@ -270,6 +270,19 @@ def test_a_deployment_widens_the_band_of_those_it_concerns_for_as_long_as_it_cou
         np.testing.assert_allclose(ratio[row, at - 20 : at], 1.0)
 
 
+def test_of_releases_with_names_of_their_own_only_those_that_still_count_are_kept() -> None:
+    batch = history(2)
+    business = BusinessConfig(deployments=DeploymentsConfig(expr="deploys", lasts=600))
+    deploying = model(query(), business=business)
+    for at in range(100, 400, 20):
+        column = slice(at, at + 1)
+        times, values = batch.timestamps[column], batch.values[:, column]
+        release = (LabelSet({"job": "api", "version": str(at)}),)
+        deploying.surroundings.observe_deployments(SeriesBatch("d", release, times, np.ones((1, 1))))
+        deploying.score(SeriesBatch("q", batch.labels, times, values))
+    assert len(deploying.surroundings._concerned) == 1
+
+
 def test_what_people_said_moves_the_band_of_that_series_alone() -> None:
     rng = np.random.default_rng(5)
     times = (np.arange(3 * DAY) * STEP * 1000 + int(START.timestamp() * 1000)).astype(np.int64)
