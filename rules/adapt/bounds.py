@@ -29,6 +29,12 @@ INFINITE = 1e299
 HALFWAY = 0.5
 """Hours of a table keep that share of the way from their middle to what nothing can go beyond."""
 
+LEAST_SHARE = 0.1
+"""From below they keep that share of their middle: at a number of 0 no outage is told of in that hour."""
+
+HARDLY_EVER = 0.01
+"""So rarely may normal life be lower; where it is so more often, nothing tells an outage from it."""
+
 TREND_DAYS_AHEAD = 60
 """A line is followed so far past what it was learned on, and stays level from there on."""
 
@@ -99,9 +105,22 @@ class ByHour:
 
     def moved(self, to: Callable[[float], float]) -> ByHour:
         """The table with each of its numbers moved; neighbours that become equal are one."""
+        return self._with([to(each.value) for each in self.table.segments])
+
+    def at_least(self, floors: FloatArray) -> ByHour:
+        """The table with no number below the least floor (168,), by hour of week, of its hours; 0 is none."""
+        by_clock = floors.reshape(-1, self.table.period).min(axis=0)
+        least = [float(by_clock[each.first : each.end].min()) for each in self.table.segments]
+        return self._with(
+            [
+                float(f"{floor:.2g}") if 0 < floor > each.value else each.value
+                for each, floor in zip(self.table.segments, least, strict=True)
+            ]
+        )
+
+    def _with(self, values: Sequence[float]) -> ByHour:
         segments: list[Segment] = []
-        for each in self.table.segments:
-            value = to(each.value)
+        for each, value in zip(self.table.segments, values, strict=True):
             if segments and segments[-1].value == value:
                 segments[-1] = replace(segments[-1], end=each.end)
             else:
@@ -284,7 +303,7 @@ def _by_hour(
     """Where the hour of the week explains a good part of what normal life varies by; else None."""
     sign = 1 if comparison.above else -1
     hours = hour_of_week(times)
-    centre, wide = np.full(HOURS, np.nan), np.full(HOURS, np.nan)
+    centre, wide, least = np.full(HOURS, np.nan), np.full(HOURS, np.nan), np.zeros(HOURS)
     period = HOURS if times[-1] - times[0] >= WEEKS_OF_HOURS * HOURS * HOUR_MS else 24
     quiet = mirrored[:, normal]
     clock = hours[normal] % period
@@ -296,6 +315,7 @@ def _by_hour(
         if there.size:
             centre[hour::period] = np.median(there)
             wide[hour::period] = robust_spread(there - centre[hour])
+            least[hour::period] = _least(-there) if sign < 0 and end == 0 else 0.0
     if np.isnan(centre).mean() > 0.1:
         return None
     rest = quiet - centre[hours[normal]]
@@ -311,12 +331,19 @@ def _by_hour(
         if sign > 0:
             edge = np.minimum(edge, centre + HALFWAY * (end - centre))
         table = ByHour(threshold_by_hour(LabelSet(), sign * centre, sign * edge, 1.0, sign=sign))
+        table = table.at_least(least)
         if comparison.operator == "<" and end == 0:
             # A number below 0 is as quiet as 0 for what never goes there, and reads as a mistake.
             return table.moved(lambda value: max(value, 0.0) + 0.0)
         return table
 
     return Family("by hour", make, _levels(calm[np.isfinite(calm)], relative), relative, 0.0, _moves(calm))
+
+
+def _least(quiet: FloatArray) -> float:
+    """The least number from below that an hour keeps; 0: none."""
+    least = LEAST_SHARE * float(np.median(quiet))
+    return least if least < np.quantile(quiet, HARDLY_EVER) else 0.0
 
 
 def _trend(

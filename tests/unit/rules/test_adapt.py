@@ -169,6 +169,19 @@ def test_a_table_for_what_is_never_negative_has_no_number_below_0(operator: str,
     assert (numbers.min() < 0) == (least < 0)
 
 
+def test_a_table_from_below_can_fire_at_every_hour_in_which_something_is_always_there() -> None:
+    """An alert on traffic that is gone must not sleep at night."""
+    times = clock(28)
+    swing = 60 + 50 * np.sin(2 * np.pi * (times / DAY))
+    values = np.random.default_rng(2).poisson(swing).astype(float)
+    comparison = parse_comparison("load < 30")
+    assert isinstance(comparison, Comparison)
+    forms = families(values[None], times, np.ones(times.size, dtype=np.bool_), comparison)
+    (by_hour,) = [form for form in forms if form.form == "by hour"]
+    numbers = by_hour.make(by_hour.levels[-1]).at(times)
+    assert 0 < numbers.min() < values.min()
+
+
 def test_a_threshold_that_missed_its_incident_comes_down() -> None:
     values = noise(28)
     incident = with_incident(values, 12.3, height=15)
