@@ -38,10 +38,13 @@ class SeriesIndex:
 
     def restore(self, labels: tuple[LabelSet, ...], last_seen_ms: RowArray) -> None:
         """Take rows as they once were."""
-        self.labels = labels
+        rows = list(labels)
+        self._free = np.flatnonzero(last_seen_ms <= 0).tolist()
+        for row in self._free:
+            rows[row] = GONE  # It is told from a series without labels by being this very object.
+        self.labels = tuple(rows)
         self.last_seen_ms = last_seen_ms.astype(np.int64)
         self._rows = {label_set: row for row, label_set in enumerate(labels) if last_seen_ms[row] > 0}
-        self._free = [row for row in range(len(labels)) if last_seen_ms[row] <= 0]
         self._last_batch = None
 
     def retire(self, now_ms: int) -> RowArray:
