@@ -43,7 +43,9 @@ WHY = {
 class WrittenRule:
     """One rule as it was written; durations in seconds, `interval_seconds` None where the server's holds.
 
-    `evaluation_seconds`, `health` and `last_error` are known of loaded rules only.
+    `labels`: those of its group among them, as they are on its alerts. `group_options`: what else its
+    group says of how it is evaluated. `evaluation_seconds`, `health` and `last_error` are known of
+    loaded rules only.
     """
 
     name: str
@@ -56,6 +58,7 @@ class WrittenRule:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     interval_seconds: float | None = None
+    group_options: Mapping[str, Any] = field(default_factory=dict)
     evaluation_seconds: float | None = None
     health: str = ""
     last_error: str = ""
@@ -131,6 +134,10 @@ def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
     return found
 
 
+_OF_EACH = ("name", "interval", "labels", "rules")
+"""What a group says that is a field of each of its rules."""
+
+
 class _AsWritten(yaml.SafeLoader):
     """Scalars as the text that they are: to Prometheus a label `yes` is no truth, and `012` no ten."""
 
@@ -188,10 +195,16 @@ def _rule_of(rule: Mapping[str, Any], group: Mapping[str, Any], file: str) -> Wr
         file=file,
         for_seconds=parse_duration(rule.get("for") or 0),
         keep_firing_seconds=parse_duration(rule.get("keep_firing_for") or 0),
-        labels=_texts(rule.get("labels")),
+        labels=_texts(group.get("labels")) | _texts(rule.get("labels")),
         annotations=_texts(rule.get("annotations")),
         interval_seconds=parse_duration(group["interval"]) if group.get("interval") else None,
+        group_options={key: _typed(value) for key, value in group.items() if key not in _OF_EACH},
     )
+
+
+def _typed(value: Any) -> Any:
+    """An option as YAML means it: a limit is a number."""
+    return yaml.safe_load(value) if isinstance(value, str) else value
 
 
 def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:

@@ -40,7 +40,7 @@ def canary_text(rewrites: Sequence[Rewrite]) -> str:
     """The shadow's rule file."""
     groups: dict[str, dict[str, Any]] = {}
     for rule in shadows(rewrites):
-        group = groups.setdefault(rule.group, {"name": rule.group, "rules": []})
+        group = groups.setdefault(rule.group, {"name": rule.group, **rule.group_options, "rules": []})
         if rule.interval_seconds:
             group["interval"] = format_duration(rule.interval_seconds)
         group["rules"].append(_as_entry(rule))

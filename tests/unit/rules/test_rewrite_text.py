@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rules.adapt.canary import canary_text, shadows
 from rules.adapt.place_file import FilePlace
@@ -105,6 +106,33 @@ def test_shadows_are_marked_and_grouped_apart() -> None:
     assert dict(shadow.labels) == {"severity": "page", "pronoia_canary": "true"}
     (read,) = read_text(canary_text([(old, new)]))
     assert (read.expr, read.for_seconds, read.group) == ("load > 6", 60, "pronoia-canary-a")
+
+
+def test_what_a_group_says_of_all_its_rules_holds_for_each_and_for_their_shadows() -> None:
+    """Prometheus 3 gives a group's labels to its rules; limit and offset say how a shadow is evaluated, too."""
+    text = """groups:
+- name: a
+  limit: 50
+  query_offset: 1m
+  partial_response_strategy: abort
+  source_tenants: ["12", shop]
+  labels: {team: shop, severity: info}
+  rules: [{alert: High, expr: load > 5, labels: {severity: page}}]
+"""
+    (old,) = read_text(text)
+    new = replace(old, expr="load > 6")
+    assert old.key == "a/High{severity=page,team=shop}"
+    assert rewrite_text(text, [(old, new)]) == text.replace("> 5", "> 6")
+    (shadow,) = yaml.safe_load(canary_text([(old, new)]))["groups"]
+    (rule,) = shadow.pop("rules")
+    assert rule["labels"] == {"severity": "page", "team": "shop", "pronoia_canary": "true"}
+    assert shadow == {
+        "name": "pronoia-canary-a",
+        "limit": 50,
+        "query_offset": "1m",
+        "partial_response_strategy": "abort",
+        "source_tenants": ["12", "shop"],
+    }
 
 
 STYLES = {
