@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
-from prometheus_client import Gauge, Info
+from prometheus_client import CollectorRegistry, Gauge, Info
 
 from exporters.formats import make_formats
 from exporters.page import SyntheticPage
@@ -109,6 +109,7 @@ class Sidecar:
             await self._alerts.stop()
             await self._ground.close()
             return None
+        await asyncio.to_thread(watch_over_kernels, self._ground.registry)
         await self._workings.start()
         self._explaining.start()
         self._tasting.start()
@@ -322,6 +323,13 @@ class Sidecar:
         loop.add_signal_handler(signal.SIGHUP, on_hangup)
         # `pronoia run` has held them back until there is somebody to hear.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def watch_over_kernels(registry: CollectorRegistry) -> None:
+    """Survive troubles of compiled code on disk, before the first of it is asked for."""
+    from sidecar.loop.kernel_cache import KernelCache
+
+    KernelCache(registry).watch_over()
 
 
 def warm_decoder() -> None:
