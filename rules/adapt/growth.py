@@ -26,6 +26,8 @@ NOW_DAYS = 3
 USUAL_PEAK = 0.95
 """Where a series is now: beyond that share of its last days."""
 
+WATCH = "watch the time that is left (predict_linear, rules.ahead)"
+
 DAY_MS = 86_400_000
 
 
@@ -53,10 +55,7 @@ def outgrown(evidence: Evidence, old: Candidate, bound: Bound) -> str:
         f"would be crossed in {format_duration(round(soonest) * 86_400)}" if soonest >= 0.5 else "is crossed"
     )
     moves = "climbs" if sign > 0 else "sinks"
-    return (
-        f"what it measures {moves} by {fastest * 7:.3g} a week: {bound.words()} {when}; "
-        "watch the time that is left (predict_linear, rules.ahead)"
-    )
+    return f"what it measures {moves} by {fastest * 7:.3g} a week: {bound.words()} {when}"
 
 
 def _climb(mirrored: FloatArray, evidence: Evidence) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from rules.adapt.bounds import Family, Static, Trend, families
-from rules.adapt.growth import outgrown
+from rules.adapt.growth import WATCH, outgrown
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
 from rules.adapt.search import (
     Objective,
@@ -102,7 +102,7 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         # Nobody is told by a line that what climbs steadily has come too far, but of an incident.
         lines = [family for family in forms if family.form == Trend.form] if wanted or missed else []
         along = search(forms=lines) if lines else None
-        found = along if isinstance(along, Proposal) else Unchanged(why, before)
+        found = along if isinstance(along, Proposal) else Unchanged(f"{why}; {WATCH}", before)
     elif isinstance(found, Unchanged) and (hint := unlike(evidence)):
         found = replace(found, why=f"{found.why}; {hint}")
     if quiet and not (isinstance(found, Proposal) and found.after.delays.keys() & set(missed)):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, groupby
 
 import numpy as np
 
 from rules.adapt.grouping import clusters, shared_labels
+from rules.adapt.growth import WATCH, outgrown
+from rules.adapt.judge import Evidence
+from rules.adapt.search import as_it_is
+from rules.adapt.unlike import unlike
 from rules.audit.finding import Finding, Kind, in_days
 from rules.backtest.past import RulePast
 from rules.read import taken_apart
 from sidecar.config.fields import format_duration
 from sidecar.promql.threshold import Comparison
-from sidecar.series import BoolArray, FloatArray
+from sidecar.series import BoolArray, FloatArray, SeriesBatch
 
 MIN_DAYS = 7.0
 """So short a past proves of no rule that it never fires."""
@@ -60,6 +65,23 @@ def far_off(past: RulePast, values: FloatArray) -> Finding | None:
         "see `pronoia rules plan` with the incidents that it should have told of",
         wanted / reach,
     )
+
+
+def without_number(past: RulePast, found: Finding, batch: SeriesBatch) -> Finding:
+    """The finding, of a rule that fires constantly, with other advice where no higher number is a way out.
+
+    On a disk that fills one would be crossed again within weeks; of series of very different size one that
+    leaves the largest alone is out of reach for the others.
+    """
+    comparison = taken_apart(past.rule)
+    if not isinstance(comparison, Comparison):
+        return found
+    evidence = Evidence(past.rule, comparison, batch.labels, batch.timestamps, batch.values)
+    old = as_it_is(evidence)
+    if why := outgrown(evidence, old, old.bound):
+        return replace(found, evidence=f"{found.evidence}; {why}", proposal=WATCH)
+    hint = unlike(evidence)
+    return replace(found, proposal=hint) if hint else found
 
 
 def _of_one(past: RulePast) -> Iterator[Finding]:

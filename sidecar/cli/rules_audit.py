@@ -19,6 +19,7 @@ from sidecar.errors import PullError, RuleError, SidecarError
 if TYPE_CHECKING:
     from rules.audit.finding import Finding
     from rules.backtest.past import RulePast
+    from sidecar.series import SeriesBatch
 
 
 @click.command()
@@ -70,28 +71,41 @@ async def _audit(source: RuleSource) -> tuple[list[Finding], list[RulePast]]:
             pasts = await opened.tester.all(opened.rules, opened.window, on_done=advance)
         found = audit_text(opened.rules) + audit_past(pasts)
         found += await audit_source(opened.rules, opened.client, opened.window)
-        found += await _out_of_reach(opened, pasts)
-        return found, pasts
+        return await _by_values(opened, found, pasts), pasts
 
 
-async def _out_of_reach(opened: OpenedSource, pasts: list[RulePast]) -> list[Finding]:
-    """Of the rules that never fired, those whose threshold is far from anything seen."""
-    from rules.adapt.history import measured_by
-    from rules.audit.history import far_off
+async def _by_values(opened: OpenedSource, found: list[Finding], pasts: list[RulePast]) -> list[Finding]:
+    """The findings, by what rules measure: thresholds far from anything seen, and ones that are outgrown."""
+    from rules.audit.finding import Kind
+    from rules.audit.history import far_off, without_number
 
-    found = []
+    constant = {finding.rule: n for n, finding in enumerate(found) if finding.kind is Kind.CONSTANT}
+    found = list(found)
     for past in pasts:
-        measured = measured_by(past.rule)
-        if past.firings or past.error or measured is None:
+        nth = constant.get(past.rule.key)
+        if past.error or (past.firings and nth is None):
             continue
-        try:
-            batch = await opened.tester.values(measured, past.rule.name, opened.window)
-        except (PullError, RuleError):
-            continue  # The rule itself could be asked; its measured side alone is too wide.
-        finding = await asyncio.to_thread(far_off, past, batch.values)
-        if finding is not None:
+        batch = await _measured(opened, past)
+        if batch is None:
+            continue
+        if nth is not None:
+            found[nth] = await asyncio.to_thread(without_number, past, found[nth], batch)
+        elif (finding := await asyncio.to_thread(far_off, past, batch.values)) is not None:
             found.append(finding)
     return found
+
+
+async def _measured(opened: OpenedSource, past: RulePast) -> SeriesBatch | None:
+    """What a rule compares with its threshold; None where it cannot be taken apart, or is too wide to ask."""
+    from rules.adapt.history import measured_by
+
+    measured = measured_by(past.rule)
+    if measured is None:
+        return None
+    try:
+        return await opened.tester.values(measured, past.rule.name, opened.window)
+    except (PullError, RuleError):
+        return None  # The rule itself could be asked; its measured side alone is too wide.
 
 
 def _show(found: list[Finding], pasts: list[RulePast]) -> None:

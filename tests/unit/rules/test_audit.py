@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from rules.audit.finding import Finding, Kind, ranked
-from rules.audit.history import audit_past, far_off
+from rules.audit.history import audit_past, far_off, without_number
 from rules.audit.source import audit_source
 from rules.audit.text import audit_text, ungated
 from rules.backtest.firing import Firing
 from rules.backtest.past import RulePast, Window
 from rules.read import WrittenRule
 from sidecar.errors import PullError, PullReason
-from sidecar.series import LabelSet, SeriesBatch
+from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
 GOOD = WrittenRule(
     "Good",
@@ -211,6 +211,26 @@ def test_a_threshold_out_of_reach(threshold: float, far: bool) -> None:
     values = np.random.default_rng(1).normal(10, 2, (1, 1000))
     finding = far_off(RulePast(rule, WINDOW, (LabelSet(),)), values)
     assert (finding is not None) is far
+
+
+HOURS = np.arange(0, WINDOW.end_ms, 60 * MINUTE)
+FULL = 0.6 + np.random.default_rng(2).normal(0, 0.01, HOURS.size)
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        pytest.param([FULL], "raise it", id="a disk that is full"),
+        pytest.param([FULL + 0.3 * HOURS / WINDOW.end_ms], "the time that is left", id="one that fills"),
+        pytest.param([FULL, FULL, 30 * FULL], "split the rule", id="one of three is large"),
+    ],
+)
+def test_no_higher_number_is_advised_where_none_is_a_way_out(values: list[FloatArray], advice: str) -> None:
+    rule = like("DiskUsed", expr="disk_used > 0.5")
+    found = Finding(rule.key, Kind.CONSTANT, "it fired 90% of 28 days", "raise it")
+    labels = tuple(LabelSet({"instance": str(n)}) for n in range(len(values)))
+    batch = SeriesBatch("q", labels, HOURS, np.stack(values))
+    assert advice in without_number(RulePast(rule, WINDOW, labels), found, batch).proposal
 
 
 def test_the_worst_come_first() -> None:

@@ -109,7 +109,7 @@ def test_shadows_are_marked_and_grouped_apart() -> None:
 
 
 def test_what_a_group_says_of_all_its_rules_holds_for_each_and_for_their_shadows() -> None:
-    """Prometheus 3 gives a group's labels to its rules; limit and offset say how a shadow is evaluated, too."""
+    """Prometheus 3 gives a group's labels to its rules; a shadow is evaluated as its group is."""
     text = """groups:
 - name: a
   limit: 50
