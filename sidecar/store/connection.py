@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from sidecar.errors import StoreError
 from sidecar.store.patience import USUAL_SECONDS
 
 FILE = "pronoia.db"
+LITTLE_ROOM = 1 << 20
 
 
 def connect(
@@ -36,9 +38,18 @@ def connect(
             # a restart reads that much of the log in a moment.
             connection.execute("pragma wal_autocheckpoint = 16000")
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {in_words(error, path)}") from error
     connection.isolation_level = None
     return connection
+
+
+def in_words(error: sqlite3.Error, path: Path) -> str:
+    """SQLite's words, and how little room there is: it calls that an I/O error at times."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError:
+        return str(error)
+    return f"{error} ({free} bytes are free there)" if free < LITTLE_ROOM else str(error)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from sidecar.records import Delivery, Episode, Incident, OutboxMessage, RuleRevi
 from sidecar.store import schema
 from sidecar.store.bulk import execute_rows
 from sidecar.store.checkpoint import Checkpointer
-from sidecar.store.connection import FILE, connect, reading
+from sidecar.store.connection import FILE, connect, in_words, reading
 from sidecar.store.maintenance import describe
 from sidecar.store.patience import Patience
 from sidecar.store.presence import Presence
@@ -27,6 +27,7 @@ from sidecar.store.retention import prune
 from sidecar.store.signals import SignalStore
 from sidecar.store.verdicts import VerdictStore
 from sidecar.store.writer import StoreMetrics, Writer
+from sidecar.telemetry import get_logger
 
 _EPISODE = (
     "tenant, fingerprint, starts_at_ns, ends_at_ns, labels, annotations, generator_url, "
@@ -51,16 +52,23 @@ class SqliteStore:
     def __init__(self, path: Path, config: StoreConfig, metrics: StoreMetrics) -> None:
         self.path = path
         self._config = config
+        was_there = path.exists()
         connection = connect(path)
         try:
+            begun_anew = was_there and schema.version(connection) == 0
             schema.migrate(connection)
             checkpointer = Checkpointer(connect(path))
         except sqlite3.Error as error:
             connection.close()
-            raise StoreError(f"{path}: {error}") from error
+            raise StoreError(f"{path}: {in_words(error, path)}") from error
         except StoreError:
             connection.close()
             raise
+        if begun_anew:
+            get_logger("store").warning(
+                "the database had nothing in it and is begun anew; if it should have, see pronoia db restore",
+                path=str(path),
+            )
         self._patience = Patience()
         self._writer = Writer(connection, metrics, checkpointer, Presence(path), self._patience)
         self.response_store = ResponseStore(self._writer, self._read)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
@@ -225,6 +228,38 @@ def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no intact database"):
         maintenance.restore(tmp_path / FILE, damaged)
     assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "n_told"),
+    [
+        pytest.param(None, 0, id="a first start"),
+        pytest.param(b"", 1, id="a full disk or a crash has left an empty file"),
+    ],
+)
+async def test_a_database_that_is_begun_anew_in_place_of_an_empty_one_is_told(
+    tmp_path: Path, before: bytes | None, n_told: int
+) -> None:
+    if before is not None:
+        (tmp_path / FILE).write_bytes(before)
+    for told in (n_told, 0):
+        with capture_logs() as logs:
+            async with opened(tmp_path):
+                pass
+        assert len([one for one in logs if "begun anew" in one["event"]]) == told
+
+
+async def test_where_there_is_no_room_a_start_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(schema, "migrate", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(StoreError, match=r"disk I/O error \(4096 bytes are free there\)"):
+        async with opened(tmp_path):
+            pass
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
