@@ -10,6 +10,9 @@ from sidecar.tables import typical_step_seconds
 STEP_ROWS = 200
 """The step is taken from so many first rows: one that the whole file decided would look ahead."""
 
+SHORTEST_STEP = 1.0
+"""A query has no shorter one; rows that come more often are judged as its are."""
+
 
 def score_series(
     timestamps: TimeArray,
@@ -25,7 +28,7 @@ def score_series(
 
     `timestamps` int64 ms, increasing, shape (T,); `values` float64 (T,), NaN where absent.
     """
-    step = typical_step_seconds(timestamps[:STEP_ROWS])
+    step = max(typical_step_seconds(timestamps[:STEP_ROWS]), SHORTEST_STEP)
     query = QueryConfig(
         name="series",
         expr="series",

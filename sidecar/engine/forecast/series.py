@@ -9,15 +9,15 @@ import numpy as np
 from sidecar.engine.arrays import measurements
 from sidecar.engine.forecast.intermittent import mean_per_step
 from sidecar.engine.forecast.nature import USUAL, nature_of
-from sidecar.engine.forecast.past import to_grid
+from sidecar.engine.forecast.past import DAY_SECONDS, to_grid
 from sidecar.engine.forecast.pool import PoolForecast, pool_forecast
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, TimeArray
 
 MIN_POOL_SAMPLES = 16
 """Below, no rule could be tested: the last value is carried on."""
-MAX_POINTS = 60_000
-MAX_DAYS = 70
+MAX_DAYS, LEAST_POINTS, MAX_POINTS = 70, 400, 60_000
+"""So much of the past is looked at: days, or points where steps are so long that those days hold few."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def forecast_series(
     end_ms = int(timestamps[seen][-1])
     ahead = np.arange(1, horizon_steps + 1)
     times = end_ms + np.rint(ahead * (step_seconds * 1000.0)).astype(np.int64)
-    newest = timestamps >= end_ms - MAX_DAYS * 86400_000
-    grid = to_grid(timestamps[newest], values[newest], step_seconds)[-MAX_POINTS:]
+    points = min(max(MAX_DAYS * DAY_SECONDS / step_seconds, LEAST_POINTS), MAX_POINTS)
+    newest = timestamps >= end_ms - points * step_seconds * 1000.0
+    grid = to_grid(timestamps[newest], values[newest], step_seconds)
     rules, mean = {}, None
     present = grid[np.isfinite(grid)]
     nature = nature_of(

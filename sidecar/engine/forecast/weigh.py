@@ -6,11 +6,12 @@ import numpy as np
 
 from sidecar.engine.forecast.backtest import Plan, tested_leads
 from sidecar.engine.forecast.interval import Tested
-from sidecar.engine.forecast.past import Index, Past
+from sidecar.engine.forecast.past import DAY_SECONDS, Index, Past
 from sidecar.series import FloatArray
 
 SHARPNESS = 20.0
-RECENCY_DAYS = 7.0
+RECENCY_DAYS, RECENCY_STEPS = 7.0, 28
+"""Half-life of a past moment's say, whichever is longer: at steps of days a week is hardly any moment."""
 KERNEL_WIDTH = 0.6
 HOPELESS = 4.0
 """Rules with so many times the error of the best have no say now, and had none in the mix that is tested."""
@@ -41,8 +42,8 @@ def weigh(
     """
     n_leads = len(plan.leads)
     known = np.isfinite(plan.actual)
-    age_days = (past.n - plan.origins) * past.step_seconds / 86400.0
-    w: FloatArray = (0.5 ** (age_days / RECENCY_DAYS))[:, None] * known
+    half_life = max(RECENCY_DAYS * DAY_SECONDS / past.step_seconds, RECENCY_STEPS)
+    w: FloatArray = (0.5 ** ((past.n - plan.origins) / half_life))[:, None] * known
     e = np.where(known, np.abs(forecasts - plan.actual), 0.0) * w
     kernel = lead_kernel(plan.leads)
     e_sums = np.concatenate([np.zeros((len(e), 1, n_leads)), np.cumsum(e, axis=1)], axis=1)

@@ -112,6 +112,17 @@ def test_a_row_that_comes_late_is_named_and_kept_without_a_score(tmp_path: Path)
     assert rows(result.stdout)[101][5] == ""
 
 
+def test_rows_that_come_several_a_second_are_scored(tmp_path: Path) -> None:
+    path = tmp_path / "load-test.csv"
+    body = "".join(f"{1_790_000_000 + i / 4},{90 if i == 280 else 50 + i % 3}\n" for i in range(300))
+    path.write_text("timestamp,value\n" + body)
+    result = run("--in", path)
+    assert result.exit_code == 0, result.output
+    scores = [float(row[5] or 0) for row in rows(result.stdout)[1:]]
+    assert int(np.argmax(scores)) == 280
+    assert scores[280] > 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

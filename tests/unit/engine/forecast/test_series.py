@@ -211,6 +211,29 @@ def test_a_sawtooth_falls_in_time() -> None:
     assert found.upper.max() < 90.0
 
 
+@pytest.mark.parametrize("step", [86_400, 7 * 86_400], ids=["days", "weeks"])
+def test_at_steps_of_days_the_past_is_years_and_the_interval_holds(step: int) -> None:
+    rng, n, ahead = np.random.default_rng(3), 300, 14
+    inside = []
+    for _ in range(3):
+        at = np.arange(n + ahead)
+        values = 100 + 0.5 * at + rng.normal(0, 1, n + ahead)
+        times = START_MS + at[:n] * step * 1000
+        found = forecast_series(times, values[:n], step_seconds=step, horizon_steps=ahead)
+        future = values[n:]
+        assert np.abs(found.yhat - future).mean() < 2.5, "it goes on growing"
+        assert (found.upper - found.lower).mean() < 12
+        inside.append(((future >= found.lower) & (future <= found.upper)).mean())
+    assert np.mean(inside) >= 0.9
+
+
+def test_bursts_of_milliseconds_over_months_need_no_grid_of_all_of_them() -> None:
+    times = START_MS + (np.arange(1440)[:, None] * 3_600_000 + np.arange(5)).ravel().astype(np.int64)
+    values = np.random.default_rng(1).normal(50, 1, len(times))
+    found = forecast_series(times, values, step_seconds=0.001, horizon_steps=3)
+    assert (found.kind, found.timestamps[0]) == ("short", times[-1] + 1)
+
+
 def test_irregular_times_are_put_on_their_grid() -> None:
     values = daily(8)
     jitter = np.random.default_rng(6).integers(-20_000, 20_000, len(values))
