@@ -9,7 +9,7 @@ import numpy as np
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import Absence
-from sidecar.engine.arrays import RowArrays
+from sidecar.engine.arrays import MAX_VALUE, RowArrays
 from sidecar.engine.band import Band, around_the_usual, held, within
 from sidecar.engine.calibrate import MONTH_SECONDS, segments
 from sidecar.engine.families import Families
@@ -150,8 +150,9 @@ class QueryModel:
             judged = known.expected(judged)
         if judged.accepted is not None:
             self._accepted |= judged.accepted
+        below_zero = (part.values < 0) & (part.values > -MAX_VALUE)
         negative = np.logical_or.accumulate(
-            np.concatenate([self.ever_negative[:, None], part.values < 0], axis=1), axis=1
+            np.concatenate([self.ever_negative[:, None], below_zero], axis=1), axis=1
         )
         points = self.seen_points[:, None] + np.cumsum(np.isfinite(part.values), axis=1)
         # A value below zero says itself that there may be such.

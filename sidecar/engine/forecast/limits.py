@@ -1,4 +1,4 @@
-"""The bounds that live series show of themselves: never below zero, or never above 1 or 100."""
+"""What live series show of themselves: bounds that they never left, and how large they ever were."""
 
 from __future__ import annotations
 
@@ -10,13 +10,35 @@ from sidecar.engine.forecast.nature import NATURAL_CEILINGS, TIMES_AT_CEILING
 from sidecar.series import FloatArray
 
 
+MAX_VALUE = 1e36
+"""Offsets and profiles of live series are kept in single precision, in which hardly more has a place."""
+
+UNHEARD_OF, UNLIKELY = 1e6, 1e15
+"""A sample beyond both, the first in times of the largest so far, is no measurement until it has stayed."""
+
+DISBELIEVED_SAMPLES = 30
+
+
 @njit(cache=True, nogil=True)
-def _learn(seen, lowest, highest, at_highest, values):
-    """The lowest and the highest of each row so far, and how often it stood at the highest."""
+def _learn(seen, lowest, highest, at_highest, disbelieved, values):
+    """The lowest and the highest of each row so far, and how often it stood at the highest.
+
+    What is not to be believed becomes NaN, in place.
+    """
     for row in range(values.shape[0]):
-        for y in values[row]:
-            if not np.isfinite(y):
+        for t in range(values.shape[1]):
+            y = values[row, t]
+            if not abs(y) < MAX_VALUE:
+                values[row, t] = np.nan
                 continue
+            unheard_of = UNHEARD_OF * max(-lowest[row], highest[row])
+            if seen[row] and abs(y) > max(unheard_of, UNLIKELY):
+                if disbelieved[row] < DISBELIEVED_SAMPLES:
+                    disbelieved[row] += 1
+                    values[row, t] = np.nan
+                    continue
+            else:
+                disbelieved[row] = 0
             if not seen[row]:
                 seen[row] = True
                 lowest[row] = highest[row] = y
@@ -29,7 +51,7 @@ def _learn(seen, lowest, highest, at_highest, values):
 
 
 class SeenLimits(RowArrays):
-    """What rows never left, of all samples that they had; 18 bytes a row."""
+    """What rows never left, of all samples that they had; 19 bytes a row."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -38,12 +60,19 @@ class SeenLimits(RowArrays):
                 "lowest": ((), np.float64),
                 "highest": ((), np.float64),
                 "at_highest": ((), np.int8),
+                "disbelieved": ((), np.int8),
             }
         )
 
-    def update(self, values: FloatArray) -> None:
-        """Learn columns, (n_rows, n_steps)."""
-        _learn(*self._arrays(), np.ascontiguousarray(values))
+    def update(self, values: FloatArray) -> FloatArray:
+        """Learn columns, (n_rows, n_steps), and give back what is to be believed of them; NaN: not that.
+
+        A difference of unsigned numbers that wraps comes as 1.8e19: one such sample would be in the profiles of
+        a series for years.
+        """
+        believed = np.array(values)
+        _learn(*self._arrays(), believed)
+        return believed
 
     def bounds(self) -> tuple[FloatArray, FloatArray]:
         """Floors, 0 where a row never was negative, and ceilings, 1 or 100 where it stood there; (n_rows,).

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -186,8 +187,8 @@ class PoolForecaster:
 
     def update(self, batch: SeriesBatch) -> None:
         """Learn the columns in order of time; see `Forecaster.update`."""
+        batch = replace(batch, values=self._limits.update(batch.values))
         self.seasonal.update(batch)
-        self._limits.update(batch.values)
         if not self._pool.n_rows or not batch.n_steps:
             return
         a = self._pool.arrays

@@ -18,6 +18,8 @@ MIN_MOVES = 3
 USUAL_SPREADS = (1e-6, 1e12)
 """Series that move by less or more are forecast in a unit of their own, where no constant is in their way."""
 USUAL, GROWING, COUNTER = "usual", "growing", "counter"
+GLITCH_TIMES, GLITCH_STEPS = 100.0, 6
+"""So many times as far from the middle as all else, once and over within so many steps: of no use for what comes."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Nature:
     """A series as it is to be forecast.
 
     `kind`: "usual", "growing" (it never fell) or "counter" (it falls when it is reset). `grid` (n,) without
-    resets, in multiples of `unit`; `taken_out`: by how much its last entry exceeds the series', in the
+    resets and without a glitch, in multiples of `unit`; `taken_out`: by how much its last entry exceeds the series', in the
     series' unit. `floor`, `ceiling`: infinite where there is none.
     """
 
@@ -65,6 +67,7 @@ def nature_of(grid: FloatArray, *, floor: float = -np.inf, ceiling: float = np.i
     """
     if floor < 0.0 <= float(np.nanmin(grid)):
         floor = 0.0
+    grid = without_glitch(grid)
     unrolled = _unrolled(grid)
     top = natural_ceiling(grid)
     # What counts in whole numbers comes by 1 and by 100, too.
@@ -74,6 +77,26 @@ def nature_of(grid: FloatArray, *, floor: float = -np.inf, ceiling: float = np.i
     unit = _unit(without)
     in_units = without if unit == 1.0 else without / unit
     return Nature(kind, in_units, unit, float(without[-1] - grid[-1]), floor, ceiling)
+
+
+def without_glitch(grid: FloatArray) -> FloatArray:
+    """The series without what was far beyond anything else of it, once, and is over; mostly as it is.
+
+    A counter that fell a little is taken for one that was reset, and its `rate()` is a hundred thousand for
+    some minutes; what is subtracted from an unsigned number wraps. What came twice may come again.
+    """
+    present = np.flatnonzero(np.isfinite(grid))
+    if len(present) <= 2 * GLITCH_STEPS:
+        return grid
+    off = np.abs(grid[present] - np.median(grid[present]))
+    most = float(np.partition(off, -1 - GLITCH_STEPS)[-1 - GLITCH_STEPS])
+    far = present[off > GLITCH_TIMES * most]
+    once = len(far) and far[-1] - far[0] < GLITCH_STEPS and far[-1] != present[-1]
+    if not once or most == 0.0:
+        return grid
+    without = grid.copy()
+    without[far] = np.nan
+    return without
 
 
 def _unit(grid: FloatArray) -> float:

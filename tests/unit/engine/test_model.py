@@ -126,6 +126,7 @@ def test_the_expected_lies_in_its_band_also_while_an_incident_lasts() -> None:
 
 def test_what_was_never_negative_has_no_negative_band() -> None:
     values = np.abs(np.random.default_rng(2).normal(0, 5, (5, DAY)))
+    values[:2, 300] = -np.inf, -1e200  # No measurements.
     _, expectation, _ = QueryModel(QUERY).score(batch(values))
     assert np.nanmin(expectation.lower) == 0.0
 

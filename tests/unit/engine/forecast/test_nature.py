@@ -109,6 +109,54 @@ def test_live_what_was_never_negative_stays_so_where_single_precision_brings_zer
         assert forecast.yhat[0] >= 0.0
 
 
+@pytest.mark.parametrize(
+    "size", [2.0**64 - 1, 1e6, 1e39, 1.7e308], ids=["wrapped", "a glitch", "1e39", "largest"]
+)
+def test_live_a_sample_that_is_no_measurement_is_in_no_forecast_after_it(size: float) -> None:
+    values = 50.0 + np.random.default_rng(5).normal(0.0, 1.0, (2, 3 * DAY))
+    values[1, 200] = size
+    for work in (False, True) if size > 1e15 else (True,):
+        for forecast in live(values, work=work).predict():
+            assert forecast.yhat[1] == pytest.approx(50.0, abs=3.0)
+            assert 40.0 < forecast.lower[1] < forecast.upper[1] < 60.0
+
+
+def test_a_size_that_is_unheard_of_is_believed_when_it_stays() -> None:
+    limits = SeenLimits()
+    limits.resize(2)
+    limits.update(np.array([[5.0], [0.0]]))
+    believed = limits.update(np.full((2, 40), 1e18))
+    assert np.isnan(believed[:, :30]).all()
+    assert (believed[:, 30:] == 1e18).all()
+    assert (limits.update(np.full((2, 3), 2e18)) == 2e18).all()
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        pytest.param([500], False, id="once"),
+        pytest.param([500, 501, 503], False, id="for some minutes"),
+        pytest.param([500, 788], True, id="twice at this time of day"),
+        pytest.param(list(range(500, 512)), True, id="for an hour"),
+        pytest.param([999], True, id="just now"),
+    ],
+)
+def test_what_was_far_beyond_all_else_once_and_is_over_is_no_part_of_a_series(
+    at: list[int], kept: bool
+) -> None:
+    grid = busy(1000) + 5.0
+    grid[at] = 1e5
+    found = nature_of(grid).grid
+    assert np.isfinite(found[at]).all() == kept
+    assert np.isfinite(np.delete(found, at)).all()
+
+
+def test_a_series_of_zeros_keeps_what_it_once_had() -> None:
+    grid = np.zeros(500)
+    grid[100] = 3.0
+    assert nature_of(grid).grid[100] == 3.0
+
+
 def test_limits_are_learnt_over_batches_and_widen_with_what_comes() -> None:
     limits = SeenLimits()
     limits.resize(4)
