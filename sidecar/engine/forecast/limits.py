@@ -9,7 +9,6 @@ from sidecar.engine.arrays import RowArrays
 from sidecar.engine.forecast.nature import NATURAL_CEILINGS, TIMES_AT_CEILING
 from sidecar.series import FloatArray
 
-
 MAX_VALUE = 1e36
 """Offsets and profiles of live series are kept in single precision, in which hardly more has a place."""
 
@@ -67,8 +66,8 @@ class SeenLimits(RowArrays):
     def update(self, values: FloatArray) -> FloatArray:
         """Learn columns, (n_rows, n_steps), and give back what is to be believed of them; NaN: not that.
 
-        A difference of unsigned numbers that wraps comes as 1.8e19: one such sample would be in the profiles of
-        a series for years.
+        A difference of unsigned numbers that wraps comes as 1.8e19: one such sample would be in the profiles
+        of a series for years.
         """
         believed = np.array(values)
         _learn(*self._arrays(), believed)

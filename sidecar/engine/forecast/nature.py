@@ -19,7 +19,8 @@ USUAL_SPREADS = (1e-6, 1e12)
 """Series that move by less or more are forecast in a unit of their own, where no constant is in their way."""
 USUAL, GROWING, COUNTER = "usual", "growing", "counter"
 GLITCH_TIMES, GLITCH_STEPS = 100.0, 6
-"""So many times as far from the middle as all else, once and over within so many steps: of no use for what comes."""
+"""So many times as far from the middle as all else, once, and over within so many steps: it tells nothing of
+what comes."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Nature:
     """A series as it is to be forecast.
 
     `kind`: "usual", "growing" (it never fell) or "counter" (it falls when it is reset). `grid` (n,) without
-    resets and without a glitch, in multiples of `unit`; `taken_out`: by how much its last entry exceeds the series', in the
-    series' unit. `floor`, `ceiling`: infinite where there is none.
+    resets and without a glitch, in multiples of `unit`; `taken_out`: by how much its last entry exceeds the
+    series', in the series' unit. `floor`, `ceiling`: infinite where there is none.
     """
 
     kind: str
