@@ -18,16 +18,13 @@ from sidecar.cli.options import (
     neighbours,
     read_config,
 )
+from sidecar.cli.reach import within_reach
 from sidecar.cli.troubles import Trouble
 from sidecar.telemetry import redact_url
 
 if TYPE_CHECKING:
     from sidecar.config.model import AlertmanagerConfig, Config
     from sidecar.prometheus.session import PullMetrics
-
-
-PATIENCE_SECONDS = 10.0
-"""What answers to a constant more slowly than that does not answer; asked once, as somebody waits."""
 
 
 @click.command()
@@ -78,7 +75,7 @@ async def _look(config: Config) -> list[dict[str, str]]:
 
     metrics = PullMetrics(CollectorRegistry())
     found = await asyncio.to_thread(lambda: list(examine_places(config)))
-    found += [trouble async for trouble in _ask_prometheus(config, metrics)]
+    found += [trouble async for trouble in _ask_prometheus(config)]
     if not config.alertmanagers:
         found.append(
             Trouble(
@@ -104,18 +101,13 @@ async def _look(config: Config) -> list[dict[str, str]]:
     return [trouble._asdict() for trouble in found]
 
 
-async def _ask_prometheus(config: Config, metrics: PullMetrics) -> AsyncIterator[Trouble]:
+async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
     """Whether it answers, and what makes the queries' data hard to judge."""
     from sidecar.cli.doctor_data import examine_data
     from sidecar.errors import PullError
-    from sidecar.prometheus.client import PrometheusClient
 
-    source = config.prometheus
-    hurried = source.model_copy(update={"timeout": min(PATIENCE_SECONDS, source.timeout), "retries": 0})
     try:
-        async with PrometheusClient(hurried, metrics=metrics) as prometheus:
-            await prometheus.instant("vector(1)", at_ms=0, name="doctor", max_series=10)
-        async with PrometheusClient(source, metrics=metrics) as prometheus:
+        async with within_reach(config.prometheus) as prometheus:
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
                     yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidecar.cli.options import config_option, format_option, read_config
+from sidecar.cli.reach import within_reach
 from sidecar.config.fields import format_duration
 
 if TYPE_CHECKING:
@@ -92,22 +93,21 @@ def explain_config(file: Path | None, config_path: Path | None, output: str) -> 
 
 
 async def _explain_all(config: Config) -> list[Explained]:
-    from prometheus_client import CollectorRegistry
-
     from sidecar.errors import PullError
-    from sidecar.prometheus.client import PrometheusClient
-    from sidecar.prometheus.session import PullMetrics
 
     found: list[Explained] = []
     room = config.export.max_series
-    async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
-        for query in config.queries:
-            try:
-                one = await _explain(query, config, client, room)
-            except PullError as error:
-                one = Explained(query.name, error=str(error))
-            room -= one.output_series
-            found.append(one)
+    try:
+        async with within_reach(config.prometheus) as client:
+            for query in config.queries:
+                try:
+                    one = await _explain(query, config, client, room)
+                except PullError as error:
+                    one = Explained(query.name, error=str(error))
+                room -= one.output_series
+                found.append(one)
+    except PullError as error:
+        return [Explained(query.name, error=str(error)) for query in config.queries]
     return found
 
 

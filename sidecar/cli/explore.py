@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from sidecar.cli.options import config_option, format_option, read_config
 from sidecar.cli.query_history import QueryHistory, query_options
+from sidecar.cli.reach import look
 from sidecar.cli.rules_table import print_table
 from sidecar.durable import write_named
 from sidecar.errors import SidecarError
@@ -49,6 +51,7 @@ def explore(config_path: Path | None, output: str, out: Path | None, **query: An
     from sidecar.prometheus.explore import range_frame
 
     try:
+        asyncio.run(look(config.prometheus))
         frame = range_frame(
             config.prometheus,
             history.expr,

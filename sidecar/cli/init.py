@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import click
-from prometheus_client import CollectorRegistry
 
 from sidecar.cli.options import read_config
+from sidecar.cli.reach import within_reach
 from sidecar.durable import write_named
 from sidecar.errors import PullError
 
@@ -51,11 +51,9 @@ def init(
 
     from sidecar.loop.propose import Proposal, propose
     from sidecar.loop.propose_yaml import ConfigFacts, render_yaml
-    from sidecar.prometheus.client import PrometheusClient
-    from sidecar.prometheus.session import PullMetrics
 
     async def ask() -> Proposal:
-        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+        async with within_reach(config.prometheus) as client:
             return await propose(client)
 
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.reach import within_reach
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -283,13 +284,8 @@ def _contested(
 
 
 def _read(config: Config, query: QueryConfig, start_ms: int, end_ms: int) -> SeriesBatch:
-    from prometheus_client import CollectorRegistry
-
-    from sidecar.prometheus.client import PrometheusClient
-    from sidecar.prometheus.session import PullMetrics
-
     async def ask() -> SeriesBatch:
-        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+        async with within_reach(config.prometheus) as client:
             return await client.range(
                 query.expr,
                 start_ms=start_ms,

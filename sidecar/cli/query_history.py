@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import click
 
 from sidecar.cli.options import read_config
+from sidecar.cli.reach import within_reach
 from sidecar.config.fields import parse_duration
 from sidecar.series import SeriesBatch
 
@@ -131,15 +132,10 @@ def with_prometheus(
 
     Raises: PullError.
     """
-    from prometheus_client import CollectorRegistry
-
-    from sidecar.prometheus.client import PrometheusClient
-    from sidecar.prometheus.session import PullMetrics
-
     config = read_config(config_path, {"prometheus": {"url": url}} if url else {})
 
     async def work() -> T:
-        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+        async with within_reach(config.prometheus) as client:
             return await ask(client)
 
     return asyncio.run(work())

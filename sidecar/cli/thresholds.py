@@ -14,6 +14,7 @@ import click
 from sidecar.cli.forecast import Duration
 from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import config_option, data_option, format_option, read_config
+from sidecar.cli.reach import within_reach
 from sidecar.cli.stored import opened_store
 from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
@@ -113,12 +114,7 @@ def backtest(
         raise click.UsageError("--history must be two days or more: the earlier half is what is learnt from")
 
     async def work() -> list[Trial]:
-        from prometheus_client import CollectorRegistry
-
-        from sidecar.prometheus.client import PrometheusClient
-        from sidecar.prometheus.session import PullMetrics
-
-        async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
+        async with within_reach(config.prometheus) as client:
             chosen = config.forecast.thresholds.capacities if capacities else ()
             loaded = await evaluated_rules(client, config)
             return await _trials(client, loaded, only, terms, chosen)

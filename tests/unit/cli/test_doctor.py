@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sidecar.cli import doctor
+from sidecar.cli import reach
 from sidecar.cli.doctor import _ask_prometheus, _lacks_heartbeat
 from sidecar.config.model import Config, SourceConfig, StoreConfig
-from sidecar.prometheus.session import PullMetrics
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import alert, delivery
 from webhooks.intake.fold import Memory
@@ -40,9 +39,9 @@ def test_a_heartbeat_that_never_came_is_missed(tmp_path: Path, names: list[str],
 async def test_a_server_that_takes_connections_and_never_answers_is_found_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(doctor, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(reach, "PATIENCE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         config = Config(prometheus=SourceConfig(url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
         async with asyncio.timeout(5):
-            found = [one async for one in _ask_prometheus(config, PullMetrics(CollectorRegistry()))]
+            found = [one async for one in _ask_prometheus(config)]
     assert ["no answer within 0.1 s" in one.what for one in found] == [True]

@@ -1,0 +1,40 @@
+"""A Prometheus that a command may ask long questions: one that has answered a short one in time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sidecar.config.model import SourceConfig
+
+if TYPE_CHECKING:
+    from sidecar.prometheus.client import PrometheusClient
+
+PATIENCE_SECONDS = 10.0
+"""Somebody waits at a terminal. The sidecar itself, and long questions, wait as configured, and try again."""
+
+
+@asynccontextmanager
+async def within_reach(source: SourceConfig) -> AsyncIterator[PrometheusClient]:
+    """A client of the server, which was there a moment ago.
+
+    Raises: PullError where it was not.
+    """
+    from prometheus_client import CollectorRegistry
+
+    from sidecar.prometheus.client import PrometheusClient
+    from sidecar.prometheus.session import PullMetrics
+
+    metrics = PullMetrics(CollectorRegistry())
+    hurried = source.model_copy(update={"timeout": min(PATIENCE_SECONDS, source.timeout), "retries": 0})
+    async with PrometheusClient(hurried, metrics=metrics) as client:
+        await client.instant("vector(1)", at_ms=0, name="reach", max_series=10)
+    async with PrometheusClient(source, metrics=metrics) as client:
+        yield client
+
+
+async def look(source: SourceConfig) -> None:
+    """Only whether it answers. Raises: PullError where it does not."""
+    async with within_reach(source):
+        return
