@@ -156,6 +156,63 @@ async def test_a_delivery_that_cannot_be_read_fails_alone(
     assert len(desk.disk.rows) == 4
 
 
+async def test_nothing_stays_of_a_delivery_that_broke_off_halfway(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = desk.memory._fold_one
+
+    def odd(event: Any, *rest: Any) -> None:
+        if event.labels["alertname"] == "Odd":
+            raise RuntimeError("strange")
+        whole(event, *rest)
+
+    monkeypatch.setattr(desk.memory, "_fold_one", odd)
+    desk.intake.start()
+    sent = [desk.send(alert("A")), desk.send(alert("B"), alert("Odd"))]
+    await desk.disk.finish(0)
+    sent.append(desk.send(alert("C")))
+    await desk.disk.finish(1)
+    answers = await asyncio.gather(*sent, return_exceptions=True)
+    await desk.intake.stop()
+    assert [type(answer) for answer in answers] == [type(None), StoreError, type(None)]
+    assert {episode.labels["alertname"] for episode in desk.memory.episodes.values()} == {"A", "C"}
+
+
+async def test_who_waits_is_answered_also_where_a_batch_cannot_be_folded_anew(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.intake.start()
+    first = desk.send(alert("A"))
+    await desk.disk.begins(0)
+    waits = desk.send(alert("B"))
+    await asyncio.sleep(0)
+    with monkeypatch.context() as strange:
+        strange.setattr(desk.memory, "_fold_one", lambda *_: 1 / 0)
+        await desk.disk.finish(0, StoreFull("no room"))
+        async with asyncio.timeout(20.0):
+            answers = await asyncio.gather(first, waits, return_exceptions=True)
+    again = desk.send(alert("B"))
+    await desk.disk.finish(1)
+    await again
+    await desk.intake.stop()
+    assert [type(answer) for answer in answers] == [StoreFull, StoreError]
+    assert desk.memory.n_open == 1
+
+
+async def test_a_stop_waits_for_what_is_being_stored_and_takes_nothing_more(desk: Desk) -> None:
+    desk.intake.start()
+    sent = desk.send(alert("A"))
+    await desk.disk.begins(0)
+    stop = asyncio.create_task(desk.intake.stop())
+    await asyncio.sleep(0.01)
+    assert not stop.done()
+    with pytest.raises(StoreError, match="shutting down"):
+        await desk.send(alert("B"))
+    await desk.disk.finish(0)
+    await asyncio.gather(stop, sent)
+    assert desk.memory.n_open == 1
+
+
 async def test_senders_that_come_back_together_are_parted_into_halves(desk: Desk) -> None:
     desk.intake.start()
     sent = [desk.send(alert(f"A{n}")) for n in range(8)]
