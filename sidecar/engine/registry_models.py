@@ -197,7 +197,11 @@ def _standing(model: QueryModel, batch: SeriesBatch) -> Standing:
         return Standing(0, float("nan"), 0, float("nan"))
     aligned, band, score = model.score(batch)
     with np.errstate(invalid="ignore", divide="ignore"):
-        change = np.nanmean(np.abs(np.diff(aligned.values, axis=1)), axis=1, keepdims=True)
+        moves = np.abs(np.diff(aligned.values, axis=1))
+        moved = np.isfinite(moves)  # Of a series that went away since there are none.
+        change = np.where(moved, moves, 0.0).sum(axis=1, keepdims=True) / np.maximum(
+            moved.sum(axis=1, keepdims=True), 1
+        )
         error = np.abs(aligned.values - band.yhat) / np.where(change > 0, change, np.nan)
         outside = (aligned.values < band.lower) | (aligned.values > band.upper)
         known = np.isfinite(score.anomaly_score) & np.isfinite(error)

@@ -121,6 +121,13 @@ def test_the_one_that_knows_the_season_wins_on_new_data(files: ModelFiles, train
         contest(*pair, QUERY, part(trained, 10, 900))
 
 
+def test_series_that_went_away_since_the_fit_decide_nothing(files: ModelFiles, trained: SeriesBatch) -> None:
+    after = season(8 * DAY, 8 * DAY + 60)
+    left = SeriesBatch(after.query, after.labels[1:], after.timestamps, after.values[1:])
+    pair = files.of_role("load", "fit"), files.of_role("load", "challenger")
+    assert contest(*pair, QUERY, left)["champion"].n_points == 60 * len(left.labels)
+
+
 @pytest.mark.parametrize("n_new", [0, 1])
 def test_right_after_the_fit_there_is_nothing_to_compare(
     files: ModelFiles, trained: SeriesBatch, n_new: int
