@@ -7,7 +7,6 @@ names the format, the query's meaning and the labels of the rows.
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from sidecar import __version__
 from sidecar.config.load import config_hash
 from sidecar.config.model import QueryConfig
-from sidecar.durable import open_once, replace_file
+from sidecar.durable import UNREADABLE, open_once, replace_file, why_unreadable
 from sidecar.engine.model import Counts, QueryModel
 from sidecar.engine.versions import libraries
 from sidecar.errors import ModelError
@@ -93,8 +92,8 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         written = msgspec.json.decode(arrays.pop("header").data, type=dict[str, msgspec.Raw])
         label_pairs = written.pop("labels", msgspec.Raw(b"null"))
         header = {name: msgspec.json.decode(value) for name, value in written.items()}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
-        raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
+    except UNREADABLE as error:
+        raise ModelError(f"{path}: cannot be read as a saved model: {why_unreadable(error)}") from error
     if header.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
     if header.get("meaning") != meaning(query):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import zipfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from sidecar.durable import replace_file
+from sidecar.durable import UNREADABLE, replace_file, why_unreadable
 from sidecar.loop.severity import QUIET_STEPS
 from sidecar.loop.taste import COURSE, VALUE
 from sidecar.series import Evaluation, FloatArray, LabelSet
@@ -234,11 +233,15 @@ class Journal:
                 tail = file["tail"]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            self._log.warning("past events set aside", query=query, err=str(error))
+        except UNREADABLE as error:
+            path = str(self._file(query))
+            self._log.warning("past events set aside", query=query, path=path, err=why_unreadable(error))
             return None
-        usable = saved.format == FORMAT and saved.query == query and tail.shape == (len(saved.labels), 5)
-        return (saved, tail) if usable else None
+        if saved.format == FORMAT and saved.query == query and tail.shape == (len(saved.labels), 5):
+            return saved, tail
+        words = "it is of another version of pronoia, or of another query"
+        self._log.warning("past events set aside", query=query, path=str(self._file(query)), err=words)
+        return None
 
     def _recall(self, page: Page, rows: list[int]) -> None:
         """Give series that are new in this process the tail that is known of them."""

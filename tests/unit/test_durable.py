@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from sidecar import durable
-from sidecar.durable import TEMPORARY, open_once, replace_file, write_named
+from sidecar.durable import TEMPORARY, UNREADABLE, open_once, replace_file, why_unreadable, write_named
 
 
 def test_a_large_file_reaches_the_disk_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +131,38 @@ def test_a_pipe_stays_one(tmp_path: Path) -> None:
         write_named(tmp_path / "pipe", lambda file: file.write(b"x"))
         assert read.result(10) == b"x"
     assert (tmp_path / "pipe").is_fifo()
+
+
+def an_archive(of: slice, damage: bytes) -> bytes:
+    archive = io.BytesIO()
+    np.savez(archive, tail=np.arange(100.0))
+    content = bytearray(archive.getvalue())
+    content[of] = damage
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(b"", "it is empty", id="of no length"),
+        pytest.param(b"something else", "it is damaged", id="not ours"),
+        pytest.param(an_archive(slice(300, None), b""), "it is damaged", id="cut short"),
+        pytest.param(an_archive(slice(400, 420), b"?" * 20), "it is damaged", id="another content"),
+        pytest.param(
+            # 10 bytes into the last directory entry, which begins 76 bytes from the end.
+            an_archive(slice(-66, -64), b"ab"),
+            "it is damaged",
+            id="a compression that nobody knows",
+        ),
+    ],
+)
+def test_a_damaged_file_is_told_of_in_words_of_ours(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "state"
+    file.write_bytes(content)
+    with pytest.raises(UNREADABLE) as found, open_once(file) as raw:
+        np.load(raw, allow_pickle=False)["tail"]
+    assert why_unreadable(found.value).startswith(words)
+
+
+def test_a_file_that_may_not_be_read_says_so() -> None:
+    assert why_unreadable(PermissionError(errno.EACCES, "Permission denied")) == "Permission denied"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.config.runbooks import RunbookConfig
 from sidecar.loop.explain import explain, explain_open, span
@@ -199,7 +200,11 @@ def test_after_an_outage_the_same_time_is_as_short_as_ever(journal: Journal) -> 
 def test_a_damaged_file_is_set_aside(journal: Journal, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "load.events").write_bytes(content)
-    Told(journal).step(3)
+    with capture_logs() as logs:
+        Told(journal).step(3)
+    (told,) = logs
+    assert told["path"].endswith("load.events")
+    assert "pickle" not in told["err"]
     assert explain(journal, "load", fingerprint(0))["anomalous"] is False
 
 
