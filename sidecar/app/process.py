@@ -208,7 +208,11 @@ class Sidecar:
             client=lambda: self._workings.client,
             said=self._tasting.words,
         )
-        self._upkeep = Upkeep(ground)
+        self._upkeep = Upkeep(
+            ground,
+            models=config.store.directory / "models",
+            watched=lambda: [watch.query.name for watch in self._watches()],
+        )
         self._freed_memory = FreedMemory(ground.registry)
         self._warming = Warming(
             [warm_decoder, ground.page.warm, judge_once, collect], registry=ground.registry

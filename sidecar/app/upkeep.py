@@ -1,20 +1,31 @@
-"""Deletes rows that outlived their retention, every hour."""
+"""What is kept no longer, looked for every hour: rows that outlived their retention, models of no query."""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection
+from pathlib import Path
 
 from prometheus_client import Counter
 
 from sidecar.app.ground import Ground
+from sidecar.loop.old_models import remove_old_models
 from sidecar.rounds import Rounds
+from sidecar.telemetry import get_logger
 
 PRUNE_SECONDS = 3600.0
 
 
 class Upkeep:
-    """The store's housekeeping while the process runs."""
+    """The data folder's housekeeping while the process runs.
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    `watched`: the queries of now, by name; none while it is not known which they are.
+    """
+
+    def __init__(self, ground: Ground, *, models: Path, watched: Callable[[], Collection[str]]) -> None:
+        self._ground, self._models, self._watched = ground, models, watched
+        self._log = get_logger("upkeep")
         self._rounds = Rounds(
             "upkeep", self._prune, pause=lambda: PRUNE_SECONDS, undone="old rows not deleted"
         )
@@ -34,6 +45,20 @@ class Upkeep:
         await self._rounds.stop()
 
     async def _prune(self) -> None:
+        await self._remove_old_models()
         pruned = await self._ground.store.prune(now_ns=int(self._ground.wall() * 1e9))
         for table, n in pruned.items():
             self._pruned.labels(table).inc(n)
+
+    async def _remove_old_models(self) -> None:
+        watched = self._watched()
+        if not watched:
+            return
+        with contextlib.suppress(
+            OSError
+        ):  # It may not be written, or changes just now: the next hour will do.
+            removed = await asyncio.to_thread(remove_old_models, self._models, watched, self._ground.wall())
+            for query, n_bytes in removed.items():
+                self._log.info(
+                    "models of a query that was long not watched removed", query=query, bytes=n_bytes
+                )

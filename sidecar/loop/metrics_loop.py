@@ -113,6 +113,7 @@ class MetricsLoop:
             if (watch := kept.get(before.query.name)) is not None:
                 watch.take_over(before)
             else:
+                self._log.info("no longer watched, its model is kept for 30 days", query=before.query.name)
                 before.retire()
         self._before.clear()
 
