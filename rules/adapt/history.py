@@ -227,12 +227,15 @@ class Adapter:
         may_group = self._config.grouping and not objective.only_threshold
         grouping = grouping_of(evidence) if may_group else None
         if grouping is None:
-            return self._limited(evidence, solve(evidence, objective))
-        solved = self._limited(grouping.evidence, solve(grouping.evidence, objective))
+            return self._limited(evidence, objective)
+        solved = self._limited(grouping.evidence, objective)
         return with_grouping(evidence, grouping, solved)
 
-    def _limited(self, evidence: Evidence, outcome: Proposal | Unchanged) -> Proposal | Unchanged:
-        return outcome if isinstance(outcome, Unchanged) else within_limits(evidence, outcome, self._config)
+    def _limited(self, evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
+        solved = solve(evidence, objective)
+        if isinstance(solved, Unchanged):
+            return solved
+        return within_limits(evidence, solved, self._config, objective)
 
     def _budget(self, rule: WrittenRule) -> float:
         return self._config.false_alarms(rule.severity)

@@ -10,7 +10,7 @@ import numpy as np
 from rules.adapt.bounds import Bound, ByHour, Static, Trend, families
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.search import Objective, placed
-from rules.adapt.solve import Proposal, Unchanged, describe, written
+from rules.adapt.solve import Proposal, Unchanged, describe, on_unseen, written
 from rules.adapt.unlike import unlike
 from sidecar.config.adapt import AdaptConfig, RuleLimits
 from sidecar.config.fields import format_duration
@@ -41,7 +41,9 @@ def cooling(config: AdaptConfig, last_change_seconds: float | None, now_seconds:
     return f"it was changed a while ago; again in {wait}"
 
 
-def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -> Proposal | Unchanged:
+def within_limits(
+    evidence: Evidence, proposal: Proposal, config: AdaptConfig, objective: Objective
+) -> Proposal | Unchanged:
     """The proposal, its numbers moved no further than they may; what they do then is judged anew.
 
     A line is proposed whole or not at all.
@@ -59,19 +61,26 @@ def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -
         if (nearest(first), nearest(last), ahead) != (first, last, level):
             return Unchanged(f"{bound.words()} lies beyond its limits", proposal.before)
         return proposal
-    bent: Bound = bound
-    if isinstance(bound, Static):
-        bent = Static(nearest(bound.value))
-    elif isinstance(bound, ByHour):
-        bent = bound.moved(nearest)
+
+    def moved(bound: Bound) -> Bound:
+        if isinstance(bound, Static):
+            return Static(nearest(bound.value))
+        return bound.moved(nearest) if isinstance(bound, ByHour) else bound
+
+    bent = moved(bound)
     if bent == bound:
         return proposal
     candidate = replace(proposal.candidate, bound=bent)
     if isinstance(bent, Static):
         candidate = _no_further_than_helps(candidate, bent, evidence)
     after = judge(candidate, evidence)
-    lost = proposal.before.delays.keys() - after.delays.keys()
-    if lost & proposal.after.delays.keys() or after.n_false >= proposal.before.n_false:
+    kept = proposal.after.delays.keys() - proposal.by_chance
+    unseen = on_unseen(evidence, objective, candidate, kept, bent=moved)
+    lost = {
+        *(proposal.after.delays.keys() & proposal.before.delays.keys() - after.delays.keys()),
+        *unseen.lost,
+    }
+    if lost or after.n_false >= proposal.before.n_false or unseen.n_after >= unseen.n_before:
         hint = unlike(evidence)
         why = "the limits leave it no better threshold"
         return Unchanged(f"{why}; {hint}" if hint else why, proposal.before)
@@ -80,6 +89,9 @@ def within_limits(evidence: Evidence, proposal: Proposal, config: AdaptConfig) -
         candidate=candidate,
         expr=written(candidate, evidence),
         after=after,
+        unseen_before=unseen.n_before,
+        unseen_after=unseen.n_after,
+        false_per_month=unseen.false_per_month,
         changes=(*describe(evidence, candidate), "as far as the limits allow"),
     )
 

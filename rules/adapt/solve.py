@@ -7,13 +7,13 @@ part, in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
-from rules.adapt.bounds import Family, Static, Trend, families
+from rules.adapt.bounds import Bound, Family, Static, Trend, families
 from rules.adapt.growth import WATCH, outgrown
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
 from rules.adapt.search import (
@@ -75,6 +75,24 @@ class Proposal:
     caught_share: tuple[float, float]
     changes: tuple[str, ...] = field(default=())
     by_chance: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """False alarms of the old and of the new rule on parts not learned from, and their days together.
+
+    `lost`: the incidents that only the old rule caught there.
+    """
+
+    n_before: int
+    n_after: int
+    days: float
+    lost: Sequence[str]
+
+    @property
+    def false_per_month(self) -> tuple[float, float]:
+        """The 95 % interval of the new rule's false alarms in 30 days."""
+        return poisson_interval(self.n_after, self.days / 30)
 
 
 def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
@@ -180,13 +198,12 @@ def _proposed(
     wanted: dict[str, float],
     missed: Collection[str],
 ) -> Proposal | Unchanged:
-    unseen_before, unseen_after, unseen_days, lost = _on_unseen(
-        evidence, objective, best, as_it_is(evidence), wanted
-    )
+    unseen = on_unseen(evidence, objective, best, wanted)
     after = judge(best, evidence)
-    if lost:
-        return Unchanged(f"chosen without knowing of it, it would have missed {', '.join(lost)}", before)
-    if unseen_after >= unseen_before and len(after.delays) <= len(before.delays):
+    if unseen.lost:
+        words = f"chosen without knowing of it, it would have missed {', '.join(unseen.lost)}"
+        return Unchanged(words, before)
+    if unseen.n_after >= unseen.n_before and len(after.delays) <= len(before.delays):
         return Unchanged("what fits the past is no better on weeks that it was not chosen on", before)
     try:
         expr = written(best, evidence)
@@ -198,9 +215,9 @@ def _proposed(
         expr,
         before,
         after,
-        unseen_before,
-        unseen_after,
-        poisson_interval(unseen_after, unseen_days / 30),
+        unseen.n_before,
+        unseen.n_after,
+        unseen.false_per_month,
         share_interval(len(after.delays.keys() & {*wanted, *missed}), n_wanted),
         describe(evidence, best),
     )
@@ -271,14 +288,20 @@ def _could_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -
     )
 
 
-def _on_unseen(
-    evidence: Evidence, objective: Objective, chosen: Candidate, old: Candidate, kept: Collection[str]
-) -> tuple[int, int, float, list[str]]:
-    """False alarms of the old and of the new rule on parts not learned from, and their days together.
+def on_unseen(
+    evidence: Evidence,
+    objective: Objective,
+    chosen: Candidate,
+    kept: Collection[str],
+    *,
+    bent: Callable[[Bound], Bound] = lambda bound: bound,
+) -> Unseen:
+    """How a choice like this one does on parts of the past that it does not know.
 
-    Only parts before which the past was long enough to choose on. Last, those of the incidents in `kept`
-    that only the old rule caught there.
+    Only parts before which the past was long enough to choose on. `kept`: the incidents that must still
+    be caught. `bent`: what limits make of a number or table that was chosen.
     """
+    old = as_it_is(evidence)
     edges = np.linspace(evidence.times[0], evidence.times[-1] + 1, FOLDS + 1).astype(np.int64)
     n_old, n_new, days = 0, 0, 0.0
     lost: list[str] = []
@@ -299,12 +322,13 @@ def _on_unseen(
             # Nothing was chosen on so short a past, or, as few weeks make one, a tight number, where what
             # is proposed gives the rule more room: the weeks after it say nothing of this choice.
             continue
+        refit = replace(refit, bound=bent(refit.bound))
         as_it_was, as_it_would = judge(old, later), judge(refit, later)
         n_old += as_it_was.n_false
         n_new += as_it_would.n_false
         days += later.days
         lost += sorted((as_it_was.delays.keys() - as_it_would.delays.keys()) & set(kept))
-    return n_old, n_new, days, lost
+    return Unseen(n_old, n_new, days, lost)
 
 
 def _tighter(one: Candidate, other: Candidate, evidence: Evidence) -> bool:

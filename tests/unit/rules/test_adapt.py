@@ -455,11 +455,11 @@ def test_limits(value: float, old: float, limits: RuleLimits | None, expected: f
 def test_a_ceiling_bends_the_proposal_or_drops_it() -> None:
     ours = evidence(noise(28))
     found = proposal(solve(ours, Objective(2)))
-    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=11.5)}))
+    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=11.5)}), Objective(2))
     assert isinstance(bent, Proposal)
     assert bent.expr == "load > 11.5"
     assert bent.after.n_false < found.before.n_false
-    dropped = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=10.5)}))
+    dropped = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=10.5)}), Objective(2))
     assert isinstance(dropped, Unchanged)
 
 
@@ -472,7 +472,7 @@ def test_a_limit_keeps_what_ends_an_alert_on_an_old_server() -> None:
         after=judge(quiet, ours),
         expr=written(quiet, ours),
     )
-    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=12)}))
+    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=12)}), Objective(2))
     assert isinstance(bent, Proposal)
     assert bent.expr.startswith("(load > 12\n)")
     assert "(load > 11\n) and on" in bent.expr
@@ -490,7 +490,7 @@ def test_a_limit_keeps_what_ends_an_alert_on_an_old_server() -> None:
 def test_a_table_keeps_within_the_limits_at_each_hour(config: AdaptConfig, least: float, most: float) -> None:
     ours = evidence(daily_swing(40), "load > 89")
     solved = proposal(solve(ours, Objective(2)))
-    found = proposal(within_limits(ours, solved, config))
+    found = proposal(within_limits(ours, solved, config, Objective(2)))
     assert isinstance(found.candidate.bound, ByHour)
     numbers = found.candidate.bound.table.by_hour()
     assert least <= min(numbers)
@@ -507,13 +507,13 @@ def test_a_line_beyond_the_limits_is_not_proposed() -> None:
         11.0, 1 / 86_400, START / 1000, ahead
     )  # To 39 on the last day that is known, to 99 after it.
     line = replace(found, candidate=replace(found.candidate, bound=climb))
-    assert within_limits(ours, line, AdaptConfig()) == line
+    assert within_limits(ours, line, AdaptConfig(), Objective(2)) == line
     for config in (
         AdaptConfig(max_step=2),
         AdaptConfig(limits={"Load": RuleLimits(ceiling=30)}),
         AdaptConfig(limits={"Load": RuleLimits(ceiling=60)}),
     ):
-        held = within_limits(ours, line, config)
+        held = within_limits(ours, line, config, Objective(2))
         assert isinstance(held, Unchanged)
         assert "limits" in held.why
 

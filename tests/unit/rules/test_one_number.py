@@ -102,7 +102,7 @@ def test_where_nothing_is_proposed_for_them_that_is_why() -> None:
     evidence = hourly(SIZES * (10 + noise(1, (4, N))), "backlog > 60")
     found = solve(evidence, Objective(2))
     assert isinstance(found, Proposal)
-    limited = within_limits(evidence, found, AdaptConfig(max_step=4))
+    limited = within_limits(evidence, found, AdaptConfig(max_step=4), Objective(2))
     assert isinstance(limited, Unchanged)
     assert "the limits leave it no better threshold; no one number suits its 4 series" in limited.why
 
@@ -115,11 +115,13 @@ def test_a_limit_is_gone_to_no_further_than_that_makes_it_quieter() -> None:
     evidence = hourly(values, "cpu > 0.136")
     found = solve(evidence, Objective(2))
     assert isinstance(found, Proposal)
-    limited = within_limits(evidence, found, AdaptConfig(max_step=4))
+    limited = within_limits(evidence, found, AdaptConfig(max_step=4), Objective(2))
     assert isinstance(limited, Proposal)
     assert isinstance(limited.candidate.bound, Static)
     assert 0.3 <= limited.candidate.bound.value < 0.5
     assert limited.after.n_false == 7
+    assert found.unseen_after == 0
+    assert limited.unseen_after == 5, "what a limit leaves on weeks not learned from is said of the limit"
 
 
 @pytest.mark.parametrize(
