@@ -80,11 +80,12 @@ def user_of(users: tuple[UserConfig, ...], authorization: str) -> UserConfig | N
     for user in users:
         token = read_secret(user.bearer_token, user.bearer_token_file)
         if token is None:
-            password = read_secret(user.password, user.password_file) or ""
-            same = _same(basic, f"{user.name}:{password}")
+            secret = read_secret(user.password, user.password_file) or ""
+            same = _same(basic, f"{user.name}:{secret}")
         else:
+            secret = token
             same = scheme.lower() == "bearer" and _same(shown, token)
-        if same:
+        if same and secret.strip():  # A file that is not filled yet lets nobody in.
             found = user
     return found
 

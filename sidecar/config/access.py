@@ -28,6 +28,9 @@ class UserConfig(Section):
         ways = ("password", "password_file", "bearer_token", "bearer_token_file")
         if sum(getattr(self, name) is not None for name in ways) != 1:
             raise ValueError(f"give exactly one of {', '.join(ways)}")
+        for secret in (self.password, self.bearer_token):
+            if secret is not None and not secret.get_secret_value().strip():
+                raise ValueError("an empty secret would let everybody in; write one, or name its file")
         return self
 
 

@@ -135,6 +135,20 @@ async def test_a_credentials_file_is_read_anew_and_its_loss_is_no_open_door(tmp_
 
 
 @pytest.mark.parametrize(
+    ("kind", "shown"),
+    [("bearer_token_file", "Bearer "), ("password_file", "Basic YTo=")],
+    ids=["token", "a:"],
+)
+async def test_a_credentials_file_that_is_not_filled_yet_lets_nobody_in(
+    tmp_path: Path, kind: str, shown: str
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("\n")
+    async with serving(users=({"name": "a", kind: file},)) as ask:
+        assert (await ask("GET", "/api/v1/incidents", shown))[0] == 401
+
+
+@pytest.mark.parametrize(
     ("access", "words"),
     [
         ({"users": [{"name": "a"}]}, "exactly one of password"),
@@ -142,8 +156,10 @@ async def test_a_credentials_file_is_read_anew_and_its_loss_is_no_open_door(tmp_
         ({"users": [{"name": "a:b", "password": "p"}]}, "users.0.name"),
         ({"users": [{"name": "a", "password": "p"}, {"name": "a", "password": "q"}]}, "'a' is there twice"),
         ({"users": [{"name": "a", "password": "p", "may": "all"}]}, "users.0.may"),
+        ({"users": [{"name": "a", "password": ""}]}, "let everybody in"),
+        ({"users": [{"name": "a", "bearer_token": " "}]}, "let everybody in"),
     ],
-    ids=["no credential", "two credentials", "a colon", "twice", "unknown right"],
+    ids=["no credential", "two credentials", "a colon", "twice", "unknown right", "empty", "a blank"],
 )
 def test_what_cannot_be_meant_is_refused(access: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
