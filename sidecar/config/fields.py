@@ -23,7 +23,7 @@ def parse_duration(value: object) -> float:
     >>> parse_duration("1h30m")
     5400.0
     """
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         raise ValueError("is not a duration; write 30s, 5m, 1h30m or 14d")
     if isinstance(value, int | float):
         return float(value)

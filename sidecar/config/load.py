@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from promql_parser import parse as parse_promql
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sidecar import plain_yaml
+from sidecar.config.faults import in_words
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError, ConfigProblem
 
 _VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
-
-_MEANT = {
-    r"^https?://": "is not a URL; write http://host:port or https://host",
-    r"^[a-zA-Z_]": "is not a name; use letters, digits and _, and no digit first",
-    r"^[a-zA-Z0-9_.-]": "is not a name; use letters, digits, and _ . -",
-    r"^[a-z0-9](": "is not a DNS label; use small letters, digits and -",
-    r"^(\[": "is not an address; write 0.0.0.0:9469, [::1]:9469, or :9469 for every interface",
-    r"^[^:\s]": "is not an address; write host:port, or host",
-    r"^[^@\s]": "is not an e-mail address",
-}
-"""What the beginnings of the model's patterns mean to people."""
 
 
 def load_file(path: Path, *, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
@@ -87,7 +75,7 @@ def load_text(
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        problems.extend(_translate(error))
+        problems.extend(in_words(error))
     problems.extend(_check_expressions(document))
     if problems or config is None:
         raise ConfigError(problems, source)
@@ -160,69 +148,6 @@ def _merge(document: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, 
         else:
             merged[key] = value
     return merged
-
-
-def _translate(error: ValidationError) -> Iterator[ConfigProblem]:
-    for fault in error.errors(include_url=False, include_input=False):
-        location = fault["loc"]
-        message = str(fault["msg"]).removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            message = _unknown_key(location)
-        elif fault["type"] == "missing":
-            message = "is required"
-        elif fault["type"] == "string_pattern_mismatch":
-            message = _unlike_its_pattern(str(fault["ctx"]["pattern"]))
-        elif fault["type"] in ("tuple_type", "list_type"):
-            message = "is one thing; write a list"
-        elif fault["type"] in ("model_type", "model_attributes_type", "dict_type"):
-            message = "is not a section; write keys and values"
-        else:
-            message = message.removeprefix("Input ")
-            message = message[:1].lower() + message[1:]
-        yield ConfigProblem(_dotted(location), message)
-
-
-def _unlike_its_pattern(pattern: str) -> str:
-    """What to write in place of a text that a pattern refuses; the text itself may be a secret."""
-    for beginning, words in _MEANT.items():
-        if pattern.startswith(beginning):
-            return words
-    return f"does not match {pattern}"
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if path else part
-    return path or "(top)"
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    known = _keys_at(location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    if near:
-        return f"unknown key; did you mean {near[0]!r}?"
-    return f"unknown key; known here: {', '.join(sorted(known))}"
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Config
-    for part in location:
-        if isinstance(part, int) or part not in section.model_fields:
-            continue
-        for candidate in _models_in(section.model_fields[part].annotation):
-            section = candidate
-    return list(section.model_fields)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
 
 
 def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:

@@ -79,6 +79,35 @@ rules: {margin: 0.5}
         pytest.param("rules: {interval: 500y}", "rules.interval", "write 100y or less", id="too long"),
         pytest.param("prometheus: {timeout: .inf}", "prometheus.timeout", "finite", id="for ever"),
         pytest.param("prometheus: {timeout: .nan}", "prometheus.timeout", "finite", id="no number"),
+        pytest.param(
+            "response: {silences: {duration: 2d}}", "response.silences.duration", "at most 1d", id="a bound"
+        ),
+        pytest.param(
+            "prometheus: {max_answer_bytes: 5}",
+            "prometheus.max_answer_bytes",
+            "at least 1,048,576",
+            id="a bound that is no duration",
+        ),
+        pytest.param("prometheus: {retries: 1.5}", "prometheus.retries", "not a whole number", id="a part"),
+        pytest.param("queries: [{name: a, expr: 5}]", "queries[0].expr", "quotes", id="no text"),
+        pytest.param("prometheus: {url: }", "prometheus.url", "no value", id="a key alone"),
+        pytest.param("prometheus:\n", "prometheus", "no value", id="a section alone"),
+        pytest.param("store: {directory: 5}", "store.directory", "write it as text", id="no path"),
+        pytest.param(
+            "rules: {adapt: {lines: maybe}}", "rules.adapt.lines", "neither true nor false", id="maybe"
+        ),
+        pytest.param(
+            "export: {metric_format: mine}",
+            "export.metric_format",
+            "'pronoia', 'vmanomaly'",
+            id="a choice, or a list of it",
+        ),
+        pytest.param(
+            "events: [{name: a, start: tomorrow, duration: 1h}]",
+            "events[0].start",
+            "2026-01-31T18:00:00Z",
+            id="no time",
+        ),
         pytest.param("log: {level: '${NOPE}'}", "log.level", "", id="absent variable"),
         *(
             pytest.param(
