@@ -32,6 +32,7 @@ NOT_ITS_FAULT = (
     RuleReason.CONFLICT,
     RuleReason.UNREACHABLE,
     RuleReason.UNAUTHORIZED,
+    RuleReason.NOT_LOADED,
 )
 """What keeps a file from getting into its place, whatever the file says."""
 
@@ -158,7 +159,7 @@ class Reviser:
         """
         replaced = live or await self._found_in_place(file)
         revision = RuleRevision(
-            revision_id=f"{file.group}-{file.revision}-{int(self._now() * 1000):x}",
+            revision_id=await self._name(file),
             group=file.group,
             created_at_ns=int(self._now() * 1e9),
             content=file.text,
@@ -186,6 +187,16 @@ class Reviser:
             raise
         await self._now_live(revision, live)
         return revision
+
+    async def _name(self, file: RuleFile) -> str:
+        """What a revision is called: as the one before, where that never got in for no fault of its own.
+
+        What lasts, as a folder that nobody loads, is tried each minute, and is one revision.
+        """
+        newest = next(iter(await self._store.revisions(group=file.group, limit=1)), None)
+        if newest is not None and newest.state == "rejected" and _never_ran(newest):
+            return newest.revision_id
+        return f"{file.group}-{file.revision}-{int(self._now() * 1000):x}"
 
     async def _found_in_place(self, file: RuleFile) -> RuleRevision | None:
         """What stands there though nothing of the group is live here, remembered for a roll-back.
@@ -383,9 +394,12 @@ class Reviser:
 def failed_live(revision: RuleRevision) -> bool:
     """Whether it was taken back, live or as a shadow: one like it is not tried again."""
     shadow = revision.state == "rejected" and "canary_seconds" in revision.evidence
-    # A shadow that did not even get into place proved nothing.
-    never_ran = any(revision.reason.startswith(f"{reason.value}: ") for reason in NOT_ITS_FAULT)
-    return revision.state == "rolled_back" or (shadow and not never_ran)
+    return revision.state == "rolled_back" or (shadow and not _never_ran(revision))
+
+
+def _never_ran(revision: RuleRevision) -> bool:
+    """Whether one that was rejected did not even get into place, and proved nothing."""
+    return any(revision.reason.startswith(f"{reason.value}: ") for reason in NOT_ITS_FAULT)
 
 
 def file_of(revision: RuleRevision) -> RuleFile:

@@ -200,7 +200,30 @@ async def test_a_shadow_that_another_file_kept_from_loading_is_tried_again(
     assert await careful.run() == {"errors": "reload_failed", "waits": "reload_failed"}
     careful.server.refuse_reload = None
     assert await careful.run() == {"errors": "ok", "waits": "ok"}
-    assert await careful.states("errors") == ["rejected", "canary"]
+    assert await careful.states("errors") == ["canary"]
+
+
+async def test_a_folder_that_prometheus_does_not_load_is_tried_until_it_does(
+    tmp_path: Path, store: Dying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All weekend long, and the log of revisions tells of it once."""
+    monkeypatch.setattr("rules.publish.POLL_SECONDS", 0.01)
+    bench = Bench(tmp_path / "rules", store, canary=600, verify_timeout=0.01)
+    bench.server.blind = True
+    for _ in range(2):
+        assert set((await bench.run()).values()) == {"not_loaded"}
+    assert await bench.states("errors") == ["rejected"]
+    bench.server.blind = False
+    assert set((await bench.run()).values()) == {"ok"}
+    assert await bench.states("errors") == ["canary"]
+
+
+async def test_a_fault_that_lasts_does_not_hide_what_is_live(bench: Bench) -> None:
+    await bench.run()
+    bench.level, bench.server.refuse_reload = 30.0, "a neighbour's file is broken"
+    for _ in range(2):
+        await bench.run()
+    assert await bench.states("errors") == ["live", "rejected"]
 
 
 async def test_a_clock_that_was_set_back_takes_nothing_back(bench: Bench) -> None:
