@@ -48,7 +48,8 @@ class Band:
         query = self._query
         if query.min_deviation or query.min_relative_deviation:
             room = np.maximum(query.min_deviation, query.min_relative_deviation * np.abs(yhat))
-            lower, upper = np.minimum(lower, yhat - room), np.maximum(upper, yhat + room)
+            with np.errstate(invalid="ignore"):  # A profile in single precision may have none but infinity.
+                lower, upper = np.minimum(lower, yhat - room), np.maximum(upper, yhat + room)
         # A series that never was below zero is given no negative band: its edges end there, both of them.
         lower = np.where(~negative & (lower < 0), 0.0, lower)
         upper = np.where(~negative & (upper < 0), 0.0, upper)

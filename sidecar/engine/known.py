@@ -65,9 +65,10 @@ class Factors:
         An event may build up, so anything from the usual itself is allowed.
         """
         low, high = np.minimum(self.least, 1.0), np.maximum(self.most, 1.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = np.clip(values / usual, low, high)
-        return values / np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+            found: FloatArray = values / np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
+        return found
 
 
 class KnownEvents:
@@ -131,7 +132,7 @@ class KnownEvents:
         like = self._holidays.like(timestamps) if self._holidays is not None else None
         if like is not None and (like != timestamps).any():
             found = found or self._nothing(len(timestamps))
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 ratio = expect(like) / expect(timestamps)
             # From below zero to above it nothing is so many times as large.
             ratio = np.where(np.isfinite(ratio) & (ratio > 0), np.clip(ratio, *RATIO_BOUNDS), 1.0)
@@ -150,7 +151,7 @@ class KnownEvents:
             memory = self._learned.arrays[f"kind_{event.kind}"]
             rows = self._rows(n, labels)
             for t in np.flatnonzero(within).tolist():
-                with np.errstate(divide="ignore", invalid="ignore"):
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     ratio = values[:, t] / usual[:, t]
                 known = rows & np.isfinite(ratio) & (ratio > 0)
                 _note(memory, known, np.clip(ratio, *RATIO_BOUNDS))

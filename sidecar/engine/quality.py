@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sidecar.engine.arrays import RowArrays
+from sidecar.engine.arrays import RowArrays, measurements
 from sidecar.series import BoolArray, FloatArray
 
 FADE_POINTS = 2880.0
@@ -78,6 +78,7 @@ class DataQuality(RowArrays):
     def observe(self, values: FloatArray) -> None:
         """Take columns in order of time, (n_rows, T), NaN where a series has nothing."""
         counts = self.arrays["counts"]
+        values = measurements(values)  # Of what is none, sums would be infinite for ever.
         n_steps = values.shape[1]
         seen = np.isfinite(values)
         before_any = counts[:, _POINTS] == 0

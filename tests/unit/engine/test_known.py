@@ -156,6 +156,16 @@ def test_a_restart_amid_an_event_changes_nothing_and_who_comes_amid_it_has_its_o
     np.testing.assert_array_equal(restarted.level_before.of_season(), 1.0)
 
 
+def test_the_largest_double_amid_an_event_is_no_measurement() -> None:
+    surge = traffic(uplift=0.5)
+    surge.values[:, SURGE.start + 3] = 1.7e308, -1.7e308
+    model = QueryModel(QUERY)
+    model.known.announce([release(uplift=0.5), release(uplift=None, kind="album")])
+    score = model.score(surge)[2].anomaly_score
+    assert np.isnan(score[:, SURGE.start + 3]).all()
+    assert np.isfinite(score[:, SURGE.start + 4 :]).all()
+
+
 def test_a_holiday_is_like_the_last_sunday() -> None:
     calendar = CalendarConfig(country="DE", time_zone="Europe/Berlin")
     # Good Friday of 2027 is the 26th of March; Berlin is an hour ahead of UTC then.

@@ -92,3 +92,11 @@ def test_batching_does_not_matter(cuts: list[int], kind: str) -> None:
     for piece in np.split(values, sorted(set(cuts)), axis=1):
         parts.observe(piece)
     np.testing.assert_allclose(parts.arrays["counts"], counted(values).arrays["counts"], rtol=1e-9)
+
+
+def test_samples_that_are_no_measurements_count_as_missing() -> None:
+    odd = FINE[:4].copy()
+    odd[:, 1000:1004] = 1.7e308, -1.7e308, 1e200, -np.inf
+    gaps = FINE[:4].copy()
+    gaps[:, 1000:1004] = np.nan
+    assert assess(odd) == assess(gaps)
