@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,11 +105,20 @@ async def _look(config: Config) -> list[dict[str, str]]:
 
 async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
     """Whether it answers, and what makes the queries' data hard to judge."""
-    from sidecar.cli.doctor_data import examine_data
+    from sidecar.cli.doctor_data import examine_data, held_back_seconds
     from sidecar.errors import PullError
 
     try:
         async with within_reach(config.prometheus) as prometheus:
+            held_back = math.ceil(await held_back_seconds(prometheus, time.time()))
+            if held_back > 1 + min((query.offset for query in config.queries), default=0.0):
+                yield Trouble(
+                    "warning",
+                    redact_url(config.prometheus.url),
+                    f"what it says of the last {held_back} s is older than that, and changes later",
+                    f"give every query offset: {held_back}s, or start VictoriaMetrics "
+                    "with -search.latencyOffset=1s",
+                )
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
                     yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)

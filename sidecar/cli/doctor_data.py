@@ -1,9 +1,9 @@
-"""What `pronoia doctor` finds in the last day of a configured query."""
+"""What `pronoia doctor` finds in what a server tells of now, and in the last day of a configured query."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.errors import PullError
 
@@ -11,10 +11,30 @@ if TYPE_CHECKING:
     from sidecar.config.model import Config, QueryConfig
     from sidecar.engine.quality import Finding
     from sidecar.prometheus.client import PrometheusClient
+    from sidecar.series import SeriesBatch
 
 DAY_SECONDS = 86400.0
 MOST_POINTS = 2_000_000
 """At most so many points of a query are read: the newest."""
+
+
+class Instants(Protocol):
+    """What answers for one instant."""
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        """The value of each series then."""
+        ...
+
+
+async def held_back_seconds(client: Instants, now_seconds: float) -> float:
+    """For how long the server keeps new samples to itself, and tells older ones as if they were of now.
+
+    VictoriaMetrics does so for half a minute; its `time()` tells which time it has looked at.
+    Raises: PullError.
+    """
+    at_ms = int(now_seconds * 1000)
+    told = await client.instant("time()", at_ms=at_ms, name="doctor", max_series=10)
+    return max(at_ms / 1000 - float(told.values[0, -1]), 0.0) if told.values.size else 0.0
 
 
 async def examine_data(client: PrometheusClient, query: QueryConfig, config: Config) -> tuple[Finding, ...]:

@@ -6,13 +6,17 @@ import asyncio
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli import reach
 from sidecar.cli.doctor import _ask_prometheus, _lacks_heartbeat
+from sidecar.cli.doctor_data import held_back_seconds
 from sidecar.config.model import Config, SourceConfig, StoreConfig
+from sidecar.series import LabelSet, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import alert, delivery
 from webhooks.intake.fold import Memory
@@ -45,3 +49,16 @@ async def test_a_server_that_takes_connections_and_never_answers_is_found_soon(
         async with asyncio.timeout(5):
             found = [one async for one in _ask_prometheus(config)]
     assert ["no answer within 0.1 s" in one.what for one in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("told", "held_back"), [([[970.5]], 30.0), ([[1000.5]], 0.0), (np.empty((0, 1)), 0.0)]
+)
+async def test_how_long_a_server_holds_back_what_is_new(told: Any, held_back: float) -> None:
+    class Server:
+        async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+            values = np.array(told)
+            assert (expr, at_ms) == ("time()", 1_000_500)
+            return SeriesBatch(name, (LabelSet(),) * len(values), np.array([at_ms]), values)
+
+    assert await held_back_seconds(Server(), 1000.5) == held_back
