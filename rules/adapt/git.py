@@ -25,7 +25,7 @@ def commit_branch(
 
     Raises: RuleError with git's words, or where a change does not fit what is committed.
     """
-    root = Path(_git(repository, "rev-parse", "--show-toplevel"))
+    root = working_tree(repository)
     with tempfile.TemporaryDirectory(prefix="pronoia-git-") as name:
         tree = Path(name) / "tree"
         _git(root, "worktree", "add", "--quiet", "--detach", str(tree))
@@ -40,6 +40,12 @@ def commit_branch(
             return commit
         finally:
             _git(root, "worktree", "remove", "--force", str(tree))
+
+
+def working_tree(path: Path) -> Path:
+    """The top of the git working tree that a file or folder is in. Raises: RuleError."""
+    folder = path if path.is_dir() else path.parent
+    return Path(_git(folder, "rev-parse", "--show-toplevel"))
 
 
 def _inside(path: Path, root: Path) -> Path:
@@ -74,5 +80,5 @@ def _git(where: Path, *arguments: str) -> str:
         raise RuleError(RuleReason.NOT_WRITABLE, f"git: {error}") from error
     if done.returncode != 0:
         words = " ".join((done.stderr or done.stdout).split())
-        raise RuleError(RuleReason.NOT_WRITABLE, f"git {arguments[0]}: {words[:300]}")
+        raise RuleError(RuleReason.NOT_WRITABLE, f"git {arguments[0]} in {where}: {words[:300]}")
     return done.stdout.strip()

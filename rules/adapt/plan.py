@@ -69,12 +69,19 @@ class Plan:
 
     def message(self) -> str:
         """The same as a commit message."""
-        names = ", ".join(one.rule.name for one in self.adapted[:3])
-        more = f" and {len(self.adapted) - 3} more" if len(self.adapted) > 3 else ""
-        lines = [f"rules: adapt {names}{more}", ""]
-        for one in self.adapted:
+        return message_of([self])
+
+
+def message_of(plans: Sequence[Plan]) -> str:
+    """What argues for several plans as the message of one commit, place by place where there are more."""
+    names = [one.rule.name for plan in plans for one in plan.adapted]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    lines = [f"rules: adapt {', '.join(names[:3])}{more}"]
+    for plan in plans:
+        lines += ["", *([f"{plan.place}:"] if len(plans) > 1 else [])]
+        for one in plan.adapted:
             lines += [f"{one.rule.name}: {'; '.join(one.changes)}", f"  {argument(one)}"]
-        return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 async def plan_places(

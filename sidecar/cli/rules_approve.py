@@ -13,6 +13,7 @@ from sidecar.cli.options import config_option, data_option
 from sidecar.cli.rules_adapted import adapted_rules
 from sidecar.cli.rules_revisions import found_revision, server_options, stated_config
 from sidecar.cli.stored import with_store
+from sidecar.config.fields import format_duration
 from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def approve(
                 approver=approver,
                 at_ms=int(time.time() * 1000),
             )
-        how = "runs beside it as a shadow" if done.state == "canary" else "is live"
+        how = "is live"
+        if done.state == "canary":
+            days = format_duration(config.rules.adapt.canary)
+            how = f"runs beside it as a shadow for {days}; live then, if `pronoia run` sees it do well"
         return f"{done.group}: {done.content_hash} {how}"
 
     click.echo(with_store(config, work))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from sidecar.cli.rules_progress import progress
 from sidecar.cli.rules_source import OpenedSource, RuleSource, rule_source_options
 from sidecar.cli.rules_table import print_table
 from sidecar.cli.stored import opened_store
+from sidecar.config.fields import format_duration
 from sidecar.errors import RuleError, RuleReason, SidecarError
 
 if TYPE_CHECKING:
@@ -34,12 +35,16 @@ again_option = click.option(
 )
 
 
+only_option = click.option("--only", multiple=True, metavar="ALERT", help="Only rules of this name.")
+
+
 @click.command()
 @rule_source_options
+@only_option
 @again_option
 @config_option
 @format_option
-def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> None:
+def plan(only: tuple[str, ...], again: bool, config_path: Path | None, output: str, **options: Any) -> None:
     """Propose rewrites of the rules that are there, with evidence and a diff. Nothing is written.
 
     What a rule measures is read once over the window; thresholds, `for` and
@@ -49,6 +54,7 @@ def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> 
     \b
     Examples:
       pronoia rules plan --start 28d
+      pronoia rules plan --only CheckoutSlow
       pronoia rules plan --rules rules/ --incidents incidents.yaml --format json
 
     Exit codes: 0 nothing to change, 1 changes are proposed or it failed, 2 wrong use.
@@ -58,7 +64,7 @@ def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> 
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[Plan]]:
-        adapted = await adapt_all(opened, store, again=again)
+        adapted = await adapt_all(opened, store, again=again, only=only)
         return adapted, (await _planned(opened, adapted))[0]
 
     adapted, plans = _run(source, work)
@@ -82,7 +88,7 @@ def plan(again: bool, config_path: Path | None, output: str, **options: Any) -> 
     show_default=True,
     help="Where they are, a branch of the files' git working tree, or only shown.",
 )
-@click.option("--only", multiple=True, metavar="ALERT", help="Only rules of this name.")
+@only_option
 @click.option("--approver", default="command line", show_default=True, help="Who says so; it is remembered.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @again_option
@@ -112,6 +118,8 @@ def apply(
     source = RuleSource.of(options, config_path)
 
     async def work(opened: OpenedSource, store: SqliteStore) -> int:
+        if target == "git":
+            await asyncio.to_thread(_in_git, source.rule_paths)  # Before a minute's work, not after it.
         adapted = await adapt_all(opened, store, again=again, only=only)
         plans, refused = await _planned(opened, adapted)
         for one in plans:
@@ -218,13 +226,25 @@ async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan]
             failed += 1
             click.echo(f"pronoia: {one.place}: {error}; it is as it was", err=True)
             continue
-        how = "run beside it as shadows" if done.state == "canary" else "rewritten, loaded and healthy"
+        how = "rewritten, loaded and healthy"
+        if done.state == "canary":
+            days = format_duration(opened.config.rules.adapt.canary)
+            how = f"run beside it as shadows for {days}; live then, if `pronoia run` sees them do well"
         click.echo(f"{one.place}: {_rules([one])} {how}")
     return 1 if failed else 0
 
 
+def _in_git(paths: Sequence[Path]) -> None:
+    """Raises: RuleError where one of them is in no git working tree."""
+    from rules.adapt.git import working_tree
+
+    for path in paths:
+        working_tree(path)
+
+
 def _to_git(plans: list[Plan]) -> None:
     from rules.adapt.git import commit_branch
+    from rules.adapt.plan import message_of
     from rules.adapt.text import rewrite_text
 
     changes = {
@@ -235,8 +255,7 @@ def _to_git(plans: list[Plan]) -> None:
             RuleReason.NOT_APPLICABLE, "--to git needs rules that were read from files: give --rules"
         )
     branch = f"pronoia/adapt-{int(time.time())}"
-    message = "\n".join(one.message() for one in plans)
-    commit = commit_branch(next(iter(changes)).parent, branch, changes, message)
+    commit = commit_branch(next(iter(changes)).parent, branch, changes, message_of(plans))
     click.echo(f"branch {branch}, commit {commit[:12]}")
 
 

@@ -145,6 +145,10 @@ def test_a_branch_carries_the_evidence_and_the_working_tree_stays(own: Own) -> N
             ["git", "-C", str(own.server.rules), *arguments], check=True, capture_output=True, text=True
         ).stdout
 
+    refused = own.run("apply", "--to", "git", history=True)
+    assert refused.exit_code == 1, refused.output
+    assert "not a git repository" in refused.stderr
+    assert "load > " not in refused.stdout, "nothing was worked out first"
     git("init", "--quiet", "--initial-branch=main")
     git("add", "own.yaml")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "own")

@@ -16,7 +16,7 @@ from rules.adapt.history import Adapted
 from rules.adapt.joined import with_series
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
-from rules.adapt.plan import Plan, caught_words, plan_places
+from rules.adapt.plan import Plan, caught_words, message_of, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.solve import Proposal, Unchanged
 from rules.adapt.text import rewrite_text
@@ -75,6 +75,17 @@ def place(group: str) -> FilePlace:
 
 def unexpected(group: str, error: RuleError) -> None:
     raise AssertionError(f"{group}: {error}")
+
+
+def test_one_commit_of_several_files_names_the_rules_of_all(tmp_path: Path) -> None:
+    plans = [
+        Plan(f"file:{tmp_path}/{file}.yaml", "", "", tuple(adapted(rule(name)) for name in names))
+        for file, names in (("a", ["A", "B"]), ("b", ["C", "D"]))
+    ]
+    message = message_of(plans)
+    assert message.splitlines()[0] == "rules: adapt A, B, C and 1 more"
+    assert message.count("rules: adapt") == 1
+    assert message.index("b.yaml:") < message.index("C: ")
 
 
 async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_path: Path) -> None:
