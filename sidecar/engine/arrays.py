@@ -15,9 +15,9 @@ MAX_VALUE = 1e150
 """Squares of what is beyond would overflow; such samples are no measurements."""
 
 
-def measurements(values: FloatArray) -> FloatArray:
-    """The values, NaN where one cannot be a measurement."""
-    return np.where(np.abs(values) < MAX_VALUE, values, np.nan)
+def measurements(values: FloatArray, below: float = MAX_VALUE) -> FloatArray:
+    """The values, NaN where one is so large that it cannot be a measurement."""
+    return np.where(np.abs(values) < below, values, np.nan)
 
 
 class RowArrays:

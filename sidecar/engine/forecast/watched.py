@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.engine.arrays import measurements
 from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
+from sidecar.engine.forecast.limits import MAX_VALUE
 from sidecar.engine.forecast.nature import NaturalSelection, nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.index import GONE, SeriesIndex
@@ -94,7 +96,8 @@ class WatchedSeries:
         new = batch.timestamps > last if last is not None else np.ones(batch.n_steps, dtype=np.bool_)
         if not new.any():
             return
-        batch = SeriesBatch(batch.query, batch.labels, batch.timestamps[new], batch.values[:, new])
+        values = measurements(batch.values[:, new], MAX_VALUE)
+        batch = SeriesBatch(batch.query, batch.labels, batch.timestamps[new], values)
         aligned = self._index.align(self._of_the_last_day(batch))
         self._times = np.concatenate([self._times, aligned.timestamps])[-self._n_steps :]
         values = np.full((self._index.n_rows, len(self._times)), np.nan, dtype=np.float32)

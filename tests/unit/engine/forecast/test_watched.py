@@ -208,3 +208,17 @@ def test_a_deployment_is_expected_to_cost_what_earlier_ones_did() -> None:
     assert eta_of(values, *past) == np.inf
     planned = event(len(values) + 36, 1.0, kind="deployment")
     assert eta_of(values, *past, planned) == pytest.approx(3 * 3600.0, abs=600.0)
+
+
+@pytest.mark.parametrize("size", [1e6, 1.7e308], ids=["a glitch", "the largest double"])
+def test_one_sample_that_is_no_measurement_announces_nothing(size: float) -> None:
+    rng = np.random.default_rng(2)
+    at = np.arange(900)
+    values = 50 + 20 * np.sin(2 * np.pi * at / 288) + rng.normal(0, 1, 900)
+    values[820] = size
+    found = watched(900)
+    found.watch([Threshold(90.0, above=True)])
+    found.take(batch(0, {A: values}))
+    assert found.work(10.0) == 0
+    ((_, _, crossing),) = found.crossings()
+    assert crossing.probability.max() < 0.5
