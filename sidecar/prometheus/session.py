@@ -22,10 +22,11 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from sidecar.bodies import read_up_to
 from sidecar.config.fields import header_value
-from sidecar.config.http import HttpConfig, TlsConfig
+from sidecar.config.http import HttpConfig
 from sidecar.config.load import read_secret
 from sidecar.errors import PullError, PullReason
 from sidecar.prometheus.breaker import Breaker
+from sidecar.prometheus.tls import renewed_context
 from sidecar.telemetry import redact_url
 
 ERROR_BODY_BYTES = 2000
@@ -125,6 +126,9 @@ class Session:
         self._session: aiohttp.ClientSession | None = None
         self._name = redact_url(settings.url)
         self._failure = self._name
+        self._is_https = settings.url.startswith("https")
+        self._tls = renewed_context(settings.http.tls)
+        """Files that come later, or are renewed, count from the next request on."""
         self._accept = "identity" if _is_local(settings) else "gzip"
 
     async def __aenter__(self) -> Self:
@@ -132,24 +136,13 @@ class Session:
         return self
 
     def _opened(self) -> aiohttp.ClientSession:
-        """The connections, made when they are first asked for.
-
-        Raises: PullError where TLS files cannot be used: the next request tries them again, so that
-        neither a start nor a reload fails because of a file that comes later.
-        """
+        """The connections, made when they are first asked for."""
         if self._session is not None:
             return self._session
         timeout = aiohttp.ClientTimeout(
             total=self.settings.timeout_seconds, sock_connect=min(self.settings.timeout_seconds, 10.0)
         )
-        tls = self.settings.http.tls
-        self._session = aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(
-                ssl=tls_context(tls) if self.settings.url.startswith("https") else True
-            ),
-            read_bufsize=READ_BYTES,
-        )
+        self._session = aiohttp.ClientSession(timeout=timeout, read_bufsize=READ_BYTES)
         return self._session
 
     async def __aexit__(
@@ -238,6 +231,7 @@ class Session:
                     params=params,
                     headers={**self._headers(), **(headers or {})},
                     allow_redirects=False,
+                    ssl=self._tls.get() if self._is_https else True,
                     server_hostname=self.settings.http.tls.server_name,
                 ) as response:
                     self._note_time(response)
@@ -373,22 +367,3 @@ def _is_local(settings: SessionSettings) -> bool:
         return ipaddress.ip_address(host).is_private
     except ValueError:
         return "." not in host  # A bare name is a service of the same cluster or compose file.
-
-
-def tls_context(config: TlsConfig) -> ssl.SSLContext:
-    """The TLS context that a configuration describes.
-
-    Raises: PullError where a file of it cannot be used.
-    """
-    try:
-        context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
-        if config.cert_file is not None:
-            context.load_cert_chain(config.cert_file, config.key_file)
-    except (OSError, ssl.SSLError) as error:
-        # The errors of OpenSSL name no file.
-        files = ", ".join(str(one) for one in (config.ca_file, config.cert_file, config.key_file) if one)
-        raise PullError(PullReason.UNREACHABLE, f"TLS files cannot be used ({files}): {error}") from error
-    if config.insecure_skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
