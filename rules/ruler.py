@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from rules.document import as_yaml
 from sidecar.config.ruler import RulerConfig
-from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
 
 Groups = list[dict[str, Any]]
@@ -62,13 +62,20 @@ class RulerApi:
             await self._fetch("POST", path, body=as_yaml(group).encode())
         for group in await self.read(namespace):
             if group["name"] not in wanted:
-                await self._fetch("DELETE", f"{path}/{quote(group['name'], safe='')}")
+                await self._delete(f"{path}/{quote(group['name'], safe='')}")
+
+    async def _delete(self, path: str) -> None:
+        try:
+            await self._fetch("DELETE", path)
+        except PullError as error:
+            if not _is_missing(error):  # Else it went though the answer got lost, and was asked for again.
+                raise
 
     async def _document(self, path: str) -> dict[str, Any]:
         try:
             body = await self._fetch("GET", path)
         except PullError as error:
-            if ": 404" in str(error):
+            if _is_missing(error):
                 return {}
             raise _as_rule_error(error) from error
         answer = yaml.safe_load(body)
@@ -90,6 +97,11 @@ class RulerApi:
         async with Session(settings, PullMetrics(CollectorRegistry())) as session:
             place = f"/{path}" if path else ""
             return await session.fetch(method, place, api="ruler", body=body, headers=headers)
+
+
+def _is_missing(error: PullError) -> bool:
+    """Whether the ruler says that there is no such thing; not that it failed as its own store said so."""
+    return error.reason == PullReason.BAD_QUERY.value and ": 404" in str(error)
 
 
 def _as_rule_error(error: PullError) -> RuleError:

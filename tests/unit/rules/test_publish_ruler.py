@@ -28,10 +28,13 @@ class Ruler:
         self.tenants: set[str | None] = set()
         self.refuses = False
         self.refused_name: str | None = None
+        self.fails_reading = self.loses_answers = False
         self.health = "ok"
 
     async def read(self, request: web.Request) -> web.Response:
         self.tenants.add(request.headers.get("X-Scope-OrgID"))
+        if self.fails_reading:
+            return web.Response(status=500, text="bucket rules: 404 no such key")
         name = request.match_info["namespace"]
         if not self.namespaces.get(name):
             return web.Response(status=404, text="no rule groups found")
@@ -52,7 +55,9 @@ class Ruler:
         return web.Response(status=202, text="{}")
 
     async def delete(self, request: web.Request) -> web.Response:
-        del self.namespaces[request.match_info["namespace"]][request.match_info["group"]]
+        there = self.namespaces[request.match_info["namespace"]].pop(request.match_info["group"], None)
+        if self.loses_answers:
+            return web.Response(status=504 if there else 404, text="gateway timeout")
         return web.Response(status=202, text="{}")
 
     async def rules(self) -> list[Rule]:
@@ -133,6 +138,26 @@ async def test_what_the_ruler_refuses_is_said(ruler: tuple[Ruler, RulerPublisher
     there.refuses = True
     with pytest.raises(RuleError, match="invalid rules configuration"):
         await publisher.publish(file(2, "pronoia-load"))
+
+
+async def test_a_ruler_that_fails_has_not_said_that_nothing_is_there() -> None:
+    there = Ruler()
+    async with serving_ruler(there) as config:
+        api = RulerApi(config)
+        await api.put("own", yaml.safe_load(file(1, "first").text)["groups"])
+        there.fails_reading = True
+        with pytest.raises(RuleError, match="no such key"):
+            await api.read("own")
+
+
+async def test_a_group_whose_deletion_was_not_answered_is_gone_all_the_same() -> None:
+    there = Ruler()
+    async with serving_ruler(there) as config:
+        api = RulerApi(config)
+        await api.put("own", yaml.safe_load(file(1, "first", "second").text)["groups"])
+        there.loses_answers = True
+        await api.put("own", yaml.safe_load(file(2, "first").text)["groups"])
+        assert [group["name"] for group in await api.read("own")] == ["first"]
 
 
 async def test_a_namespace_that_is_taken_in_part_is_as_it_was() -> None:
