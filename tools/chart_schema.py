@@ -14,6 +14,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from rules.generate.packs import load_pack
 from sidecar.config.fields import OffWord, parse_duration
 from sidecar.config.model import Config
 
@@ -180,7 +181,13 @@ def chart_values() -> JSON:
                 "authorization": FREE,
             }
         ),
-        "alerts": _object({"enabled": BOOL, "labels": STRINGS}),
+        "alerts": _object(
+            {
+                "enabled": BOOL,
+                "labels": STRINGS,
+                "disabled": {"type": "array", "items": {"enum": sorted(load_pack("self").alert_names)}},
+            }
+        ),
         "dashboards": _object({"enabled": BOOL, "labels": STRINGS, "annotations": STRINGS}),
         "serviceAccount": _object(
             {"create": BOOL, "name": STRING, "annotations": STRINGS, "automountToken": BOOL}

@@ -76,6 +76,13 @@ def test_the_rule_object_carries_the_alerts_untouched() -> None:
     assert rule["metadata"]["labels"]["release"] == "kube-prometheus-stack"
 
 
+def test_an_alert_can_be_left_out() -> None:
+    off = ("--set", "alerts.disabled={PronoiaTooManyAlarms}")
+    (group,) = only(render(*off, values=ci("alerts")), "PrometheusRule")["spec"]["groups"]
+    left = load_pack("self").alert_names - {rule["alert"] for rule in group["rules"]}
+    assert left == {"PronoiaTooManyAlarms"}
+
+
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     page = (ROOT / "docs" / "runbooks.md").read_text()
     assert re.findall(r"^## (Pronoia\w+)$", page, re.M) == [rule["alert"] for rule in load_pack("self").rules]

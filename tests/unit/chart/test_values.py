@@ -52,6 +52,7 @@ pytestmark = pytest.mark.integration
             id="a role for everybody",
         ),
         pytest.param("config.rules.publish=files", "'publish'", id="a rules key that the chart owns"),
+        pytest.param("alerts.disabled={PronoiaTooMany}", "/alerts/disabled/0", id="no alert of that name"),
         pytest.param("rbac.create=true", "rbac.rules", id="a role that allows nothing"),
         pytest.param(
             "alerts.enabled=true,serviceMonitor.enabled=true,fullnameOverride=foresight",
