@@ -33,6 +33,9 @@ LASTING_TEACHES, LASTS_SECONDS = 0.1, 1800.0
 What lasts longer is more often a series that has changed its ways."""
 RARE_SECONDS = 400.0
 """With longer steps alarms teach less, and quiet too: what lasts so long is noise less often."""
+RARELY_MOVES = 0.95
+"""But not where this share of the samples repeats the one before (rare errors, mostly zero): there each
+movement is an alarm, and with hours between samples it would take a year to learn that they are usual."""
 SHARED, POINTS_FADE = 0.5, 0.5
 """What points teach is theirs, and this share of it all statistics'; the pace of quiet on what is theirs."""
 SINKS, RISES_BELOW = 0.5, 0.75
@@ -120,12 +123,13 @@ def of_points(alarms, row):
 
 
 @njit(cache=True, inline="always")
-def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point, base):
+def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point, base, repeats):
     """What a judged point means for later thresholds.
 
-    `by_point`: no window said more than it; `base`: the threshold that a series begins with.
+    `by_point`: no window said more than it; `base`: the threshold that a series begins with;
+    `repeats`: the share of its samples that are as the one before.
     """
-    step = STEP * min(1.0, RARE_SECONDS / dt)
+    step = STEP * (min(1.0, RARE_SECONDS / dt) if repeats < RARELY_MOVES else 1.0)
     quiet = step * per_second * dt
     pace = 1.0 if alarms[row, LOG_THRESHOLD] > 0.0 else SINKS
     alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - pace * quiet, LOWEST)

@@ -338,7 +338,8 @@ def run(
                         )
                     s[row, VISITED], s[row, LARGEST] = now // BIN_SECONDS, 0.0
                 s[row, LARGEST] = max(s[row, LARGEST], worst / usual)
-                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, by_point, base)
+                repeats = s[row, REPEAT_SHARE]
+                learn_alarm(alarms, row, now, dt, worst, threshold, per_second, by_point, base, repeats)
                 if before_alarm == 0.0 and alarms[row, IN_ALARM] > 0.0:
                     save_levels(s, row)
                 elif returned:

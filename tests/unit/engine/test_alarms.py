@@ -41,7 +41,7 @@ def feed(
         now = start + at * step
         threshold = threshold_at(alarms, 0, now, step, budget.base)
         met.append(threshold)
-        learn_alarm(alarms, 0, now, step, value, threshold, budget.per_second, by_point, budget.base)
+        learn_alarm(alarms, 0, now, step, value, threshold, budget.per_second, by_point, budget.base, 0.0)
     return met
 
 

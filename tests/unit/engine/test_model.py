@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidecar.config.model import QueryConfig
+from sidecar.config.model import QueryConfig, usual_false_alarms
 from sidecar.engine import snapshot
 from sidecar.engine.model import QueryModel
 from sidecar.errors import ModelError
@@ -416,3 +416,15 @@ def test_a_drift_that_is_no_news_leaves_the_band_as_it_is() -> None:
         outside = (values < band.lower) | (values > band.upper)
     assert not (outside ^ (np.nan_to_num(score.anomaly_score) > 1)).any()
     assert outside.mean() < 0.01
+
+
+def test_counts_that_are_rare_keep_the_budget_of_hourly_series_too() -> None:
+    """One hour in a hundred something is counted: usual from the third month on, within a factor of two."""
+    n_series, months, hours = 60, 4, 30 * 24
+    query = QueryConfig(name="q", expr="x", step="1h", history="14d")
+    values = noise("mostly zero", (n_series, months * hours))
+    at = (START // 3600 * 3600 + np.arange(values.shape[1], dtype=np.int64) * 3600) * 1000
+    _, _, score = QueryModel(query).score(SeriesBatch("q", labels(n_series), at, values))
+    flags = np.nan_to_num(score.anomaly_score) > 1
+    alarms = (flags[:, 1:] & ~flags[:, :-1])[:, 2 * hours :].sum() / n_series / (months - 2)
+    assert alarms <= 2 * usual_false_alarms(3600.0)

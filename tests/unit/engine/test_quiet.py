@@ -25,7 +25,7 @@ def feed(budget: AlarmBudget, values: np.ndarray, start: float, step: float) -> 
     for at, value in enumerate(values):
         now = start + at * step
         met[at] = threshold_at(alarms, 0, now, step, budget.base)
-        learn_alarm(alarms, 0, now, step, value, met[at], budget.per_second, False, budget.base)
+        learn_alarm(alarms, 0, now, step, value, met[at], budget.per_second, False, budget.base, 0.0)
     return met / budget.base
 
 
