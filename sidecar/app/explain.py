@@ -96,9 +96,9 @@ class Explaining:
         runbooks = self._config().runbooks
         found = dict(await self._offload.run(explain, self.journal, query, fingerprint, runbooks))
         self._add_feedback(found)
-        if not contributions:
+        expr = next((watch.query.expr for watch in self._watches() if watch.query.name == query), None)
+        if not contributions or expr is None:  # Amid a reload it is not known yet what is watched.
             return found
-        expr = next(watch.query.expr for watch in self._watches() if watch.query.name == query)
         now_ms = found["timestamp_ms"]
         step_ms = max(found["step_ms"], 1000)
         began = found["since_ms"]

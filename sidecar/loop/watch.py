@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # The engine is imported in a worker thread: numba costs half
 SAME_ROWS = ("expr", "step", "detector")
 """Keys of a query that must be as they were for its model to be the same one after a reload."""
 
+NO_SERIES = "no series match yet; if some should, see pronoia explore"
+
 DOUBTS, DOUBT_SECONDS = 5, 900.0
 """So many steps, and so long, the source's clock must be behind before a model is given up for it."""
 
@@ -342,7 +344,8 @@ class Watch:
             self._log.warning("source answered with a warning", warning=warning)
         self._warned = set(batch.warnings)
         if first and not present.any():
-            self._log.info("no series match yet; if some should, see pronoia explore", expr=self.query.expr)
+            some_did = self._model is not None and self._model.seen_points.any()
+            self._log.info("no series match now, some did" if some_did else NO_SERIES, expr=self.query.expr)
         if first:
             self._bus.publish(
                 Event(

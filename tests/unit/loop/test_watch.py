@@ -443,14 +443,17 @@ async def test_no_more_pasts_are_read_than_are_learnt_from(
     assert source.most_at_once == 2
 
 
+@pytest.mark.parametrize("before", [True, False])
 async def test_a_query_that_matches_nothing_says_so_once(
-    bench: tuple[Source, Callable[..., Watch]],
+    bench: tuple[Source, Callable[..., Watch]], before: bool
 ) -> None:
     source, make = bench
-    source.added = np.nan
+    source.added = 0.0 if before else np.nan
     watch = make()
     with capture_logs() as logs:
         await watch.prepare()
+        source.added = np.nan
         await judged_after(watch, source, 3)
-    told = [entry for entry in logs if "no series match" in entry["event"]]
-    assert [entry["expr"] for entry in told] == ["up"]
+    (told,) = [entry for entry in logs if "no series match" in entry["event"]]
+    assert told["expr"] == "up"
+    assert ("some did" in told["event"]) == before
