@@ -151,6 +151,17 @@ class _Together:
         return self._models[step_seconds].forecast(grid, step_seconds, horizon)
 
 
+def _scale(past: Past, period: int) -> float:
+    """The unit of errors: how far the series usually is from yesterday, or a part of what it is.
+
+    A series that never changes has no such distance: what a model is off there by rounding is not infinitely
+    much, and would be all that a mean over series tells.
+    """
+    usual = float(np.abs(past.y[period:] - past.y[:-period]).mean())
+    scale = max(usual, 1e-4 * float(np.ptp(past.y)), 1e-9 * float(np.abs(past.y + past.centre).max()))
+    return scale if scale > 1e-200 else 1.0
+
+
 def _try(
     standing: Standing, moment: _Moment, clock: Callable[[], float], model: OfflineModel | None = None
 ) -> bool:
@@ -161,8 +172,7 @@ def _try(
         return False
     past = Past(history, case.step_seconds)
     period = past.day or 1
-    scale = float(np.abs(past.y[period:] - past.y[:-period]).mean())
-    scale = max(scale, 1e-4 * float(np.ptp(past.y)), 1e-300)
+    scale = _scale(past, period)
     began = clock()
     try:
         found = run(standing.name, history, case.step_seconds, moment.horizon, moment.level, model)

@@ -15,10 +15,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sidecar.engine.arrays import measurements
 from sidecar.series import BoolArray, FloatArray, TimeArray
 
 DAY_SECONDS = 86400.0
 WEEK_DAYS = 7
+MAX_POINTS = 60_000
+"""A grid has no more: of bursts of milliseconds over months it would have milliards."""
 
 Index = NDArray[np.int64]
 T = TypeVar("T")
@@ -28,13 +31,15 @@ def to_grid(timestamps: TimeArray, values: FloatArray, step_seconds: float) -> F
     """Samples on a grid of `step_seconds` that ends at the newest one; NaN where none lies.
 
     `timestamps` int64 ms, increasing; `values` same length. Of several samples
-    within half a step of one grid point the newest counts.
+    within half a step of one grid point the newest counts; older ones than MAX_POINTS steps are left out.
     """
-    seen = np.isfinite(values)
+    seen = np.isfinite(measurements(values))
     timestamps, values = timestamps[seen], values[seen]
     if not len(values):
         return np.empty(0)
     back = np.rint((timestamps[-1] - timestamps) / (step_seconds * 1000.0)).astype(np.int64)
+    newest = back < MAX_POINTS
+    back, values = back[newest], values[newest]
     grid = np.full(int(back[0]) + 1, np.nan)
     grid[back[0] - back] = values
     return grid

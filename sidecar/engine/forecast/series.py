@@ -16,7 +16,7 @@ from sidecar.series import FloatArray, TimeArray
 
 MIN_POOL_SAMPLES = 16
 """Below, no rule could be tested: the last value is carried on."""
-MAX_DAYS, LEAST_POINTS, MAX_POINTS = 70, 400, 60_000
+MAX_DAYS, LEAST_POINTS = 70, 400
 """So much of the past is looked at: days, or points where steps are so long that those days hold few."""
 
 
@@ -70,7 +70,7 @@ def forecast_series(
     end_ms = int(timestamps[seen][-1])
     ahead = np.arange(1, horizon_steps + 1)
     times = end_ms + np.rint(ahead * (step_seconds * 1000.0)).astype(np.int64)
-    points = min(max(MAX_DAYS * DAY_SECONDS / step_seconds, LEAST_POINTS), MAX_POINTS)
+    points = max(MAX_DAYS * DAY_SECONDS / step_seconds, LEAST_POINTS)
     newest = timestamps >= end_ms - points * step_seconds * 1000.0
     grid = to_grid(timestamps[newest], values[newest], step_seconds)
     rules, mean = {}, None

@@ -94,3 +94,19 @@ def test_all_models_are_measured_from_the_same_moments_with_whole_horizons() -> 
     assert origins == sorted(origins, reverse=True)
     assert all(o + 24 <= len(grid) and np.isfinite(grid[o - 1]) for o in origins)
     assert compare._origins(grid[:30], 24, 6) == []
+
+
+@pytest.mark.parametrize("level", [7.0, 0.0])
+def test_what_rounding_makes_of_a_series_that_never_changes_is_no_error(
+    level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nearly(grid: FloatArray, step: float, horizon: int, level: float) -> PoolForecast:
+        yhat = np.full(horizon, grid[-1] + 1e-13)
+        return PoolForecast(yhat, yhat, yhat)
+
+    monkeypatch.setitem(LIBRARY, "nearly", nearly)  # type: ignore[misc]
+    case = Case("flat", np.full(200, level), HOUR)
+    *_, last = compare.compare([case], ["pool", "nearly"], horizon_of=lambda _: 4)
+    for standing in last:
+        assert max(standing.mase) < 1e-3
+        assert max(standing.msis) < 1e-3

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.engine.forecast.intermittent import mean_per_step
+from sidecar.engine.forecast.past import MAX_POINTS, to_grid
 from sidecar.engine.forecast.series import SeriesForecast, forecast_series
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray
@@ -232,6 +233,7 @@ def test_bursts_of_milliseconds_over_months_need_no_grid_of_all_of_them() -> Non
     values = np.random.default_rng(1).normal(50, 1, len(times))
     found = forecast_series(times, values, step_seconds=0.001, horizon_steps=3)
     assert (found.kind, found.timestamps[0]) == ("short", times[-1] + 1)
+    assert len(to_grid(times, values, 0.001)) <= MAX_POINTS
 
 
 def test_irregular_times_are_put_on_their_grid() -> None:
