@@ -14,6 +14,7 @@ from rules.adapt.joined import without_series
 from sidecar.config.fields import parse_duration
 from sidecar.errors import RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
+from sidecar.promql.syntax import Syntax
 from sidecar.promql.threshold import Comparison, NoComparison, parse_comparison
 
 PROTECTED = ("pronoia", "ignore")
@@ -27,6 +28,9 @@ UNITS = {
     "celsius": "celsius",
     "total": "events",
 }
+_ONE_MOMENT = re.compile(r"@ (?:start|end)\(\)")
+"""In a rule the time of its evaluation, in the question about its past one moment of all those days."""
+
 _IN_SCALE = re.compile(r"(?:_(?:bucket|sum|count))?$")
 
 WHY = {
@@ -97,6 +101,8 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
     found = parse_comparison(without_series(rule.expr) or rule.expr)
     if isinstance(found, NoComparison):
         return WHY[found]
+    if _ONE_MOMENT.search(str(Syntax.parse(found.measured).tree)):
+        return "it asks for one moment (@ start() or @ end()), which is another one in its past"
     if not found.ordered:
         return f"its threshold is a state ({found.operator} {found.threshold:g}), not a level"
     return found

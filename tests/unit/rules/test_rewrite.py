@@ -79,6 +79,7 @@ def test_what_is_put_in_a_thresholds_place_takes_its_arithmetic_too(expr: str) -
         pytest.param("a > 1 or b > 2", "several", id="or"),
         pytest.param("a > bool 1", "bool", id="bool"),
         pytest.param("a >", "not PromQL", id="broken"),
+        pytest.param("max_over_time(a[1h:1m] @end ( )) > 1", "one moment", id="the end of the question"),
     ],
 )
 def test_why_it_cannot_be_adapted(expr: str, words: str) -> None:
