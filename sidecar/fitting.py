@@ -27,18 +27,25 @@ NICENESS = 10
 
 
 class FitProcess(Executor):
-    """An executor of one process that is not there until it is needed, and comes again if it died."""
+    """An executor of one process that is not there until it is needed, and comes again if it died.
 
-    def __init__(self) -> None:
+    `prepare`: what that process does first, pickled.
+    """
+
+    def __init__(self, prepare: Callable[[], object] | None = None) -> None:
+        self._prepare = prepare
         self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+        """Two queries that learn at once would have a process each, of which one is forgotten."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run it there; functions and arguments are pickled."""
-        try:
-            return self._running().submit(fn, *args, **kwargs)
-        except BrokenProcessPool:
-            self._pool = None
-            return self._running().submit(fn, *args, **kwargs)
+        """Run it there; functions and arguments are pickled. May be called from any thread."""
+        with self._lock:
+            try:
+                return self._running().submit(fn, *args, **kwargs)
+            except BrokenProcessPool:
+                self._pool = None
+                return self._running().submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End it; a fit under way is waited for where `wait` says so."""
@@ -55,12 +62,16 @@ class FitProcess(Executor):
     def _running(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=_begin, max_tasks_per_child=FITS_A_PROCESS
+                1,
+                mp_context=get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._prepare,),
+                max_tasks_per_child=FITS_A_PROCESS,
             )
         return self._pool
 
 
-def _begin() -> None:
+def _begin(prepare: Callable[[], object] | None) -> None:
     """Let every other process go first, use one core at most, and end with the sidecar however that ends."""
     os.nice(NICENESS)
     # A Ctrl-C, or systemd's SIGTERM to all processes of a service, is the sidecar's, which ends this one too.
@@ -69,6 +80,8 @@ def _begin() -> None:
     for name in VARIABLES:
         os.environ[name] = "1"
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    if prepare is not None:
+        prepare()
 
 
 def _end_with_the_parent() -> None:

@@ -26,10 +26,16 @@ class Ground:
     pull_metrics: PullMetrics
     bus: EventBus = field(default_factory=EventBus)
     offload: Offload = field(default_factory=Offload)
-    fitting: FitProcess = field(default_factory=FitProcess)
+    fitting: FitProcess = field(default_factory=lambda: FitProcess(_watch_over_kernels))
 
     async def close(self) -> None:
         """Commit what waits, end threads and processes."""
         await self.store.close()
         self.fitting.cut()
         self.offload.close()
+
+
+def _watch_over_kernels() -> None:
+    from sidecar.loop.kernel_cache import watch_over_here  # numba, which only that process is to import.
+
+    watch_over_here()

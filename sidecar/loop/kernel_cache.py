@@ -18,6 +18,11 @@ from sidecar.telemetry import get_logger
 _load, _save = Cache.load_overload, Cache.save_overload
 
 
+def watch_over_here() -> None:
+    """Survive them in a process that nobody scrapes."""
+    KernelCache(CollectorRegistry()).watch_over()
+
+
 class KernelCache:
     """Stands between numba and its cache once `watch_over` was called, and counts its troubles."""
 

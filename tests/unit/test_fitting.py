@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from sidecar import fitting
 from sidecar.fitting import NICENESS, FitProcess
 
 
@@ -27,6 +30,32 @@ def test_it_is_another_process_that_yields_and_comes_again() -> None:
         assert process.submit(os.getpid).result(60) != first
     finally:
         process.shutdown()
+
+
+def test_two_that_learn_at_once_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Slow:
+        def __init__(self, *_: object, **__: object) -> None:
+            time.sleep(0.05)
+            made.append(self)
+
+        def submit(self, *_: object) -> None:
+            return
+
+    monkeypatch.setattr(fitting, "ProcessPoolExecutor", Slow)
+    process = FitProcess()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: process.submit(os.getpid), range(2)))
+    assert len(made) == 1
+
+
+def test_it_is_prepared_first_whenever_it_begins() -> None:
+    process = FitProcess(partial(os.umask, 0o27))
+    try:
+        assert process.submit(os.umask, 0).result(60) == 0o27
+    finally:
+        process.cut()
 
 
 def test_what_ends_the_sidecar_breaks_off_no_fit_before_the_sidecar_does() -> None:
