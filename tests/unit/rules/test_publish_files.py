@@ -11,7 +11,9 @@ import pytest
 from rules.document import RuleFile
 from rules.generate.slo import slo_file
 from rules.publish import Publisher
+from rules.publisher import Found
 from sidecar.config.slo import SloConfig
+from sidecar.durable import TEMPORARY
 from sidecar.errors import PullError, PullReason, RuleError
 from tests.unit.rules.bands import LoadingServer, golden
 
@@ -77,3 +79,28 @@ async def test_a_group_that_others_of_the_file_go_by_must_be_healthy_as_well(tmp
         await publisher(tmp_path, server).publish(slo)
     assert caught.value.reason == "unhealthy"
     assert not (tmp_path / slo.file_name).exists()
+    assert await server.rules() == []  # Nor does the server go on with what it had loaded.
+
+
+async def test_what_is_restored_is_what_the_server_goes_by(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    server, first = LoadingServer(folder), golden("flat")
+    files = publisher(folder, server)
+    await files.publish(first)
+    loaded = await server.rules()
+    await files.publish(other(first))
+    assert await files.found(first.group, first.text) == Found.OTHER
+    await files.restore(first.group, first.text)
+    assert await files.found(first.group, first.text) == Found.SAME
+    assert await server.rules() == loaded
+    await files.restore(first.group, None)
+    assert await files.found(first.group, first.text) == Found.ABSENT
+    assert await server.rules() == []
+
+
+async def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    files, first = publisher(tmp_path, LoadingServer(tmp_path)), golden("flat")
+    await files.publish(first)
+    (tmp_path / f".{first.file_name}.77{TEMPORARY}").write_text("groups: [")
+    await files.sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".pronoia.lock", first.file_name]
