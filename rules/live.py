@@ -18,6 +18,7 @@ from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
 from sidecar.telemetry import get_logger
 
+MARK = ("generator", "pronoia")
 WINDOW_SECONDS = 86_400.0
 """How far back volume is looked at; a revision that did well for a day is judged by its last one."""
 
@@ -139,19 +140,21 @@ class LiveWatch:
                 return f"{rule.name}: {rule.last_error}"
             if rule.interval_seconds and too_slow(rule.evaluation_seconds, rule.interval_seconds):
                 return f"{rule.name} takes {rule.evaluation_seconds:.1f} s to evaluate"
-        return await self._too_loud(revision)
+        return await self._too_loud(revision, rules)
 
-    async def _too_loud(self, revision: RuleRevision) -> str:
+    async def _too_loud(self, revision: RuleRevision, rules: Sequence[Rule]) -> str:
         expected = revision.evidence.get("firings_per_day")
         seconds = min(self._age(revision), WINDOW_SECONDS)
         # A clock that was set back makes what is live one of the future.
         if self._source is None or not isinstance(expected, dict) or seconds <= 0:
             return ""
         shadow = LABEL[1] if revision.state == "canary" else ""
+        # People may have an alert of that name, too; only ours carries the mark.
+        marked = {rule.name for rule in rules if rule.labels.get(MARK[0]) == MARK[1]}
         for alert, per_day in expected.items():
             n = await n_firings(
                 self._source,
-                {"alertname": alert, LABEL[0]: shadow},
+                {"alertname": alert, LABEL[0]: shadow, **dict([MARK] if alert in marked else ())},
                 seconds,
                 self._now(),
                 together=True,

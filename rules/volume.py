@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from rules.backtest.firing import firings
+from rules.backtest.firing import Firing, firings
+from rules.backtest.past import BackTester, Window
 from rules.incidents import KnownIncident
+from rules.read import WrittenRule
 from sidecar.errors import PullError, TooManySeries
 from sidecar.ports import Source
 from sidecar.prometheus.selector import selector_of
-from sidecar.series import SeriesBatch
 
 SLACK = 3.0
 """So many firings more than expected prove nothing yet, however short the time was."""
 
 MAX_SERIES = 10_000
+MAX_SAMPLES = 5_000_000
 
 
 async def n_firings(
@@ -53,7 +55,29 @@ async def n_firings(
         if error.retryable:
             raise
         return 0
-    return _begun(batch, [(one.start_ms, one.end_ms) for one in besides])
+    if not batch.n_series:
+        return 0
+    return begun(firings(np.isfinite(batch.values), batch.timestamps), int(batch.timestamps[0]), besides)
+
+
+async def n_firings_itself(
+    source: Source, rule: WrittenRule, seconds: float, now_seconds: float, besides: Iterable[KnownIncident]
+) -> int | None:
+    """The same of one rule by its own expression, as ALERTS does not tell namesakes apart; None: unknown."""
+    step_ms = round(1000 * max(rule.interval_seconds or 60.0, 15.0))
+    end_ms = int(now_seconds * 1000) // step_ms * step_ms
+    start_ms = end_ms - int(seconds * 1000) // step_ms * step_ms - 2 * step_ms
+    past = await BackTester(source, max_samples=MAX_SAMPLES).one(rule, Window(start_ms, end_ms, step_ms))
+    return None if past.error else begun(past.firings, start_ms, besides)
+
+
+def begun(found: Iterable[Firing], first_ms: int, besides: Iterable[KnownIncident]) -> int:
+    """How many of them begin after that time, and in none of the windows."""
+    windows = [(one.start_ms, one.end_ms) for one in besides]
+    return sum(
+        firing.start_ms > first_ms and not any(begin <= firing.start_ms <= end for begin, end in windows)
+        for firing in found
+    )
 
 
 def told_by_others(incidents: Iterable[KnownIncident], alert: str) -> list[KnownIncident]:
@@ -73,13 +97,3 @@ def too_many(n: int, expected: float, ratio: float) -> bool:
 def as_number(value: object) -> float:
     """What stored evidence holds, as a number; 0 for what is none."""
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _begun(batch: SeriesBatch, besides: Sequence[tuple[int, int]]) -> int:
-    """Firings that begin after the first step, and outside of the windows."""
-    found = firings(np.isfinite(batch.values), batch.timestamps)
-    return sum(
-        firing.start_ms > batch.timestamps[0]
-        and not any(begin <= firing.start_ms <= end for begin, end in besides)
-        for firing in found
-    )

@@ -19,9 +19,9 @@ from rules.adapt.threshold_series import ThresholdSeries
 from rules.incidents import KnownIncident
 from rules.live import no_incidents
 from rules.prove import too_slow
-from rules.read import of_server
+from rules.read import WrittenRule, of_server
 from rules.revise import RuleMetrics
-from rules.volume import as_number, n_firings, told_by_others, too_many
+from rules.volume import as_number, n_firings, n_firings_itself, told_by_others, too_many
 from sidecar.background import Background
 from sidecar.config.adapt import AdaptConfig
 from sidecar.errors import RuleError, RuleReason, SidecarError
@@ -201,15 +201,16 @@ class RewriteWatch:
     async def _fault(self, told: Told, since_ns: object, loaded: Loaded, state: str) -> str:
         """What is wrong with a rewritten rule; empty where nothing is."""
         return _unwell(loaded.get((str(told["rule"]), state == "canary"))) or await self._too_loud(
-            told, min(self._age(since_ns), WEEK_SECONDS), state
+            told, min(self._age(since_ns), WEEK_SECONDS), loaded, state
         )
 
-    async def _too_loud(self, told: Told, seconds: float, state: str) -> str:
+    async def _too_loud(self, told: Told, seconds: float, loaded: Loaded, state: str) -> str:
         """Whether the rule fires far more than its back-test said, in the last so many seconds."""
         if "firings_per_day" not in told or seconds <= 0:
             return ""
         alert = str(told["name"])
         labels = told.get("labels")
+        besides = told_by_others(self._known, alert)
         n = await n_firings(
             self._server,
             {
@@ -220,9 +221,13 @@ class RewriteWatch:
             },
             seconds,
             self._now(),
-            besides=told_by_others(self._known, alert),
+            besides=besides,
         )
         expected = as_number(told["firings_per_day"]) * seconds / 86_400
+        if too_many(n, expected, self._config.max_firing_ratio):
+            rule = _mistaken_for_others(told, loaded, shadow=state == "canary")
+            if rule is not None:
+                n = await n_firings_itself(self._server, rule, seconds, self._now(), besides) or 0
         if too_many(n, expected, self._config.max_firing_ratio):
             return f"{alert} fired {n} times in {seconds / 3600:.1f} h, {expected:.1f} were expected"
         return ""
@@ -246,6 +251,19 @@ def _by_key(rules: Sequence[Rule]) -> Loaded:
             written = replace(written, group=rule.group.removeprefix(f"{GROUP}-"), labels=labels)
         found[written.key, shadow] = rule
     return found
+
+
+def _mistaken_for_others(told: Told, loaded: Loaded, *, shadow: bool) -> WrittenRule | None:
+    """The rule, where alerts of a namesake in another group have all of its labels; else None."""
+    own = loaded.get((str(told["rule"]), shadow))
+    if own is None:
+        return None
+    several = any(
+        rule.name == own.name and own.labels.items() <= rule.labels.items()
+        for (_, is_shadow), rule in loaded.items()
+        if rule is not own and is_shadow == shadow and rule.kind == "alerting"
+    )
+    return of_server([own])[0] if several else None
 
 
 def _unwell(rule: Rule | None) -> str:

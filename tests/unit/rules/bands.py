@@ -76,8 +76,9 @@ class LoadingServer:
 
     def _rule(self, rule: dict[str, object], group: str, file: str) -> Rule:
         name = str(rule.get("alert") or rule.get("record"))
-        annotations = rule.get("annotations") or {}
+        annotations, labels = rule.get("annotations") or {}, rule.get("labels") or {}
         assert isinstance(annotations, dict)
+        assert isinstance(labels, dict)
         return Rule(
             name=name,
             expr=str(rule["expr"]),
@@ -88,7 +89,7 @@ class LoadingServer:
             last_error=self.errors.get(group, ""),
             state="inactive",
             duration_seconds=0,
-            labels={},
+            labels={str(k): str(v) for k, v in labels.items()},
             annotations={str(k): str(v) for k, v in annotations.items()},
             active_alerts=[],
         )

@@ -309,6 +309,24 @@ async def test_a_rule_answers_for_its_own_firings(bench: Bench, loud: str, left:
     assert (await bench.states() == ["live"]) == left
 
 
+@pytest.mark.parametrize(
+    ("loud", "left"),
+    [
+        pytest.param("ALERTS", True, id="the namesake is loud"),
+        pytest.param(r"ALERTS|^\(disk > 6", False, id="it is loud itself"),
+    ],
+)
+async def test_a_namesake_with_the_same_labels_is_no_reason_to_take_a_rule_back(
+    bench: Bench, loud: str, left: bool
+) -> None:
+    """ALERTS says nothing of groups: `Disk` of theirs looks like ours."""
+    await bench.rewrite(2)
+    bench.server.odd = [WrittenRule("Disk", "disk / 2 > 1", "alerting", "theirs", labels={"team": "b"})]
+    bench.server.loud = re.compile(loud)
+    await bench.look()
+    assert (await bench.states() == ["live"]) == left
+
+
 async def test_firings_in_an_incident_of_others_are_no_noise_and_it_is_looked_up_once(bench: Bench) -> None:
     await bench.rewrite(0, 2, 3)
     bench.server.loud = re.compile("ALERTS")
