@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from sidecar.config.fields import LastingSeconds
+from sidecar.config.fields import LastingSeconds, Moment
 from sidecar.config.hours import Hours, Zone
 from sidecar.config.section import Section
 from sidecar.config.teams import Match
@@ -82,8 +82,8 @@ class PauseConfig(Section):
     match: Match = Field(
         default_factory=dict, description="labels of the series, as regular expressions; by default all"
     )
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     hours: Hours | None = Field(None, description="recurring, in place of start and end")
     learn: bool = Field(False, description="whether what happens meanwhile teaches what is normal")
 

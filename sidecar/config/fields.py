@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 LONGEST_SECONDS = 100 * _UNITS["y"]
 """More is a slip, and at some length no date any more."""
+
+FIRST_YEAR = 2000
 
 _PART = re.compile(r"(\d+)(ms|[smhdwy])")
 
@@ -104,6 +107,16 @@ PositiveSeconds = Annotated[
 ]
 LastingSeconds = Annotated[PositiveSeconds, AfterValidator(_at_least_a_second)]
 """How often, or over how long: work every millisecond would be all that the process does."""
+
+
+def _within_living_memory(moment: datetime) -> datetime:
+    if moment.year < FIRST_YEAR:  # YAML reads 10:30 without quotes as a number, and that as seconds of 1970.
+        raise ValueError(f"lies in {moment.year}; write it like 2026-01-31T18:00:00Z")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_living_memory)]
+"""A point of time, with its zone."""
 
 _PREFIX = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
 LabelKey = Annotated[

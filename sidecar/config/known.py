@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from sidecar.config.fields import LabelKey, LastingSeconds
+from sidecar.config.fields import LabelKey, LastingSeconds, Moment
 from sidecar.config.section import Section
 
 
@@ -17,7 +17,7 @@ class EventConfig(Section):
     kind: str = Field(
         "event", min_length=1, description="past events of a kind teach the uplift of later ones"
     )
-    start: AwareDatetime
+    start: Moment
     duration: LastingSeconds
     uplift: float | None = Field(
         None, gt=0, description="3.5 is three and a half times the usual; by default learnt from its kind"

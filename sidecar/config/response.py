@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.channels import NAME, Priority
-from sidecar.config.fields import LastingSeconds, PositiveSeconds
+from sidecar.config.fields import LastingSeconds, Moment, PositiveSeconds
 from sidecar.config.hours import Hours
 from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.config.section import Section
@@ -23,8 +23,8 @@ class Maintenance(Section):
     """Known work: what matches is not told while it lasts, and is told afterwards if it still fires."""
 
     match: Match = Field(min_length=1)
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     hours: Hours | None = Field(None, description="recurring, in place of start and end")
     comment: str = ""
 

@@ -108,6 +108,7 @@ rules: {margin: 0.5}
             "2026-01-31T18:00:00Z",
             id="no time",
         ),
+        pytest.param("pauses: [{start: 10:00, end: 12:00}]", "pauses[0].start", "lies in 1970", id="a clock"),
         pytest.param("log: {level: '${NOPE}'}", "log.level", "", id="absent variable"),
         *(
             pytest.param(
