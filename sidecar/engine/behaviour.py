@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.engine.arrays import measurements
 from sidecar.series import BoolArray, FloatArray, RowArray, TimeArray
 
 HOURS = 24
@@ -70,6 +71,7 @@ def days(timestamps: TimeArray, values: FloatArray) -> FloatArray:
     `timestamps` int64 ms (T,), `values` (N, T).
     """
     hours = (timestamps // 3_600_000 % HOURS).astype(np.int64)
+    values = measurements(values)
     seen = np.isfinite(values)
     sums, counts = np.zeros((len(values), HOURS)), np.zeros((len(values), HOURS))
     for hour in range(HOURS):

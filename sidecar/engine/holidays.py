@@ -13,6 +13,9 @@ from sidecar.series import TimeArray
 QUARTER_MS = 900_000
 """Midnight is not on the hour of UTC everywhere: in India it is at half past, in Nepal at a quarter past."""
 
+REMEMBERED_QUARTERS = 10_000
+"""A hundred days of them; what is asked about today is asked about again, what was in spring is not."""
+
 _LIKE = {"saturday": 5, "sunday": 6}
 
 
@@ -29,6 +32,8 @@ class Holidays:
 
     def like(self, timestamps: TimeArray) -> TimeArray:
         """The times whose usual holds: the same, or on a holiday the last such weekday at this time; ms."""
+        if len(self._memo) > REMEMBERED_QUARTERS:
+            self._memo.clear()
         quarters = (timestamps // QUARTER_MS).tolist()
         days_back = np.array([self._days_back(quarter) for quarter in quarters], dtype=np.int64)
         return timestamps - days_back * 86400_000

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sidecar.engine.arrays import measurements
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
 DAY_MS = 86_400_000
@@ -80,8 +81,9 @@ def by_day(batch: SeriesBatch) -> FloatArray:
     names, first = np.unique(day, return_index=True)
     usual = float(np.median(np.diff(np.append(first, batch.n_steps)))) if len(names) else 0.0
     out = np.full((batch.n_series, len(names)), np.nan)
+    values = measurements(batch.values)
     for n, name in enumerate(names):
-        part = batch.values[:, day == name]
+        part = values[:, day == name]
         seen = np.isfinite(part)
         enough = seen.sum(axis=1) >= max(0.5 * usual, 1.0)
         out[enough, n] = np.nansum(part[enough], axis=1) / seen[enough].sum(axis=1)

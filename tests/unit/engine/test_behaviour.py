@@ -51,7 +51,9 @@ def test_few_series_and_unknown_days() -> None:
     values = fleet(["office"] * 20, 1)
     values[3] = np.nan
     values[4, :20] = np.nan
+    values[5, :2], values[6, :2] = 1.7e308, np.nan
     course = days(times(1), values)
+    assert np.isfinite(course[5:7]).all()
     assert np.isnan(course[3]).all()
     assert np.isnan(course[4]).all(), "fourteen hours are not a day"
     assert find_families(course).of_row[3] == -1

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.config.model import QueryConfig
-from sidecar.engine.holidays import Holidays
+from sidecar.engine.holidays import REMEMBERED_QUARTERS, Holidays
 from sidecar.engine.known import KnownEvents
 from sidecar.engine.model import QueryModel
 from sidecar.engine.snapshot import load, save
@@ -180,6 +180,14 @@ def test_a_holiday_begins_at_local_midnight_also_amid_an_hour() -> None:
     times = [datetime(2027, 1, 25, 18, 29), datetime(2027, 1, 25, 18, 31), datetime(2027, 1, 26, 18, 31)]
     stamps = np.array([round(t.replace(tzinfo=UTC).timestamp() * 1000) for t in times], dtype=np.int64)
     assert ((stamps - Holidays(india).like(stamps)) // 86400_000).tolist() == [0, 2, 0]
+
+
+def test_a_year_of_quarters_of_an_hour_is_not_remembered_for_ever() -> None:
+    holidays = Holidays(CalendarConfig(country="DE", time_zone="Europe/Berlin"))
+    for day in range(365):
+        quarters = (MONDAY + 86_400 * day + 900 * np.arange(96)) * 1000
+        assert len(holidays.like(quarters.astype(np.int64))) == 96
+    assert len(holidays._memo) <= REMEMBERED_QUARTERS + 96
 
 
 def test_a_holiday_multiplies_nothing_that_is_negative_on_sundays() -> None:

@@ -52,6 +52,7 @@ def test_of_series_without_a_trend_few_are_told(correlation: float) -> None:
         pytest.param(np.full(28 * 24, 5.0), 0.0, id="constant"),
         pytest.param(np.zeros(28 * 24), 0.0, id="zero"),
         pytest.param(np.where(HOURS >= 24 * 27, 5.0, 0.0), 0.0, id="new today"),
+        pytest.param(np.where(HOURS % 50 < 3, 1.7e308, 5.0), 0.0, id="the largest double at times"),
     ],
 )
 def test_odd_series_have_no_trend(row: FloatArray, relative: float) -> None:
