@@ -212,6 +212,7 @@ class Sidecar:
             ground,
             models=config.store.directory / "models",
             watched=lambda: [watch.query.name for watch in self._watches()],
+            now=self._earlier_now,
         )
         self._freed_memory = FreedMemory(ground.registry)
         self._warming = Warming(
@@ -254,6 +255,10 @@ class Sidecar:
 
     def _watches(self) -> Sequence[Watch]:
         return self._workings.metrics_loop.watches
+
+    def _earlier_now(self) -> float:
+        """Of our clock and the source's the one that is behind."""
+        return min(self._wall(), self._workings.clock.now())
 
     async def _serve(self) -> web.AppRunner | None:
         """Answer requests from now on; None where the address cannot be had."""

@@ -20,11 +20,19 @@ PRUNE_SECONDS = 3600.0
 class Upkeep:
     """The data folder's housekeeping while the process runs.
 
-    `watched`: the queries of now, by name; none while it is not known which they are.
+    `watched`: the queries of now, by name; none while it is not known which they are. `now`: by which
+    what is kept is too old, seconds; a clock that is ahead for a moment would take all of it.
     """
 
-    def __init__(self, ground: Ground, *, models: Path, watched: Callable[[], Collection[str]]) -> None:
-        self._ground, self._models, self._watched = ground, models, watched
+    def __init__(
+        self,
+        ground: Ground,
+        *,
+        models: Path,
+        watched: Callable[[], Collection[str]],
+        now: Callable[[], float],
+    ) -> None:
+        self._ground, self._models, self._watched, self._now = ground, models, watched, now
         self._log = get_logger("upkeep")
         self._rounds = Rounds(
             "upkeep", self._prune, pause=lambda: PRUNE_SECONDS, undone="old rows not deleted"
@@ -46,7 +54,7 @@ class Upkeep:
 
     async def _prune(self) -> None:
         await self._remove_old_models()
-        pruned = await self._ground.store.prune(now_ns=int(self._ground.wall() * 1e9))
+        pruned = await self._ground.store.prune(now_ns=int(self._now() * 1e9))
         for table, n in pruned.items():
             self._pruned.labels(table).inc(n)
 
@@ -57,7 +65,7 @@ class Upkeep:
         with contextlib.suppress(
             OSError
         ):  # It may not be written, or changes just now: the next hour will do.
-            removed = await asyncio.to_thread(remove_old_models, self._models, watched, self._ground.wall())
+            removed = await asyncio.to_thread(remove_old_models, self._models, watched, self._now())
             for query, n_bytes in removed.items():
                 self._log.info(
                     "models of a query that was long not watched removed", query=query, bytes=n_bytes
