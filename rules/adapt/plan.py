@@ -108,6 +108,22 @@ async def plan_places(
     return plans
 
 
+def elsewhere(adapted: Sequence[Adapted]) -> list[RuleError]:
+    """Of each file that would change and is not on this machine: what is to be done."""
+    files: dict[str, list[str]] = {}
+    for one in adapted:
+        if one.changed and not one.joined and place_name(one.rule) is None:
+            files.setdefault(one.rule.file, []).append(one.rule.name)
+    return [
+        RuleError(
+            RuleReason.NOT_WRITABLE,
+            f"{', '.join(names)}: {file} is where Prometheus loads it from, and not on this machine; "
+            "mount it here, set rules.publish, or give --rules with a copy and --to git",
+        )
+        for file, names in sorted(files.items())
+    ]
+
+
 async def plan_place(place: Place, members: Sequence[Adapted]) -> Plan:
     """The plan of one place. Raises: RuleError."""
     before = await place.read()

@@ -14,7 +14,7 @@ from rules.adapt.history import Adapted, Adapter, knows_keep_firing
 from rules.adapt.limits import frozen
 from rules.adapt.place import Place
 from rules.adapt.places import own_rules
-from rules.adapt.plan import Plan, argument, evidence_of, plan_places
+from rules.adapt.plan import Plan, argument, elsewhere, evidence_of, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.rewriter import Rewriter
 from rules.adapt.threshold_series import ThresholdSeries
@@ -133,6 +133,8 @@ class Unattended:
             self._config.adapt,
             self._now(),
         )
+        for error in elsewhere(adapted):
+            self._log.warning("rules not rewritten", err=str(error))
         alone, waiting = divided(adapted, policy)
         # What runs somewhere as a shadow is judged first.
         busy = {revision.group for revision in await self._rules.of_state("canary")}

@@ -190,9 +190,12 @@ async def adapt_all(
 async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> tuple[list[Plan], list[str]]:
     """The plans, and the places that cannot be planned, which are told of."""
     from rules.adapt.places import place_finder
-    from rules.adapt.plan import plan_places
+    from rules.adapt.plan import elsewhere, plan_places
 
     refused: list[str] = []
+    for error in elsewhere(adapted):
+        refused.append(str(error))
+        click.echo(f"pronoia: {error}", err=True)
 
     def on_refused(place: str, error: RuleError) -> None:
         refused.append(place)

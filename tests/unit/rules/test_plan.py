@@ -16,7 +16,7 @@ from rules.adapt.history import Adapted
 from rules.adapt.joined import with_series
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
-from rules.adapt.plan import Plan, caught_words, message_of, plan_places
+from rules.adapt.plan import Plan, caught_words, elsewhere, message_of, plan_places
 from rules.adapt.policy import allowed, divided
 from rules.adapt.solve import Proposal, Unchanged
 from rules.adapt.text import rewrite_text
@@ -115,10 +115,14 @@ async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_pa
     assert git(tmp_path, "worktree", "list").count("\n") == 1
 
 
-async def test_a_rule_that_stands_nowhere_here_is_not_planned() -> None:
-    elsewhere = replace(rule("A"), file="/etc/prometheus/elsewhere.yaml")
-    plans: list[Plan] = await plan_places([adapted(elsewhere)], place, on_refused=unexpected)
+async def test_a_rule_that_stands_nowhere_here_is_not_planned_and_that_is_said() -> None:
+    """Prometheus in a container names its rule files as that one sees them."""
+    found = [adapted(replace(rule(name), file="/etc/prometheus/elsewhere.yaml")) for name in "AB"]
+    plans: list[Plan] = await plan_places(found, place, on_refused=unexpected)
     assert plans == []
+    (error,) = elsewhere(found)
+    assert str(error).startswith("A, B: /etc/prometheus/elsewhere.yaml is where Prometheus loads it from")
+    assert elsewhere([adapted(rule("C"), joined=True)]) == []
 
 
 async def test_a_file_that_cannot_be_rewritten_is_told_of_and_the_others_are_planned(tmp_path: Path) -> None:
