@@ -46,15 +46,18 @@ def donors(
     if not len(wanted):
         return wanted, wanted
     yhat, down, up = (a[:, 0] for a in detector.expect(np.array([now_ms], dtype=np.int64)))
-    chosen: list[tuple[int, int]] = []
-    for family in np.unique(of_row[wanted]).tolist():
-        members = np.flatnonzero(elders & (of_row == family) & np.isfinite(yhat))
-        if not len(members):
-            continue
-        middle = int(members[np.argsort(yhat[members], kind="stable")[(len(members) - 1) // 2]])
-        off = yhat[members] - yhat[middle]
-        alike = (off <= up[middle]) & (off >= -down[middle])
-        if alike.mean() >= ALIKE_SHARE:
-            chosen.extend((row, middle) for row in wanted[of_row[wanted] == family].tolist())
-    pairs = np.array(chosen, dtype=np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    # All families at once, each from its least member to its largest: a roll-out may renew thousands.
+    members = np.flatnonzero(elders & np.isfinite(yhat) & np.isin(of_row, of_row[wanted]))
+    if not len(members):
+        return members, members
+    members = members[np.lexsort((yhat[members], of_row[members]))]
+    family, begins, sizes = np.unique(of_row[members], return_index=True, return_counts=True)
+    middle = members[begins + (sizes - 1) // 2]
+    beside = np.repeat(middle, sizes)
+    off = yhat[members] - yhat[beside]
+    alike = (off <= up[beside]) & (off >= -down[beside])
+    share = np.add.reduceat(alike.astype(np.int64), begins) / sizes
+    giver = np.full(int(of_row.max()) + 1, -1, dtype=np.int64)
+    giver[family] = np.where(share >= ALIKE_SHARE, middle, -1)
+    heirs = wanted[giver[of_row[wanted]] >= 0]
+    return heirs, giver[of_row[heirs]]
