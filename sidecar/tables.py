@@ -35,6 +35,13 @@ LEAST_ODD_ROWS, ODD_SHARE = 10, 0.05
 """A distance of so many rows that is not the usual one is no accident."""
 
 _MISSING = frozenset({"", "nan", "null", "none", "na"})
+_OTHER_KINDS = {
+    b"\x1f\x8b": "it is compressed; unpack it first (gunzip)",
+    b"PK\x03\x04": "it is a zip archive or a workbook; unpack it, or save it as CSV",
+    b"\xff\xfe": "it is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "it is UTF-16; save it as UTF-8",
+}
+_FAR_SECONDS = 1e10  # The year 2286.
 _STALE_SECONDS_LIMIT = 1e11  # Seconds of the year 5138; larger numbers are milliseconds by mistake.
 
 
@@ -78,7 +85,14 @@ def read_table(path: Path) -> SeriesTable:
     except OSError as error:
         raise TableError(path, None, f"cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(path, None, f"cannot be read as CSV: {error}") from error
+        raise TableError(path, None, f"cannot be read as CSV: {_other_kind(path) or error}") from error
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file that is no text is by its first bytes, where those are well known."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    return next((words for magic, words in _OTHER_KINDS.items() if begin.startswith(magic)), None)
 
 
 def _parse(path: Path, rows: Iterator[list[str]]) -> SeriesTable:
@@ -88,6 +102,8 @@ def _parse(path: Path, rows: Iterator[list[str]]) -> SeriesTable:
     header = [name.strip().lower() for name in first]
     missing = [name for name in ("timestamp", "value") if name not in header]
     if missing:
+        if len(first) == 1 and (apart := next((c for c in ";\t|" if c in first[0]), None)):
+            raise TableError(path, 1, f"columns are parted by {apart!r}; need commas: timestamp,value")
         raise TableError(
             path, 1, f"no column {' and '.join(missing)} among {', '.join(header)}; need timestamp,value"
         )
@@ -176,8 +192,16 @@ def _milliseconds(path: Path, line: int, text: str) -> int:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         return round(moment.timestamp() * 1000)
     if not abs(seconds) < _STALE_SECONDS_LIMIT:
-        raise TableError(path, line, f"timestamp {text} is no time in seconds; divide milliseconds by 1000")
+        raise TableError(path, line, f"timestamp {text} is no time in seconds{_finer(seconds)}")
     return round(seconds * 1000)
+
+
+def _finer(seconds: float) -> str:
+    """What to do about a number that is a time of these years in a smaller unit; empty for any other."""
+    for unit, in_one in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
+        if abs(seconds) / in_one < _FAR_SECONDS:
+            return f"; divide {unit} by {in_one:,.0f}"
+    return ""
 
 
 def _number(path: Path, line: int, text: str) -> float:

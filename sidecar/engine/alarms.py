@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.arrays import RowArrays
-from sidecar.series import FloatArray
+from sidecar.series import FloatArray, RowArray
 
 MONTH_SECONDS = 30 * 86400.0
 # numba keys compiled loops by the caller's file: after a change here delete the `*.nbi` of ensemble_loop.py.
@@ -226,6 +226,17 @@ class AlarmBudget(RowArrays):
         learnt = with_quiet_of_all(alarms, self._step_seconds)
         current: FloatArray = self.base * learnt * np.exp(alarms[:, LOG_OF_POINTS])
         return current
+
+    def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
+        """Let `rows` have the donors' thresholds, but no alarm of theirs.
+
+        A birth is an upset of its own: for some hours the bar is as high as after an alarm.
+        """
+        self.copy_rows(rows, donors)
+        alarms = self.arrays["alarms"]
+        for column in (IN_ALARM, PEAK, BEFORE, LENGTH, NOW_NEAR):
+            alarms[rows, column] = 0.0
+        alarms[rows, ALARM_END] = now_ms / 1000.0
 
     def renew_pool(self) -> None:
         """Nothing to do: rows need no pool to have a threshold from their first point."""

@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike, NDArray
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, RowArray
 
-MAX_VALUE = 1e150
-"""Squares of what is beyond would overflow; such samples are no measurements."""
+MAX_VALUE = 1e36
+"""What is beyond is no measurement: profiles of seasons, of four bytes each, could not hold it."""
 
 
-def measurements(values: FloatArray, below: float = MAX_VALUE) -> FloatArray:
+def measurements(values: FloatArray) -> FloatArray:
     """The values, NaN where one is so large that it cannot be a measurement."""
-    return np.where(np.abs(values) < below, values, np.nan)
+    return np.where(np.abs(values) < MAX_VALUE, values, np.nan)
 
 
 class RowArrays:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 
 from sidecar.config.model import QueryConfig
+from sidecar.durable import UNREADABLE, why_unreadable
 from sidecar.engine.model import QueryModel
 from sidecar.engine.pieces import PIECE_POINTS, fit
 from sidecar.engine.protocols import WorksBeside
@@ -150,8 +150,8 @@ def lineage(path: Path) -> Lineage:
             learnt_until_ms=header["last_timestamp_ms"],
             bytes=path.stat().st_size,
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: cannot be read as a saved model: {error}") from error
+    except (*UNREADABLE, TypeError, msgspec.DecodeError) as error:
+        raise ModelError(f"{path}: cannot be read as a saved model: {why_unreadable(error)}") from error
 
 
 def refusal(path: Path, query: QueryConfig) -> str | None:

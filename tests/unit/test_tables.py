@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,10 @@ def test_forms_of_time(tmp_path: Path, text: str) -> None:
         ("time,value\n1,2\n", 1, "no column timestamp among time, value"),
         ("timestamp,value\n1,2\n61,many\n", 3, "'many' is not a number"),
         ("timestamp,value\nyesterday,2\n", 2, "neither Unix seconds nor ISO 8601"),
-        ("timestamp,value\n1700000000000,2\n", 2, "divide milliseconds by 1000"),
+        ("timestamp,value\n1700000000000,2\n", 2, "divide milliseconds by 1,000"),
+        ("timestamp,value\n1700000000000000,2\n", 2, "divide microseconds by 1,000,000"),
+        ("timestamp,value\nnan,2\n", 2, "timestamp nan is no time in seconds$"),
+        ("timestamp;value\n1;2\n", 1, "parted by ';'; need commas"),
         ("timestamp,value\n1\n", 2, "has 1 columns, needs 2"),
         ("timestamp,value\n300,1\n240,1\n180,1\n120,1\n", 3, "sort the file"),
         ("timestamp,value\n-99999999999,1\n99999999999,2\n", None, "more than a century apart"),
@@ -57,6 +61,9 @@ def test_forms_of_time(tmp_path: Path, text: str) -> None:
         "word",
         "no-time",
         "milliseconds",
+        "microseconds",
+        "no-number",
+        "semicolons",
         "short-row",
         "descending",
         "no-step",
@@ -66,6 +73,18 @@ def test_refused_with_row_and_reason(tmp_path: Path, text: str, row: int | None,
     with pytest.raises(TableError, match=words) as caught:
         read_table(_write(tmp_path, text))
     assert caught.value.row == row
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(gzip.compress(b"timestamp,value\n0,1\n"), "gunzip"), ("timestamp,value\n".encode("utf-16"), "UTF-16")],
+    ids=["gzip", "utf-16"],
+)
+def test_a_file_that_is_no_text_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=words):
+        read_table(path)
 
 
 def test_late_and_repeated_rows_are_named_and_set_aside(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ PENDING_POINTS = 2_000_000
 """At most so many points wait for the members; beyond, the oldest are forgotten."""
 
 N_CLEAR, SINCE, IN_ALARM, SPOKE, BELIEVED_UNTIL, RUN, DOUBTED, LASTED, SOMETHING, NOTHING = range(10)
+PRESENT = (SINCE, IN_ALARM, SPOKE, BELIEVED_UNTIL, RUN, DOUBTED, LASTED)
+"""Of a course, what is about now and no habit."""
 
 
 @njit(cache=True, nogil=True)
@@ -209,6 +211,8 @@ class CouncilDetector(RowArrays):
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
         """Let the core and all members adopt; see `Detector.adopt`."""
         self.copy_rows(rows, donors)
+        self.arrays["said"][rows] = 0.0
+        self.arrays["course"][rows[:, None], PRESENT] = 0.0
         self.core.adopt(rows, donors, now_ms)
         for member in self.members.values():
             member.adopt(rows, donors, now_ms)

@@ -16,12 +16,8 @@ import numpy as np
 
 from sidecar.engine.alarms import (
     ALARM_END,
-    BEFORE,
-    IN_ALARM,
-    LENGTH,
     LOG_OF_POINTS,
     LOG_THRESHOLD,
-    PEAK,
     AlarmBudget,
 )
 from sidecar.engine.arrays import RowArrays
@@ -123,7 +119,7 @@ class EnsembleDetector(RowArrays):
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
         """Take the donors' seasons, scales and slow levels; what moves by the minute starts from these."""
         self.copy_rows(rows, donors)
-        self.calibrator.copy_rows(rows, donors)
+        self.calibrator.adopt(rows, donors, now_ms)
         now = np.array([now_ms], dtype=np.int64)
         scalars = self.arrays["scalars"]
         level = self.expect(now)[0][rows, 0]
@@ -136,11 +132,6 @@ class EnsembleDetector(RowArrays):
         scalars[rows, SAVED_VALUE] = scalars[rows, LAST_LESS_HOUR] = np.nan
         scalars[rows, LAST_TIME] = now_ms / 1000.0 - self._step_seconds
         self.arrays["recent"][rows] = 0.0
-        # A birth is an upset of its own: for some hours the bar is as high as after an alarm.
-        alarms = self.calibrator.arrays["alarms"]
-        for column in (IN_ALARM, PEAK, BEFORE, LENGTH):
-            alarms[rows, column] = 0.0
-        alarms[rows, ALARM_END] = now_ms / 1000.0
 
     def borrow(self, rows: RowArray, elders: RowArray, now_ms: int) -> RowArray:
         """Give rows that have seen little the scales, thresholds and day that `elders` share.

@@ -15,6 +15,7 @@ from sidecar.engine.detect.ensemble_parts import (
     LONG_SECONDS,
     SCALE_SECONDS,
     WARM_UP_SAMPLES,
+    clip,
     memory,
 )
 from sidecar.engine.detect.ensemble_state import (
@@ -90,7 +91,9 @@ def learn_scales(s, row, y, error, error_slow, scale, scale_slow, cap, warm, sta
     elif error_slow < 0.0:
         s[row, DOWN_SLOW] += rate * (size_slow - s[row, DOWN_SLOW])
     rate = memory(stands, LONG_SECONDS, samples)
-    s[row, LONG_MEAN] += rate * (y - s[row, LONG_MEAN])
+    # One sample says no more of either than a spike may: the floor of all scales is made of them.
+    most = max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE]))
+    s[row, LONG_MEAN] += rate * clip(y - s[row, LONG_MEAN], most)
     # What the seasons do not explain: a strong daily cycle must not hide a drop.
-    off = min(abs(error_slow), max(cap, 30.0 * np.sqrt(s[row, LONG_SQUARE])))
+    off = min(abs(error_slow), most)
     s[row, LONG_SQUARE] += rate * (off * off - s[row, LONG_SQUARE])

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from sidecar.engine.alarms import IN_ALARM, LENGTH, PEAK, learn_alarm, of_points, threshold_at
+from sidecar.engine.arrays import MAX_VALUE
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
 from sidecar.engine.detect.ensemble_edges import EDGE_SECONDS, at_edge, beyond, moved_since, reach_of
@@ -108,7 +109,6 @@ day against a week; and a run of equal values, in longest runs seen before.
 SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
 """What was just unusual is likelier to be so still: a score fades over samples, but suspicion is no flag."""
 
-MAX_VALUE = 1e150  # Squares of what is beyond would overflow; such samples are no measurements.
 
 HELD, HELD_BY_SEASON, SEASONAL = 2.0, 1.0, 1.5
 """While an alarm lasts, so many units away from where it began count as one does at first."""

@@ -272,9 +272,11 @@ class MultivariateDetector(CourseDetector[tuple[FloatArray, FloatArray]]):
         return value, np.where(rooted, np.maximum(expected, 0.0) ** 2, expected)
 
     def _begin_fit(self) -> None:
-        self._due = self._n_columns + min(3 * self._n_columns, self._period)
         if self._coming is not None:
+            # While a past is read thousands of columns pass meanwhile.
+            self._due = self._n_columns + FIRST_FIT
             return
+        self._due = self._n_columns + min(3 * self._n_columns, self._period)
         work = self.arrays["recent"].copy(), self._groups.order, self._groups.starts
         if self.trainer is None:
             self._take(*fit_groups(*work))
@@ -287,7 +289,8 @@ class MultivariateDetector(CourseDetector[tuple[FloatArray, FloatArray]]):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The rows' arrays, and how many columns were seen."""
-        return super().state() | {"counts": np.array([self._n_columns, self._due])}
+        due = self._due if self._coming is None else self._n_columns  # Who restores this has no fit to come.
+        return super().state() | {"counts": np.array([self._n_columns, due])}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> Self:
         """Take what `state` once gave. Raises: ModelError."""

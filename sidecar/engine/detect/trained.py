@@ -238,9 +238,13 @@ class TrainedDetector(CourseDetector[Fit]):
         self._n_columns += 1
 
     def _begin_fit(self) -> None:
+        if self._coming is not None:
+            # While a past is read thousands of columns pass meanwhile.
+            self._due = self._n_columns + FIRST_FIT
+            return
         self._due = self._n_columns + min(3 * self._n_columns, self._period)
         self._fitted_at = self._n_columns
-        if self._n_banked < LEAST_WINDOWS or self._coming is not None or not self.model.trainable:
+        if self._n_banked < LEAST_WINDOWS or not self.model.trainable:
             return
         windows = self._bank[: min(self._n_banked, BANK)].copy()
         if self.trainer is None:
@@ -251,7 +255,8 @@ class TrainedDetector(CourseDetector[Fit]):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The rows' arrays, the bank, and the fit."""
-        counts = [self._n_columns, self._n_banked, self._due, self._fitted_at, self.n_fits]
+        due = self._due if self._coming is None else self._n_columns  # Who restores this has no fit to come.
+        counts = [self._n_columns, self._n_banked, due, self._fitted_at, self.n_fits]
         state = super().state() | {f"windows.{name}": array for name, array in self.windows.state().items()}
         state |= {"bank": self._bank, "counts": np.array(counts), "excess": np.array([self._excess])}
         if self._fit is not None:

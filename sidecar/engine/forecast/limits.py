@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.arrays import RowArrays
+from sidecar.engine.arrays import MAX_VALUE, RowArrays
 from sidecar.engine.forecast.nature import NATURAL_CEILINGS, TIMES_AT_CEILING
 from sidecar.series import FloatArray
-
-MAX_VALUE = 1e36
-"""Offsets and profiles of live series are kept in single precision, in which hardly more has a place."""
 
 UNHEARD_OF, UNLIKELY = 1e6, 1e15
 """A sample beyond both, the first in times of the largest so far, is no measurement until it has stayed."""

@@ -15,7 +15,6 @@ from sidecar.engine.arrays import measurements
 from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
 from sidecar.engine.forecast.crossing import Threshold
 from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
-from sidecar.engine.forecast.limits import MAX_VALUE
 from sidecar.engine.forecast.nature import NaturalSelection, nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.index import GONE, SeriesIndex
@@ -96,7 +95,7 @@ class WatchedSeries:
         new = batch.timestamps > last if last is not None else np.ones(batch.n_steps, dtype=np.bool_)
         if not new.any():
             return
-        values = measurements(batch.values[:, new], MAX_VALUE)
+        values = measurements(batch.values[:, new])
         batch = SeriesBatch(batch.query, batch.labels, batch.timestamps[new], values)
         aligned = self._index.align(self._of_the_last_day(batch))
         self._times = np.concatenate([self._times, aligned.timestamps])[-self._n_steps :]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sidecar.durable import replace_file
+from sidecar.durable import UNREADABLE, replace_file, why_unreadable
 from sidecar.engine.forecast.watched import WatchedSeries
 from sidecar.errors import ModelError
 from sidecar.series import LabelSet
@@ -46,5 +45,5 @@ def load(watched: WatchedSeries, path: Path) -> None:
         pairs = json.loads(arrays.pop("labels").tobytes())
         labels = tuple(LabelSet((str(k), str(v)) for k, v in one) for one in pairs)
         watched.restore(labels, arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: cannot be read as saved history: {error}") from error
+    except (*UNREADABLE, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read as saved history: {why_unreadable(error)}") from error

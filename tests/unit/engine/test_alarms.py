@@ -7,10 +7,12 @@ import pytest
 
 from sidecar.engine.alarms import (
     AFTERMATH,
+    ALARM_END,
     ALONE,
     CLEAR_OF_ALARM_SECONDS,
     HYSTERESIS,
     IN_ALARM,
+    LENGTH,
     LOG_OF_POINTS,
     LOG_THRESHOLD,
     LONGEST_WAIT_SECONDS,
@@ -182,3 +184,13 @@ def test_what_an_alarm_leaves_behind_is_no_near_miss() -> None:
     near = 0.9 * float(np.exp(log_threshold(budget))) * ALONE
     feed(budget, [near, 0.0], start=1e9 + 20 * CLEAR_OF_ALARM_SECONDS)
     assert budget.arrays["alarms"][0, NEAR_MISSES] == 1.0
+
+
+def test_a_row_that_adopts_has_the_threshold_and_no_alarm() -> None:
+    budget = AlarmBudget(8.0, 60.0)
+    budget.resize(2)
+    alarms = budget.arrays["alarms"]
+    alarms[0] = np.arange(1.0, alarms.shape[1] + 1)
+    budget.adopt(np.array([1]), np.array([0]), 120_000)
+    assert alarms[1, LOG_THRESHOLD] == alarms[0, LOG_THRESHOLD]
+    assert (alarms[1, IN_ALARM], alarms[1, LENGTH], alarms[1, ALARM_END]) == (0.0, 0.0, 120.0)

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sidecar.config.model import QueryConfig
-from sidecar.engine.detect.council import CouncilDetector
+from sidecar.engine.detect.council import N_CLEAR, SOMETHING, CouncilDetector
+from sidecar.engine.detect.council import NOTHING as NO_THING
 from sidecar.engine.detect.ensemble import EnsembleDetector
 from sidecar.engine.detect.hampel import HampelDetector
 from sidecar.engine.model import QueryModel
@@ -224,3 +225,13 @@ def test_a_new_series_is_judged_as_soon_as_by_the_core_alone() -> None:
         scored.append(int(np.isfinite(score.anomaly_score[6]).argmax()))
     assert scored == [scored[0], scored[0]]
     assert scored[0] < 10
+
+
+def test_a_row_that_adopts_has_the_donors_habits_and_nothing_of_its_present() -> None:
+    council = CouncilDetector({"0": HampelDetector(BUDGET, STEP)}, BUDGET, STEP)
+    sized(council, 2)
+    council.arrays["course"][0] = 1.0
+    council.arrays["said"][0] = 1.0
+    council.adopt(np.array([1]), np.array([0]), 1_790_000_040_000)
+    assert np.flatnonzero(council.arrays["course"][1]).tolist() == [N_CLEAR, SOMETHING, NO_THING]
+    assert not council.arrays["said"][1].any()

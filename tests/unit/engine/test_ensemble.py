@@ -172,3 +172,15 @@ def test_a_stricter_budget_is_a_wider_band() -> None:
     assert np.nanmean((strict.upper - strict.yhat)[:, early]) > 1.5 * np.nanmean(
         (usual.upper - usual.yhat)[:, early]
     )
+
+
+@pytest.mark.parametrize("odd", [1e9, 2.0**64 - 1, 1e35, 1e100, -(2.0**63)])
+def test_a_number_that_wrapped_around_makes_no_series_deaf(odd: float) -> None:
+    values = 50 + np.random.default_rng(3).normal(0, 1, (1, 10 * 1440))
+    values[0, 5 * 1440] = odd
+    incident = slice(9 * 1440, 9 * 1440 + 30)
+    values[0, incident] *= 10
+    found = judge(values, EnsembleDetector(8.0, STEP))
+    assert (found.score[0, incident] > 1).mean() > 0.8
+    later = np.r_[5 * 1440 + 1 : 9 * 1440]
+    assert np.isfinite(found.upper[0, later]).all()

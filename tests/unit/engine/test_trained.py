@@ -137,6 +137,24 @@ class TestFitsElsewhere:
         assert detector.n_fits == 1
         assert set(detector.quality) == {"silhouette", "davies_bouldin", "groups"}
 
+    def test_what_came_while_a_fit_was_under_way_is_fitted_as_soon_as_it_is_there(self) -> None:
+        detector, trainer = self.detector()
+        values = self.values(6000)
+        detector.judge(batch(values[:, :5000]))
+        assert len(trainer.waiting) == 1
+        trainer.finish()
+        detector.judge(batch(values[:, 5000 : 5000 + 2 * FIRST_FIT], 5000))
+        assert (detector.n_fits, len(trainer.waiting)) == (1, 1)
+
+    def test_a_fit_under_way_at_a_stop_is_made_after_the_restart(self) -> None:
+        detector, _ = self.detector()
+        values = self.values(200)
+        detector.judge(batch(values[:, :FIRST_FIT]))
+        again, trainer = self.detector()
+        again.restore(detector.state())
+        again.judge(batch(values[:, FIRST_FIT : FIRST_FIT + 2], FIRST_FIT))
+        assert len(trainer.waiting) == 1
+
     def test_a_fit_that_failed_leaves_the_earlier_one(self) -> None:
         detector, trainer = self.detector()
         values = self.values(600)

@@ -17,6 +17,7 @@ from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
 STEP_MS = 300_000
+START_MS = 2900 * 7 * 86_400_000
 A, B = LabelSet({"s": "a"}), LabelSet({"s": "b"})
 
 
@@ -34,7 +35,7 @@ def watched(
 
 def batch(first: int, rows: dict[LabelSet, FloatArray]) -> SeriesBatch:
     n = len(next(iter(rows.values())))
-    times = (np.arange(n, dtype=np.int64) + first) * STEP_MS
+    times = (np.arange(n, dtype=np.int64) + first) * STEP_MS + START_MS
     return SeriesBatch("q", tuple(rows), times, np.stack(list(rows.values())))
 
 
@@ -81,7 +82,8 @@ def test_the_room_for_pods_that_come_and_go_is_bounded_by_those_that_live_at_onc
 def test_an_outage_of_everything_forgets_nothing() -> None:
     found = watched()
     found.take(batch(0, {pod: np.full(200, 5.0) for pod in pods(0, 300)}))
-    found.take(SeriesBatch("q", (), (np.arange(200, 260, dtype=np.int64)) * STEP_MS, np.empty((0, 60))))
+    minutes = np.arange(200, 260, dtype=np.int64) * STEP_MS + START_MS
+    found.take(SeriesBatch("q", (), minutes, np.empty((0, 60))))
     assert found.n_series == 300
     found.take(batch(260, {pod: np.full(3, 5.0) for pod in pods(0, 300)}))
     assert (np.isfinite(found._values).sum(axis=1) == 203).all()
@@ -170,7 +172,7 @@ CALM = 20.0 + 5.0 * np.sin(2 * np.pi * WEEK / DAY_STEPS) + np.sin(WEEK * 1.7)
 
 
 def event(start_step: int, hours: float, **facts: Any) -> EventConfig:
-    start = datetime.fromtimestamp(start_step * STEP_MS / 1000, UTC)
+    start = datetime.fromtimestamp((start_step * STEP_MS + START_MS) / 1000, UTC)
     return EventConfig(name="e", start=start, duration=hours * 3600.0, **facts)
 
 
