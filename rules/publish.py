@@ -69,8 +69,13 @@ class Publisher:
         return await self.text(group) in texts
 
     async def text(self, group: str) -> str | None:
-        """The group's file as it is on disk; None where there is none."""
-        return await asyncio.to_thread(_read, self.path(group))
+        """The group's file as it is on disk; None where there is none. Raises: RuleError (not readable)."""
+        try:
+            return await asyncio.to_thread(_read, self.path(group))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RuleError(
+                RuleReason.NOT_WRITABLE, f"{self.path(group)} cannot be read, so it is left as it is: {error}"
+            ) from error
 
     async def publish(self, file: RuleFile) -> None:
         """Make the file live.

@@ -98,6 +98,18 @@ async def test_what_is_restored_is_what_the_server_goes_by(tmp_path: Path) -> No
     assert await server.rules() == []
 
 
+async def test_a_file_that_cannot_be_read_is_left_as_it_is(tmp_path: Path) -> None:
+    server, first = LoadingServer(tmp_path), golden("flat")
+    files, odd = publisher(tmp_path, server), b"# caf\xe9\n"
+    await files.publish(first)
+    files.path(first.group).write_bytes(odd)
+    with pytest.raises(RuleError, match="cannot be read"):
+        await files.found(first.group, first.text)
+    with pytest.raises(RuleError, match="cannot be read"):
+        await files.publish(other(first))
+    assert files.path(first.group).read_bytes() == odd
+
+
 async def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     files, first = publisher(tmp_path, LoadingServer(tmp_path)), golden("flat")
     await files.publish(first)
