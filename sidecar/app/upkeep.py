@@ -62,9 +62,8 @@ class Upkeep:
         watched = self._watched()
         if not watched:
             return
-        with contextlib.suppress(
-            OSError
-        ):  # It may not be written, or changes just now: the next hour will do.
+        # It may not be written, or changes just now: the next hour will do.
+        with contextlib.suppress(OSError):
             removed = await asyncio.to_thread(remove_old_models, self._models, watched, self._now())
             for query, n_bytes in removed.items():
                 self._log.info(

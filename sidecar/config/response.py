@@ -18,6 +18,8 @@ LONGEST_STEP_SECONDS = 3600.0
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 """A name of Kubernetes'."""
 
+LEAST_SECRET = 16
+
 
 class Maintenance(Section):
     """Known work: what matches is not told while it lasts, and is told afterwards if it still fires."""
@@ -138,13 +140,24 @@ class ResponseConfig(Section):
     external_url: str | None = Field(
         None, pattern=r"^https?://", description="where people's browsers reach pronoia; links need it"
     )
-    link_secret: SecretStr | None = Field(None, description="signs links; made and stored by default")
+    link_secret: SecretStr | None = Field(
+        None, description="signs links, 16 characters or more; made and stored by default"
+    )
     maintenance: tuple[Maintenance, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     silences: SilencesConfig = SilencesConfig()
     synthetic: SyntheticConfig = SyntheticConfig()
     hooks: tuple[Hook, ...] = ()
     kubernetes: KubernetesConfig = KubernetesConfig()
+
+    @field_validator("link_secret")
+    @classmethod
+    def _cannot_be_guessed(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().strip()) < LEAST_SECRET:
+            raise ValueError(
+                f"is too short, and who guesses it signs links that act; write {LEAST_SECRET} characters or more"
+            )
+        return secret
 
     @field_validator("hooks")
     @classmethod

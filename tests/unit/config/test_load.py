@@ -59,6 +59,7 @@ rules: {margin: 0.5}
         pytest.param("slo: [{name: a-b}]", "slo[0].name", "letters, digits", id="no name"),
         pytest.param("teams: [{name: a b}]", "teams[0].name", "letters, digits", id="no team's name"),
         pytest.param("response: {external_url: example.com}", "response.external_url", "http", id="no URL"),
+        pytest.param("response: {link_secret: a}", "response.link_secret", "too short", id="weak secret"),
         pytest.param(
             "queries: [{name: a, expr: up}, {name: a, expr: up}]", "queries", "used twice", id="name twice"
         ),
