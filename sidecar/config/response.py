@@ -155,7 +155,7 @@ class ResponseConfig(Section):
     def _cannot_be_guessed(cls, secret: SecretStr | None) -> SecretStr | None:
         if secret is not None and len(secret.get_secret_value().strip()) < LEAST_SECRET:
             raise ValueError(
-                f"is too short, and who guesses it signs links that act; write {LEAST_SECRET} characters or more"
+                f"is too short: who guesses it signs links that act; write {LEAST_SECRET} or more characters"
             )
         return secret
 
