@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sidecar.config.fields import format_duration
 from sidecar.config.model import QueryConfig, RulesConfig
 from sidecar.errors import RuleError, RuleReason
 from sidecar.series import FloatArray, LabelSet, LearnedBand
@@ -98,8 +99,8 @@ def learn(band: LearnedBand, query: QueryConfig, config: RulesConfig) -> Thresho
         longest = float(seen_seconds.max()) if len(seen_seconds) else 0.0
         raise RuleError(
             RuleReason.THIN_EVIDENCE,
-            f"{query.name}: {longest / 3600:.1f} h of samples at most, "
-            f"{config.min_history / 3600:.1f} h are needed",
+            f"{query.name}: {format_duration(longest)} of samples at most, "
+            f"{format_duration(config.min_history)} are needed",
         )
     # Those seen longest are known best; they come first where there are too many.
     order = [int(row) for row in np.argsort(-band.n_samples, kind="stable") if known[row]]

@@ -166,6 +166,7 @@ class Journal:
         with self._lock:
             self._files.pop(query, None)
             self._pages.pop(query, None)
+            self._learnt.pop(query, None)
 
     def read(self, look: Callable[[dict[str, Page]], object]) -> object:
         """What `look` finds in the pages, with nobody writing meanwhile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class AskedSurroundings:
         self._query, self._business, self._upheavals, self._pull = query, business, upheavals, pull
         self._compared: tuple[tuple[LabelSet, ...], tuple[LabelSet, ...]] | None = None
         """Labels of traffic and of series that were held against each other last."""
+        self._knows_deployments = False
         self._refused: dict[str, str] = {}
         """Why an expression was refused when it was last asked for, by what it is."""
         self._log = get_logger("watch").bind(query=query.name)
@@ -44,14 +46,22 @@ class AskedSurroundings:
                 model.surroundings.observe_traffic(traffic)
                 self._compare(traffic.labels, model.index.labels)
         if self._business.deployments is not None:
-            deployments = await self._ask("deployments", self._business.deployments.expr, start_ms, end_ms)
+            # At a start those of before still count, and are not part of what was saved.
+            since_ms = start_ms if self._knows_deployments else start_ms - self._deployments_count_ms()
+            deployments = await self._ask("deployments", self._business.deployments.expr, since_ms, end_ms)
             if deployments is not None:
+                self._knows_deployments = True
                 model.surroundings.observe_deployments(deployments)
         if self._query.counters is not None:
             expr = resets_expr(self._query.counters, self._query.step)
             resets = await self._ask("counters", expr, end_ms, end_ms)
             if resets is not None:
                 self._upheavals.observe_resets(resets, expected=model.surroundings.changing(end_ms))
+
+    def _deployments_count_ms(self) -> int:
+        """How long a deployment counts, in whole steps."""
+        assert self._business.deployments is not None
+        return math.ceil(self._business.deployments.lasts / self._query.step) * round(self._query.step * 1000)
 
     def _compare(self, traffic: tuple[LabelSet, ...], series: tuple[LabelSet, ...]) -> None:
         """Warn where no series finds traffic by its labels: that counts as none, and nothing is flagged."""

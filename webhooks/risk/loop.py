@@ -124,9 +124,10 @@ class RiskLoop:
         self.risks: tuple[Risk, ...] = ()
 
     def start(self) -> None:
-        """Begin, where it is enabled."""
+        """Begin, where it is enabled; a reload may have switched it off."""
+        self._metrics.silent.clear()
+        self._metrics.brier.clear()
         if self._config.enabled:
-            self._metrics.silent.clear()
             self._metrics.silent.labels(NOT_YET).set(1)
             self._listening.start(self._recorder.listen(self._bus))
             self._rounds.start()

@@ -366,6 +366,8 @@ async def test_what_is_asked_for_beside_the_query_does_not_blind_it(
     deployed = BusinessConfig(deployments=DeploymentsConfig(expr="deployed"))
     watch = make(query=QUERY.model_copy(update={"counters": "x_total"}), business=deployed)
     await watch.prepare()
+    source.now += 60
+    assert await watch.step()
     monkeypatch.setattr(source, "instant", refusing)
     with capture_logs() as logs:
         for _ in range(3):

@@ -52,7 +52,7 @@ def test_hours_never_seen_take_the_loosest_bound() -> None:
 
 
 def test_thin_evidence_proposes_nothing() -> None:
-    with pytest.raises(RuleError, match=r"0\.5 h of samples at most, 1\.0 h are needed") as caught:
+    with pytest.raises(RuleError, match=r"30m of samples at most, 1h are needed") as caught:
         learn(band(hours("flat")[None, :], 1.0, ONE, n_samples=30), QUERY, CONFIG)
     assert caught.value.reason == "thin_evidence"
 

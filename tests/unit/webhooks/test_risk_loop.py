@@ -161,6 +161,15 @@ async def test_with_few_incidents_it_is_silent_and_says_why(tmp_path: Path) -> N
         assert registry.get_sample_value("pronoia_risk_silent", {"reason": "too_few_incidents"}) == 1.0
 
 
+async def test_switched_off_it_says_nothing_of_what_it_was(tmp_path: Path) -> None:
+    async with loop_on(tmp_path, World()) as (loop, store, _, registry):
+        await fill(store, 8)
+        await loop.cycle()
+        loop._config = RiskConfig(enabled=False)
+        loop.start()
+        assert _samples(registry, "pronoia_risk_silent") == []
+
+
 async def test_signals_are_stored_and_their_beginning_noted(tmp_path: Path) -> None:
     world = World()
     world.changes = [("cart", NOW - 60, "deploy", "v2")]
