@@ -22,13 +22,12 @@ from sidecar.cli import run
 def test_compiled_code_is_kept_where_it_can_be(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stated: str | None, writable: bool, kept: str | None
 ) -> None:
-    monkeypatch.delenv(run.CACHE_VARIABLE, raising=False)
-    if stated is not None:
-        monkeypatch.setenv(run.CACHE_VARIABLE, stated)
+    monkeypatch.setenv(run.CACHE_VARIABLE, stated or "")  # So that what is set here is undone.
+    if stated is None:
+        del os.environ[run.CACHE_VARIABLE]
     monkeypatch.setattr(os, "access", lambda *_: writable)
     run._keep_compiled_code(tmp_path)
     assert os.environ.get(run.CACHE_VARIABLE) == (kept and kept.format(data=tmp_path))
-    monkeypatch.delenv(run.CACHE_VARIABLE, raising=False)
 
 
 def test_temporary_files_are_beside_the_data_where_there_is_no_other_place(
