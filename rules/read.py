@@ -208,7 +208,7 @@ def _rule_of(rule: Mapping[str, Any], group: Mapping[str, Any], file: str) -> Wr
     )
 
 
-def _typed(value: Any) -> Any:
+def _typed(value: object) -> object:
     """An option as YAML means it: a limit is a number."""
     return yaml.safe_load(value) if isinstance(value, str) else value
 

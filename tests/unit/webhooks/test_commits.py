@@ -132,9 +132,9 @@ async def test_repeats_during_a_commit_count_once_each(desk: Desk) -> None:
     assert (episode.deliveries, episode.last_seen_ns - episode.first_seen_ns) == (7, 3_500_000_000)
 
 
-async def test_a_delivery_that_cannot_be_read_fails_alone(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def odd_is_strange(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To fold an alert `Odd` breaks off."""
     whole = desk.memory._fold_one
 
     def odd(event: Any, *rest: Any) -> None:
@@ -143,6 +143,10 @@ async def test_a_delivery_that_cannot_be_read_fails_alone(
         whole(event, *rest)
 
     monkeypatch.setattr(desk.memory, "_fold_one", odd)
+
+
+@pytest.mark.usefixtures("odd_is_strange")
+async def test_a_delivery_that_cannot_be_read_fails_alone(desk: Desk) -> None:
     desk.intake.start()
     sent = [desk.send(alert())]
     await desk.disk.begins(0)
@@ -156,17 +160,8 @@ async def test_a_delivery_that_cannot_be_read_fails_alone(
     assert len(desk.disk.rows) == 4
 
 
-async def test_nothing_stays_of_a_delivery_that_broke_off_halfway(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = desk.memory._fold_one
-
-    def odd(event: Any, *rest: Any) -> None:
-        if event.labels["alertname"] == "Odd":
-            raise RuntimeError("strange")
-        whole(event, *rest)
-
-    monkeypatch.setattr(desk.memory, "_fold_one", odd)
+@pytest.mark.usefixtures("odd_is_strange")
+async def test_nothing_stays_of_a_delivery_that_broke_off_halfway(desk: Desk) -> None:
     desk.intake.start()
     sent = [desk.send(alert("A")), desk.send(alert("B"), alert("Odd"))]
     await desk.disk.finish(0)
