@@ -8,7 +8,10 @@ BIN    := $(VENV)/bin
 INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 COMPILE = $(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib sidecar exporters webhooks rules >/dev/null 2>&1
 
-.PHONY: help demo test parts unit integration lint types contracts chart bench format clean install dev servers
+# Tests are rewritten when they are read; kept, that is done once and not by every worker.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test parts read unit integration lint types contracts chart bench format clean install dev servers
 
 help:            ## What can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +21,7 @@ demo: $(VENV)/.installed  ## The whole thing on this machine, until Ctrl-C.
 	@exec $(BIN)/pronoia demo $(ARGS)
 
 test: lint contracts  ## Every check: lint, types, imports, unit, real servers, promtool, chart.
-	@$(MAKE) --no-print-directory -j 3 types servers parts
+	@$(MAKE) --no-print-directory -j 4 types servers parts read
 	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder -rR tests/unit tests/integration
 
 lint: dev        ## Style and errors (ruff).
@@ -36,6 +39,9 @@ chart: dev servers  ## Only the Helm chart: lint, render, schema.
 
 parts: dev       ## What every detector and forecaster keeps; it also compiles what all other tests load.
 	$(BIN)/pytest -q --timeout 600 tests/contract
+
+read: dev        ## Every test file is read once, so that no worker has to; what is wrong with one, the tests will say.
+	@$(BIN)/pytest -q --collect-only -n 0 tests/unit tests/integration >/dev/null || true
 
 unit: dev servers ## Fast tests, promtool included.
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit
