@@ -13,6 +13,7 @@ from rules.document import RuleFile, render, shape
 from rules.incidents import KnownIncident
 from rules.learn import learn
 from rules.live import LiveWatch, no_incidents
+from rules.patience import Patience
 from rules.places import publisher_for
 from rules.prove import Prover
 from rules.publisher import Found, RulePublisher
@@ -89,6 +90,8 @@ class RulesLoop:
         self._lock = asyncio.Lock()
         self._latest: dict[str, Outcome] = {}
         self._tried: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+        self._patience = Patience()
         self.last_error: str | None = None
         self.publisher: RulePublisher = publisher or publisher_for(config, server)
         self.reviser = Reviser(
@@ -156,11 +159,15 @@ class RulesLoop:
             if isinstance(each, BaseException):
                 raise each
         self._latest |= {outcome.query: outcome for outcome in outcomes}
+        for outcome in outcomes:
+            if outcome.result in FINE:
+                self._told.pop(outcome.query, None)
         results = [outcome.result for outcome in self._latest.values()]
         self._metrics.live.set(sum(result in ("ok", "unchanged") for result in results))
         if outcomes and all(result in FINE for result in results):
             self._metrics.last_success.set(self._now())
             self.last_error = None
+            self._told = {}
         return outcomes
 
     async def _attempt(
@@ -220,8 +227,16 @@ class RulesLoop:
         """When all is to run again; as it was where nothing came of a run."""
         if not outcomes:
             return due
-        failed = any(outcome.result not in FINE for outcome in outcomes)
-        return time.monotonic() + min(self._config.interval, 60.0 if failed else 1e9)
+        failed = {each.query: each.result for each in self._latest.values() if each.result not in FINE}
+        if not failed:
+            self._patience = Patience()
+        if all(outcome.result in FINE for outcome in outcomes):
+            return time.monotonic() + self._config.interval
+        waited = self._patience.seconds
+        wait = min(self._config.interval, self._patience.after(failed))
+        if self._patience.seconds != waited:
+            self._log.info("rules will be tried again", n_failed=len(failed), in_seconds=round(wait))
+        return time.monotonic() + wait
 
     async def _one(self, band: LearnedBand, query: QueryConfig) -> Outcome:
         thresholds = learn(band, query, self._config)
@@ -318,10 +333,10 @@ class RulesLoop:
                     self._failed(shadow.group, error)
 
     def _complain(self, error: SidecarError, query: str = "") -> None:
-        if str(error) != self.last_error:
+        if self._told.get(query) != str(error):
             fields = {"query": query} if query else {}
             self._log.warning("rule not published", reason=error.reason, err=str(error), **fields)
-        self.last_error = str(error)
+        self._told[query] = self.last_error = str(error)
 
 
 def _essence(query: QueryConfig) -> list[object]:
