@@ -160,7 +160,7 @@ def _tracks() -> Iterator[Track]:
                 effect=effect if service == "api-gateway" else "",
             )  # fmt: skip
     yield of("api_latency_seconds", "api-gateway", 0.11, daily=0.25, noise=0.04, effect="upstream:waits")
-    yield of("search_latency_seconds", "search", 0.18, daily=0.3, noise=0.05)
+    yield of("search_latency_seconds", "search", 0.108, daily=0.3, noise=0.05)
     for result, rate in (("ok", 2.4), ("declined", 0.12)):
         yield of("billing_payments_total", "billing", rate, labels={"result": result},
                  peak_hour=17.0, weekly=-0.15, noise=0.06, reset_days=5.2)  # fmt: skip
