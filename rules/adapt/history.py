@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
@@ -33,6 +34,11 @@ T = TypeVar("T")
 OTHERS_SERIES = (
     "it is joined with the series of another group, name or labels, as it had before; "
     "join it anew (pronoia rules join --back, then join)"
+)
+
+TWIN = (
+    "another alert of its group has its name and labels, so nobody could tell which of them was rewritten, "
+    "or fires; give each a label of its own"
 )
 
 KEEP_FIRING_SINCE = (2, 42)
@@ -146,12 +152,15 @@ class Adapter:
         """What may become of every alerting rule, in order: one option, or more where `enough` is set."""
         asked_for = by_alert(told)
         found: list[Choice] = []
+        n_of = Counter(rule.key for rule in rules if rule.alerting)
         for rule in rules:
             if rule.alerting:
                 plain = without_series(rule.expr, (thresholds or {}).get(rule.key))
                 moving = without_moving(rule)
                 read: Evidence | Unchanged
-                if plain is not None and joined_key(rule.expr) != series_key(rule.key):
+                if n_of[rule.key] > 1:
+                    read = Unchanged(TWIN)
+                elif plain is not None and joined_key(rule.expr) != series_key(rule.key):
                     read = Unchanged(OTHERS_SERIES)
                 elif moving is not None:
                     read = await self._read(*moving, window, incidents)

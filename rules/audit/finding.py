@@ -17,6 +17,7 @@ class Kind(StrEnum):
     FLAPS = "flaps"
     BRIEF = "resolves within minutes"
     DUPLICATE = "duplicate"
+    TWINS = "same name and labels"
     IMPLIED = "implied by another"
     CO_FIRES = "co-fires with another"
     MANY_AT_ONCE = "many alerts at once"

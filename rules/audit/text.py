@@ -94,6 +94,14 @@ def _of_pairs(alerts: Sequence[WrittenRule]) -> Iterator[Finding]:
                     second.key, Kind.DUPLICATE, f"the same expression as {first.key}", "delete one of both"
                 )
             continue
+        if first.key == second.key:
+            yield Finding(
+                second.key,
+                Kind.TWINS,
+                "another alert of its group has them, with another expression: nobody tells which of them "
+                "fires, and neither is adapted",
+                "give each a label of its own, such as `tier: …`",
+            )
         for one, other in ((first, second), (second, first)):
             if _implies(one, other):
                 yield Finding(

@@ -88,6 +88,15 @@ async def test_a_team_that_has_enough_still_keeps_to_its_pages() -> None:
     assert pages["x"] <= 1.5 < pages["y"]
 
 
+async def test_alerts_that_nobody_could_tell_apart_are_left_alone() -> None:
+    """Prometheus allows two of a name and labels in a group; one's rewrite was taken for the other's."""
+    rules = [rule("A", "x"), replace(rule("A", "x"), expr="b > 3"), rule("Bb", "x")]
+    budget = AdaptConfig(max_false_alarms_per_month=2000, pages_per_week={"x": 0.1})
+    found = await Adapter(BackTester(Past()), budget).all(rules, WINDOW, [])
+    assert [one.rule.expr for one in found] == ["a > 12", "b > 3", "bb > 12"]
+    assert ["label of its own" in one.why_not for one in found] == [True, True, False]
+
+
 def fall(found: Sequence[Adapted]) -> float:
     before = sum(one.outcome.before.n_firings for one in found if one.outcome.before)
     return 1 - sum(one.seen.n_firings for one in found if one.seen) / before

@@ -58,6 +58,8 @@ def kinds(*rules: WrittenRule) -> set[Kind]:
         ),
         pytest.param([GOOD, like("B", expr="a  >  1")], {Kind.DUPLICATE}, id="duplicate"),
         pytest.param([GOOD, like("B", expr="a > 2")], {Kind.IMPLIED}, id="implied"),
+        pytest.param([GOOD, like("Good", expr="b > 2")], {Kind.TWINS}, id="same name and labels"),
+        pytest.param([GOOD, like("Good", expr="b > 2", group="other")], set(), id="of another group"),
         pytest.param(
             [GOOD, like("B", expr="a > 2", labels={"severity": "critical", "team": "x"})],
             set(),
