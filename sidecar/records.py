@@ -196,6 +196,8 @@ class Response(msgspec.Struct):
     first_acknowledged_at_ns: int | None = None
     mitigated_at_ns: int | None = None
     n_reopened: int = 0
+    over_at_ns: int | None = None
+    """When its alerts had ended; the time from then until they fire again does not count, either."""
     noise: bool | None = None
     """What people say it was; None while nobody has said."""
     cause: str = ""

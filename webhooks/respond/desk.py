@@ -166,7 +166,8 @@ class Desk:
             response = self._responses.get(incident.incident_id)
             if incident.state == "open":
                 self._open[incident.incident_id] = incident
-                if before is None and was_open:
+                ended = response is not None and response.over_at_ns is not None
+                if before is None and was_open and not ended:
                     pass  # It was open before, and is heard of only now.
                 elif before is None and response is not None:
                     self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
@@ -189,6 +190,7 @@ class Desk:
         if was_open:
             where = f"into {incident.merged_into}" if incident.state == "merged" else "all alerts ended"
             self.note(incident.incident_id, incident.state, where)
+            self._keep_end(incident)
             moved.append(self._open.pop(incident.incident_id, incident))
         if incident.merged_into is None:
             return
@@ -200,6 +202,14 @@ class Desk:
                 self._joining.setdefault(incident.merged_into, []).append(gone)
         while len(self._joining) > MAX_JOINING:
             del self._joining[next(iter(self._joining))]
+
+    def _keep_end(self, incident: Incident) -> None:
+        """Remember when it ended, should it open anew; what became another one does not."""
+        response = self._responses.get(incident.incident_id)
+        if response is not None and incident.state == "resolved":
+            over = lifecycle.end(response, int(self._now() * 1e9))
+            self._responses[incident.incident_id] = over
+            self._ledger.keep(over)
 
     def stays(self, one: str, other: str) -> str | None:
         """Which of two incidents should stay where they become one; None where it is all the same."""

@@ -84,9 +84,17 @@ def _acknowledge(response: Response, actor: str, _: str, now_ns: int) -> Respons
 
 def _without_pause(response: Response, now_ns: int) -> Response:
     """Ends acknowledgement and mitigation, and remembers how long they paused the escalation."""
-    began = [at for at in (response.acknowledged_at_ns, response.mitigated_at_ns) if at is not None]
-    paused = response.paused_seconds + (max(now_ns - min(began), 0) / 1e9 if began else 0.0)
-    return replace(response, acknowledged_at_ns=None, mitigated_at_ns=None, paused_seconds=paused)
+    paused = _paused_seconds(response, now_ns / 1e9)
+    return replace(
+        response, acknowledged_at_ns=None, mitigated_at_ns=None, over_at_ns=None, paused_seconds=paused
+    )
+
+
+def _paused_seconds(response: Response, now: float) -> float:
+    """How long the escalation was paused until now: somebody had the incident, or it was over."""
+    pauses = response.acknowledged_at_ns, response.mitigated_at_ns, response.over_at_ns
+    began = [at for at in pauses if at is not None]
+    return response.paused_seconds + (max(now - min(began) / 1e9, 0.0) if began else 0.0)
 
 
 def _give_back(response: Response, actor: str, _: str, now_ns: int) -> Response:
@@ -98,6 +106,11 @@ def _give_back(response: Response, actor: str, _: str, now_ns: int) -> Response:
 def _mitigate(response: Response, actor: str, text: str, now_ns: int) -> Response:
     acknowledged = response if response.acknowledged_at_ns else _acknowledge(response, actor, text, now_ns)
     return replace(acknowledged, mitigated_at_ns=now_ns, fix=text or response.fix)
+
+
+def end(response: Response, now_ns: int) -> Response:
+    """Nobody is waited for while no alert fires; what fires again later goes on from here."""
+    return replace(response, over_at_ns=now_ns)
 
 
 def reopen(response: Response, now_ns: int) -> Response:
@@ -117,11 +130,8 @@ def expire(response: Response, now_ns: int, *, why: str = "the acknowledgement h
 
 
 def waited_seconds(response: Response | None, *, since: float, now: float) -> float:
-    """Time since the first message in which nobody had taken the incident on."""
-    if response is None:
-        return max(now - since, 0.0)
-    began = [at for at in (response.acknowledged_at_ns, response.mitigated_at_ns) if at is not None]
-    pause = response.paused_seconds + (max(now - min(began) / 1e9, 0.0) if began else 0.0)
+    """Time since the first message in which alerts fired and nobody had taken the incident on."""
+    pause = _paused_seconds(response, now) if response is not None else 0.0
     return max(now - since - pause, 0.0)
 
 

@@ -163,6 +163,8 @@ class SyntheticAlerts:
             return
         made = self._make(incident)
         if before is None:
+            # Open anew, it must not be told to have ended as well: of both Alertmanager takes the end.
+            self._past = [one for one in self._past if one.labels != made.labels]
             self._told[incident_id] = made
         elif made.urgent and not before.urgent:
             # Routes ask for its severity, which is in its labels: as what it has become it is another alert.

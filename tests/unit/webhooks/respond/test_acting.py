@@ -15,6 +15,7 @@ from sidecar.config.response import Hook, SilencesConfig, SyntheticConfig
 from sidecar.errors import NotifyError, PullError
 from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
+from webhooks.notify.message import stamp
 from webhooks.own import inner_delivery, own_event, without_echoes
 from webhooks.respond.document import Report, Section
 from webhooks.respond.hooks import HookMetrics, Hooks
@@ -154,6 +155,25 @@ async def test_the_alert_of_an_incident_keeps_its_labels_until_it_becomes_urgent
     ended = posted.alerts["criticali1"]["endsAt"]
     await alerts.send()
     assert posted.alerts["criticali1"]["endsAt"] == ended, "an end stays where it was"
+
+
+async def test_the_end_of_an_alert_is_not_told_beside_its_new_beginning() -> None:
+    """Alertmanager lets the end win of two that came together."""
+    posted: list[str] = []
+
+    class Kept:
+        async def post_alerts(self, alerts: list[dict[str, Any]]) -> None:
+            posted[:] = [one["endsAt"] for one in alerts]
+
+    clock = Clock()
+    metrics = SyntheticMetrics(CollectorRegistry())
+    alerts = SyntheticAlerts({"am": Kept()}, SyntheticConfig(enabled=True), metrics=metrics, now=clock)
+    for state in ("open", "resolved", "open"):
+        alerts.consider([incident(state=state)])
+        await alerts.send()
+        clock.now += 60
+    (ends,) = posted
+    assert ends > stamp(int(clock.now * 1e9))
 
 
 def test_an_incident_that_shares_only_a_wide_label_inhibits_nothing() -> None:

@@ -80,6 +80,40 @@ def test_what_fires_again_has_to_be_looked_at_again() -> None:
     assert (again.assignee, again.acknowledged_by, again.n_reopened) == ("ann", "", 1)
 
 
+@pytest.mark.parametrize("taken_on", [False, True])
+@pytest.mark.parametrize("stored", [False, True], ids=["told at once", "stored, and told after a restart"])
+async def test_while_it_is_over_nobody_is_waited_for(tmp_path: Path, taken_on: bool, stored: bool) -> None:
+    """Else an incident that comes again after half an hour would call everybody up to the boss at once."""
+    store = await SqliteStore.open(StoreConfig(directory=tmp_path), registry=CollectorRegistry())
+    clock = Clock()
+
+    async def started() -> Desk:
+        one = desk_over(store, now=clock)
+        await one.open([])
+        return one
+
+    one = await started()
+    await store.put_incidents([incident()], [])
+    one.observe([incident()])
+    if taken_on:
+        await one.do("i1", "acknowledge", actor="ann")
+    clock.now += 60
+    await store.put_incidents([incident(state="resolved")], [])
+    one.observe([incident(state="resolved")])
+    assert waited_seconds(one.response("i1"), since=NOW, now=NOW + 1000) == (0.0 if taken_on else 60.0)
+    await one.stop()
+    clock.now += 1800
+    if stored:
+        await store.put_incidents([incident()], [])
+    one = await started()
+    one.observe([incident()])
+    assert one.status(incident()) == "reopened"
+    waited = waited_seconds(one.response("i1"), since=NOW, now=clock.now + 100)
+    await one.stop()
+    await store.close()
+    assert waited == (100.0 if taken_on else 160.0)
+
+
 @pytest.mark.parametrize(
     ("action", "text", "one", "words"),
     [
