@@ -187,8 +187,8 @@ class Workings:
     def _watched(self) -> Sequence[QueryConfig]:
         return self.metrics_loop.queries
 
-    async def _find_queries(self) -> Sequence[QueryConfig]:
-        return configs(await propose(self.client, now=self.clock.now))
+    async def _find_queries(self, watched: Sequence[QueryConfig]) -> Sequence[QueryConfig]:
+        return configs(await propose(self.client, watched=watched, now=self.clock.now))
 
     def _behaviour_loop(self) -> BehaviourLoop:
         return BehaviourLoop(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from itertools import chain, repeat
 
 from sidecar.background import Background
 from sidecar.config.model import QueryConfig
@@ -19,14 +20,21 @@ from sidecar.telemetry import get_logger
 NOTHING_YET = "the source has no series worth watching yet"
 RETRY_SECONDS = 5.0
 """While a query has no model yet, so long between tries; the client's breaker spares the server."""
+LOOK_AGAIN_SECONDS = (60.0, 540.0, 1200.0, 3600.0, 6 * 3600.0, 86400.0)
+"""Pauses before what a proposal did not see yet is looked for; the last one again and again.
+
+A Prometheus that began with us has scraped nearly nothing at first: a rate takes minutes, a state that
+never moves is known after a quarter of an hour.
+"""
 
 
 class MetricsLoop:
     """Keeps every query's scores up to date, whatever happens to the source.
 
-    `propose` is asked, again and again until the source answers, for the
-    queries to watch where the configuration names none. `before`: what another
-    loop watched, which is retired once it is known that this one does not.
+    `propose` is given what is watched and asked, again and again until the
+    source answers, for what to watch beside it, where the configuration names
+    nothing; and later for what has come since. `before`: what another loop
+    watched, which is retired once it is known that this one does not.
     """
 
     def __init__(
@@ -34,7 +42,7 @@ class MetricsLoop:
         queries: Sequence[QueryConfig],
         *,
         make_watch: Callable[[QueryConfig], Watch],
-        propose: Callable[[], Awaitable[Sequence[QueryConfig]]],
+        propose: Callable[[Sequence[QueryConfig]], Awaitable[Sequence[QueryConfig]]],
         clock: SourceClock,
         metrics: LoopMetrics,
         snapshot_interval_seconds: float,
@@ -101,10 +109,25 @@ class MetricsLoop:
         if self._before:
             self._hand_over(watches)
             gc.collect()  # Their parts refer to each other, and to as much memory as all models take.
-        self.watches = watches
+        self._begin(watches)
+        if not self._configured:
+            await self._look_again()
+
+    def _begin(self, watches: Sequence[Watch]) -> None:
+        """Watch these beside the others."""
+        self.watches.extend(watches)
         self._tasks.extend(
-            asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in self.watches
+            asyncio.create_task(self._keep(watch), name=f"watch-{watch.query.name}") for watch in watches
         )
+
+    async def _look_again(self) -> None:
+        """Watch what has come since the first proposal too; what is watched stays, for it has learnt."""
+        for pause_seconds in chain(LOOK_AGAIN_SECONDS, repeat(LOOK_AGAIN_SECONDS[-1])):
+            await asyncio.sleep(pause_seconds)
+            queries = await self._wait_for_proposal()
+            if queries:
+                self._log.info("more to watch than before", queries=[query.name for query in queries])
+                self._begin([self._make_watch(query) for query in queries])
 
     def _hand_over(self, watches: Sequence[Watch]) -> None:
         """Let these go on where those of their names were before; the others are taken off the page."""
@@ -118,9 +141,10 @@ class MetricsLoop:
         self._before.clear()
 
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
+        """What to watch beside what is watched already; the first time, until there is something."""
         while True:
             try:
-                queries = await self._propose()
+                queries = await self._propose(self.queries)
             except SidecarError as error:
                 self._complain("no proposal of queries yet", error)
             except Exception as error:
@@ -128,8 +152,8 @@ class MetricsLoop:
                 if self._is_new(repr(error)):
                     self._log.exception("proposing queries broke off, will try again")
             else:
-                if queries:
-                    self.errors.clear()
+                if queries or self.watches:
+                    self.errors.pop("", None)
                     return queries
                 if self._is_new(NOTHING_YET):
                     self._log.info("nothing to watch yet, will look again")

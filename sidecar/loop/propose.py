@@ -92,13 +92,15 @@ async def propose(
     *,
     max_series: int = 2000,
     max_queries: int = 25,
+    watched: Sequence[QueryConfig] = (),
     now: Callable[[], float] = time.time,
 ) -> Proposal:
-    """Ask the source what it has, and choose.
+    """Ask the source what it has, and choose what to watch beside what is `watched` already.
 
     Order: what existing alerts measure, then errors, latency, traffic, targets
     up, recorded series, states, and last machines and runtimes. Every query is
-    tried on the server, so its count of series is true at this moment.
+    tried on the server, so its count of series is true at this moment. Both
+    bounds count what is watched too; the proposal's series are the new ones'.
 
     Raises: PullError where the source cannot be asked at all.
     """
@@ -108,22 +110,25 @@ async def propose(
     found, worthless = candidates(metrics, alerts)
     step = step_seconds(await source.targets())
     chosen: list[ProposedQuery] = []
-    taken: set[str] = set()
-    exprs: set[str] = set()
-    total = looks = 0
+    taken = {query.name for query in watched}
+    exprs = {query.expr for query in watched}
+    known = frozenset(taken)
+    total = await _n_series(source, watched, at_ms)
+    looks = 0
     passed_over: dict[str, list[str]] = {}
     for candidate in found:
-        if candidate.expr in exprs:
+        # What has got more labels since is proposed as another expression, by the same name.
+        if candidate.expr in exprs or candidate.name in known:
             continue
         exprs.add(candidate.expr)
-        if len(chosen) >= max_queries or looks >= LOOKS_AT_MOST:
+        if len(taken) >= max_queries or looks >= LOOKS_AT_MOST:
             passed_over.setdefault(FULL, []).append(candidate.name)
             continue
-        if candidate.rank >= Rank.DETAIL and len(chosen) >= ENOUGH_QUERIES:
+        if candidate.rank >= Rank.DETAIL and len(taken) >= ENOUGH_QUERIES:
             passed_over.setdefault(DETAIL, []).append(candidate.name)
             continue
         looks += 1
-        room = min(max_series - total, max(int(max_series * SHARE_OF_ONE), 1))
+        room = max(min(max_series - total, max(int(max_series * SHARE_OF_ONE), 1)), 0)
         n_series, why = await _look(source, candidate, at_ms, room)
         if why:
             passed_over.setdefault(why, []).append(candidate.name)
@@ -132,7 +137,7 @@ async def propose(
         chosen.append(ProposedQuery(_config(candidate, name, step), candidate.reason, n_series))
         total += n_series
     left_out.extend(LeftOut(shorten(names), why) for why, names in passed_over.items())
-    return Proposal(tuple(chosen), (*left_out, *worthless), total)
+    return Proposal(tuple(chosen), (*left_out, *worthless), sum(query.n_series for query in chosen))
 
 
 def step_seconds(targets: Iterable[Target]) -> float:
@@ -215,6 +220,20 @@ def _is_ours(rule: Rule) -> bool:
     return marked or rule.labels.get("generator") == "pronoia"
 
 
+async def _n_series(source: ProposalSource, watched: Sequence[QueryConfig], at_ms: int) -> int:
+    """How many series these have; a query that the server does not answer has none."""
+    total = 0
+    for query in watched:
+        try:
+            batch = await source.instant(f"count({query.expr})", at_ms=at_ms, name=query.name, max_series=1)
+        except PullError as error:
+            if error.reason in (PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN):
+                raise
+        else:
+            total += int(batch.values[:, 0].sum())
+    return total
+
+
 async def _look(source: ProposalSource, candidate: Candidate, at_ms: int, room: int) -> tuple[int, str]:
     """How many series the candidate has, or why it is left out."""
     try:
@@ -222,7 +241,7 @@ async def _look(source: ProposalSource, candidate: Candidate, at_ms: int, room: 
         if batch.n_series == 0:
             return 0, "has no series now"
         if not candidate.even_if_constant and not await _moves(source, candidate, at_ms, room):
-            return 0, "did not change in the last hour"
+            return 0, "did not change in the last hour, or is too young to tell"
     except TooManySeries as error:
         return (
             0,
@@ -236,16 +255,14 @@ async def _look(source: ProposalSource, candidate: Candidate, at_ms: int, room: 
 
 
 async def _moves(source: ProposalSource, candidate: Candidate, at_ms: int, room: int) -> bool:
-    """Whether any series changed in the last hour, or is too young to tell."""
-    plain = re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", candidate.expr)
-    over = f"{candidate.expr}[1h]" if plain else f"({candidate.expr})[1h:5m]"
-    constant = await source.instant(
-        f"max(changes({over})) == 0 and max(count_over_time({over})) >= 3",
-        at_ms=at_ms,
-        name=candidate.name,
-        max_series=max(room, 1),
-    )
-    return constant.n_series == 0
+    """Whether any series was seen to change in the last hour; what is computed may be too young to tell."""
+    if re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", candidate.expr):
+        asked, moves = f"max(changes({candidate.expr}[1h])) > 0", 1
+    else:
+        over = f"({candidate.expr})[1h:5m]"
+        asked, moves = f"max(changes({over})) == 0 and max(count_over_time({over})) >= 3", 0
+    answer = await source.instant(asked, at_ms=at_ms, name=candidate.name, max_series=max(room, 1))
+    return answer.n_series == moves
 
 
 def _config(candidate: Candidate, name: str, step: float) -> QueryConfig:

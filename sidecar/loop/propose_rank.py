@@ -69,7 +69,8 @@ class LeftOut:
 
 OWN = re.compile(r"^(pronoia[_:]|ALERTS(_FOR_STATE)?$)")
 INTERNAL = re.compile(
-    r"^(go_|process_|promhttp_|scrape_|python_|jvm_|nodejs_|net_conntrack_|node_scrape_|prometheus_)"
+    r"^(go_|process_|promhttp_|scrape_|python_|jvm_|nodejs_|net_conntrack_|node_scrape_"
+    r"|prometheus_|alertmanager_)"
 )
 MACHINE = re.compile(r"^(node_|container_|machine_|kube_|kubelet_|windows_|cadvisor_)")
 DATES = re.compile(

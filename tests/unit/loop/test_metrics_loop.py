@@ -115,7 +115,8 @@ async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.Mo
     monkeypatch.setattr(metrics_loop, "RETRY_SECONDS", 0.0)
     answers: list[Any] = [DOWN, DOWN, ValueError("not foreseen"), [], [], [QUERY]]
 
-    async def propose() -> Sequence[QueryConfig]:
+    async def propose(watched: Sequence[QueryConfig]) -> Sequence[QueryConfig]:
+        assert not watched
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -130,6 +131,46 @@ async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.Mo
         await loop.stop()
     assert [entry["log_level"] for entry in logs] == ["warning", "error", "info"]
     assert loop.queries == [QUERY]
+
+
+async def test_what_comes_after_the_first_proposal_is_watched_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A Prometheus that began with us had scraped nearly nothing when it was asked first."""
+    monkeypatch.setattr(metrics_loop, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(metrics_loop, "LOOK_AGAIN_SECONDS", (0.0, 0.0))
+    more = QUERY.model_copy(update={"name": "more"})
+    answers: list[Any] = [[QUERY], DOWN, [], [more]]
+    asked_beside: list[list[str]] = []
+
+    async def propose(watched: Sequence[QueryConfig]) -> Sequence[QueryConfig]:
+        if not answers:
+            await asyncio.Event().wait()
+        asked_beside.append([query.name for query in watched])
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(Sequence[QueryConfig], answer)
+
+    watches = {"up": Script([None]), "more": Script([None])}
+    watches["more"].query = more
+    loop = MetricsLoop(
+        (),
+        make_watch=lambda query: cast(Watch, watches[query.name]),
+        propose=propose,
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+    )
+    with capture_logs() as logs:
+        loop.start()
+        async with asyncio.timeout(20):
+            await watches["more"].done.wait()
+        await loop.stop()
+    assert asked_beside == [[], ["up"], ["up"], ["up"]]
+    assert loop.queries == [QUERY, more]
+    assert loop.last_error is None
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
 
 
 async def test_a_model_that_cannot_be_saved_does_not_keep_the_others_from_it() -> None:
@@ -169,7 +210,7 @@ async def test_what_is_proposed_no_more_is_retired_as_soon_as_that_is_known(n_re
         return MetricsLoop(
             (),
             make_watch=lambda _: cast(Watch, watch),
-            propose=answers.get,
+            propose=lambda _: answers.get(),
             clock=SourceClock(),
             metrics=LoopMetrics(CollectorRegistry()),
             snapshot_interval_seconds=3600.0,
@@ -202,7 +243,7 @@ async def test_what_was_watched_before_is_given_back_once_it_is_known_what_is_wa
     loop = MetricsLoop(
         (),
         make_watch=lambda _: cast(Watch, new),
-        propose=answers.get,
+        propose=lambda _: answers.get(),
         clock=SourceClock(),
         metrics=LoopMetrics(CollectorRegistry()),
         snapshot_interval_seconds=3600.0,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.config.load import load_text
 from sidecar.errors import PullError, PullReason, TooManySeries
-from sidecar.loop.propose import LeftOut, Proposal, ProposedQuery, propose, step_seconds
+from sidecar.loop.propose import LeftOut, Proposal, ProposedQuery, configs, propose, step_seconds
 from sidecar.loop.propose_alerts import Measured, measured
 from sidecar.loop.propose_rank import MetricFacts, Rank, candidates, grouping, slug
 from sidecar.loop.propose_yaml import ConfigFacts, render_yaml
@@ -204,11 +204,14 @@ class Server:
         if expr.startswith("count by (__name__)"):
             labels = tuple(LabelSet({"__name__": name}) for name in self.names)
             return batch(labels, list(self.names.values()))
-        if expr.startswith("max(changes("):  # One series in the answer says that nothing moved.
-            return batch((LabelSet(),), [0.0]) if "constant" in expr else batch((), [])
+        if expr.startswith("max(changes("):
+            moves, asked = "constant" not in expr, expr.endswith(" > 0")
+            return batch((LabelSet(),), [0.0]) if moves == asked else batch((), [])
         if "broken" in expr:
             raise PullError(PullReason.BAD_QUERY, "found duplicate series")
         count = next((n for metric, n in self.names.items() if metric in expr), 0)
+        if expr.startswith("count("):
+            return batch((LabelSet(),), [float(count)]) if count else batch((), [])
         if "by (" in expr:
             count = min(count, 1)
         if count > max_series:
@@ -259,6 +262,27 @@ async def test_series_and_queries_are_bounded() -> None:
     few = await propose(server, max_queries=3, now=lambda: 1000.0)
     assert len(few.queries) == 3
     assert any("enough queries" in left.reason for left in few.left_out)
+
+
+async def test_what_is_watched_already_is_not_proposed_again_and_takes_its_room() -> None:
+    server = Server({"errors_total": 3, "queue": 5, "depth": 4})
+    first = await propose(server, now=lambda: 1000.0)
+    watched = configs(first)
+    assert {query.name for query in watched} == {"errors_rate", "queue", "depth"}
+    assert not (await propose(server, watched=watched, now=lambda: 1000.0)).queries
+
+    server.names |= {"wait_seconds": 2, "lag": 30}
+    more = await propose(server, watched=watched, now=lambda: 1000.0)
+    assert {query.config.name for query in more.queries} == {"wait_seconds", "lag"}
+    assert more.n_series == 32
+    few = await propose(server, watched=watched, max_queries=4, now=lambda: 1000.0)
+    assert [query.config.name for query in few.queries] == ["wait_seconds"], "the better one"
+    small = await propose(server, watched=watched, max_series=30, now=lambda: 1000.0)
+    assert [query.config.name for query in small.queries] == ["wait_seconds"], "18 are left"
+
+    by_code = [query.model_copy(update={"expr": f"sum by (code) ({query.expr})"}) for query in watched]
+    again = await propose(server, watched=by_code, now=lambda: 1000.0)
+    assert "queue" not in " ".join(query.config.name for query in again.queries), "it has more labels since"
 
 
 async def test_an_unreachable_server_is_no_empty_proposal() -> None:
