@@ -79,6 +79,12 @@ class WrittenRule:
         return self.labels.get(name) == value
 
     @property
+    def limit(self) -> int:
+        """More alerts at once than that make its evaluation fail, by its group; 0: none do."""
+        limit = self.group_options.get("limit")
+        return limit if isinstance(limit, int) else 0
+
+    @property
     def key(self) -> str:
         """Group, name and labels: what Prometheus carries an alert's state over a reload by."""
         labels = ",".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
@@ -231,6 +237,7 @@ def of_server(loaded: Iterable[Rule]) -> list[WrittenRule]:
             labels=rule.labels,
             annotations=rule.annotations,
             interval_seconds=rule.interval_seconds or None,
+            group_options={"limit": rule.limit} if rule.limit else {},
             evaluation_seconds=rule.evaluation_seconds,
             health=rule.health,
             last_error=rule.last_error,

@@ -52,13 +52,18 @@ def firings(
     if times.size == 0:
         return []
     hold, keep = round(for_seconds * 1000), round(keep_firing_seconds * 1000)
-    over_ms = int(times[-1] + (times[-1] - times[-2] if times.size > 1 else 1))
+    over_ms = end_of(times)
     found: list[Firing] = []
     for row, is_active in enumerate(active):
         if is_active.any():
             going_on = is_active if stays is None else is_active | stays[row]
             found.extend(_of_row(row, is_active, going_on, times, hold, keep, over_ms))
     return found
+
+
+def end_of(times: TimeArray) -> int:
+    """One step after the last: when what fires then is taken to end."""
+    return int(times[-1] + (times[-1] - times[-2] if times.size > 1 else 1))
 
 
 def _of_row(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from rules.backtest.firing import Firing, firings
+from rules.backtest.firing import Firing
+from rules.backtest.limit import limited_firings
 from rules.backtest.question import Question, clamped, questions
 from rules.read import WrittenRule
 from sidecar.durable import replace_file
@@ -210,6 +211,7 @@ def _file_name(rule: WrittenRule, window: Window) -> str:
         rule.expr,
         rule.for_seconds,
         rule.keep_firing_seconds,
+        rule.limit,
         window.start_ms,
         window.end_ms,
         window.step_ms,
@@ -218,10 +220,11 @@ def _file_name(rule: WrittenRule, window: Window) -> str:
 
 
 def _past_of(rule: WrittenRule, window: Window, question: Question, batch: SeriesBatch) -> RulePast:
-    found = firings(
+    found = limited_firings(
         question.active(batch),
         batch.timestamps,
         for_seconds=rule.for_seconds,
         keep_firing_seconds=rule.keep_firing_seconds,
+        limit=rule.limit,
     )
     return RulePast(rule, window, batch.labels, tuple(found))

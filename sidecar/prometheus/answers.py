@@ -29,7 +29,10 @@ class Target(
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule as Prometheus has it loaded (`/api/v1/rules`); `kind` is alerting or recording."""
+    """One rule as Prometheus has it loaded (`/api/v1/rules`); `kind` is alerting or recording.
+
+    `limit`: its group's, on what it may give at once; 0: none.
+    """
 
     name: str
     expr: str
@@ -47,6 +50,7 @@ class Rule(msgspec.Struct, frozen=True):
     keep_firing_seconds: float = 0.0
     interval_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    limit: int = 0
 
 
 class QueryCost(msgspec.Struct, frozen=True):
@@ -83,6 +87,7 @@ class _RawGroup(msgspec.Struct):
     name: str = ""
     file: str = ""
     interval: float = 0.0
+    limit: int = 0
     rules: list[_RawRule] = []
 
 
@@ -110,6 +115,7 @@ def rules_of(data: bytes) -> list[Rule]:
             keep_firing_seconds=rule.keep_firing_for,
             interval_seconds=group.interval,
             evaluation_seconds=rule.evaluation_time,
+            limit=group.limit,
         )
         for group in msgspec.json.decode(data, type=_RawGroups).groups
         for rule in group.rules

@@ -104,6 +104,14 @@ RULES: list[tuple[str, str, str, str]] = [
     ("arithmetic", "level * 2 - 1 > 2 * 5", "2s", "0s"),
 ]  # fmt: skip
 
+LIMIT = 2
+LIMITED: list[tuple[str, str, str, str]] = [
+    ("limited", "level > 5", "0s", "0s"),
+    ("limited_held", "level > 5", "3s", "0s"),
+    ("limited_kept", "level > 5", "0s", "2s"),
+]
+"""Of a group that allows two alerts at once; three pods are high at times."""
+
 
 def written(name: str, expr: str, hold: str, keep: str, *, turn: int) -> dict[str, Any]:
     labels = {"severity": "page", "turn": str(turn)}
@@ -138,8 +146,12 @@ def load_and_watch(server: Prometheus, file: Path) -> tuple[int, list[int]]:
     An evaluation that a busy Prometheus left out is not for a back-test to know: the rules begin anew then.
     """
     for turn in range(TRIES):
-        rules = [written(*rule, turn=turn) for rule in RULES]
-        file.write_text(json.dumps({"groups": [{"name": f"many-{turn}", "rules": rules}]}))
+        many, limited = ([written(*rule, turn=turn) for rule in those] for those in (RULES, LIMITED))
+        groups = [
+            {"name": f"many-{turn}", "rules": many},
+            {"name": f"limited-{turn}", "limit": LIMIT, "rules": limited},
+        ]
+        file.write_text(json.dumps({"groups": groups}))
         assert http(f"{server.url}/-/reload", method="POST")[0] == 200
 
         def watched(turn: int = turn) -> list[int]:
@@ -185,7 +197,7 @@ async def test_firings_equal_those_of_a_real_prometheus(tmp_path: Path, keep: Ca
     server.start()
     write_ahead(server)
     turn, moments = await run_blocking(lambda: load_and_watch(server, file))
-    told = {name: real(server, name, turn, moments) for name, *_ in RULES}
+    told = {name: real(server, name, turn, moments) for name, *_ in (*RULES, *LIMITED)}
     rules = read_files([file])
     metrics = PullMetrics(CollectorRegistry())
     # Back-tests ask for whole steps; between one and the first evaluation nothing was written.
