@@ -1,4 +1,4 @@
-"""What a group's `limit` does: an evaluation that gives more alerts fails, and the rule's alerts are forgotten.
+"""What a group's `limit` does: an evaluation with more alerts fails, and all of the rule's are forgotten.
 
 Pure. Pending alerts count, and those that `keep_firing_for` holds. After such an evaluation each alert begins
 anew, its `for` too. As Prometheus does it (rules/alerting.go); tests/integration compares.
