@@ -28,6 +28,8 @@ from webhooks.respond.lifecycle import status_of, taken_by
 MAX_LIMIT = 10_000
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 503: "unavailable"}
 """`errorType` of an answer, by its status; of every other it is bad_data."""
+TOLD_HEADERS = frozenset({"WWW-Authenticate", "Allow"})
+"""Of a refusal, beside its words."""
 NO_INCIDENT = "no incident of that id; see /api/v1/incidents"
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -262,14 +264,23 @@ async def _json_errors(request: web.Request, handler: Callable[[web.Request], An
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        answer = error_answer(error.status, KINDS.get(error.status, "bad_data"), error.reason)
-        if challenge := error.headers.get("WWW-Authenticate"):
-            answer.headers["WWW-Authenticate"] = challenge
+        answer = error_answer(error.status, KINDS.get(error.status, "bad_data"), _words(request, error))
+        for name in TOLD_HEADERS & error.headers.keys():
+            answer.headers[name] = error.headers[name]
         return answer
     except Exception:
         # The request's edge: a defect in one answer is told in the form that every client reads.
         get_logger("api").exception("a request broke off", path=request.path)
         return error_answer(500, "internal", "a defect of pronoia's; its log has the trace")
+
+
+def _words(request: web.Request, error: web.HTTPException) -> str:
+    """What was wrong, and what would be right: aiohttp's own words for a missing path say neither."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{request.method} is not answered here; use {' or '.join(sorted(error.allowed_methods))}"
+    if isinstance(request.match_info.http_exception, web.HTTPNotFound):
+        return f"there is no {request.path[:200]}; see /api/v1/openapi.json"
+    return error.reason
 
 
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:

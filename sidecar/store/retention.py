@@ -29,7 +29,12 @@ async def prune(writer: Writer, read: Read, config: StoreConfig, *, now_ns: int)
             "state in ('resolved', 'merged') and last_change_ns < ?",
             config.retention_episodes,
         ),
-        "outbox": ("state != 'pending' and created_at_ns < ?", config.retention_dead_letters),
+        # What was told of an open incident is how a restart knows that it was, however long it lasts.
+        "outbox": (
+            "state != 'pending' and created_at_ns < ? and incident_id not in "
+            "(select incident_id from incidents where state = 'open')",
+            config.retention_dead_letters,
+        ),
         "responses": ("changed_at_ns < ?", config.retention_episodes),
         "timeline": ("at_ns < ?", config.retention_episodes),
         "feedback": ("at_ns < ?", config.retention_episodes),

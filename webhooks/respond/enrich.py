@@ -26,6 +26,7 @@ MAX_SERIES, SHOWN_SERIES = 20, 3
 MAX_KEPT = 5_000
 REST_SECONDS = 30.0
 """A Prometheus that was too slow for one message is not waited for by those that come next."""
+MOST_WRITTEN_OUT = 1e15
 _PLACE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 RUNBOOK = "runbook_url"
 AT_ONCE = 8
@@ -221,13 +222,19 @@ def _distinct(labels: LabelSet, beside: Sequence[LabelSet]) -> str:
 
 def _number(value: float, unit: str) -> str:
     if unit == "percent":
-        return f"{value * 100:.3g} %"
+        return f"{_digits(value * 100, 3)} %"
     if unit == "seconds":
-        return f"{value:.3g} s" if abs(value) >= 1 else f"{value * 1000:.3g} ms"
+        return f"{_digits(value, 3)} s" if abs(value) >= 1 else f"{_digits(value * 1000, 3)} ms"
     if unit == "bytes":
         for prefix in ("", "Ki", "Mi", "Gi"):
             if abs(value) < 1024:
-                return f"{value:.3g} {prefix}B"
+                return f"{_digits(value, 3)} {prefix}B"
             value /= 1024
-        return f"{value:.3g} TiB"
-    return f"{value:.4g}"
+        return f"{_digits(value, 3)} TiB"
+    return _digits(value, 4)
+
+
+def _digits(value: float, n: int) -> str:
+    """So many digits, and all of what is before the point: nobody reads 1.2e+03 s at night."""
+    short = f"{value:.{n}g}"
+    return f"{value:.0f}" if 10**n <= abs(float(short)) < MOST_WRITTEN_OUT else short

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from sidecar.errors import StoreError
 from sidecar.records import Incident, Response, TimelineEntry
 from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE
@@ -169,6 +170,8 @@ class ResponseEndpoints:
             await self._actions.say(link.incident_id, link.verdict, actor=f"link:{link.target}", of=of)
         except KeyError:
             return _page("That incident is no longer stored.", "", status=404)
+        except StoreError:
+            return _page("This could not be kept now.", "Go back in a minute and say it again.", status=503)
         return _page("Thank you.", f"Kept for incident {link.incident_id}: {link.verdict.replace('_', ' ')}")
 
     def _link(self, request: web.Request) -> Link:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +171,9 @@ def on_call_by(calendar: Calendar, people: Iterable[Person], now: float) -> str 
 
     people = tuple(people)
     events = recurring_ical_events.of(calendar).at(datetime.fromtimestamp(now, UTC))
-    for event in sorted(events, key=lambda one: str(one.get("DTSTART").dt), reverse=True):
+    for event in sorted(events, key=lambda one: _moment(one.get("DTSTART").dt), reverse=True):
+        if str(event.get("STATUS", "")).upper() == "CANCELLED":
+            continue  # Calendars keep what does not take place.
         attendees = event.get("ATTENDEE") or []
         attendees = attendees if isinstance(attendees, list) else [attendees]
         texts = [str(event.get("SUMMARY", "")), *map(str, attendees)]
@@ -179,6 +181,12 @@ def on_call_by(calendar: Calendar, people: Iterable[Person], now: float) -> str 
         if found is not None:
             return found
     return None
+
+
+def _moment(start: date) -> float:
+    """When an event begins: zones differ within a calendar; a day, and what names no zone, is as in UTC."""
+    at = start if isinstance(start, datetime) else datetime(start.year, start.month, start.day)
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
 def person_named(text: str, people: Iterable[Person]) -> str | None:

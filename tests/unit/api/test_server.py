@@ -143,6 +143,14 @@ async def test_a_link_cannot_change_anything(
     assert process.reloads == 0
 
 
+async def test_who_asks_wrongly_is_told_what_would_be_right(client: TestClient[Any, Any]) -> None:
+    answer = await client.delete("/api/v1/incidents")
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")
+    assert (await answer.json())["error"] == "DELETE is not answered here; use GET or HEAD"
+    words = (await (await client.get("/api/v1/incident")).json())["error"]
+    assert words == "there is no /api/v1/incident; see /api/v1/openapi.json"
+
+
 async def test_health_names_every_component(client: TestClient[Any, Any], process: Process) -> None:
     answer = await client.get("/health")
     assert answer.status == 200

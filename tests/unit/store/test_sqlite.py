@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
-from sidecar.records import Cause, Delivery, Episode, Incident, RuleRevision
+from sidecar.records import Cause, Delivery, Episode, Incident, OutboxMessage, RuleRevision
 from sidecar.store import maintenance, schema
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.sqlite import SqliteStore
@@ -191,6 +191,22 @@ async def test_retention_bounds_every_table(tmp_path: Path) -> None:
         "what fires or is live stays"
     )
     await store.close()
+
+
+async def test_what_was_told_of_an_open_incident_is_kept_however_long_it_lasts(tmp_path: Path) -> None:
+    """After a restart it would be told of anew, and its end to nobody."""
+    ends = {"chronic": "open", "over": "resolved"}
+    incidents = [Incident(name, "default", "t", 0, 0, state=state) for name, state in ends.items()]
+    messages = [
+        OutboxMessage(f"chat/{name}/1", "chat", name, 1, "opened", "P2", 1, 0, 0, {}, state="sent")
+        for name in ends
+    ]
+    async with opened(tmp_path) as (store, _):
+        await store.put_incidents(incidents, [])
+        await store.put_messages(messages)
+        await store.prune(now_ns=31 * 86400 * SECOND)
+        kept = await store.messages_of_recent_incidents(0)
+    assert [one.incident_id for one in kept] == ["chronic"]
 
 
 async def test_a_pruned_file_is_given_back_to_the_disk(

@@ -179,7 +179,12 @@ def test_no_label_leaves_its_place_in_a_link(value: str) -> None:
     [
         pytest.param({}, "number", "", id="none"),
         pytest.param({"a": float("nan")}, "number", "", id="absent"),
-        pytest.param({"a": 12345.678}, "number", "1.235e+04", id="one"),
+        pytest.param({"a": 12345.678}, "number", "12346", id="one"),
+        pytest.param({"a": 1200.0}, "seconds", "1200 s", id="long"),
+        pytest.param({"a": 999.9}, "seconds", "1000 s", id="nearly a thousand"),
+        pytest.param({"a": 12.5}, "percent", "1250 %", id="many times over"),
+        pytest.param({"a": 1010 * 2**20}, "bytes", "1010 MiB", id="nearly the next"),
+        pytest.param({"a": 0.00001234}, "number", "1.234e-05", id="tiny"),
         pytest.param({"a": 0.004}, "seconds", "4 ms", id="short"),
         pytest.param({"a": 3 * 2**30}, "bytes", "3 GiB", id="bytes"),
         pytest.param(

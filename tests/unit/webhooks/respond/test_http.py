@@ -147,6 +147,13 @@ async def test_a_duplicate_may_say_of_which(client: TestClient[Any, Any], desk: 
     assert desk.asked == [("i1", "duplicate", "link:chat", "i2"), ("i1", "duplicate", "link:chat")]
 
 
+async def test_a_link_says_when_it_could_not_be_kept(client: TestClient[Any, Any], desk: Desk) -> None:
+    desk.error = StoreError("locked")
+    page = await client.post(f"/feedback/{token()}")
+    assert (page.status, page.content_type) == (503, "text/html")
+    assert "say it again" in await page.text()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

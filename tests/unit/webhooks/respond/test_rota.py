@@ -49,6 +49,25 @@ DTSTART:20260304T120000Z
 DTEND:20260304T140000Z
 SUMMARY:Override: Bob Jones
 END:VEVENT
+BEGIN:VEVENT
+UID:4
+DTSTART;TZID=America/New_York:20260305T080000
+DTEND;TZID=America/New_York:20260305T100000
+SUMMARY:Override: Bob Jones
+END:VEVENT
+BEGIN:VEVENT
+UID:5
+DTSTART;TZID=Europe/Berlin:20260305T120000
+DTEND;TZID=Europe/Berlin:20260306T120000
+SUMMARY:Override: Ann Smith
+END:VEVENT
+BEGIN:VEVENT
+UID:6
+DTSTART:20260304T150000Z
+DTEND:20260304T170000Z
+SUMMARY:Override: Bob Jones
+STATUS:CANCELLED
+END:VEVENT
 END:VCALENDAR
 """.replace("\n", "\r\n")
 
@@ -76,6 +95,8 @@ async def read(found: Rotas) -> Rotas:
         pytest.param("2026-03-02T09:00", "ann", id="her turn"),
         pytest.param("2026-03-04T13:30", "bob", id="an override began later"),
         pytest.param("2026-03-04T15:00", "ann", id="after the override"),
+        pytest.param("2026-03-04T16:30", "ann", id="what was called off is no override"),
+        pytest.param("2026-03-05T14:30", "bob", id="an override began later, in another zone"),
         pytest.param("2026-03-12T00:00", "bob", id="by his address"),
         pytest.param("2026-03-30T08:59", "bob", id="the hour changed meanwhile, not that of the turn"),
         pytest.param("2026-03-30T09:00", "ann", id="a repeated turn after the change to summer time"),
