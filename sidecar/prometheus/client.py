@@ -8,6 +8,7 @@ through remote read where the server offers it (`remote_read.py`).
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -263,8 +264,10 @@ class PrometheusClient:
         *,
         api: str,
         params: list[tuple[str, str]] | None = None,
+        offered: bool = True,
     ) -> T:
-        return self._parsed(await self._session.fetch("GET", path, api=api, params=params), parse)
+        body = await self._session.fetch("GET", path, api=api, params=params, offered=offered)
+        return self._parsed(body, parse)
 
     def _parsed(self, body: bytes, parse: Callable[[bytes], T]) -> T:
         with self._metrics.counting_errors():
@@ -319,7 +322,9 @@ class PrometheusClient:
     async def _known_terms(self) -> RawTerms | None:
         if self._monotonic() >= self._terms_until:
             self._terms = await self._ask_terms()
-            self._terms_until = self._monotonic() + TERMS_SECONDS
+            # What is no Prometheus does not become one.
+            lasts = TERMS_SECONDS if self._terms is not None else math.inf
+            self._terms_until = self._monotonic() + lasts
         return self._terms
 
     async def _terms_for(self, matchers: Sequence[tuple[str, str, str]], times: TimeArray) -> RawTerms | None:
@@ -335,10 +340,10 @@ class PrometheusClient:
         return terms
 
     async def _ask_terms(self) -> RawTerms | None:
-        """None where the server does not tell them: Thanos, Mimir, a proxy that hides its status."""
+        """None where the server does not tell them: Thanos, VictoriaMetrics, a proxy that hides its status."""
         try:
-            config = await self._get("/api/v1/status/config", answers.config_of, api="config")
-            flags = await self._get("/api/v1/status/flags", answers.flags_of, api="flags")
+            config = await self._get("/api/v1/status/config", answers.config_of, api="config", offered=False)
+            flags = await self._get("/api/v1/status/flags", answers.flags_of, api="flags", offered=False)
             version = (await self.build_info()).version
         except PullError as error:
             if error.retryable or error.reason == PullReason.CIRCUIT_OPEN:

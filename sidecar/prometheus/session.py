@@ -78,12 +78,13 @@ class PullMetrics:
             self.dropped.labels(kind)
 
     @contextmanager
-    def counting_errors(self) -> Iterator[None]:
-        """Counts the PullError that leaves the block, by its reason."""
+    def counting_errors(self, *, if_retryable: bool = False) -> Iterator[None]:
+        """Counts the PullError that leaves the block, by its reason. `if_retryable`: only one that may pass."""
         try:
             yield
         except PullError as error:
-            self.errors.labels(error.reason).inc()
+            if error.retryable or not if_retryable:
+                self.errors.labels(error.reason).inc()
             raise
 
 
@@ -166,9 +167,11 @@ class Session:
         headers: Mapping[str, str] | None = None,
         retry: bool = True,
         unless: Callable[[PullError], bool] = lambda _: False,
+        offered: bool = True,
     ) -> bytes:
         """The whole body of a 2xx answer. `unless`: errors that the same request would meet again.
 
+        `offered` False: the server need not have it, so its refusal is told and not counted.
         Raises: PullError after the configured retries, at once where retrying cannot help.
         """
         attempts = self.settings.retries + 1 if retry else 1
@@ -186,7 +189,7 @@ class Session:
             before_sleep=lambda _: self._metrics.retries.inc(),
             reraise=True,
         )
-        with self._metrics.counting_errors():
+        with self._metrics.counting_errors(if_retryable=not offered):
             async for attempt in retrying:
                 with attempt:
                     async with self.stream(

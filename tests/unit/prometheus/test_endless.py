@@ -15,7 +15,7 @@ from aiohttp import web
 from sidecar.errors import PullError
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.raw_terms import RawTerms
-from tests.unit.prometheus.test_client import ask, client
+from tests.unit.prometheus.served import ask, client
 
 BOUND = 1 << 20
 BUFFERED = 48 << 20
