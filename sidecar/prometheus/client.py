@@ -340,7 +340,7 @@ class PrometheusClient:
         return terms
 
     async def _ask_terms(self) -> RawTerms | None:
-        """None where the server does not tell them: Thanos, VictoriaMetrics, a proxy that hides its status."""
+        """None where the server does not tell them: Thanos, VictoriaMetrics, a proxy that hides status."""
         try:
             config = await self._get("/api/v1/status/config", answers.config_of, api="config", offered=False)
             flags = await self._get("/api/v1/status/flags", answers.flags_of, api="flags", offered=False)

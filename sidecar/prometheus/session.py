@@ -79,7 +79,7 @@ class PullMetrics:
 
     @contextmanager
     def counting_errors(self, *, if_retryable: bool = False) -> Iterator[None]:
-        """Counts the PullError that leaves the block, by its reason. `if_retryable`: only one that may pass."""
+        """Counts the PullError that leaves the block, by its reason; `if_retryable`: one that may pass."""
         try:
             yield
         except PullError as error:
