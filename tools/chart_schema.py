@@ -144,8 +144,9 @@ def chart_values() -> JSON:
                         "prometheusServiceAccount": STRING,
                     }
                 ),
-                "ruler": _object(ruler),
-            }
+                "ruler": _object(ruler, ("image", "tag", "evaluationInterval", "remoteRead", "alertmanager")),
+            },
+            ("mode", "prometheusRule", "ruler"),
         ),
         "secretMounts": {
             "type": "array",
@@ -160,7 +161,8 @@ def chart_values() -> JSON:
                 "storageClass": STRING,
                 "accessModes": {"type": "array", "minItems": 1, "items": STRING},
                 "keep": BOOL,
-            }
+            },
+            ("size", "accessModes"),
         ),
         "service": _object(
             {
@@ -168,7 +170,8 @@ def chart_values() -> JSON:
                 "port": PORT,
                 "publishNotReadyAddresses": BOOL,
                 "annotations": STRINGS,
-            }
+            },
+            ("type", "port"),
         ),
         "serviceMonitor": _object(
             {
@@ -179,7 +182,8 @@ def chart_values() -> JSON:
                 "scrapeTimeout": PROMETHEUS_DURATION,
                 "tlsConfig": FREE,
                 "authorization": FREE,
-            }
+            },
+            ("interval", "syntheticInterval", "scrapeTimeout"),
         ),
         "alerts": _object(
             {
@@ -202,12 +206,18 @@ def chart_values() -> JSON:
                     {
                         "ports": {"type": "array", "minItems": 1, "items": PORT},
                         "cidrs": {"type": "array", "items": NAME},
-                    }
+                    },
+                    ("ports",),
                 ),
-            }
+            },
+            ("apiServer",),
         ),
         "podDisruptionBudget": _object(
-            {"enabled": BOOL, "maxUnavailable": {"type": ["integer", "string"], "minimum": 0}}
+            {
+                "enabled": BOOL,
+                "maxUnavailable": {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+%?$"},
+            },
+            ("maxUnavailable",),
         ),
         "resources": FREE,
         "terminationGracePeriodSeconds": SECONDS,

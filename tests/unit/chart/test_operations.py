@@ -11,7 +11,7 @@ import yaml
 from promql_parser import parse
 
 from rules.generate.packs import load_pack
-from tests.unit.chart.helm_chart import CHART, ROOT, ci, only, render
+from tests.unit.chart.helm_chart import CHART, ROOT, ci, of_kind, only, render
 from tools import chart_operations
 
 pytestmark = pytest.mark.integration
@@ -81,6 +81,12 @@ def test_an_alert_can_be_left_out() -> None:
     (group,) = only(render(*off, values=ci("alerts")), "PrometheusRule")["spec"]["groups"]
     left = load_pack("self").alert_names - {rule["alert"] for rule in group["rules"]}
     assert left == {"PronoiaTooManyAlarms"}
+
+
+def test_of_alerts_that_are_all_left_out_no_object_remains() -> None:
+    """The operator refuses a group whose rules are null."""
+    off = ("--set", f"alerts.disabled={{{','.join(sorted(load_pack('self').alert_names))}}}")
+    assert not of_kind(render(*off, values=ci("alerts")), "PrometheusRule")
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:

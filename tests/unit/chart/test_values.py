@@ -63,6 +63,11 @@ pytestmark = pytest.mark.integration
         pytest.param("probes.liveness=null", "'liveness'", id="a probe without content"),
         pytest.param("image.repository=null", "'repository'", id="an image without a name"),
         pytest.param("config.prometheus=null", "'prometheus'", id="a configuration without its server"),
+        pytest.param(
+            "rules.ruler.remoteRead=null", "'remoteRead'", id="a heading in a section without content"
+        ),
+        pytest.param("service.port=null", "'port'", id="a service without a port"),
+        pytest.param("podDisruptionBudget.maxUnavailable=", "maxUnavailable", id="no number of pods"),
     ],
 )
 def test_wrong_values_are_refused_with_their_place(setting: str, words: str) -> None:
