@@ -21,13 +21,13 @@ SEVERITIES = {"P0": "critical", "P1": "critical", "P2": "warning", "P3": "info",
 
 
 def title(kind: str, incident: Incident) -> str:
-    """One line.
+    """One line, whatever labels it is made of.
 
-    >>> title("resolved", Incident("i", "t", "db: Down", 0, 0, priority="P1"))
-    '[P1] resolved: db: Down'
+    >>> title("resolved", Incident("i", "t", "db\\n1: Down", 0, 0, priority="P1"))
+    '[P1] resolved: db 1: Down'
     """
     word = f"merged into {incident.merged_into}: " if kind == "merged" else WORDS.get(kind, "")
-    return f"[{incident.priority}] {word}{incident.title}"[:250]
+    return " ".join(f"[{incident.priority}] {word}{incident.title}".split())[:250]
 
 
 def text(kind: str, incident: Incident, facts: Mapping[str, Any] | None = None) -> str:

@@ -104,6 +104,18 @@ def test_what_a_storm_holds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(incident.storm["representatives"]) == 60  # type: ignore[arg-type]
 
 
+def test_what_a_storm_is_mostly_of_is_told_whatever_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alertmanager sends each group's alerts in the same order: of two rules, each second one is the same."""
+    monkeypatch.setattr("webhooks.quieten.storm.EXACT", 32)
+    storms, analyst = Storms(Memory(), at_least=10, factor=5.0), Analyst()
+    pairs = (alert(rule, pod=str(i)) for i in range(1600) for rule in ("Slow", "Errors"))
+    storms.take(Memory().fold([delivery(*pairs)]).durable(), analyst, EPOCH / 1e9)
+    (storm,) = storms.known.values()
+    counts = storm.incident(analyst, now_ns=EPOCH).storm["counts"]["alertname"]  # type: ignore[index]
+    assert counts["Slow"] + counts["Errors"] == pytest.approx(3200, abs=16)
+    assert counts["Slow"] == pytest.approx(1600, abs=200)
+
+
 def test_our_own_alerts_stay_apart_from_a_storm() -> None:
     memory = Memory()
     storms, analyst = Storms(memory, at_least=10, factor=5.0), Analyst()
