@@ -48,7 +48,7 @@ class Storm:
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     told_at: float = 0.0
     changed: bool = True
-    _dice: Random = field(default_factory=lambda: Random(0))
+    _dice: Random = field(default_factory=lambda: Random(0))  # noqa: S311
     _sampled: int = 0
     """The number of the next alert whose labels are counted for others."""
 
