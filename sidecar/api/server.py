@@ -115,11 +115,14 @@ class Lifecycle:
         return web.Response(status=503, text=f"not ready: {reason}\n")
 
     async def reload(self, _: web.Request) -> web.Response:
-        """Read the configuration again; 500 with every fault if it cannot be used."""
+        """Read the configuration again; 500 with every fault if it cannot be used, 202 if it takes long."""
         try:
-            await self._reload()
+            waits_for = await self._reload()
         except ConfigError as error:
             return web.Response(status=500, text=f"{error}\n")
+        if waits_for:
+            words = f"the reload goes on, and waits for {waits_for}; the log tells when it is done\n"
+            return web.Response(status=202, text=words)
         return web.Response(text="configuration reloaded\n")
 
     async def quit(self, _: web.Request) -> web.Response:

@@ -65,5 +65,5 @@ class Views(Protocol):
         ...
 
 
-Reload = Callable[[], Awaitable[None]]
+Reload = Callable[[], Awaitable[str]]
 """Reads the configuration again. Raises: ConfigError, and then nothing has changed."""

@@ -22,7 +22,7 @@ from sidecar.app.freed_memory import FreedMemory, collect, share_arenas
 from sidecar.app.ground import Ground
 from sidecar.app.http import endpoints
 from sidecar.app.open_files import LoopErrors, allow_open_files
-from sidecar.app.reloading import ReloadMetrics, waits_for_restart
+from sidecar.app.reloading import ReloadMetrics, Reloads, waits_for_restart
 from sidecar.app.response import Responding, link_secret
 from sidecar.app.upkeep import Upkeep
 from sidecar.app.workings import Workings, WorkingsMetrics
@@ -71,7 +71,8 @@ class Sidecar:
         self._log = get_logger("app")
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._reloads = Reloads(self.reload, self._under_way)
+        self._compiling: Callable[[], bool] = lambda: False
         self._workings: Workings
 
     async def run(self) -> int:
@@ -158,6 +159,11 @@ class Sidecar:
                 Event("config.reloaded", self._wall(), {"config_hash": config_hash(config)})
             )
 
+    def _under_way(self) -> str:
+        if self._compiling():
+            return "what is compiled for this machine, once"
+        return "what is begun already, such as learning from history"
+
     async def _replace(self, config: Config) -> None:
         """Run the loops that another configuration describes."""
         before = self._workings
@@ -218,6 +224,7 @@ class Sidecar:
         self._warming = Warming(
             [warm_decoder, ground.page.warm, judge_once, collect], registry=ground.registry
         )
+        self._compiling = lambda: self._warming.under_way
         self._workings = self._make_workings()
 
     async def _make_ground(self) -> Ground:
@@ -272,7 +279,7 @@ class Sidecar:
             tasting=self._tasting,
             warming=self._warming,
             workings=lambda: self._workings,
-            reload=self.reload,
+            reload=self._reloads.ask,
             quit_process=self.stop,
         )
         runner = web.AppRunner(
@@ -318,18 +325,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
 
-        async def reload() -> None:
-            try:
-                await self.reload()
-            except ConfigError:
-                return  # Logged and counted where it was found.
-
-        def on_hangup() -> None:
-            task = asyncio.create_task(reload())
-            self._reloads.add(task)
-            task.add_done_callback(self._reloads.discard)
-
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.begin)
         # `pronoia run` has held them back until there is somebody to hear.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 

@@ -83,12 +83,14 @@ class Process:
         self.views, self.bus = FakeViews(), EventBus()
         self.problems: list[ConfigProblem] = []
         self.reloads = 0
+        self.waits_for = ""
         self.stopped = asyncio.Event()
 
-    async def reload(self) -> None:
+    async def reload(self) -> str:
         if self.problems:
             raise ConfigError(self.problems, "pronoia.yaml")
         self.reloads += 1
+        return self.waits_for
 
 
 @pytest.fixture
@@ -118,13 +120,17 @@ async def test_healthy_before_ready(client: TestClient[Any, Any], process: Proce
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_reload(client: TestClient[Any, Any], process: Process, method: str) -> None:
     assert (await client.request(method, "/-/reload")).status == 200
+    process.waits_for = "what is compiled"
+    answer = await client.request(method, "/-/reload")
+    assert answer.status == 202
+    assert "waits for what is compiled" in await answer.text()
     process.problems = [ConfigProblem("queries[0].step", "too short"), ConfigProblem("log.levle", "unknown")]
     answer = await client.request(method, "/-/reload")
     words = await answer.text()
     assert answer.status == 500
     assert "queries[0].step: too short" in words
     assert "log.levle: unknown" in words
-    assert process.reloads == 1
+    assert process.reloads == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
