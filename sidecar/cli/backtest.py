@@ -92,6 +92,9 @@ def backtest(
             batch = read_query(history, config_path)
             everything = np.ones(batch.n_steps, dtype=np.bool_)
             found = [judge(batch.timestamps, row, everything, judging) for row in batch.values]
+        if not batch.n_series:
+            click.echo(f"pronoia: {history.nothing}", err=True)
+            raise SystemExit(1)
         names = [_title(dict(labels)) for labels in batch.labels]
         if openmetrics is not None:
             _write(openmetrics, name, batch, found)

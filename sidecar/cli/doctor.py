@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def doctor(
     """Look around, ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
 
     \b
-    It looks for: files and folders that it cannot use; servers that do not answer; an
+    It looks for: files and folders that it cannot use; servers that do not answer; a
+    Prometheus that would not load rules or does not scrape /synthetic; an
     Alertmanager without a route to pronoia, with send_resolved off, with max_alerts,
     with intervals that lose ends; no alert that fires always, which would show that alerts arrive at all.
 
@@ -106,7 +108,10 @@ async def _look(config: Config) -> list[dict[str, str]]:
 async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
     """Whether it answers, and what makes the queries' data hard to judge."""
     from sidecar.cli.doctor_data import examine_data, held_back_seconds
+    from sidecar.cli.doctor_prometheus import examine_settings
     from sidecar.errors import PullError
+
+    where = redact_url(config.prometheus.url)
 
     try:
         async with within_reach(config.prometheus) as prometheus:
@@ -114,17 +119,20 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
             if held_back > 1 + min((query.offset for query in config.queries), default=0.0):
                 yield Trouble(
                     "warning",
-                    redact_url(config.prometheus.url),
+                    where,
                     f"what it says of the last {held_back} s is older than that, and changes later",
                     f"give every query offset: {held_back}s, or start VictoriaMetrics "
                     "with -search.latencyOffset=1s",
                 )
+            # Thanos and others do not tell; what is wrong then shows when the first rule is not loaded.
+            with suppress(PullError):
+                for trouble in examine_settings(config, where, *await prometheus.settings_told()):
+                    yield trouble
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
                     yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)
     except PullError as error:
-        where = redact_url(config.prometheus.url)
-        yield Trouble("error", where, f"does not answer: {error}", "check prometheus.url and its credentials")
+        yield Trouble("error", where, f"cannot be asked: {error}", "check prometheus.url and its credentials")
 
 
 async def _ask_alertmanager(
@@ -141,7 +149,7 @@ async def _ask_alertmanager(
         async with AlertmanagerClient(one, metrics=metrics) as client:
             status: dict[str, Any] = await client.status()
     except PullError as error:
-        yield Trouble("error", where, f"does not answer: {error}", "check its url and its credentials")
+        yield Trouble("error", where, f"cannot be asked: {error}", "check its url and its credentials")
         return
     text = str((status.get("config") or {}).get("original") or "")
     for finding in examine(text, receivers):

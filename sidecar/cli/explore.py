@@ -70,7 +70,7 @@ def explore(config_path: Path | None, output: str, out: Path | None, **query: An
     elif found:
         print_table(["series", "there", *FIGURES], [_row(one) for one in found])
     if not found:
-        click.echo("pronoia: the query gives no series in that time", err=True)
+        click.echo(f"pronoia: {history.nothing}", err=True)
         raise SystemExit(1)
     if out is not None:
         try:

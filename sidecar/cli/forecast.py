@@ -318,7 +318,7 @@ def _forecast_query(
         _refuse(error)
         raise SystemExit(1) from error
     if not batch.n_series:
-        _refuse(f"query {history.expr!r} matched no series in this time")
+        _refuse(history.nothing)
         raise SystemExit(1)
     names: list[str] = []
     found: list[tuple[Source, SeriesForecast]] = []

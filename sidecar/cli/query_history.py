@@ -58,6 +58,18 @@ class QueryHistory:
     prometheus_url: str | None
     max_series: int
 
+    @property
+    def nothing(self) -> str:
+        """What to say when no series came."""
+        first, last = (
+            datetime.fromtimestamp(at / 1000, UTC).isoformat(" ", "minutes")[:16]
+            for at in (self.start_ms, self.end_ms)
+        )
+        return (
+            f"query {self.expr!r} matched no series from {first} to {last} UTC; "
+            "is every name in it spelt right, and is there data of that time?"
+        )
+
     @classmethod
     def of(cls, options: dict[str, Any], now: Callable[[], float] = time.time) -> Self | None:
         """From what `query_options` gave; None without --query.

@@ -10,6 +10,7 @@ from sidecar.config.model import SourceConfig
 
 if TYPE_CHECKING:
     from sidecar.prometheus.client import PrometheusClient
+    from sidecar.prometheus.session import PullMetrics
 
 PATIENCE_SECONDS = 10.0
 """Somebody waits at a terminal. The sidecar itself, and long questions, wait as configured, and try again."""
@@ -23,15 +24,39 @@ async def within_reach(source: SourceConfig) -> AsyncIterator[PrometheusClient]:
     """
     from prometheus_client import CollectorRegistry
 
+    from sidecar.errors import PullError, PullReason
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.prometheus.session import PullMetrics
 
     metrics = PullMetrics(CollectorRegistry())
     hurried = source.model_copy(update={"timeout": min(PATIENCE_SECONDS, source.timeout), "retries": 0})
-    async with PrometheusClient(hurried, metrics=metrics) as client:
-        await client.instant("vector(1)", at_ms=0, name="reach", max_series=10)
+    try:
+        async with PrometheusClient(hurried, metrics=metrics) as client:
+            await client.instant("vector(1)", at_ms=0, name="reach", max_series=10)
+    except PullError as error:
+        # What refuses this question has no such API.
+        if error.reason not in (PullReason.BAD_QUERY, PullReason.BAD_RESPONSE):
+            raise
+        raise PullError(PullReason(error.reason), f"{error}; {await _what_else(hurried, metrics)}") from error
     async with PrometheusClient(source, metrics=metrics) as client:
         yield client
+
+
+async def _what_else(source: SourceConfig, metrics: PullMetrics) -> str:
+    """What a server may be that answers, and not as Prometheus does."""
+    from sidecar.config.model import AlertmanagerConfig
+    from sidecar.errors import PullError
+    from sidecar.prometheus.alertmanager import AlertmanagerClient
+
+    config = AlertmanagerConfig(url=source.url, http=source.http, timeout=source.timeout)
+    try:
+        async with AlertmanagerClient(config, metrics=metrics) as client:
+            told = await client.status()
+    except PullError:
+        told = {}
+    if "versionInfo" in told:
+        return "that is an Alertmanager: give it as --alertmanager, and Prometheus as --prometheus"
+    return "that is no Prometheus, or its API is below another path (http://host:9090/prometheus)"
 
 
 async def look(source: SourceConfig) -> None:

@@ -238,7 +238,7 @@ def _score_query(
     try:
         batch = read_query(history, config_path)
         if not batch.n_series:
-            click.echo(f"pronoia: query {history.expr!r} matched no series in this time", err=True)
+            click.echo(f"pronoia: {history.nothing}", err=True)
             raise SystemExit(1)
         done = []
         everything = np.ones(batch.n_steps, dtype=np.bool_)

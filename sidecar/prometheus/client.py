@@ -339,11 +339,15 @@ class PrometheusClient:
             return None
         return terms
 
+    async def settings_told(self) -> tuple[str, dict[str, str]]:
+        """The configuration (YAML) and flags that it runs by. Raises: PullError where it tells neither."""
+        config = await self._get("/api/v1/status/config", answers.config_of, api="config", offered=False)
+        return config, await self._get("/api/v1/status/flags", answers.flags_of, api="flags", offered=False)
+
     async def _ask_terms(self) -> RawTerms | None:
         """None where the server does not tell them: Thanos, VictoriaMetrics, a proxy that hides status."""
         try:
-            config = await self._get("/api/v1/status/config", answers.config_of, api="config", offered=False)
-            flags = await self._get("/api/v1/status/flags", answers.flags_of, api="flags", offered=False)
+            config, flags = await self.settings_told()
             version = (await self.build_info()).version
         except PullError as error:
             if error.retryable or error.reason == PullReason.CIRCUIT_OPEN:

@@ -317,7 +317,8 @@ class Session:
         status = response.status
         if response.content_type == "text/html":
             text = f"{response.reason or ''}, as a web page: is it the address of an API, less its path?"
-        words = f"{self._name}{path}: {status} {_on_a_line(_error_of(text))[:300]}"
+        said = _on_a_line(_error_of(text))[:300].removeprefix(f"{status} ")
+        words = f"{self._name}{path}: {status} {said}"
         if status in (401, 403):
             return PullError(PullReason.UNAUTHORIZED, words)
         if status in (400, 404, 405, 413, 422) or 300 <= status < 400:
@@ -356,6 +357,11 @@ def _rest_seconds(retry_after: str) -> float:
 def _words(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        words = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        return f"its certificate is not trusted ({words}); name its authority as http.tls.ca_file"
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and "WRONG_VERSION_NUMBER" in str(error):
+        return "speaks no TLS there; write http:// in place of https://"
     return redact_url(" ".join(str(error).split()) or type(error).__name__)[:300]
 
 

@@ -259,7 +259,7 @@ def test_exploring_tells_of_each_series_and_writes_csv(filled: Prometheus, tmp_p
 @pytest.mark.parametrize(
     ("expr", "options", "words"),
     [
-        pytest.param("none_such", (), "gives no series", id="nothing"),
+        pytest.param("none_such", (), "matched no series from", id="nothing"),
         pytest.param("sum by (", (), "parse error", id="no query"),
         pytest.param("bench", ("--max-series", "2"), "its limit is 2", id="too many"),
     ],

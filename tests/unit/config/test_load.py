@@ -52,6 +52,17 @@ rules: {margin: 0.5}
         pytest.param("- 1\n- 2\n", "(top)", "keys and values", id="a list at the top"),
         pytest.param("a: [1\n", "line 2, column 1", "expected", id="broken yaml says where"),
         pytest.param(
+            "queries:\n- name: a\n expr: up\n",
+            "line 3, column 2",
+            "indented unlike",
+            id="a line too far left",
+        ),
+        pytest.param("log:\n\tlevel: info\n", "line 2, column 1", "indent with spaces", id="a tab"),
+        pytest.param(
+            "queries:\n- name: a\n    expr: up\n", "line 3, column 9", "indented", id="too far right"
+        ),
+        pytest.param("log:\n  level: 'info\n", "line 3, column 1", "begin on line 2", id="an open quote"),
+        pytest.param(
             "log: {level: info}\nlog: {level: debug}\n", "line 2, column 1", "twice", id="key twice"
         ),
         pytest.param("zzz: 1\n", "zzz", "known here", id="unknown with nothing near"),

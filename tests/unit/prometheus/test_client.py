@@ -61,6 +61,7 @@ async def test_answers_become_errors_with_reasons(
         pytest.param('{"error":"no"}', "400 no", id="without a type"),
         pytest.param('{"message": "no"}', '400 {"message": "no"}', id="another API's"),
         pytest.param("no\nno", "400 no no", id="text"),
+        pytest.param("400 bad request\n", "400 bad request", id="text that has the status already"),
     ],
 )
 async def test_a_refusal_is_in_the_server_s_words_on_a_line(text: str, words: str) -> None:
