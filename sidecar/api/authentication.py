@@ -26,14 +26,15 @@ def authentication(access: AccessConfig, *, own_proof: frozenset[str]) -> Middle
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None or resource.canonical in own_proof | PROBES:
-            return await handler(request)
         if request.method not in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Site") in (
             "cross-site",
             "same-site",
         ):
-            # A browser says so by itself: a page elsewhere may not spend its reader's rights.
+            # A browser says so by itself: a page elsewhere may not spend its reader's rights, nor the place
+            # that the reader has in our network, where senders prove nothing.
             raise web.HTTPForbidden(reason="requests of other sites' pages are refused")
+        if resource is None or resource.canonical in own_proof | PROBES:
+            return await handler(request)
         if resource.canonical in SCRAPES and access.open_metrics:
             return await handler(request)
         try:

@@ -215,9 +215,10 @@ class ChangesEndpoint:
         certificate = request.get_extra_info("peercert") if self._auth.client_names else None
         try:
             if not allowed(self._auth, request.headers.get("Authorization", ""), certificate):
-                return _answer(401, "wrong or missing credentials")
+                return _answer(401, "wrong or missing credentials", kind="unauthorized")
         except OSError:
-            return _answer(503, "this receiver cannot read its own credentials file")
+            words = "this receiver cannot read its own credentials file"
+            return _answer(503, words, kind="unavailable")
         try:
             body = await body_of(request, most_bytes=MAX_BODY)
         except TooLarge:
@@ -231,7 +232,7 @@ class ChangesEndpoint:
         try:
             await self._notes.put_note(NOTE, msgspec.json.encode(self._analyst().evidence.changes()))
         except StoreError as error:
-            return _answer(503, f"not stored: {error}")
+            return _answer(503, f"not stored: {error}", kind="unavailable")
         return web.Response(
             body=msgspec.json.encode({"status": "success", "data": {"changes": n_taken}}),
             content_type="application/json",
@@ -240,6 +241,8 @@ class ChangesEndpoint:
     def _take(self, told: _Told | Iterable[_Told]) -> int:
         analyst = self._analyst()
         changes = [told] if isinstance(told, _Told) else list(told)
+        if not all(one.services for one in changes):
+            raise ValueError("services is empty; name what was changed, as alerts name it")
         times = [self._now() if not one.at else (parse_time(one.at) or 0) / 1e9 for one in changes]
         for one, at in zip(changes, times, strict=True):
             entities = [analyst.reader.read({"service": name}, {}).entity for name in one.services]
@@ -247,6 +250,6 @@ class ChangesEndpoint:
         return len(changes)
 
 
-def _answer(status: int, words: str) -> web.Response:
-    body = msgspec.json.encode({"status": "error", "errorType": "bad_data", "error": words})
+def _answer(status: int, words: str, *, kind: str = "bad_data") -> web.Response:
+    body = msgspec.json.encode({"status": "error", "errorType": kind, "error": words})
     return web.Response(status=status, body=body, content_type="application/json")

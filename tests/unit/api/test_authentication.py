@@ -120,6 +120,8 @@ async def test_pages_of_other_sites_may_not_spend_a_readers_rights(site: str, st
     async with serving() as ask:
         assert (await ask("POST", "/-/reload", "", **headers))[0] == status
         assert (await ask("GET", "/api/v1/incidents", "", **headers))[0] == 200
+        # Where a webhook asks for no credentials, to be in its network is one.
+        assert (await ask("POST", "/webhooks/alertmanager", "", **headers))[0] == status
 
 
 async def test_a_credentials_file_is_read_anew_and_its_loss_is_no_open_door(tmp_path: Path) -> None:

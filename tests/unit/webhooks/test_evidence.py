@@ -204,6 +204,7 @@ def test_anomalies_of_the_metrics_loop_are_taken_by_entity() -> None:
         ([{"services": ["cart"], "at": "yesterday"}], "t", 400),
         ('{"odd": ' + "[" * 20_000 + "]" * 20_000 + "}", "t", 400),
         (b'{"text": "\xff"}', "t", 400),
+        ({"services": []}, "t", 400),
     ],
 )
 async def test_changes_are_posted(body: Any, token: str, status: int) -> None:
