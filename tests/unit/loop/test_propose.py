@@ -280,6 +280,10 @@ async def test_what_is_watched_already_is_not_proposed_again_and_takes_its_room(
     small = await propose(server, watched=watched, max_series=30, now=lambda: 1000.0)
     assert [query.config.name for query in small.queries] == ["wait_seconds"], "18 are left"
 
+    server.asked.clear()
+    assert not (await propose(server, watched=watched, max_queries=3)).queries
+    assert not server.asked, "there is no room, whatever it has"
+
     by_code = [query.model_copy(update={"expr": f"sum by (code) ({query.expr})"}) for query in watched]
     again = await propose(server, watched=by_code, now=lambda: 1000.0)
     assert "queue" not in " ".join(query.config.name for query in again.queries), "it has more labels since"
