@@ -6,6 +6,7 @@ have heard of less plainly, so that who applies it knows both.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,8 +85,8 @@ def inhibitions(episodes: Sequence[Episode], matter: set[str]) -> list[RoutingPr
         muted = _muted(by_name[lead], by_name[follow], equal)
         hidden = {m.incident_id or "" for m, by in muted if m.incident_id not in by} & matter
         rule = {
-            "source_matchers": [f'alertname="{lead}"'],
-            "target_matchers": [f'alertname="{follow}"'],
+            "source_matchers": [f"alertname={_quoted(lead)}"],
+            "target_matchers": [f"alertname={_quoted(follow)}"],
             "equal": equal,
         }
         why = f"{follow} came with {lead} in {share:.0%} of {n} incidents"
@@ -139,7 +140,7 @@ def routes(
     if not names:
         return []
     config = {
-        "matchers": [f'alertname=~"{"|".join(names)}"'],
+        "matchers": [f"alertname=~{_quoted('|'.join(map(_literally, names)))}"],
         "receiver": "low-priority",
         "group_interval": "1h",
         "repeat_interval": "7d",
@@ -166,6 +167,17 @@ def as_yaml(found: Iterable[RoutingProposal]) -> str:
             inner = "".join(parts["route"]).splitlines()
             out += "  routes:\n" + "".join(f"  {line}\n" for line in inner)
     return out
+
+
+def _quoted(value: str) -> str:
+    """A matcher's value as Alertmanager reads it; names of rules may hold anything."""
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'
+
+
+def _literally(name: str) -> str:
+    """A name as an expression that matches it alone."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", name)
 
 
 def _matters(incident: Incident, responses: Mapping[str, Response]) -> bool:

@@ -309,6 +309,9 @@ async def test_what_people_were_told_of_escalates_on_where_it_goes(tmp_path: Pat
             asked.append(since)
             return super().listeners(incident, now=now, since=since)
 
+        def facts(self, incident: Incident, *, target: str) -> dict[str, object]:
+            return {"acknowledged_by": "ann"}
+
     one.audience = Asked(["t"])
     assert (one.has_told("i1"), one.has_told("i2")) == (True, False)
     clock.now += 600.0
@@ -318,6 +321,8 @@ async def test_what_people_were_told_of_escalates_on_where_it_goes(tmp_path: Pat
     await _until(lambda: sorted(way.got) == ["merged i1", "opened i1", "opened i2"])
     assert not one.has_told("i1")
     assert asked[-1] == clock.now - 600.0, "since people were first told of it, by whatever name"
+    texts = {m.kind: str(m.document["text"]) for m in await store.messages_of_recent_incidents(0)}
+    assert "ann had taken it on; that one is open." in texts["merged"]
     await one.stop()
     await store.close()
 

@@ -113,13 +113,16 @@ def test_what_nobody_takes_on_wakes_nobody(
 
 
 def test_alertmanager_takes_what_is_proposed(tmp_path: Path) -> None:
-    noise = [told("Noise", f"n{n}", 7000.0 * n, service="x", pod=n) for n in range(6)]
+    odd = 'Disk (C:\\ is "full"'
+    noise = [told(odd, f"n{n}", 7000.0 * n, service="x", pod=n) for n in range(6)]
     groups = [row for n in range(10) for row in burst(f"b{n}", 1e6 + 1000.0 * n, f"s{n % 2}")]
     kept = {f"b{n}": Response(f"b{n}", "default", 0, first_acknowledged_at_ns=1) for n in range(10)}
     kept |= {f"i{n}": Response(f"i{n}", "default", 0, first_acknowledged_at_ns=1) for n in range(6)}
     found = proposals([], [*together(6), *noise, *groups], kept, [])
     assert {one.kind for one in found} == {"inhibit", "group_by", "route"}
     config: dict[str, Any] = yaml.safe_load(as_yaml(found))
+    (matcher,) = config["route"]["routes"][0]["matchers"]
+    assert matcher == r'''alertname=~"Disk \\(C:\\\\ is \"full\""'''
     config["route"]["receiver"] = "default"
     config["receivers"] = [{"name": "default"}, {"name": "low-priority"}]
     (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
