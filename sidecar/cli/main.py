@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from sidecar.cli.compiled_code import have_compiled_code_kept
 from sidecar.cores import one_core_for_algebra
 
 COMMANDS = {
@@ -68,6 +69,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         one_core_for_algebra()
+        if cmd_name != "run":  # It keeps its own beside the data.
+            have_compiled_code_kept()
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
