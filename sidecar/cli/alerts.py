@@ -16,6 +16,7 @@ from sidecar.cli.alerts_flapping import flapping
 from sidecar.cli.alerts_import import import_alerts
 from sidecar.cli.options import config_option, data_option, read_config
 from sidecar.cli.own_api import StrangeAnswer, answer_of, own_url
+from sidecar.cli.stored import no_database
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
@@ -61,7 +62,7 @@ def replay(config_path: Path | None, data_directory: Path | None, url: str | Non
     config = read_config(config_path, overrides)
     path = config.store.directory / FILE
     if not path.exists():
-        click.echo(f"pronoia: no database at {path}", err=True)
+        click.echo(no_database(config.store.directory), err=True)
         raise SystemExit(2)
     url = url or own_url(config_path)
     if not url.startswith(("http://", "https://")):

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 LATER = "it takes effect at the next start, or: curl -X POST http://localhost:9469/-/reload"
 
 
+def _none(files: ModelFiles, of: str = "") -> str:
+    return f"no models{of} in {files.directory}; name pronoia's folder with --data, or its file with --config"
+
+
 @click.command("list")
 @config_option
 @data_option
@@ -51,7 +55,7 @@ def list_(config_path: Path | None, data_directory: Path | None, output: str) ->
                 f"{one.n_points:>10} points until {_moment(one.learnt_until_ms)}  {one.bytes / 1e6:.1f} MB"
             )
         if not found:
-            click.echo(f"no models in {files.directory}", err=True)
+            click.echo(_none(files), err=True)
     raise SystemExit(0 if found else 1)
 
 
@@ -76,6 +80,8 @@ def show(query: str, config_path: Path | None, data_directory: Path | None, outp
     else:
         for one in found:
             click.echo("\n".join(f"{name:<18} {value}" for name, value in one.items()) + "\n")
+        if not found:
+            click.echo(_none(files, f" of {query}"), err=True)
     raise SystemExit(0 if found else 1)
 
 

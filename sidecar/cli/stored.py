@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -18,13 +19,18 @@ from sidecar.store.sqlite import SqliteStore
 T = TypeVar("T")
 
 
+def no_database(folder: Path) -> str:
+    """What to say where a folder has none: most often another one is meant."""
+    return f"pronoia: no database at {folder / FILE}; name pronoia's folder with --data, or its file with --config"
+
+
 def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, make: bool = False) -> T:
     """The result of `work(store)`; ends the process with code 1 where the database cannot be used.
 
     `make`: whether an absent database is made; else it ends the process with code 2.
     """
     if not make and not (config.store.directory / FILE).exists():
-        click.echo(f"pronoia: no database at {config.store.directory / FILE}", err=True)
+        click.echo(no_database(config.store.directory), err=True)
         raise SystemExit(2)
 
     async def run() -> T:

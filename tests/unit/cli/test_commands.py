@@ -87,6 +87,24 @@ def test_database_commands(tmp_path: Path) -> None:
     assert run("rules", "list", *data)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("incidents", "list"), "no database at "),
+        (("alerts", "replay", "--dry-run"), "no database at "),
+        (("models", "list"), "no models in "),
+        (("models", "show", "cdn_errors"), "no models of cdn_errors in "),
+    ],
+)
+def test_a_folder_that_is_not_pronoias_is_said_with_what_names_it(
+    tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    code, output = run(*arguments, "--data", str(tmp_path))
+    assert code in (1, 2)
+    assert words in output
+    assert "--data, or its file with --config" in output
+
+
 def test_init_does_not_overwrite(tmp_path: Path) -> None:
     file = tmp_path / "pronoia.yaml"
     file.write_text("mine")
