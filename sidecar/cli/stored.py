@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 def no_database(folder: Path) -> str:
     """What to say where a folder has none: most often another one is meant."""
-    return f"pronoia: no database at {folder / FILE}; name pronoia's folder with --data, or its file with --config"
+    path = folder / FILE
+    return f"pronoia: no database at {path}; name pronoia's folder with --data, or its file with --config"
 
 
 def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, make: bool = False) -> T:
