@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
+from rules.adapt.whole import most_of
 from rules.document import literal_expr
 from rules.learn import HOURS, Segment, Threshold, outward, threshold_by_hour
 from rules.rewrite import plain_number, with_bound, with_threshold
-from sidecar.promql.share import is_share
 from sidecar.promql.threshold import Comparison
 from sidecar.series import BoolArray, FloatArray, LabelSet, TimeArray
 
@@ -162,7 +162,8 @@ class Family:
 
     `relative` (N, T): what is held against the level; the greater, the further on the bad side.
     `middle`: its median in normal life; `spread`: by how much a series moves there, around its own median.
-    `end`: the level that nothing can go beyond; infinite where none is known.
+    `end`: the level that nothing can go beyond; infinite where none is known. `beyond`: levels of which a
+    rule tells nothing, ever: the last resort.
     """
 
     form: str
@@ -172,6 +173,11 @@ class Family:
     middle: float
     spread: float
     end: float = math.inf
+    beyond: Sequence[float] = ()
+
+    def whole(self) -> Family:
+        """The same with the last resort among its levels."""
+        return replace(self, levels=sorted({*self.levels, *self.beyond}), beyond=())
 
 
 def hour_of_week(times: TimeArray) -> np.ndarray:
@@ -222,7 +228,8 @@ def _end(quiet: FloatArray, comparison: Comparison) -> float:
     if not comparison.above:
         # What was never negative counts or measures something, of which there is no less than nothing.
         return 0.0 if quiet.max() <= 0 else math.inf
-    return 1.0 if quiet.max() <= 1 and is_share(comparison.measured) else math.inf
+    most = most_of(comparison)
+    return most if quiet.max() <= most else math.inf
 
 
 QUANTILES = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
@@ -271,8 +278,10 @@ def _static(
 ) -> Family:
     sign, old = 1 if comparison.above else -1, comparison.threshold
     levels = sorted({*_levels(quiet, mirrored), sign * old})
-    if comparison.above:
-        levels = [level for level in levels if level < end]  # Beyond it a rule tells of nothing.
+    at_end = end if comparison.operator.endswith("=") and sign * old == end else None
+    within = [level for level in levels if level < end or level == at_end]
+    # What nothing goes below is told to people: a rule of it may be one to delete.
+    beyond = [] if comparison.above else [level for level in levels if level not in within]
 
     def make(level: float) -> Bound:
         if level == sign * old:
@@ -281,7 +290,7 @@ def _static(
         grain = min(spread, abs(level) or spread, end - level if level < end else spread)
         return Static(sign * _short(level, grain) + 0.0)  # Never -0.
 
-    return Family("static", make, levels, mirrored, float(np.median(quiet)), moves, end)
+    return Family("static", make, within, mirrored, float(np.median(quiet)), moves, end, beyond)
 
 
 def _short(level: float, grain: float) -> float:

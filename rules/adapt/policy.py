@@ -9,7 +9,7 @@ from rules.adapt.history import Adapted
 from rules.adapt.limits import cooling
 from rules.adapt.memory import failed_before
 from rules.adapt.plan import edited_since, last_change
-from rules.adapt.solve import Proposal, Unchanged
+from rules.adapt.solve import NEVER, Proposal, Unchanged
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.unattended import UnattendedConfig
 from sidecar.records import RuleRevision
@@ -52,12 +52,14 @@ def _allowed(
 def divided(adapted: Sequence[Adapted], config: UnattendedConfig) -> tuple[list[Adapted], list[Adapted]]:
     """Rewrites that may go live by themselves, the worst offenders first; and those that wait.
 
-    What the alerts loop asked for waits: it was not solved for.
+    What the alerts loop asked for waits: it was not solved for. So does what would never fire again.
     """
     changed = sorted((one for one in adapted if one.changed), key=_relief, reverse=True)
     if config.mode != "apply":
         return [], changed
-    waiting = [one for one in changed if one.told or one.rule.severity in config.ask_for]
+    waiting = [
+        one for one in changed if one.told or one.rule.severity in config.ask_for or NEVER in one.changes
+    ]
     alone = [one for one in changed if one not in waiting]
     return alone[: config.max_rewrites], waiting
 

@@ -145,17 +145,31 @@ def _found(
     wanted: dict[str, float],
     missed: Sequence[str],
 ) -> Proposal | Unchanged:
-    best, kept = best_candidates(evidence, objective, forms, wanted, missed), wanted
-    if not best and objective.miss_cost is not None:
-        traded, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
-        best = () if traded is None else (traded,)
-    found = _held_against_unseen(evidence, objective, best, before, kept, missed)
+    found = _within_budget(evidence, objective, before, forms, wanted, missed)
+    if isinstance(found, Unchanged) and any(family.beyond for family in forms):
+        whole = [family.whole() for family in forms]
+        found = _within_budget(evidence, objective, before, whole, wanted, missed)
     for eased in () if isinstance(found, Proposal) else _eased(objective, before):
         best = best_candidates(evidence, eased, forms, wanted, missed)
         quieter = _held_against_unseen(evidence, eased, best, before, wanted, missed)
         if isinstance(quieter, Proposal):
             return replace(quieter, changes=(*quieter.changes, EASED))
     return found
+
+
+def _within_budget(
+    evidence: Evidence,
+    objective: Objective,
+    before: Verdict,
+    forms: Sequence[Family],
+    wanted: dict[str, float],
+    missed: Sequence[str],
+) -> Proposal | Unchanged:
+    best, kept = best_candidates(evidence, objective, forms, wanted, missed), wanted
+    if not best and objective.miss_cost is not None:
+        traded, kept = traded_candidate(evidence, objective, forms, wanted, missed, objective.miss_cost)
+        best = () if traded is None else (traded,)
+    return _held_against_unseen(evidence, objective, best, before, kept, missed)
 
 
 def _eased(objective: Objective, before: Verdict) -> Iterator[Objective]:
@@ -310,6 +324,8 @@ def on_unseen(
         later = evidence.between(int(edges[fold]), int(edges[fold + 1]))
         forms = families(known.values, known.times, known.normal, known.comparison)
         same = next((family for family in forms if family.form == chosen.bound.form), None)
+        if same is not None and _out_of_reach(evidence, chosen):
+            same = same.whole()
         if same is None:
             continue  # So short a past does not show yet that a table or a line is needed.
         if not _tighter(chosen, old, known):

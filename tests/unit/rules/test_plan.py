@@ -18,7 +18,7 @@ from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
 from rules.adapt.plan import Plan, caught_words, elsewhere, message_of, plan_places
 from rules.adapt.policy import allowed, divided
-from rules.adapt.solve import Proposal, Unchanged
+from rules.adapt.solve import NEVER, Proposal, Unchanged
 from rules.adapt.text import rewrite_text
 from rules.learn import Segment, Threshold
 from rules.read import WrittenRule, read_files
@@ -275,6 +275,14 @@ def test_policy(settings: dict[str, object], alone: list[str], waiting: list[str
     ]
     first, second = divided(found, UnattendedConfig.model_validate(settings))
     assert (names(first), names(second)) == (alone, waiting)
+
+
+def test_what_would_never_fire_again_waits_for_a_person() -> None:
+    never = adapted(rule("Never"), saves=90)
+    assert isinstance(never.outcome, Proposal)
+    never = replace(never, outcome=replace(never.outcome, changes=("threshold 1 → 0", NEVER)))
+    alone, waiting = divided([never], UnattendedConfig(mode="apply"))
+    assert (alone, waiting) == ([], [never])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""What the values of an expression cannot exceed, as far as its text tells: no alert fires beyond it."""
+
+from __future__ import annotations
+
+import math
+
+import promql_parser as promql
+
+from sidecar.promql.share import KEEPS_RANGE, is_share
+from sidecar.promql.syntax import Syntax, bare, selectors
+from sidecar.promql.threshold import COMPARISONS, Comparison, number
+
+OVER_TIME = frozenset(f"{name}_over_time" for name in ("avg", "min", "max", "last"))
+ONE = frozenset(("absent", "absent_over_time", "present_over_time"))
+
+
+def most_of(comparison: Comparison) -> float:
+    """The greatest value that what is compared can have; infinite where its text tells of none.
+
+    Told is what holds for measures that are never negative; whoever asks has their values to see that by.
+    A quotient that is held against a number up to 1 is taken for a part of a whole.
+
+    >>> most_of(Comparison("100 * (1 - free_bytes / size_bytes)", ">", 95.0))
+    100.0
+    >>> most_of(Comparison("used_bytes / size_bytes", ">", 0.9)), most_of(Comparison("absent(up)", ">", 0.0))
+    (1.0, 1.0)
+    >>> most_of(Comparison("100 * used / size", ">", 90.0))
+    100.0
+    >>> most_of(Comparison("load / cores", ">", 2.0))
+    inf
+    """
+    try:
+        syntax = Syntax.parse(comparison.measured)
+    except ValueError:
+        return math.inf
+    most = _most(syntax, syntax.tree)
+    if math.isinf(most) and comparison.threshold <= 1 and _is_quotient(syntax.tree):
+        return 1.0
+    return most
+
+
+def _most(syntax: Syntax, node: promql.Expr) -> float:
+    node = bare(node)
+    known = number(node)
+    if known is not None:
+        return known
+    if isinstance(node, promql.AggregateExpr):
+        return _most(syntax, node.expr) if str(node.op) in KEEPS_RANGE else math.inf
+    if isinstance(node, promql.Call):
+        return _most_of_call(syntax, node)
+    if isinstance(node, promql.MatrixSelector | promql.SubqueryExpr):
+        return _most(syntax, node.vector_selector if isinstance(node, promql.MatrixSelector) else node.expr)
+    if isinstance(node, promql.VectorSelector):
+        return 1.0 if node.name == "up" or is_share(syntax.text(node)) else math.inf
+    if isinstance(node, promql.BinaryExpr):
+        return _most_of_pair(syntax, node)
+    return math.inf
+
+
+def _most_of_call(syntax: Syntax, node: promql.Call) -> float:
+    name = str(node.func.name)
+    if name in ONE:
+        return 1.0
+    return _most(syntax, node.args[0]) if name in OVER_TIME else math.inf
+
+
+def _most_of_pair(syntax: Syntax, node: promql.BinaryExpr) -> float:
+    """Of what is left of a number, of its multiples, of shares, and of comparisons that give 0 and 1."""
+    sign, left, right = str(node.op), number(node.lhs), number(node.rhs)
+    if sign in COMPARISONS:
+        as_bool = node.modifier is not None and node.modifier.return_bool
+        return 1.0 if as_bool else _most(syntax, node.lhs)
+    if sign == "-":
+        return left if left is not None else math.inf
+    if sign == "*" and left is not None and left > 0:
+        return left * _part(syntax, node.rhs, left)
+    if sign == "*" and right is not None and right > 0:
+        return right * _part(syntax, node.lhs, right)
+    if sign == "/" and right is not None and right > 0:
+        return _most(syntax, node.lhs) / right
+    if sign == "/" and _is_hundredfold(node.lhs) and selectors(node.rhs):
+        return 100.0
+    return 1.0 if is_share(syntax.text(node)) else math.inf
+
+
+def _part(syntax: Syntax, node: promql.Expr, factor: float) -> float:
+    """A quotient a hundred times is a percentage; with any other factor nobody knows."""
+    most = _most(syntax, node)
+    return 1.0 if math.isinf(most) and factor == 100 and _is_quotient(node) else most
+
+
+def _is_hundredfold(node: promql.Expr) -> bool:
+    node = bare(node)
+    return (
+        isinstance(node, promql.BinaryExpr)
+        and str(node.op) == "*"
+        and 100 in (number(node.lhs), number(node.rhs))
+    )
+
+
+def _is_quotient(node: promql.Expr) -> bool:
+    node = bare(node)
+    if isinstance(node, promql.AggregateExpr):
+        return str(node.op) in KEEPS_RANGE and _is_quotient(node.expr)
+    return (
+        isinstance(node, promql.BinaryExpr)
+        and str(node.op) == "/"
+        and bool(selectors(node.lhs))
+        and bool(selectors(node.rhs))
+    )
