@@ -77,13 +77,14 @@ def matchers_of(incident: Incident, episodes: Iterable[Episode]) -> list[Matcher
 
     Raises: ActionError where that would be too wide, or there is nothing to go by.
     """
-    rules = sorted({one.labels.get("alertname", "") for one in episodes if one.state == "firing"} - {""})
+    firing = [one for one in episodes if one.state == "firing"]
+    rules = sorted({one.labels.get("alertname", "") for one in firing} - {""})
     if not rules:
         raise ActionError("has no alert that fires; there is nothing to silence")
     if len(rules) > MAX_RULES:
         raise ActionError(f"has {len(rules)} different rules; silence them one by one")
     shared = [(n, v) for n, v in sorted(incident.shared_labels.items()) if n != "alertname" and v]
-    if not shared and len(rules) > 1:
+    if not shared and (len(rules) > 1 or any(one.labels.keys() > {"alertname"} for one in firing)):
         raise ActionError("its alerts share no label; a silence would hide others too")
     by_name = matcher(
         "alertname", "|".join(map(re.escape, rules)) if len(rules) > 1 else rules[0], len(rules) > 1

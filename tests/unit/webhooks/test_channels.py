@@ -119,6 +119,33 @@ async def test_a_slack_message_that_is_gone_is_posted_again() -> None:
     assert called == ["/chat.update", "/chat.postMessage"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "config", "shown"),
+    [
+        pytest.param("opened", {"signing_secret": "s"}, True, id="open"),
+        pytest.param("opened", {}, False, id="nobody could press them"),
+        pytest.param("resolved", {"signing_secret": "s"}, False, id="over"),
+    ],
+)
+async def test_buttons_are_there_while_they_do_something(
+    kind: str, config: dict[str, str], shown: bool
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.json())
+        return web.json_response({"ok": True, "channel": "C1", "ts": "2.0"})
+
+    slack = {"token": "x", "channel": "C1", **config}
+    async with channel_to("slack", answer) as channel:
+        url = channel._config.api_url  # type: ignore[attr-defined]
+        own = channel_of(NotifyTarget.model_validate({"name": "s", "slack": {**slack, "api_url": url}}))
+        await own.send(Outgoing(document(kind, incident(), key="k")))
+        await own.close()
+    (block,) = [one["blocks"] for one in bodies[0]["attachments"]]
+    assert any(part["type"] == "actions" for part in block) == shown
+
+
 async def test_slack_without_the_right_to_look_is_told_rather_twice_than_never() -> None:
     called: list[str] = []
 

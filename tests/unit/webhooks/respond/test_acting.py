@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
@@ -27,6 +28,8 @@ from webhooks.respond.synthetic import SyntheticAlerts, SyntheticMetrics, inhibi
 
 SECOND = 10**9
 NOW_NS = int(NOW * SECOND)
+FOUND = incident(shared_labels={"service": "db"})
+BARE = replace(episode("A"), labels={"alertname": "A"})
 
 
 @given(
@@ -79,7 +82,7 @@ async def test_silences_need_an_alertmanager_that_answers() -> None:
     )
     held.down = True
     with pytest.raises(PullError):
-        await silencer.silence(incident(), [episode("A")], seconds=60, why="x")
+        await silencer.silence(FOUND, [episode("A")], seconds=60, why="x")
     none = Silencer({}, SilencesConfig(), metrics=SilenceMetrics(CollectorRegistry()))
     with pytest.raises(ActionError, match="no Alertmanager is configured"):
         await none.silence(incident(), [episode("A")], seconds=60, why="x")
@@ -101,6 +104,8 @@ async def test_silences_need_an_alertmanager_that_answers() -> None:
             id="several rules, by name",
         ),
         pytest.param({}, [episode("A"), episode("B")], "share no label", id="too wide"),
+        pytest.param({}, [episode("A"), episode("A", 1)], "share no label", id="a rule, everywhere"),
+        pytest.param({}, [BARE], [("alertname", "A", False)], id="nothing but its name"),
         pytest.param({}, [episode("A", lasted=1.0)], "no alert that fires", id="over"),
         pytest.param({"a": "b"}, [episode(f"R{n}") for n in range(30)], "30 different", id="too many rules"),
     ],

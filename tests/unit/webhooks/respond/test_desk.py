@@ -74,6 +74,12 @@ def test_who_takes_it_over_is_said_and_what_nobody_has_is_not_given_back() -> No
     assert done("acknowledge", "unacknowledge").open_again == "ann gave it back"
 
 
+def test_when_it_was_taken_on_first_is_kept() -> None:
+    """Reports tell how long that took."""
+    assert done("acknowledge").first_acknowledged_at_ns == NOW_NS
+    assert done("acknowledge", "unacknowledge", "acknowledge").first_acknowledged_at_ns == NOW_NS
+
+
 def test_what_fires_again_has_to_be_looked_at_again() -> None:
     again = reopen(done("acknowledge"), NOW_NS + 300 * SECOND)
     assert status_of(incident(), again) == "reopened"
