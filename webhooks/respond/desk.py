@@ -22,6 +22,7 @@ from webhooks.respond.spare import SpareFile
 
 RECENT_SECONDS = 30 * 86400.0
 MAX_JOINING = 1000
+AGAIN = "alerts fire again"
 SAID = frozenset({"noise", "useful"})
 """Actions that are verdicts, too."""
 REPEATED_SECONDS = 10.0
@@ -127,6 +128,11 @@ class Desk:
             self._responses[response.incident_id] = response
             self._was_open.add(response.incident_id)
         self._open = {one.incident_id: one for one in incidents if one.state == "open"}
+        for incident_id in self._open:
+            response = self._responses.get(incident_id)
+            if response is not None and response.over_at_ns is not None:
+                # A crash came between its new beginning and our word of it.
+                self._keep(lifecycle.reopen(response, int(self._now() * 1e9)), "reopened", AGAIN)
         self._ledger.start()
 
     async def stop(self) -> None:
@@ -170,7 +176,7 @@ class Desk:
                 if before is None and was_open and not ended:
                     pass  # It was open before, and is heard of only now.
                 elif before is None and response is not None:
-                    self._keep(lifecycle.reopen(response, now_ns), "reopened", "alerts fire again")
+                    self._keep(lifecycle.reopen(response, now_ns), "reopened", AGAIN)
                 elif before is None:
                     fresh = Response(incident.incident_id, incident.tenant, now_ns)
                     whole = self._responses.get(incident.split_from or "")

@@ -105,7 +105,7 @@ def _give_back(response: Response, actor: str, _: str, now_ns: int) -> Response:
 
 def _mitigate(response: Response, actor: str, text: str, now_ns: int) -> Response:
     acknowledged = response if response.acknowledged_at_ns else _acknowledge(response, actor, text, now_ns)
-    return replace(acknowledged, mitigated_at_ns=now_ns, fix=text or response.fix)
+    return replace(acknowledged, mitigated_at_ns=now_ns, over_at_ns=None, fix=text or response.fix)
 
 
 def end(response: Response, now_ns: int) -> Response:
