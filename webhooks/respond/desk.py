@@ -129,10 +129,10 @@ class Desk:
             self._was_open.add(response.incident_id)
         self._open = {one.incident_id: one for one in incidents if one.state == "open"}
         for incident_id in self._open:
-            response = self._responses.get(incident_id)
-            if response is not None and response.over_at_ns is not None:
+            kept = self._responses.get(incident_id)
+            if kept is not None and kept.over_at_ns is not None:
                 # A crash came between its new beginning and our word of it.
-                self._keep(lifecycle.reopen(response, int(self._now() * 1e9)), "reopened", AGAIN)
+                self._keep(lifecycle.reopen(kept, int(self._now() * 1e9)), "reopened", AGAIN)
         self._ledger.start()
 
     async def stop(self) -> None:
