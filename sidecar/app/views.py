@@ -169,6 +169,7 @@ def _judgement(evaluation: Evaluation, row: int) -> Mapping[str, Any]:
     return {
         "query": evaluation.query,
         "labels": dict(evaluation.labels[row].pairs),
+        "fingerprint": evaluation.labels[row].fingerprint(),
         "timestamp_ms": evaluation.timestamp_ms,
         "actual": number(evaluation.actual[row]),
         "expected": number(evaluation.expected[row]),

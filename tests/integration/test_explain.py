@@ -73,6 +73,7 @@ def test_an_anomaly_is_explained(tmp_path: Path, keep: Callable[..., Any]) -> No
 
     def half_width() -> float:
         (series,) = get_json(f"{pronoia.url}/api/v1/series?query=jobs")["data"]
+        assert series["fingerprint"] == found["fingerprint"], "by which a calm series is explained as well"
         return float(series["upper"]) - float(series["expected"])
 
     assert feedback("series", "jobs", "0", "noise")[0] == 1, "no such series"
