@@ -107,7 +107,12 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
     found = parse_comparison(without_series(rule.expr) or rule.expr)
     if isinstance(found, NoComparison):
         return WHY[found]
-    if _ONE_MOMENT.search(str(Syntax.parse(found.measured).tree)):
+    try:
+        again = [str(Syntax.parse(f"{found.measured} {rest}").tree) for rest in ("", *found.conditions)]
+    except ValueError:
+        # As of quoted names in `by ("http.route")`, which the parser reads and writes without quotes.
+        return WHY[NoComparison.NOT_PROMQL]
+    if _ONE_MOMENT.search(again[0]):
         return "it asks for one moment (@ start() or @ end()), which is another one in its past"
     if not found.ordered:
         return f"its threshold is a state ({found.operator} {found.threshold:g}), not a level"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rules.adapt.whole import most_of
+from rules.adapt.whole import most_of, tier_end
 from rules.document import literal_expr
 from rules.learn import HOURS, Segment, Threshold, outward, threshold_by_hour
 from rules.rewrite import plain_number, with_bound, with_threshold
@@ -225,11 +225,10 @@ def ordinary(values: FloatArray) -> FloatArray:
 
 def _end(quiet: FloatArray, comparison: Comparison) -> float:
     """What nothing can go beyond, mirrored as the values are; infinite where none is known."""
-    if not comparison.above:
-        # What was never negative counts or measures something, of which there is no less than nothing.
-        return 0.0 if quiet.max() <= 0 else math.inf
-    most = most_of(comparison)
-    return most if quiet.max() <= most else math.inf
+    # What was never negative counts or measures something, of which there is no less than nothing.
+    most = most_of(comparison) if comparison.above else 0.0
+    tier = tier_end(comparison) * (1 if comparison.above else -1)
+    return min(tier, most if quiet.max() <= most else math.inf)
 
 
 QUANTILES = (0.9, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0)
@@ -279,9 +278,11 @@ def _static(
     sign, old = 1 if comparison.above else -1, comparison.threshold
     levels = sorted({*_levels(quiet, mirrored), sign * old})
     at_end = end if comparison.operator.endswith("=") and sign * old == end else None
-    within = [level for level in levels if level < end or level == at_end]
+    # Next to where a graver alert begins it would tell of hardly anything.
+    most = sign * old + HALFWAY * (sign * tier_end(comparison) - sign * old)
+    within = [level for level in levels if level == at_end or (level < end and level <= most)]
     # What nothing goes below is told to people: a rule of it may be one to delete.
-    beyond = [] if comparison.above else [level for level in levels if level not in within]
+    beyond = [level for level in levels if level not in within and not comparison.above and end == 0]
 
     def make(level: float) -> Bound:
         if level == sign * old:
@@ -337,7 +338,7 @@ def _by_hour(
 
     def make(level: float) -> Bound:
         edge = centre + level * wide
-        if sign > 0:
+        if sign > 0 or end < 0:
             edge = np.minimum(edge, centre + HALFWAY * (end - centre))
         table = ByHour(threshold_by_hour(LabelSet(), sign * centre, sign * edge, 1.0, sign=sign))
         table = table.at_least(least)
@@ -378,7 +379,7 @@ def _trend(
         return Trend(sign * outward(start + level, spread), sign * slope, zero, until)
 
     levels = _levels(calm[np.isfinite(calm)], relative)
-    if sign > 0:
+    if sign > 0 or end < 0:
         last = start + slope * (until - zero)
         levels = [level for level in levels if max(start, last) + level < end]
     return Family("trend", make, levels, relative, 0.0, _moves(calm))

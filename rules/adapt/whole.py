@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import math
+import re
 
 import promql_parser as promql
 
 from sidecar.promql.share import KEEPS_RANGE, is_share
 from sidecar.promql.syntax import Syntax, bare, selectors
-from sidecar.promql.threshold import COMPARISONS, Comparison, number
+from sidecar.promql.threshold import COMPARISONS, Comparison, number, parse_comparison
 
 OVER_TIME = frozenset(f"{name}_over_time" for name in ("avg", "min", "max", "last"))
 ONE = frozenset(("absent", "absent_over_time", "present_over_time"))
+
+_CONDITION = re.compile(r"(and|unless)\s+(?:(?:on|ignoring)\s*\([^)]*\)\s*)?(.*)", re.DOTALL)
+
+
+def tier_end(comparison: Comparison) -> float:
+    """Where a condition of the rule itself ends what it tells of; infinite (on the bad side) where none does.
+
+    >>> tier_end(Comparison("x", ">", 80.0, ("and x < 95",))), tier_end(Comparison("x", ">", 80.0))
+    (95.0, inf)
+    >>> tier_end(Comparison("x", "<", 10.0, ("unless on (job) x <= 5",)))
+    5.0
+    """
+    sign = 1 if comparison.above else -1
+    ends = [math.inf]
+    for text in comparison.conditions:
+        found = _CONDITION.match(text)
+        other = parse_comparison(found[2]) if found else None
+        if found and isinstance(other, Comparison) and other.measured == comparison.measured:
+            further = other.ordered and other.above == comparison.above
+            if other.ordered and further == (found[1] == "unless"):
+                ends.append(sign * other.threshold)
+    return sign * min(ends)
 
 
 def most_of(comparison: Comparison) -> float:

@@ -49,6 +49,27 @@ def test_an_alert_from_below_waits_before_it_is_made_to_be_silent(expr: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("expr", "values", "least", "most"),
+    [
+        pytest.param("temp > 80 and temp < 95", FULL, 80, 95, id="above, up to the next"),
+        pytest.param("temp > 80 unless on (i) temp >= 95", FULL, 80, 95, id="above, unless the next"),
+        pytest.param("free < 20 and free > 5", 100 - FULL, 5, 20, id="below, down to the next"),
+    ],
+)
+def test_a_milder_alert_stays_this_side_of_the_graver_one(
+    expr: str, values: np.ndarray, least: float, most: float
+) -> None:
+    """`temp > 80 and temp < 95` was given 100, which both cannot be."""
+    told = np.where((least < values) & (values < most) | (values < 80) & (least == 80), values, np.nan)
+    found = solve(hourly(told, expr), Objective(2))
+    if isinstance(found, Proposal):
+        numbers = found.candidate.bound.at(hourly(told, expr).times)
+        assert least <= numbers.min()
+        assert numbers.max() <= most
+        assert abs(numbers - (95 if least == 80 else 5)).min() > 2, "room is left for it to tell of something"
+
+
+@pytest.mark.parametrize(
     ("measured", "most"),
     [
         pytest.param("avg(up)", 1, id="up"),
