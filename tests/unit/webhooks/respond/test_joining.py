@@ -96,6 +96,12 @@ def test_what_was_written_of_either_is_kept() -> None:
     assert len(many.parts) == MAX_PARTS
 
 
+@pytest.mark.parametrize(("asks", "assignee"), [(True, "carl"), (False, "ann")])
+def test_who_took_it_on_has_it_where_nobody_knew_of_the_other(asks: bool, assignee: str) -> None:
+    into = part("s", "assign:carl", by="bob", asks=asks)
+    assert joined(into, part("g", ACK), now_ns=NOW_NS).assignee == assignee
+
+
 def test_an_escalation_goes_on_where_an_acknowledgement_falls_away() -> None:
     taken = joined(part("s", ACK), part("g"), now_ns=NOW_NS + 300 * 10**9)
     assert waited_seconds(taken, since=NOW - 60, now=NOW + 400) == 160.0
