@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from rules.adapt.canary import GROUP, LABEL
 from rules.incidents import KnownIncident
+from rules.metrics import RuleMetrics
 from rules.prove import too_slow
 from rules.publisher import Found
-from rules.revise import Reviser, RuleMetrics
+from rules.revise import Reviser
 from rules.verify import LoadedRules, is_revision, members
 from rules.volume import as_number, n_firings, told_by_others, too_many
 from sidecar.errors import PullError, RuleError

@@ -13,11 +13,12 @@ from rules.document import RuleFile, render, shape
 from rules.incidents import KnownIncident
 from rules.learn import learn
 from rules.live import LiveWatch, no_incidents
+from rules.metrics import RuleMetrics
 from rules.patience import Patience
 from rules.places import publisher_for
 from rules.prove import Prover
 from rules.publisher import Found, RulePublisher
-from rules.revise import Reviser, RuleMetrics, failed_live
+from rules.revise import Reviser, failed_live
 from rules.verify import RuleServer
 from sidecar.background import Background
 from sidecar.config.model import QueryConfig, RulesConfig

@@ -18,9 +18,9 @@ from rules.adapt.plan import carried, rules_told
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.incidents import KnownIncident
 from rules.live import no_incidents
+from rules.metrics import RuleMetrics
 from rules.prove import too_slow
 from rules.read import WrittenRule, of_server
-from rules.revise import RuleMetrics
 from rules.volume import as_number, n_firings, n_firings_itself, told_by_others, too_many
 from sidecar.background import Background
 from sidecar.config.adapt import AdaptConfig

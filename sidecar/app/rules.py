@@ -12,7 +12,7 @@ from exporters.rule_thresholds import RuleThresholdPage
 from rules.adapt.unattended import UnattendedMetrics
 from rules.adapt.watch import RewriteMetrics
 from rules.incidents import KnownIncident
-from rules.revise import RuleMetrics
+from rules.metrics import RuleMetrics
 from sidecar.app.ground import Ground
 from sidecar.app.told_changes import told_changes
 from sidecar.config.model import Config

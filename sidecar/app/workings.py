@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from rules.incidents import KnownIncident, remembered_incidents
 from rules.loop import RulesLoop
-from rules.revise import RuleMetrics
+from rules.metrics import RuleMetrics
 from sidecar.app.ahead import AheadFiles
 from sidecar.app.alerts import AlertsMetrics, AlertsWorkings
 from sidecar.app.explain import Explaining

@@ -316,7 +316,7 @@ async def _servers(
     from prometheus_client import CollectorRegistry
 
     from rules.loop import RulesLoop
-    from rules.revise import RuleMetrics
+    from rules.metrics import RuleMetrics
     from sidecar.events import EventBus
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.prometheus.session import PullMetrics

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from rules.document import RuleFile
 from rules.loop import RulesLoop
-from rules.revise import RuleMetrics
+from rules.metrics import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
 from sidecar.events import EventBus
 from sidecar.prometheus.client import PrometheusClient

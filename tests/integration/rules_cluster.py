@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from rules.kubernetes import RuleObjects
 from rules.loop import RulesLoop
+from rules.metrics import RuleMetrics
 from rules.publish_objects import ObjectPublisher
-from rules.revise import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig, SourceConfig, StoreConfig
 from sidecar.events import EventBus
 from sidecar.prometheus.client import PrometheusClient

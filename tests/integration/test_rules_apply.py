@@ -23,8 +23,8 @@ from rules.adapt.place_file import FilePlace
 from rules.adapt.text import rewrite_text
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.watch import RewriteMetrics, RewriteWatch
+from rules.metrics import RuleMetrics
 from rules.read import read_text
-from rules.revise import RuleMetrics
 from sidecar.cli.main import main
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.model import SourceConfig, StoreConfig

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from rules.live import LiveWatch
 from rules.loop import RulesLoop
-from rules.revise import RuleMetrics
+from rules.metrics import RuleMetrics
 from sidecar.config.model import QueryConfig, RulesConfig
 from sidecar.errors import StoreError
 from sidecar.events import EventBus

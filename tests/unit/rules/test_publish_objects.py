@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from rules.document import RuleFile
 from rules.kubernetes import RuleObjects
+from rules.metrics import RuleMetrics
 from rules.publish_objects import ROUNDS, ObjectPublisher, essence, object_name
 from rules.publisher import Found
-from rules.revise import Reviser, RuleMetrics
+from rules.revise import Reviser
 from sidecar.config.model import PrometheusRuleConfig, StoreConfig
 from sidecar.errors import RuleError
 from sidecar.events import EventBus

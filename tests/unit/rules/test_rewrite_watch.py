@@ -23,8 +23,8 @@ from rules.adapt.text import rewrite_text
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.watch import RewriteMetrics, RewriteWatch
 from rules.incidents import KnownIncident
+from rules.metrics import RuleMetrics
 from rules.read import WrittenRule, read_files, read_text
-from rules.revise import RuleMetrics
 from sidecar.config.adapt import AdaptConfig, FreezeWindow
 from sidecar.config.model import StoreConfig
 from sidecar.errors import PullError, PullReason, RuleError, StoreError, TooManySeries
