@@ -35,7 +35,7 @@ class Views(Protocol):
     def series(self, query: str | None, limit: int) -> Sequence[Mapping[str, Any]]:
         """Newest judgement of each series, the most anomalous first; KeyError for an unknown query.
 
-        Each with `query`, `labels`, `timestamp_ms`, `actual`, `expected`, `lower`,
+        Each with `query`, `labels`, `fingerprint`, `timestamp_ms`, `actual`, `expected`, `lower`,
         `upper`, `score`, `direction`, `confidence`, `forecasts`; None where not known.
         """
         ...

@@ -27,6 +27,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs/detectors").glob("*.md")),
 ]
+DECISIONS = sorted((ROOT / "docs/decisions").glob("*.md"))
 
 
 def test_every_metric_is_documented_and_every_documented_metric_exists() -> None:
@@ -38,9 +39,21 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     assert documented == declared
 
 
-def test_the_readme_points_at_pages_that_exist() -> None:
-    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists(), target
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind `#`: the headings, as forges write them."""
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=lambda page: page.stem)
+def test_a_page_points_at_pages_and_headings_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(((?!http)[^)\s]+)\)", page.read_text()):
+        file, _, anchor = target.partition("#")
+        there = (page.parent / file) if file else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
 
 
 def test_every_detector_and_every_metric_format_has_its_words() -> None:
