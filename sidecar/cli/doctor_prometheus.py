@@ -27,7 +27,9 @@ def examine_settings(config: Config, where: str, told: str, flags: Mapping[str, 
         return
     if config.rules.directory is not None:
         yield from _rules(config.rules.directory, where, settings, flags)
-    yield from _scrapes(where, settings)
+    # One that reads another's series, as the chart's ruler does, scrapes nothing itself.
+    if not settings.get("remote_read"):
+        yield from _scrapes(where, settings)
 
 
 def _rules(

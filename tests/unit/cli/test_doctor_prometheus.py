@@ -34,6 +34,9 @@ scrape_configs:
         pytest.param(
             "global: {}", "true", ["none of its rule_files", "none of its jobs"], id="a bare server"
         ),
+        pytest.param(
+            "{rule_files: [/r/*.rules.yaml], remote_read: [{url: http://p}]}", "true", [], id="a ruler"
+        ),
         pytest.param("[", "true", [], id="no YAML"),
     ],
 )
