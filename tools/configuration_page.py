@@ -25,8 +25,9 @@ Written by `python -m tools.configuration_page`; the pages on each topic say whe
 `pronoia init` writes a file to begin with, `pronoia check-config FILE` lists every fault of one,
 `pronoia explain-config FILE` what it costs.
 
-Nothing has to be stated: without a file pronoia watches `http://localhost:9090` and proposes queries. It looks again after
-a minute, ten, half an hour, hours and each day, and watches beside them what has come since, 25 queries in all.
+Nothing has to be stated: without a file pronoia watches `http://localhost:9090` and proposes queries. It
+looks again after a minute, ten, half an hour, hours and each day, and watches beside them what has come
+since, 25 queries in all.
 `[]` is a list, `.*` a mapping of names. Durations are written `30s`, `5m`, `1h30m`, `14d`, or in seconds.
 `${NAME}` and `${NAME:-default}` are taken from the environment; of a secret and its `_file`, state one.
 Unknown keys are refused.

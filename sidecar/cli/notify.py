@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
 
 if TYPE_CHECKING:
+    from sidecar.config.channels import NotifyTarget
     from sidecar.config.model import Config
     from sidecar.records import Episode, Incident
 
 
 @click.group()
 def notify() -> None:
-    """Messages: preview a template, print rules for Alertmanager."""
+    """Messages: preview a template, send a test, print rules for Alertmanager."""
 
 
 @notify.command()
@@ -50,15 +51,9 @@ def preview(
 
     Exit codes: 0 fine, 1 the template cannot be used (the plain text would be sent), 2 wrong use.
     """
-    from webhooks.notify.message import document
-    from webhooks.notify.template import TemplateError, render
-
     overrides = {"store": {"directory": data_directory}} if data_directory else None
     config = read_config(config_path, overrides)
-    found = next((one for one in config.notify.targets if one.name == target), None)
-    if found is None:
-        known = ", ".join(one.name for one in config.notify.targets) or "none"
-        raise click.UsageError(f"no target {target!r}; configured: {known}")
+    found = _target(config, target)
     if incident_id is None:
         incident = _invented()
     else:
@@ -68,17 +63,106 @@ def preview(
         if stored is None:
             raise click.UsageError(f"no incident {incident_id}; see pronoia incidents list")
         incident = stored[0]
-    message = document(kind, incident, key="preview", facts=_facts(config, incident))
+    made = _message(config, found, kind, incident)
+    links = "".join(f"\n{name}: {url}" for name, url in made["links"].items())
+    click.echo(json.dumps(made) if output == "json" else f"{made['title']}\n\n{made['text']}{links}")
+
+
+@notify.command("test")
+@config_option
+@click.option("--target", required=True, help="Name of a configured target.")
+@click.option("--wait", default="5s", show_default=True, help="How long the test incident is open.")
+def send_test(config_path: Path | None, target: str, wait: str) -> None:
+    """Tell a target of a test incident, and then that it is over: whoever is called there is called.
+
+    Template and secrets are those of the configuration; a running pronoia knows nothing of it. A try
+    that fails is not repeated, as one of a real message would be.
+
+    \b
+    Examples:
+      pronoia notify test --target ops-slack
+      pronoia notify test --target ops-pager --wait 1m
+
+    Exit codes: 0 both were taken, 1 not, 2 wrong use.
+    """
+    import asyncio
+
+    from sidecar.config.fields import parse_duration
+    from sidecar.errors import NotifyError
+
+    config = read_config(config_path)
+    found = _target(config, target)
+    try:
+        open_seconds = parse_duration(wait)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--wait") from error
+    try:
+        asyncio.run(_tell(config, found, open_seconds))
+    except NotifyError as error:
+        click.echo(f"pronoia: {target}: {error}", err=True)
+        raise SystemExit(1) from error
+
+
+async def _tell(config: Config, target: NotifyTarget, open_seconds: float) -> None:
+    """Send the beginning and the end of an incident that never was. Raises: NotifyError."""
+    import asyncio
+
+    from msgspec.structs import replace
+
+    from sidecar.records import DEFAULT_TENANT, Incident
+    from webhooks.notify.channel import Outgoing
+    from webhooks.notify.channels.registry import channel_of
+
+    now_ns = time.time_ns()
+    incident = Incident(
+        f"inc-test-{now_ns // 10**9:x}",
+        DEFAULT_TENANT,
+        "test of pronoia, nothing is wrong",
+        now_ns,
+        now_ns,
+        n_episodes=1,
+        n_firing=1,
+        category="test",
+    )
+    channel = channel_of(target)
+    try:
+        message = _message(config, target, "opened", incident)
+        receipt = await channel.send(Outgoing(message, made_at=time.time()))
+        click.echo(f"{target.name}: the test incident is told as {message['title']!r}")
+        await asyncio.sleep(open_seconds)
+        over = replace(incident, state="resolved", ended_at_ns=time.time_ns(), n_firing=0)
+        message = _message(config, target, "resolved", over)
+        await channel.send(Outgoing(message, thread=receipt, made_at=time.time()))
+        click.echo(f"{target.name}: and its end as {message['title']!r}")
+    finally:
+        await channel.close()
+
+
+def _target(config: Config, name: str) -> NotifyTarget:
+    """The configured target of that name."""
+    found = next((one for one in config.notify.targets if one.name == name), None)
+    if found is None:
+        known = ", ".join(one.name for one in config.notify.targets) or "none"
+        raise click.UsageError(f"no target {name!r}; configured: {known}")
+    return found
+
+
+def _message(config: Config, target: NotifyTarget, kind: str, incident: Incident) -> dict[str, Any]:
+    """What the target would be handed; a template that fails ends the command."""
+    from webhooks.notify.message import document
+    from webhooks.notify.template import TemplateError, render
+
+    key = f"{incident.incident_id}/{kind}"
+    message = document(kind, incident, key=key, facts=_facts(config, incident))
     made = dict(message)
     try:
-        for field, template in (("title", found.template.title), ("text", found.template.text)):
+        for field, template in (("title", target.template.title), ("text", target.template.text)):
             if template is not None:
                 made[field] = render(template, message)
     except TemplateError as error:
-        click.echo(f"pronoia: {target}: {error}", err=True)
+        click.echo(f"pronoia: {target.name}: {error}", err=True)
         raise SystemExit(1) from error
-    links = "".join(f"\n{name}: {url}" for name, url in made["links"].items())
-    click.echo(json.dumps(made) if output == "json" else f"{made['title']}\n\n{made['text']}{links}")
+    return made
 
 
 @notify.command("inhibit-rules")

@@ -1,0 +1,97 @@
+"""`pronoia notify`: what is shown, and a test that is really sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli.main import main
+
+TEMPLATE = "{{ incident.priority }} {{ incident.title }} ({{ status }})"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes what is posted, or answers with another status."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 200
+        self.posted: list[dict[str, Any]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing of it."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def notify(folder: Path, receiver: Receiver, *arguments: str) -> Result:
+    target = {
+        "name": "ops",
+        "url": f"http://127.0.0.1:{receiver.server_port}/hook?token=geheim",
+        "template": {"title": TEMPLATE},
+    }
+    config = folder / "pronoia.yaml"
+    config.write_text(json.dumps({"notify": {"targets": [target]}}))
+    return CliRunner().invoke(main, ["notify", *arguments, "--config", str(config)])
+
+
+def test_a_test_is_told_and_told_to_be_over(tmp_path: Path, receiver: Receiver) -> None:
+    result = notify(tmp_path, receiver, "test", "--target", "ops", "--wait", "0s")
+    assert result.exit_code == 0, result.output
+    begun, over = receiver.posted
+    assert (begun["kind"], over["kind"]) == ("opened", "resolved")
+    assert begun["title"] == "P3 test of pronoia, nothing is wrong (open)", "by the target's template"
+    assert over["title"] in result.output
+    assert begun["incident"]["incident_id"] == over["incident"]["incident_id"]
+    assert begun["idempotency_key"] != over["idempotency_key"]
+    assert over["incident"]["ended_at"]
+
+
+def test_a_refused_test_is_an_error_without_the_secret(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.status = 403
+    result = notify(tmp_path, receiver, "test", "--target", "ops")
+    assert result.exit_code == 1
+    assert "ops: http://127.0.0.1" in result.output
+    assert "status 403" in result.output
+    assert "geheim" not in result.output
+    assert len(receiver.posted) == 1
+
+
+def test_an_unknown_target_is_named_with_those_that_are_known(tmp_path: Path, receiver: Receiver) -> None:
+    for command in ("test", "preview"):
+        result = notify(tmp_path, receiver, command, "--target", "op")
+        assert result.exit_code == 2
+        assert "configured: ops" in result.output
+    wrong = notify(tmp_path, receiver, "test", "--target", "ops", "--wait", "soon")
+    assert wrong.exit_code == 2
+    assert "--wait" in wrong.output
+    assert not receiver.posted
+
+
+def test_a_preview_sends_nothing(tmp_path: Path, receiver: Receiver) -> None:
+    shown = notify(tmp_path, receiver, "preview", "--target", "ops", "--format", "json")
+    assert shown.exit_code == 0
+    assert json.loads(shown.output)["title"] == "P1 cart-db: DatabaseDown, CartErrors (open)"
+    assert not receiver.posted
