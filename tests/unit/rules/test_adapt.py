@@ -9,58 +9,25 @@ import numpy as np
 import pytest
 
 from rules.adapt.bounds import ByHour, Static, Trend, families, hour_of_week
-from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.history import allowed_forms
-from rules.adapt.judge import Candidate, Evidence, judge
-from rules.adapt.limits import cooling, frozen, limited, within_limits
+from rules.adapt.judge import Candidate, judge
 from rules.adapt.search import Objective
-from rules.adapt.solve import EASED, Proposal, Unchanged, solve, written
+from rules.adapt.solve import EASED, Proposal, Unchanged, solve
 from rules.incidents import KnownIncident
-from rules.read import WrittenRule
-from sidecar.config.adapt import AdaptConfig, FreezeWindow, RuleLimits
+from sidecar.config.adapt import AdaptConfig
 from sidecar.promql.threshold import Comparison, parse_comparison
-from sidecar.series import LabelSet
-
-MINUTE = 60_000
-START = 1_700_000_000_000 // MINUTE * MINUTE
-DAY = 86_400_000
-
-
-def clock(days: float) -> np.ndarray:
-    return START + np.arange(int(days * 1440)) * MINUTE
-
-
-def hourly(values: np.ndarray, expr: str, incidents: tuple[KnownIncident, ...] = ()) -> Evidence:
-    """One series with a sample in each hour."""
-    times = START + np.arange(len(values)) * 60 * MINUTE
-    return replace(evidence(values, expr, incidents), times=times)
-
-
-def evidence(
-    values: np.ndarray, expr: str = "load > 10.5", incidents: tuple[KnownIncident, ...] = (), **rule: object
-) -> Evidence:
-    comparison = parse_comparison(expr)
-    assert isinstance(comparison, Comparison)
-    values = np.atleast_2d(values)
-    labels = tuple(LabelSet({"pod": str(n)}) for n in range(values.shape[0]))
-    written = WrittenRule("Load", expr, "alerting", **rule)  # type: ignore[arg-type]
-    return Evidence(written, comparison, labels, clock(values.shape[1] / 1440), values, incidents)
-
-
-def noise(days: float, seed: int = 1) -> np.ndarray:
-    return 10 + np.random.default_rng(seed).normal(0, 0.5, int(days * 1440))
-
-
-def with_incident(values: np.ndarray, day: float, minutes: int = 30, height: float = 30.0) -> KnownIncident:
-    first = int(day * 1440)
-    values[first : first + minutes] += height
-    start = START + first * MINUTE
-    return KnownIncident(f"day {day:g}", start, start + minutes * MINUTE, frozenset({"Load"}))
-
-
-def proposal(found: Proposal | Unchanged) -> Proposal:
-    assert isinstance(found, Proposal), found
-    return found
+from tests.unit.rules.histories import (
+    DAY,
+    MINUTE,
+    START,
+    clock,
+    daily_swing,
+    evidence,
+    hourly,
+    noise,
+    proposal,
+    with_incident,
+)
 
 
 def test_false_alarms_fall_within_the_budget_and_the_incident_is_caught_as_soon() -> None:
@@ -204,13 +171,6 @@ def test_a_daily_swing_gets_a_table_where_one_number_will_not_do() -> None:
     assert incident.name in found.after.delays
     assert found.after.false_per_month <= 2
     assert "hour()" in found.expr
-
-
-def daily_swing(swing: float) -> np.ndarray:
-    times = clock(28)
-    rough = np.random.default_rng(2).normal(0, 1, times.size)
-    values: np.ndarray = 50 + swing * np.sin(2 * np.pi * (times / DAY)) + rough
-    return values
 
 
 def test_a_table_is_taken_where_one_number_would_do_far_from_life_at_most_hours() -> None:
@@ -436,171 +396,3 @@ def test_an_old_server_gets_hysteresis_in_place_of_keep_firing_for() -> None:
 def test_hour_of_week_is_promqls() -> None:
     moment = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)  # A Saturday.
     assert hour_of_week(np.array([round(moment.timestamp() * 1000)])) == [6 * 24 + 13]
-
-
-@pytest.mark.parametrize(
-    ("value", "old", "limits", "expected"),
-    [
-        pytest.param(100, 10, None, 50, id="step up"),
-        pytest.param(-100, 10, None, -30, id="step down"),
-        pytest.param(100, 0, None, 100, id="from zero any step"),
-        pytest.param(20, 10, RuleLimits(ceiling=15), 15, id="ceiling"),
-        pytest.param(2, 10, RuleLimits(floor=5), 5, id="floor"),
-    ],
-)
-def test_limits(value: float, old: float, limits: RuleLimits | None, expected: float) -> None:
-    assert limited(value, old, 4.0, limits) == expected
-
-
-def test_a_ceiling_bends_the_proposal_or_drops_it() -> None:
-    ours = evidence(noise(28))
-    found = proposal(solve(ours, Objective(2)))
-    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=11.5)}), Objective(2))
-    assert isinstance(bent, Proposal)
-    assert bent.expr == "load > 11.5"
-    assert bent.after.n_false < found.before.n_false
-    dropped = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=10.5)}), Objective(2))
-    assert isinstance(dropped, Unchanged)
-
-
-def test_a_limit_keeps_what_ends_an_alert_on_an_old_server() -> None:
-    ours = evidence(noise(28))
-    quiet = Candidate(Static(12.5), 0.0, hysteresis=0.5, rest=10.0)
-    found = replace(
-        proposal(solve(ours, Objective(2))),
-        candidate=quiet,
-        after=judge(quiet, ours),
-        expr=written(quiet, ours),
-    )
-    bent = within_limits(ours, found, AdaptConfig(limits={"Load": RuleLimits(ceiling=12)}), Objective(2))
-    assert isinstance(bent, Proposal)
-    assert bent.expr.startswith("(load > 12\n)")
-    assert "(load > 11\n) and on" in bent.expr
-
-
-@pytest.mark.parametrize(
-    ("config", "least", "most"),
-    [
-        pytest.param(AdaptConfig(), 10, 110, id="free"),
-        pytest.param(AdaptConfig(limits={"Load": RuleLimits(ceiling=95)}), 10, 95, id="ceiling"),
-        pytest.param(AdaptConfig(limits={"Load": RuleLimits(floor=20)}), 20, 110, id="floor"),
-        pytest.param(AdaptConfig(max_step=0.5), 44.5, 133.5, id="step"),
-    ],
-)
-def test_a_table_keeps_within_the_limits_at_each_hour(config: AdaptConfig, least: float, most: float) -> None:
-    ours = evidence(daily_swing(40), "load > 89")
-    solved = proposal(solve(ours, Objective(2)))
-    found = proposal(within_limits(ours, solved, config, Objective(2)))
-    assert isinstance(found.candidate.bound, ByHour)
-    numbers = found.candidate.bound.table.by_hour()
-    assert least <= min(numbers)
-    assert max(numbers) <= most
-    assert found.after == judge(found.candidate, ours)
-    assert (found == solved) == (config == AdaptConfig())
-
-
-def test_a_line_beyond_the_limits_is_not_proposed() -> None:
-    ours = evidence(noise(28))
-    found = proposal(solve(ours, Objective(2)))
-    ahead = START / 1000 + 88 * 86_400
-    climb = Trend(
-        11.0, 1 / 86_400, START / 1000, ahead
-    )  # To 39 on the last day that is known, to 99 after it.
-    line = replace(found, candidate=replace(found.candidate, bound=climb))
-    assert within_limits(ours, line, AdaptConfig(), Objective(2)) == line
-    for config in (
-        AdaptConfig(max_step=2),
-        AdaptConfig(limits={"Load": RuleLimits(ceiling=30)}),
-        AdaptConfig(limits={"Load": RuleLimits(ceiling=60)}),
-    ):
-        held = within_limits(ours, line, config, Objective(2))
-        assert isinstance(held, Unchanged)
-        assert "limits" in held.why
-
-
-def test_freeze_and_cool_down() -> None:
-    start = datetime(2026, 12, 20, tzinfo=UTC)
-    window = FreezeWindow(start=start, end=datetime(2027, 1, 3, tzinfo=UTC), why="holidays")
-    config = AdaptConfig(freeze=(window,))
-    assert "holidays" in frozen(config, start.timestamp() + 1)
-    assert frozen(config, start.timestamp() - 1) == ""
-    assert cooling(config, None, 0) == ""
-    assert "again in 6d" in cooling(config, 0, 86_400)
-    assert cooling(config, 0, 8 * 86_400) == ""
-
-
-def fleet(days: float, n_pods: int = 6) -> Evidence:
-    """Two services of pods; when a service is loaded, a few times a day, all of its pods are, one by one."""
-    rng = np.random.default_rng(4)
-    n = int(days * 1440)
-    values = 10 + rng.normal(0, 0.2, (2 * n_pods, n))
-    for service in (0, 1):
-        for start in rng.integers(0, n - 60, int(days * 3)):
-            for pod in range(n_pods):
-                values[service * n_pods + pod, start + pod : start + 15] = 14.0
-    labels = tuple(
-        LabelSet({"service": f"s{service}", "pod": f"p{service}{pod}"})
-        for service in (0, 1)
-        for pod in range(n_pods)
-    )
-    return replace(evidence(values, "load > 12"), labels=labels)
-
-
-def test_pods_that_fire_together_are_one_alert_by_their_service() -> None:
-    seen = fleet(14)
-    found = grouping_of(seen)
-    assert found is not None
-    assert found.by == ("service",)
-    assert found.evidence.values.shape[0] == 2
-    told = with_grouping(seen, found, Unchanged("its false alarms are within the budget"))
-    assert isinstance(told, Proposal)
-    assert told.expr == "max by (service) (\n  load\n) > 12"
-    assert told.after.n_false < 0.3 * told.before.n_false
-    assert told.changes == ("one alert by (service)",)
-    rewritten_too = with_grouping(seen, found, solve(found.evidence, Objective(2)))
-    assert isinstance(rewritten_too, Proposal)
-    assert rewritten_too.expr.startswith("max by (service) (")
-    assert rewritten_too.before.n_false == told.before.n_false
-
-
-def test_pods_that_fire_each_on_its_own_are_not_grouped() -> None:
-    rng = np.random.default_rng(4)
-    values = 10 + rng.normal(0, 0.2, (6, 14 * 1440))
-    for row in range(6):
-        values[row, 1000 * row + 40 : 20_000 : 7000] = 14.0
-    seen = evidence(values, "load > 12")
-    assert grouping_of(seen) is None
-    alike = tuple(LabelSet({"pod": str(n)}) for n in range(12))
-    assert grouping_of(replace(fleet(14), labels=alike)) is None, "they share no label"
-    conditioned = replace(fleet(14).comparison, conditions=("and on () up",))
-    assert grouping_of(replace(fleet(14), comparison=conditioned)) is None
-
-
-def torn() -> Evidence:
-    """A clear incident, and one that stood out no more than the noise of many an hour."""
-    values = noise(28)
-    incidents = (with_incident(values, 5), with_incident(values, 20.3, height=2.6))
-    for start in range(600, values.size, 311):
-        values[start : start + 8] += 2.5
-    return evidence(values, "load > 11.9", incidents)
-
-
-@pytest.mark.parametrize(
-    ("miss_cost", "given_up"),
-    [
-        pytest.param(None, None, id="nothing is worth a miss"),
-        pytest.param(1000.0, None, id="dear"),
-        pytest.param(20.0, "day 20.3", id="cheap"),
-    ],
-)
-def test_an_incident_is_given_up_only_for_what_it_is_worth(
-    miss_cost: float | None, given_up: str | None
-) -> None:
-    seen = torn()
-    found = solve(seen, Objective(1, miss_cost=miss_cost))
-    if given_up is None:
-        assert isinstance(found, Unchanged)
-    else:
-        told = proposal(found)
-        assert told.before.delays.keys() - told.after.delays.keys() == {given_up}
-        assert "day 5" in told.after.delays

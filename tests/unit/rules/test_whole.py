@@ -11,7 +11,7 @@ from rules.adapt.search import Objective
 from rules.adapt.solve import NEVER, Proposal, solve
 from rules.adapt.whole import most_of
 from sidecar.promql.threshold import Comparison
-from tests.unit.rules.test_adapt import hourly, proposal
+from tests.unit.rules.histories import hourly, proposal
 
 N = 28 * 24
 RARE = np.random.default_rng(3).random(N) < 0.05
