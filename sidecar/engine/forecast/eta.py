@@ -18,6 +18,8 @@ FINE_SECONDS = 86400.0
 """So far ahead every step is looked at; beyond, every hour."""
 COARSE_SECONDS = 3600.0
 LEVEL = 0.95
+MIN_SAMPLES = 16
+"""Of a series with fewer nothing is said."""
 
 
 class Ahead(Protocol):

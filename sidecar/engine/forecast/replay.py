@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sidecar.engine.forecast.crossing import Threshold
-from sidecar.engine.forecast.eta import crossing, within_reach
+from sidecar.engine.forecast.eta import MIN_SAMPLES, crossing, within_reach
 from sidecar.engine.forecast.nature import NaturalSelection, nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.series import BoolArray, FloatArray
@@ -113,7 +113,7 @@ def _moments(
     ahead = max(round(warn_seconds / step_seconds), 1)
     for moment in range(first, len(grid), stride):
         past = grid[: moment + 1]
-        if not np.isfinite(past[-1]):
+        if not np.isfinite(past[-1]) or np.isfinite(past).sum() < MIN_SAMPLES:
             continue
         reach = within_reach(past, threshold) and np.nanmin(past) < np.nanmax(past)
         if reach and (moment - selected_at) * step_seconds >= RESELECT_SECONDS:

@@ -14,7 +14,7 @@ from sidecar.config.known import CalendarConfig, EventConfig
 from sidecar.engine.arrays import measurements
 from sidecar.engine.forecast.chosen import Blob, Chosen, packed, unpacked
 from sidecar.engine.forecast.crossing import Threshold
-from sidecar.engine.forecast.eta import Crossing, Uplift, crossing, lead_steps, within_reach
+from sidecar.engine.forecast.eta import MIN_SAMPLES, Crossing, Uplift, crossing, lead_steps, within_reach
 from sidecar.engine.forecast.nature import NaturalSelection, nature_of
 from sidecar.engine.forecast.pool import select
 from sidecar.engine.index import GONE, SeriesIndex
@@ -23,7 +23,6 @@ from sidecar.engine.known_history import KnownSeries
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
 
-MIN_SAMPLES = 16
 RESELECT_SECONDS = 6 * 3600.0
 POOL_SECONDS = 86400.0
 LEVEL = 0.95

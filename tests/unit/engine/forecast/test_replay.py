@@ -30,6 +30,15 @@ def test_each_filling_is_warned_of_hours_ahead() -> None:
     assert found.precision == 1.0
 
 
+def test_a_series_that_has_just_begun_is_waited_for() -> None:
+    young = disk(N - 120)
+    young[: 3 * DAY] = np.nan
+    found = replay(young, STEP, AT_90, warn_seconds=6 * 3600, first=3 * DAY, every_seconds=STEP)
+    assert found.n_crossings == 1
+    only = np.array([40.0, 89.0])
+    assert replay(only, STEP, AT_90, warn_seconds=6 * 3600, first=0, every_seconds=STEP) == NOTHING
+
+
 @pytest.mark.parametrize(
     "grid",
     [
