@@ -135,8 +135,11 @@ def unit_of(comparison: Comparison) -> str:
     return "events per second" if unit == "events" and "rate(" in comparison.measured else unit
 
 
+_OF_TESTS, _OF_RULES = re.compile(r"^tests:", re.MULTILINE), re.compile(r"^groups:", re.MULTILINE)
+
+
 def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
-    """The rules of files and of the `*.y*ml` files of folders.
+    """The rules of files and of the `*.y*ml` files of folders, promtool's unit tests in these left out.
 
     Raises: RuleError for what is no rule file.
     """
@@ -147,6 +150,8 @@ def read_files(paths: Iterable[Path]) -> list[WrittenRule]:
                 text = file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {error}") from error
+            if path.is_dir() and _OF_TESTS.search(text) and not _OF_RULES.search(text):
+                continue
             found.extend(read_text(text, str(file)))
     return found
 

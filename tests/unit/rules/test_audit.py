@@ -138,6 +138,13 @@ async def test_a_rule_that_the_server_refuses_does_not_end_the_audit_of_others()
     assert "many-to-many" in found[0].evidence
 
 
+async def test_of_our_own_series_some_are_there_only_while_something_is_wrong() -> None:
+    absent = 'pronoia_series_absent{query="a"} > 0'
+    ours = like("QueueAbsent", expr=absent, labels={"generator": "pronoia"})
+    found = await audit_source([ours, like("Theirs", expr=absent)], Silence(0.0), WINDOW)
+    assert [finding.rule for finding in found] == [like("Theirs").key]
+
+
 async def test_what_a_loaded_rule_records_is_not_called_unknown() -> None:
     recording = like("errors:rate5m", kind="recording", expr="rate(bad_total[5m])")
     rules = [recording, like("A", expr="errors:rate5m > 1"), like("B", expr="other > 1")]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rules.incidents import read_incidents
-from rules.read import read_text
+from rules.read import read_files, read_text
 from sidecar.errors import RuleError
 
 
@@ -29,6 +29,16 @@ def test_what_is_no_rule_file_is_said_in_words(text: str, words: str) -> None:
         read_text(text, "own.yaml")
     assert words in str(caught.value)
     assert "Error" not in str(caught.value)
+
+
+def test_of_a_folder_promtools_tests_are_left_out(tmp_path: Path) -> None:
+    """`pronoia rules generate --out` writes them beside the rules."""
+    tests = tmp_path / "own.test.yaml"
+    tests.write_text("rule_files: [own.yaml]\ntests:\n- interval: 1m\n")
+    (tmp_path / "own.yaml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]")
+    assert [rule.name for rule in read_files([tmp_path])] == ["A"]
+    with pytest.raises(RuleError, match="not a rule file"):
+        read_files([tests])
 
 
 def test_a_rule_file_is_no_list_of_incidents(tmp_path: Path) -> None:
