@@ -5,8 +5,8 @@ is the set), and where it has `labels/combined_windows.json` it is read in the
 layout of the Numenta benchmark. Counted are events at the fixed threshold, score
 above 1: an event is found by a flag inside it or within the 5 % after it; a run
 of flags elsewhere is a false alarm, and once more for each further hour (at least
-ten rows). The first 15 % of a series, at most 750 rows, only teach. The cost is that of one series
-at a time, fits included; many at once cost less each (tools/detector_pages.py).
+ten rows). The first 15 % of a series, at most 750 rows, only teach. What detectors cost is
+measured by tools/detector_pages.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +70,12 @@ def scores(detector: str, timestamps: TimeArray, values: FloatArray, step_second
 
 @dataclass
 class Tally:
-    """Events found and missed, false alarms, rows, and CPU seconds that scoring took, of one set."""
+    """Events found and missed, false alarms and rows of one set."""
 
     found: int = 0
     missed: int = 0
     false_alarms: int = 0
     rows: int = 0
-    seconds: float = 0.0
 
     @property
     def f1(self) -> float:
@@ -156,18 +154,16 @@ def main() -> None:
     for name, table, events in track(series, description="scoring"):
         for detector in arguments.detectors:
             kept = table.in_order
-            begun = time.process_time()
             score = scores(detector, table.timestamps[kept], table.values[kept], table.step_seconds)
-            tallies[name, detector].seconds += time.process_time() - begun
             flagged = np.zeros(table.n_rows, dtype=np.bool_)
             flagged[kept] = np.nan_to_num(score) > 1
             count(tallies[name, detector], flagged, events, table.step_seconds)
-    print("| set | detector | F1 | recall | false alarms per 1,000 rows | CPU µs a row |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| set | detector | F1 | recall | false alarms per 1,000 rows |")
+    print("| --- | --- | --- | --- | --- |")
     for (name, detector), tally in tallies.items():
         print(
             f"| {name} | {detector} | {tally.f1:.3f} | {tally.recall:.3f} "
-            f"| {tally.false_alarms_per_1000_rows:.2f} | {1e6 * tally.seconds / max(tally.rows, 1):.1f} |"
+            f"| {tally.false_alarms_per_1000_rows:.2f} |"
         )
 
 
