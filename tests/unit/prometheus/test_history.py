@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -32,7 +31,7 @@ class Readable:
         if name == "read":
             self.reads += 1
             return self._read()
-        data: Any = {
+        data: object = {
             "config": {"yaml": "global: {}"},
             "flags": {"query.lookback-delta": "5m"},
             "buildinfo": {"version": "2.42.0"},

@@ -29,13 +29,16 @@ def hourly(values: np.ndarray, expr: str, incidents: tuple[KnownIncident, ...] =
 
 
 def evidence(
-    values: np.ndarray, expr: str = "load > 10.5", incidents: tuple[KnownIncident, ...] = (), **rule: object
+    values: np.ndarray,
+    expr: str = "load > 10.5",
+    incidents: tuple[KnownIncident, ...] = (),
+    for_seconds: float = 0.0,
 ) -> Evidence:
     comparison = parse_comparison(expr)
     assert isinstance(comparison, Comparison)
     values = np.atleast_2d(values)
     labels = tuple(LabelSet({"pod": str(n)}) for n in range(values.shape[0]))
-    written = WrittenRule("Load", expr, "alerting", **rule)  # type: ignore[arg-type]
+    written = WrittenRule("Load", expr, "alerting", for_seconds=for_seconds)
     return Evidence(written, comparison, labels, clock(values.shape[1] / 1440), values, incidents)
 
 
