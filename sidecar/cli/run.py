@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-import sidecar
+from sidecar.cli.compiled_code import keep_compiled_code_beside
 from sidecar.cli.options import (
     config_option,
     data_option,
@@ -20,17 +20,6 @@ from sidecar.cli.options import (
     neighbours,
     read_config,
 )
-
-CACHE_VARIABLE = "NUMBA_CACHE_DIR"
-
-
-def _keep_compiled_code(directory: Path) -> None:
-    """Have numba, before it is imported, cache beside the data where it may not beside the code.
-
-    It refuses to work where it finds no place at all, as with a service's user without a home.
-    """
-    if CACHE_VARIABLE not in os.environ and not os.access(sidecar.__path__[0], os.W_OK):
-        os.environ[CACHE_VARIABLE] = str((directory / ".numba").absolute())
 
 
 def _have_temporary_files(directory: Path) -> None:
@@ -99,7 +88,7 @@ def run(
             overrides.setdefault(section, {})[key] = value
     config = read_config(config_path, overrides)
 
-    _keep_compiled_code(config.store.directory)
+    keep_compiled_code_beside(config.store.directory)
     _have_temporary_files(config.store.directory)
 
     from sidecar.app.deadline import exit_in_time, leave

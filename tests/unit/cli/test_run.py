@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli import run
+from sidecar.cli.compiled_code import VARIABLE, keep_compiled_code_beside
 
 
 @pytest.mark.parametrize(
@@ -22,12 +23,12 @@ from sidecar.cli import run
 def test_compiled_code_is_kept_where_it_can_be(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stated: str | None, writable: bool, kept: str | None
 ) -> None:
-    monkeypatch.setenv(run.CACHE_VARIABLE, stated or "")  # So that what is set here is undone.
+    monkeypatch.setenv(VARIABLE, stated or "")  # So that what is set here is undone.
     if stated is None:
-        del os.environ[run.CACHE_VARIABLE]
+        del os.environ[VARIABLE]
     monkeypatch.setattr(os, "access", lambda *_: writable)
-    run._keep_compiled_code(tmp_path)
-    assert os.environ.get(run.CACHE_VARIABLE) == (kept and kept.format(data=tmp_path))
+    keep_compiled_code_beside(tmp_path)
+    assert os.environ.get(VARIABLE) == (kept and kept.format(data=tmp_path))
 
 
 def test_temporary_files_are_beside_the_data_where_there_is_no_other_place(
