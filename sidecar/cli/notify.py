@@ -129,11 +129,13 @@ async def _tell(config: Config, target: NotifyTarget, open_seconds: float) -> No
         message = _message(config, target, "opened", incident)
         receipt = await channel.send(Outgoing(message, made_at=time.time()))
         click.echo(f"{target.name}: the test incident is told as {message['title']!r}")
-        await asyncio.sleep(open_seconds)
-        over = replace(incident, state="resolved", ended_at_ns=time.time_ns(), n_firing=0)
-        message = _message(config, target, "resolved", over)
-        await channel.send(Outgoing(message, thread=receipt, made_at=time.time()))
-        click.echo(f"{target.name}: and its end as {message['title']!r}")
+        try:
+            await asyncio.sleep(open_seconds)
+        finally:  # Also where a Ctrl-C ends the wait: somebody was called.
+            over = replace(incident, state="resolved", ended_at_ns=time.time_ns(), n_firing=0)
+            message = _message(config, target, "resolved", over)
+            await channel.send(Outgoing(message, thread=receipt, made_at=time.time()))
+            click.echo(f"{target.name}: and its end as {message['title']!r}")
     finally:
         await channel.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.main import main
+from sidecar.cli.notify import _tell
+from sidecar.config.load import load_text
 
 TEMPLATE = "{{ incident.priority }} {{ incident.title }} ({{ status }})"
 
@@ -46,7 +49,8 @@ def receiver() -> Iterator[Receiver]:
         server.shutdown()
 
 
-def notify(folder: Path, receiver: Receiver, *arguments: str) -> Result:
+def written(folder: Path, receiver: Receiver) -> Path:
+    """A configuration with that one target."""
     target = {
         "name": "ops",
         "url": f"http://127.0.0.1:{receiver.server_port}/hook?token=geheim",
@@ -54,6 +58,11 @@ def notify(folder: Path, receiver: Receiver, *arguments: str) -> Result:
     }
     config = folder / "pronoia.yaml"
     config.write_text(json.dumps({"notify": {"targets": [target]}}))
+    return config
+
+
+def notify(folder: Path, receiver: Receiver, *arguments: str) -> Result:
+    config = written(folder, receiver)
     return CliRunner().invoke(main, ["notify", *arguments, "--config", str(config)])
 
 
@@ -67,6 +76,20 @@ def test_a_test_is_told_and_told_to_be_over(tmp_path: Path, receiver: Receiver) 
     assert begun["incident"]["incident_id"] == over["incident"]["incident_id"]
     assert begun["idempotency_key"] != over["idempotency_key"]
     assert over["incident"]["ended_at"]
+
+
+async def test_an_interrupted_test_is_told_to_be_over_all_the_same(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    config = load_text(written(tmp_path, receiver).read_text())
+    test = asyncio.create_task(_tell(config, config.notify.targets[0], 3600.0))
+    async with asyncio.timeout(20):
+        while not receiver.posted:
+            await asyncio.sleep(0.01)
+        test.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await test
+    assert [one["kind"] for one in receiver.posted] == ["opened", "resolved"]
 
 
 def test_a_refused_test_is_an_error_without_the_secret(tmp_path: Path, receiver: Receiver) -> None:
