@@ -124,14 +124,17 @@ async def _tell(config: Config, target: NotifyTarget, open_seconds: float) -> No
         n_firing=1,
         category="test",
     )
+    message = _message(config, target, "opened", incident)
     channel = channel_of(target)
+    opening = asyncio.ensure_future(channel.send(Outgoing(message, made_at=time.time())))
     try:
-        message = _message(config, target, "opened", incident)
-        receipt = await channel.send(Outgoing(message, made_at=time.time()))
-        click.echo(f"{target.name}: the test incident is told as {message['title']!r}")
         try:
+            # Shielded: a Ctrl-C amid it would not tell whether the target has it.
+            await asyncio.shield(opening)
+            click.echo(f"{target.name}: the test incident is told as {message['title']!r}")
             await asyncio.sleep(open_seconds)
         finally:  # Also where a Ctrl-C ends the wait: somebody was called.
+            receipt = await opening
             over = replace(incident, state="resolved", ended_at_ns=time.time_ns(), n_firing=0)
             message = _message(config, target, "resolved", over)
             await channel.send(Outgoing(message, thread=receipt, made_at=time.time()))

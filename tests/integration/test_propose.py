@@ -46,7 +46,9 @@ async def server(tmp_path: Path, keep: Callable[..., Any]) -> AsyncIterator[Prom
     ]
     prometheus: Prometheus = keep(Prometheus(tmp_path / "prometheus", scrape=scrape))
     (prometheus.rules / "platform.yaml").write_text(yaml.safe_dump(platform_rules()))
-    page = LivePage(Platform(time.time()))
+    began = time.time()
+    # A minute of the platform a second: within one of its minutes a gauge may stand still.
+    page = LivePage(Platform(began), now=lambda: began + 60.0 * (time.time() - began))
     await page.start(ports["platform"])
     try:
         await run_blocking(keep(node).start)

@@ -27,6 +27,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = 200
         self.posted: list[dict[str, Any]] = []
+        self.answers = threading.Event()
+        self.answers.set()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -34,6 +36,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.answers.wait(20)
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -78,15 +81,20 @@ def test_a_test_is_told_and_told_to_be_over(tmp_path: Path, receiver: Receiver) 
     assert over["incident"]["ended_at"]
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["while it is open", "before the target answered"])
 async def test_an_interrupted_test_is_told_to_be_over_all_the_same(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Receiver, capsys: pytest.CaptureFixture[str], answered: bool
 ) -> None:
     config = load_text(written(tmp_path, receiver).read_text())
+    if not answered:
+        receiver.answers.clear()
     test = asyncio.create_task(_tell(config, config.notify.targets[0], 3600.0))
     async with asyncio.timeout(20):
-        while not receiver.posted:
+        while not (capsys.readouterr().out if answered else receiver.posted):
             await asyncio.sleep(0.01)
         test.cancel()
+        await asyncio.sleep(0.05)
+        receiver.answers.set()
         with pytest.raises(asyncio.CancelledError):
             await test
     assert [one["kind"] for one in receiver.posted] == ["opened", "resolved"]
