@@ -247,10 +247,11 @@ class RulesLoop:
             return self._unchanged(query.name, "its shadow runs")
         live = next((r for r in history if r.state == "live"), None)
         there = await self.reviser.in_place(file.group, history)
-        if live is not None and there is Found.OTHER:
-            # What an unfinished roll-back left is nothing to come back to.
+        if live is not None and there is not Found.SAME:
+            # What an unfinished roll-back left is nothing to come back to, and where the file is gone, as
+            # with a volume, its alerts do not wait until another was checked, or was a shadow for long.
             await self.publisher.restore(file.group, live.content)
-        if live is not None and there is Found.SAME:
+        if live is not None:
             same = _goes_by(live, essence)
             if live.content_hash == file.revision or (same and thresholds.like(live.evidence.get("bounds"))):
                 return self._unchanged(query.name)
@@ -287,11 +288,10 @@ class RulesLoop:
             return self._unchanged(file.group, "its shadow runs")
         live = next((r for r in history if r.state == "live"), None)
         there = await self.reviser.in_place(file.group, history)
-        if live is not None and live.content_hash == file.revision:
-            if there is Found.SAME:
-                return self._unchanged(file.group)
+        if live is not None and there is not Found.SAME:
             await self.publisher.restore(file.group, live.content)
-            return self._unchanged(file.group, "put back")
+        if live is not None and live.content_hash == file.revision:
+            return self._unchanged(file.group)
         newest = history[0] if history else None
         if newest is not None and failed_live(newest) and newest.content_hash == file.revision:
             return self._unchanged(file.group, "it was taken back")

@@ -7,14 +7,18 @@ step fails, the file that was there comes back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from rules.alone import alone
 from rules.document import RuleFile
-from rules.publisher import Found
+from rules.publisher import Found, not_put_back
 from rules.verify import RuleServer, begin_reload, wait_until_live
 from sidecar.durable import TEMPORARY, replace_file
 from sidecar.errors import PullError, RuleError, RuleReason
@@ -88,8 +92,13 @@ class Publisher:
             await self.put(file.group, file.text)
             try:
                 await self._load(file)
-            except RuleError:
-                await self._put_back(file.group, before)
+            except RuleError as error:
+                if error.reason == RuleReason.UNHEALTHY.value and before == file.text:
+                    before = None  # The same bad text, left by a roll-back that did not get through.
+                try:
+                    await self._put_back(file.group, before)
+                except RuleError as trouble:
+                    raise not_put_back(error, trouble) from trouble
                 raise
 
     async def put(self, group: str, text: str | None) -> None:
@@ -152,7 +161,7 @@ class Publisher:
 
 
 def write_atomically(path: Path, text: str | None) -> None:
-    """Replace `path` by `text`, durably and whole; None removes it.
+    """Replace `path` by `text`, durably and whole, for the same readers; None removes it.
 
     Raises: OSError, and then `path` is as it was.
     """
@@ -160,9 +169,36 @@ def write_atomically(path: Path, text: str | None) -> None:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.stat() if path.exists() else None
+
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+        if before is not None:
+            _keep_readers(file.fileno(), before)
+
     # Readable by all where nobody said else: Prometheus often runs as another user of the same volume.
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-    replace_file(path, lambda file: file.write(text.encode()), mode=mode)
+    replace_file(path, write, mode=stat.S_IMODE(before.st_mode) if before else 0o644)
+
+
+def _keep_readers(file: int, before: os.stat_result) -> None:
+    """Give an open file the owner and group of the one that it replaces, as far as the system lets us.
+
+    Raises: OSError where somebody could read that one and could not read this: a Prometheus that cannot
+    read a rule file loads none any more.
+    """
+    for owner in (before.st_uid, -1):
+        with contextlib.suppress(PermissionError):
+            os.fchown(file, owner, before.st_gid)
+            break
+    now, mode = os.fstat(file), before.st_mode
+    lost_group = now.st_gid != before.st_gid and mode & stat.S_IRGRP
+    lost_owner = now.st_uid != before.st_uid and not mode & stat.S_IRGRP
+    if not mode & stat.S_IROTH and (lost_group or lost_owner):
+        raise OSError(
+            errno.EPERM,
+            "it would be another user's or group's, and Prometheus could not read it; "
+            "run pronoia as its owner, or let all read it",
+        )
 
 
 def _read(path: Path) -> str | None:

@@ -12,15 +12,16 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from rules.document import RuleFile, as_yaml
 from rules.kubernetes import RuleObjects
-from rules.publisher import Found
+from rules.publisher import Found, not_put_back
 from rules.verify import LoadedRules, wait_until_live
+from sidecar.config.fields import parse_duration
 from sidecar.config.model import PrometheusRuleConfig
 from sidecar.errors import RuleError, RuleReason
 from sidecar.kubernetes import KubernetesObject
@@ -35,7 +36,19 @@ MAX_NAME = 253
 INSTANCE = "pronoia/instance"
 GROUP = "pronoia/group"
 REVISION = "pronoia/revision"
-RULE_KEYS = ("alert", "record", "expr", "for", "keep_firing_for", "labels", "annotations")
+GROUP_KEYS = (
+    "interval",
+    "labels",
+    "limit",
+    "query_offset",
+    "evaluation_delay",
+    "partial_response_strategy",
+    "source_tenants",
+    "align_evaluation_time_on_interval",
+)
+"""What the operator's groups and those of rulers say besides, with their word for `query_offset` of old."""
+RULE_KEYS = ("alert", "record", "for", "keep_firing_for", "labels", "annotations")
+DURATIONS = ("interval", "query_offset", "evaluation_delay", "for", "keep_firing_for")
 
 
 class ObjectPublisher:
@@ -123,10 +136,7 @@ class ObjectPublisher:
             try:
                 await self._put_back(file.group, before)
             except RuleError as trouble:
-                raise RuleError(
-                    RuleReason(trouble.reason),
-                    f"{error}; and the object before cannot be put back: {trouble}",
-                ) from trouble
+                raise not_put_back(error, trouble) from trouble
             raise
 
     async def restore(self, group: str, text: str | None) -> None:
@@ -151,8 +161,12 @@ class ObjectPublisher:
     async def _put(self, group: str, wanted: KubernetesObject) -> KubernetesObject | None:
         """Create or replace; what was there before."""
         name = object_name(self._config.instance, group)
-        for last in (False,) * (ROUNDS - 1) + (True,):
+        before: KubernetesObject | None = None
+        for nth in range(1, ROUNDS + 1):
             current = await self._objects.get(name)
+            if nth > 1 and current is not None and self._says(current, group, wanted):
+                return before  # It went through though the answer got lost, and the next try met our own.
+            before = current
             body = {
                 "apiVersion": "monitoring.coreos.com/v1",
                 "kind": "PrometheusRule",
@@ -179,7 +193,7 @@ class ObjectPublisher:
             except RuleError as error:
                 if error.reason != RuleReason.CONFLICT.value:
                     raise
-                if last:
+                if nth == ROUNDS:
                     raise _contested(self.place(group), error) from error
         raise AssertionError("unreachable: the last round returns or raises")
 
@@ -196,6 +210,9 @@ class ObjectPublisher:
                     raise
                 if last:
                     raise _contested(self.place(group), error) from error
+
+    def _says(self, there: KubernetesObject, group: str, wanted: KubernetesObject) -> bool:
+        return self._is_ours(there, group) and essence(there.get("spec")) == essence(wanted["spec"])
 
     def _is_ours(self, there: KubernetesObject, group: str) -> bool:
         facts = there.get("metadata") or {}
@@ -264,14 +281,27 @@ def essence(spec: Any) -> Any:
     return [
         {
             "name": group.get("name"),
-            "interval": group.get("interval"),
+            **_said(group, GROUP_KEYS),
             "rules": [
-                {key: str(rule[key]) if key == "expr" else rule[key] for key in RULE_KEYS if rule.get(key)}
-                for rule in group.get("rules") or []
+                {"expr": str(rule["expr"]), **_said(rule, RULE_KEYS)} for rule in group.get("rules") or []
             ],
         }
         for group in groups
     ]
+
+
+def _said(fields: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """What a group or a rule says; durations in seconds, as a ruler may write `90s` as `1m30s`."""
+    said = {key: fields.get(key) for key in keys}
+    said |= {key: _seconds(said[key]) for key in DURATIONS if said.get(key)}
+    return {key: value for key, value in said.items() if value}
+
+
+def _seconds(duration: Any) -> Any:
+    try:
+        return parse_duration(duration)
+    except ValueError:
+        return duration
 
 
 def _kept(facts: dict[str, Any]) -> dict[str, Any]:

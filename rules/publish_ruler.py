@@ -10,10 +10,10 @@ import yaml
 
 from rules.document import RuleFile, as_yaml
 from rules.publish_objects import essence
-from rules.publisher import Found
+from rules.publisher import Found, not_put_back
 from rules.ruler import Groups, RulerApi
 from rules.verify import LoadedRules, wait_until_live
-from sidecar.errors import RuleError
+from sidecar.errors import RuleError, RuleReason
 
 POLL_SECONDS = 1.0
 
@@ -69,8 +69,8 @@ class RulerPublisher:
         Raises: RuleError with the reason; the namespace is as it was then.
         """
         before = await self._api.read(file.group)
+        await self._api.put(file.group, _groups(file.text))
         try:
-            await self._api.put(file.group, _groups(file.text))
             await wait_until_live(
                 self._server,
                 file,
@@ -79,8 +79,15 @@ class RulerPublisher:
                 advice="does prometheus.url ask the tenant whose rules the ruler keeps?",
                 monotonic=self._monotonic,
             )
-        except RuleError:
-            await self._api.put(file.group, before)
+        except RuleError as error:
+            if error.reason == RuleReason.UNHEALTHY.value and _meaning(before) == _meaning(
+                _groups(file.text)
+            ):
+                before = []  # The same bad text, left by a roll-back that did not get through.
+            try:
+                await self._api.put(file.group, before)
+            except RuleError as trouble:
+                raise not_put_back(error, trouble) from trouble
             raise
 
     async def restore(self, group: str, text: str | None) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from rules.document import RuleFile
+from sidecar.errors import RuleError, RuleReason
 
 
 class Found(StrEnum):
@@ -55,3 +56,10 @@ class RulePublisher(Protocol):
     async def sweep(self) -> None:
         """Remove what a killed process left half done. Raises: RuleError."""
         ...
+
+
+def not_put_back(error: RuleError, trouble: RuleError) -> RuleError:
+    """A publication that failed, and so did the way back: both have to be known."""
+    return RuleError(
+        RuleReason(trouble.reason), f"{error}; and what was there before cannot be put back: {trouble}"
+    )

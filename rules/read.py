@@ -202,7 +202,7 @@ def _rules_in(document: Any, file: str) -> Iterator[WrittenRule]:
     if document.get("kind") == "PrometheusRule":
         facts = document.get("metadata") or {}
         file = file or "/".join(part for part in (facts.get("namespace"), facts.get("name")) if part)
-        document = document["spec"]
+        document = {"groups": (), **(document["spec"] or {})}
     for group in document["groups"] or ():
         for rule in group.get("rules") or ():
             yield _rule_of(rule, group, file)

@@ -286,7 +286,7 @@ class Reviser:
 
     async def _recover_live(self, revision: RuleRevision) -> None:
         group = revision.group
-        if await self.in_place(group, await self.history(group)) is Found.OTHER:
+        if await self.in_place(group, await self.history(group)) is not Found.SAME:
             self._log.warning("rules in place differ from the live revision, putting that back", group=group)
             await self.publisher.restore(group, revision.content)
 

@@ -7,10 +7,9 @@ is remembered with its evidence, and one process at a time changes a place.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -18,15 +17,13 @@ import msgspec
 from rules.adapt.canary import canary_text, is_shadow, rewrites_of, shadows
 from rules.adapt.change import Change
 from rules.adapt.place import Place, is_place
+from rules.adapt.placing import NotPutBack, Placing
 from rules.adapt.plan import carried_over
 from rules.adapt.text import Rewrite, rewrite_text
-from rules.publish import POLL_SECONDS
-from rules.read import WrittenRule, of_server
 from rules.validate import check
-from rules.verify import RuleServer, begin_reload, meaning
+from rules.verify import RuleServer
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import RuleStore
-from sidecar.prometheus.answers import Rule
 from sidecar.records import RuleRevision
 
 TRY_AGAIN_SECONDS = 3600.0
@@ -47,13 +44,12 @@ class AdaptedRules:
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._server = server
+        self._placing = Placing(server, verify_timeout_seconds=verify_timeout_seconds, monotonic=monotonic)
         self._store = store
         self._place_of = place_of
         self._promtool = promtool
         self._timeout = verify_timeout_seconds
         self._now = now
-        self._monotonic = monotonic
 
     async def propose(self, change: Change) -> RuleRevision | None:
         """Remember a rewrite that waits for a person's approval, in place of one that waited before.
@@ -85,9 +81,11 @@ class AdaptedRules:
         await self._store.put_revision(revision)
         try:
             with place.alone():
-                await self._replace(place, change.before, change.after, [new for _, new in change.rewrites])
+                await self._placing.replace(
+                    place, change.before, change.after, [new for _, new in change.rewrites]
+                )
         except (RuleError, PullError) as error:
-            await self._end(revision, "undone", str(error))
+            await self._gave_up(revision, error)
             raise
         live = await self.live(change.group)
         revision.state, revision.replaces = "live", live.revision_id if live else None
@@ -112,13 +110,20 @@ class AdaptedRules:
         try:
             with place.alone():
                 await place.write(None, expected=await place.read())  # One that was left there is over.
-                await self._replace(place, None, text, shadows(change.rewrites))
+                await self._placing.replace(place, None, text, shadows(change.rewrites))
         except (RuleError, PullError) as error:
-            await self._end(revision, "undone", str(error))
+            await self._gave_up(revision, error)
             raise
         revision.state, revision.live_from_ns = "canary", int(self._now() * 1e9)
         await self._store.put_revision(revision)
         return revision
+
+    async def _gave_up(self, revision: RuleRevision, error: RuleError | PullError) -> None:
+        """It is undone; or begun still, and undone later, where its text may stand in the place."""
+        if isinstance(error, NotPutBack):
+            await self._store.put_revision(msgspec.structs.replace(revision, reason=str(error)))
+        else:
+            await self._end(revision, "undone", str(error))
 
     async def end_shadow(self, revision: RuleRevision, why: str) -> None:
         """Remove a shadow. `why` it was not good enough; empty: it was, and its rules go live next.
@@ -241,21 +246,34 @@ class AdaptedRules:
     async def recover(self) -> None:
         """Undo what a killed process began and did not see healthy; what people wrote since stays.
 
-        Raises: RuleError where a place does not take its text.
+        Raises: RuleError where a place does not take its text, once the others were looked at.
         """
         surely_over = self._now() - 2 * self._timeout
+        trouble: RuleError | None = None
         for revision in await self.of_state("begun"):
             if revision.created_at_ns / 1e9 < surely_over:
-                await self._interrupted(revision)
+                try:
+                    await self._interrupted(revision)
+                except RuleError as error:
+                    trouble = error
+        if trouble is not None:
+            raise trouble
 
     async def _interrupted(self, revision: RuleRevision) -> RuleRevision:
         place = self._place_of(revision.group)
         if is_shadow(revision):
             if not await self._store.revisions(group=revision.group, state="canary", limit=1):
                 await self._remove_shadow(revision.group)  # Else a later one runs in its place.
-        elif place.same(await place.read(), revision.content):
+        elif await self._is_in(place, revision):
             await self._restore(revision.group, str(revision.evidence["before"]), expected=revision.content)
-        return await self._end(revision, "undone", "interrupted before it was seen healthy")
+        why = revision.reason or "interrupted before it was seen healthy"
+        return await self._end(revision, "undone", why)
+
+    async def _is_in(self, place: Place, begun: RuleRevision) -> bool:
+        """Whether its text is in its place, and not because a later one with the same text went well."""
+        live = await self.live(begun.group)
+        later = live is not None and place.same(live.content, begun.content)
+        return not later and place.same(await place.read(), begun.content)
 
     async def undo(self, group: str, why: str) -> RuleRevision:
         """Take back the last step: what was interrupted, a shadow, else what is live. Raises: RuleError."""
@@ -292,14 +310,13 @@ class AdaptedRules:
         place = self._place_of(group).shadow()
         with place.alone():
             await place.write(None, expected=await place.read())
-        await self._reload_quietly(place)
+        await self._placing.reload_quietly(place)
 
     async def _restore(self, group: str, text: str, *, expected: str | None) -> None:
         place = self._place_of(group)
         with place.alone():
             await place.write(text, expected=expected)
-            if place.needs_reload:
-                await self._reload_now(self._server.reload())
+            await self._placing.reload(place)
 
     def _revision(self, change: Change) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
@@ -324,60 +341,3 @@ class AdaptedRules:
     def _ended(self, revision: RuleRevision, state: str, why: str) -> RuleRevision:
         now_ns = int(self._now() * 1e9)
         return msgspec.structs.replace(revision, state=state, live_until_ns=now_ns, reason=why)
-
-    async def _replace(
-        self, place: Place, before: str | None, after: str, wanted: Sequence[WrittenRule]
-    ) -> None:
-        """Write and load; `before` is back where that does not go well."""
-        await place.write(after, expected=before)
-        try:
-            await self._load(place, wanted)
-        except (RuleError, PullError):
-            await place.write(before, expected=after)
-            await self._reload_quietly(place)
-            raise
-
-    async def _loaded(self) -> list[Rule]:
-        """What the server has loaded; nothing where it is too busy to say. Raises: PullError."""
-        try:
-            return await self._server.rules()
-        except PullError as error:
-            if not error.retryable:
-                raise
-            return []
-
-    async def _reload_now(self, reload: Awaitable[None]) -> None:
-        try:
-            await reload
-        except PullError as error:
-            raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error
-
-    async def _reload_quietly(self, place: Place) -> None:
-        if place.needs_reload:
-            with contextlib.suppress(PullError):
-                await self._server.reload()  # The good text is in place for the next one.
-
-    async def _load(self, place: Place, wanted: Sequence[WrittenRule]) -> None:
-        """Return once every rewritten rule is loaded and was evaluated without an error."""
-        if place.needs_reload:
-            await self._reload_now(begin_reload(self._server))
-        deadline = self._monotonic() + self._timeout
-        missing = [rule.key for rule in wanted]
-        names = {rule.name for rule in wanted}
-        while self._monotonic() < deadline:
-            rules = [rule for rule in of_server(await self._loaded()) if rule.name in names]
-            loaded = {meaning(rule): rule for rule in rules}
-            there = [loaded[meaning(rule)] for rule in wanted if meaning(rule) in loaded]
-            bad = next((rule for rule in there if rule.health == "err"), None)
-            if bad is not None:
-                raise RuleError(RuleReason.UNHEALTHY, f"{bad.name}: {bad.last_error}")
-            if len(there) == len(wanted) and all(rule.health == "ok" for rule in there):
-                return
-            missing = [rule.key for rule in wanted if meaning(rule) not in loaded]
-            await asyncio.sleep(POLL_SECONDS)
-        if missing:
-            raise RuleError(
-                RuleReason.NOT_LOADED,
-                f"Prometheus does not show {missing[0]} as rewritten after {self._timeout:g} s; "
-                f"does it load {place.group}?",
-            )

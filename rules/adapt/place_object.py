@@ -125,7 +125,7 @@ def kept_by(there: KubernetesObject) -> str:
 
 def _spec(text: str) -> dict[str, Any]:
     document = yaml.safe_load(text)
-    return {"groups": document.get("spec", document)["groups"]}
+    return {"groups": document.get("spec", document).get("groups") or []}
 
 
 def _meant(text: str | None) -> Any:

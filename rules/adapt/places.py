@@ -14,6 +14,7 @@ from rules.read import WrittenRule, of_server, read_files, read_text
 from rules.verify import LoadedRules
 from sidecar.config.model import RulesConfig
 from sidecar.errors import RuleError
+from sidecar.telemetry import get_logger
 
 
 def place_finder(config: RulesConfig) -> Callable[[str], Place]:
@@ -65,11 +66,15 @@ async def _of_objects(config: RulesConfig) -> list[WrittenRule]:
     from rules.kubernetes import RuleObjects
 
     objects = RuleObjects(config.prometheus_rule)
-    return [
-        rule
-        for each in await objects.all()
-        for rule in read_text(object_text(each), f"{OBJECT}{objects.namespace()}/{each['metadata']['name']}")
-    ]
+    found: list[WrittenRule] = []
+    for each in await objects.all():
+        place = f"{OBJECT}{objects.namespace()}/{each['metadata']['name']}"
+        try:
+            found += read_text(object_text(each), place)
+        except RuleError as error:
+            # The API takes what the operator then leaves out; it is no reason to leave out the others.
+            get_logger("rules-adapt").warning("rules not read, the others are", place=place, err=str(error))
+    return found
 
 
 async def _of_ruler(config: RulesConfig) -> list[WrittenRule]:

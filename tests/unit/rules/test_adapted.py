@@ -20,7 +20,7 @@ from rules.drift import drift_of_place
 from rules.publisher import Found
 from rules.read import read_text
 from sidecar.config.model import StoreConfig
-from sidecar.errors import PullError, PullReason, RuleError
+from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 from sidecar.store.sqlite import SqliteStore
 
@@ -175,3 +175,109 @@ async def test_a_later_shadow_outlives_the_end_of_one_that_was_begun(shadowing: 
     await shadowing.rules.recover()
     assert await shadowing.states() == ["undone", "canary"]
     assert canary_path(shadowing.file).exists()
+
+
+class Deaf(FilePlace):
+    """A place that takes one text, and then answers no more until it is well."""
+
+    well = False
+    n_writes = 0
+
+    async def write(self, text: str | None, *, expected: str | None) -> None:
+        if type(self).n_writes and not type(self).well:
+            raise RuleError(RuleReason.UNREACHABLE, "no answer")
+        type(self).n_writes += 1
+        await super().write(text, expected=expected)
+
+
+@pytest.fixture
+def deaf(alive: Killed, monkeypatch: pytest.MonkeyPatch) -> Killed:
+    monkeypatch.setattr(Deaf, "n_writes", 0)
+    monkeypatch.setattr(Deaf, "well", False)
+    monkeypatch.setattr(alive.rules, "_place_of", lambda group: Deaf.of(group, needs_reload=True))
+    alive.server.refuses = True
+    alive.file.write_text(BEFORE)
+    return alive
+
+
+async def test_what_could_not_be_put_back_is_begun_still_and_undone_later(
+    deaf: Killed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuleError, match=r"reload refused.*cannot be put back: no answer"):
+        await deaf.rules.publish(deaf.change)
+    assert deaf.file.read_text() == AFTER
+    assert await deaf.states() == ["begun"], "else an unproven rule would stay, and nobody know of it"
+    monkeypatch.setattr(Deaf, "well", True)
+    deaf.server.refuses, deaf.server.well = False, True
+    deaf.now += 3 * TIMEOUT
+    await deaf.rules.recover()
+    assert deaf.file.read_text() == BEFORE
+    assert await deaf.states() == ["undone"]
+
+
+async def test_one_place_that_takes_nothing_does_not_keep_others_from_being_undone(
+    deaf: Killed, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(BEFORE)
+        Deaf.n_writes = 0
+        with pytest.raises(RuleError, match="no answer"):
+            await deaf.rules.publish(replace(deaf.change, group=FilePlace(file).group))
+    (tmp_path / "one.yaml").write_text("groups: []\n")
+    deaf.now += 3 * TIMEOUT
+    with pytest.raises(RuleError, match="no answer"):
+        await deaf.rules.recover()
+    assert await deaf.states() == ["begun", "undone"]
+
+
+async def test_an_answer_that_got_lost_leaves_no_rewrite_behind(
+    alive: Killed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Losing(FilePlace):
+        async def write(self, text: str | None, *, expected: str | None) -> None:
+            await super().write(text, expected=expected)
+            if text == AFTER:
+                raise RuleError(RuleReason.CONFLICT, "another version is there: our own")
+
+    alive.server.well = True
+    alive.file.write_text(BEFORE)
+    monkeypatch.setattr(alive.rules, "_place_of", lambda group: Losing.of(group, needs_reload=True))
+    with pytest.raises(RuleError, match="our own"):
+        await alive.rules.publish(alive.change)
+    assert alive.file.read_text() == BEFORE
+    assert await alive.states() == ["undone"]
+
+
+async def test_what_went_well_the_second_time_is_not_undone_for_the_first(
+    killed: Killed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed.file.write_text(BEFORE)
+    change = killed.change
+
+    async def loaded() -> list[Rule]:
+        (rule,) = read_text(AFTER)
+        return [
+            Rule(
+                name=rule.name,
+                expr=rule.expr,
+                kind="alerting",
+                group=rule.group,
+                file=str(killed.file),
+                health="ok",
+                last_error="",
+                state="inactive",
+                duration_seconds=0,
+                labels={},
+                annotations={},
+                active_alerts=[],
+            )
+        ]
+
+    monkeypatch.setattr(killed.server, "rules", loaded)
+    killed.now += 1
+    await killed.rules.publish(change)
+    killed.now += 3 * TIMEOUT
+    await killed.rules.recover()
+    assert killed.file.read_text() == AFTER
+    assert await killed.states() == ["undone", "live"]

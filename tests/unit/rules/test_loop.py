@@ -158,6 +158,21 @@ async def test_killed_before_the_new_one_is_noted_the_old_rule_is_there_still(be
     assert await bench.states("errors") == ["live", "rejected"]
 
 
+async def test_with_its_volume_gone_what_is_live_is_back_before_another_is_tried(careful: Bench) -> None:
+    await careful.run()
+    careful.now += 601
+    reviser = careful.loop.reviser
+    await LiveWatch(reviser, careful.server, source=None, max_firing_ratio=3, now=lambda: careful.now).look()
+    live, careful.level = careful.file("errors").read_text(), 30.0
+    careful.file("errors").unlink()
+    await careful.run()
+    assert await careful.states("errors") == ["live", "canary"]
+    assert careful.file("errors").read_text() == live, "not a day without alerts, while another is a shadow"
+    careful.file("errors").unlink()
+    await careful.loop.recover()
+    assert careful.file("errors").read_text() == live
+
+
 async def test_killed_before_a_roll_back_is_noted_something_is_live_still(bench: Bench) -> None:
     await bench.run()
     bench.level = 30.0

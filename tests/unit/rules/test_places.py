@@ -159,6 +159,22 @@ async def test_a_file_that_somebody_is_writing_does_not_hide_the_rules_of_others
 
 
 @pytest.mark.parametrize(
+    "spec", [{}, {"groups": [{"name": "odd", "rules": [{"expr": "up"}]}]}], ids=["empty", "a nameless rule"]
+)
+async def test_an_object_that_says_nothing_or_nonsense_does_not_hide_the_rules_of_others(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    api = KubernetesApi()
+    api.seed("monitoring", object_of("odd") | {"spec": spec})
+    api.seed("monitoring", object_of("own"))
+    async with serving(api) as url:
+        own = {"api_url": url, "namespace": "monitoring", "token_file": account(tmp_path) / "token"}
+        config = RulesConfig.model_validate({"publish": "prometheus_rule", "prometheus_rule": own})
+        found = await own_rules(config, LoadingServer(Path("/nowhere")))
+    assert [rule.file for rule in found] == ["object:monitoring/own"]
+
+
+@pytest.mark.parametrize(
     ("facts", "keeper"),
     [
         pytest.param({"annotations": {"meta.helm.sh/release-name": "x"}}, "Helm", id="helm"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from rules.document import RuleFile
 from rules.generate.slo import slo_file
-from rules.publish import Publisher
+from rules.publish import Publisher, write_atomically
 from rules.publisher import Found
 from sidecar.config.slo import SloConfig
 from sidecar.durable import TEMPORARY
@@ -56,6 +59,61 @@ async def test_of_two_replicas_one_writes_and_the_other_waits_its_turn(tmp_path:
     await writing
     await publisher(tmp_path, server).publish(other(first))
     assert (tmp_path / first.file_name).read_text() == other(first).text
+
+
+async def test_a_bad_file_left_by_a_broken_roll_back_is_not_what_comes_back(tmp_path: Path) -> None:
+    server, bad = LoadingServer(tmp_path), golden("flat")
+    server.errors = {bad.group: "many-to-many matching not allowed"}
+    (tmp_path / bad.file_name).write_text(bad.text)
+    with pytest.raises(RuleError, match="many-to-many"):
+        await publisher(tmp_path, server).publish(bad)
+    assert not (tmp_path / bad.file_name).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_goes_on_being_its_owners(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("groups: []\n")
+    os.chown(own, 1234, 4321)
+    own.chmod(0o640)
+    write_atomically(own, "groups: []  # written anew\n")
+    there = own.stat()
+    assert (there.st_uid, there.st_gid, stat.S_IMODE(there.st_mode)) == (1234, 4321, 0o640)
+
+
+@pytest.mark.parametrize(
+    ("mode", "group_is_ours", "taken"),
+    [
+        pytest.param(0o644, False, True, id="all may read it"),
+        pytest.param(0o640, True, True, id="our group may read it"),
+        pytest.param(0o640, False, False, id="a group of others may read it"),
+        pytest.param(0o600, True, False, id="its owner alone may read it"),
+    ],
+)
+def test_a_file_that_prometheus_could_not_read_any_more_is_left_as_it_is(
+    mode: int, group_is_ours: bool, taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("groups: []\n")
+    own.chmod(mode)
+    theirs, real = (os.geteuid() + 1, os.getegid() + (not group_is_ours)), Path.stat
+
+    def stat_of_theirs(path: Path, **how: bool) -> os.stat_result:
+        found = list(real(path, **how))
+        found[4:6] = theirs
+        return os.stat_result(found)
+
+    def refused(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "stat", stat_of_theirs)
+    monkeypatch.setattr(os, "fchown", refused)
+    if taken:
+        write_atomically(own, "groups: []  # written anew\n")
+    else:
+        with pytest.raises(OSError, match="could not read it"):
+            write_atomically(own, "groups: []  # written anew\n")
+    assert ("written anew" in own.read_text()) is taken
 
 
 async def test_a_reload_that_takes_longer_than_a_request_may_is_waited_for(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,8 +21,9 @@ from rules.publish_objects import ROUNDS, ObjectPublisher, essence, object_name
 from rules.publisher import Found
 from rules.revise import Reviser
 from sidecar.config.model import PrometheusRuleConfig, StoreConfig
-from sidecar.errors import RuleError
+from sidecar.errors import KubernetesError, KubernetesReason, RuleError
 from sidecar.events import EventBus
+from sidecar.kubernetes import Answer, Cluster
 from sidecar.prometheus.answers import Rule
 from sidecar.store.sqlite import SqliteStore
 from tests.integration.kubernetes_api import KubernetesApi, Object, account, serving
@@ -155,10 +157,33 @@ async def test_a_bad_text_left_by_a_broken_roll_back_is_not_what_comes_back(benc
     assert bench.api.objects == {}
 
 
+async def test_an_answer_that_got_lost_does_not_make_the_new_one_the_one_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.publisher.publish(FILE)
+    exchange, lost = Cluster.exchange, []
+
+    async def losing(self: Cluster, method: str, *rest: Any) -> Answer:
+        answer = await exchange(self, method, *rest)
+        if method == "PUT" and not lost:
+            lost.append(method)
+            raise KubernetesError(KubernetesReason.UNREACHABLE, "connection reset")
+        return answer
+
+    monkeypatch.setattr(Cluster, "exchange", losing)
+    bench.server.errors[FILE.group] = "boom"
+    with pytest.raises(RuleError, match="boom"):
+        await bench.publisher.publish(changed(FILE))
+    assert lost
+    assert bench.api.one(NAME)["spec"] == yaml.safe_load(FILE.text)
+
+
 async def test_a_roll_back_that_does_not_get_through_says_both(bench: Bench) -> None:
     bench.server.errors[FILE.group] = "boom"
     bench.api.verbs.discard("delete")
-    with pytest.raises(RuleError, match=r"boom; and the object before cannot be put back: .*cannot delete"):
+    with pytest.raises(
+        RuleError, match=r"boom; and what was there before cannot be put back: .*cannot delete"
+    ):
         await bench.publisher.publish(FILE)
 
 
@@ -394,5 +419,15 @@ def test_the_apis_defaults_make_no_difference() -> None:
     defaulted["groups"][0] |= {"labels": {}, "limit": 0}
     defaulted["groups"][0]["rules"][0] |= {"annotations": {}, "keep_firing_for": ""}
     assert essence(defaulted) == essence(spec)
+    defaulted["groups"][0]["interval"] = "60s"
+    assert essence(defaulted) == essence(spec), "a ruler writes durations in its own way"
     defaulted["groups"][0]["rules"][-1]["labels"]["severity"] = "page"
     assert essence(defaulted) != essence(spec)
+
+
+@pytest.mark.parametrize("said", [{"limit": 3}, {"labels": {"team": "a"}}, {"query_offset": "30s"}], ids=str)
+def test_what_people_say_of_a_whole_group_is_a_difference(said: Object) -> None:
+    spec = yaml.safe_load(FILE.text)
+    edited = copy.deepcopy(spec)
+    edited["groups"][0] |= said
+    assert essence(edited) != essence(spec)

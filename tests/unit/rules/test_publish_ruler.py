@@ -132,6 +132,34 @@ async def test_one_that_errs_gives_way_to_the_one_before(ruler: tuple[Ruler, Rul
     assert await publisher.found("pronoia-load", good.text) is Found.SAME
 
 
+async def test_a_way_back_that_is_barred_says_both(
+    ruler: tuple[Ruler, RulerPublisher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, publisher = ruler
+    await publisher.publish(file(1, "pronoia-load"))
+    rules = there.rules
+
+    async def erring() -> list[Rule]:
+        there.health, there.refuses = "err", True
+        return await rules()
+
+    monkeypatch.setattr(there, "rules", erring)
+    bad = file(2, "pronoia-load")
+    with pytest.raises(RuleError, match=r"it errs; and what was there before cannot be put back: .*invalid"):
+        await publisher.publish(bad)
+
+
+async def test_a_bad_text_left_by_a_broken_roll_back_is_not_what_comes_back(
+    ruler: tuple[Ruler, RulerPublisher],
+) -> None:
+    there, publisher = ruler
+    there.health, bad = "err", file(2, "pronoia-load")
+    await publisher.restore("pronoia-load", bad.text)
+    with pytest.raises(RuleError, match="it errs"):
+        await publisher.publish(bad)
+    assert await publisher.found("pronoia-load", bad.text) is Found.ABSENT
+
+
 async def test_what_the_ruler_refuses_is_said(ruler: tuple[Ruler, RulerPublisher]) -> None:
     there, publisher = ruler
     await publisher.publish(file(1, "pronoia-load"))

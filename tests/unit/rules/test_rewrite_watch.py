@@ -351,7 +351,7 @@ async def test_a_namesake_of_another_group_that_errs_is_no_fault_of_it(bench: Be
 async def test_a_server_that_is_late_with_reload_and_answer_is_waited_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rules.adapt.adapted.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("rules.adapt.placing.POLL_SECONDS", 0.01)
     bench.server.busy = 2
     await bench.rewrite(2)
     assert bench.file.read_text() == TEXT.replace("disk > 5", "disk > 6")

@@ -1,0 +1,108 @@
+"""One text in the place of another: written, loaded, seen healthy, or put back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+from rules.adapt.place import Place
+from rules.publish import POLL_SECONDS
+from rules.read import WrittenRule, of_server
+from rules.verify import RuleServer, begin_reload, meaning
+from sidecar.errors import PullError, RuleError, RuleReason
+from sidecar.prometheus.answers import Rule
+
+
+class NotPutBack(RuleError):
+    """A rewrite that failed and may stand in its place still: what was there could not be put back."""
+
+
+class Placing:
+    """Writes into places, and asks Prometheus what came of it."""
+
+    def __init__(
+        self, server: RuleServer, *, verify_timeout_seconds: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._server = server
+        self._timeout = verify_timeout_seconds
+        self._monotonic = monotonic
+
+    async def replace(
+        self, place: Place, before: str | None, after: str, wanted: Sequence[WrittenRule]
+    ) -> None:
+        """Write and load; `before` is back where that does not go well.
+
+        Raises: PullError, RuleError; NotPutBack where the way back failed, too.
+        """
+        try:
+            await place.write(after, expected=before)
+            await self._load(place, wanted)
+        except (RuleError, PullError) as error:
+            if error.reason != RuleReason.HAND_EDITED.value:
+                await self._put_back(place, before, after, error)
+            raise
+
+    async def reload(self, place: Place) -> None:
+        """Have the place read again, where Prometheus must be told to. Raises: RuleError."""
+        if place.needs_reload:
+            await _reloaded(self._server.reload())
+
+    async def reload_quietly(self, place: Place) -> None:
+        """The same, where nothing more can be done if it fails."""
+        if place.needs_reload:
+            with contextlib.suppress(PullError):
+                await self._server.reload()  # The good text is in place for the next one.
+
+    async def _put_back(
+        self, place: Place, before: str | None, after: str, error: RuleError | PullError
+    ) -> None:
+        """What was there, also where the answer to writing was lost and nobody knows what came of it."""
+        try:
+            if place.same(await place.read(), after):
+                await place.write(before, expected=after)
+                await self.reload_quietly(place)
+        except RuleError as trouble:
+            words = f"{error}; and what was there before cannot be put back: {trouble}"
+            raise NotPutBack(RuleReason(trouble.reason), words) from trouble
+
+    async def _loaded(self) -> list[Rule]:
+        """What the server has loaded; nothing where it is too busy to say. Raises: PullError."""
+        try:
+            return await self._server.rules()
+        except PullError as error:
+            if not error.retryable:
+                raise
+            return []
+
+    async def _load(self, place: Place, wanted: Sequence[WrittenRule]) -> None:
+        """Return once every rewritten rule is loaded and was evaluated without an error."""
+        if place.needs_reload:
+            await _reloaded(begin_reload(self._server))
+        deadline = self._monotonic() + self._timeout
+        missing = [rule.key for rule in wanted]
+        names = {rule.name for rule in wanted}
+        while self._monotonic() < deadline:
+            rules = [rule for rule in of_server(await self._loaded()) if rule.name in names]
+            loaded = {meaning(rule): rule for rule in rules}
+            there = [loaded[meaning(rule)] for rule in wanted if meaning(rule) in loaded]
+            bad = next((rule for rule in there if rule.health == "err"), None)
+            if bad is not None:
+                raise RuleError(RuleReason.UNHEALTHY, f"{bad.name}: {bad.last_error}")
+            if len(there) == len(wanted) and all(rule.health == "ok" for rule in there):
+                return
+            missing = [rule.key for rule in wanted if meaning(rule) not in loaded]
+            await asyncio.sleep(POLL_SECONDS)
+        if missing:
+            raise RuleError(
+                RuleReason.NOT_LOADED,
+                f"Prometheus does not show {missing[0]} as rewritten after {self._timeout:g} s; "
+                f"does it load {place.group}?",
+            )
+
+
+async def _reloaded(reload: Awaitable[None]) -> None:
+    try:
+        await reload
+    except PullError as error:
+        raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error
