@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,6 +11,11 @@ import numpy as np
 from sidecar.promql.threshold import Comparison, parse_comparison
 from sidecar.records import Episode
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
+
+MAX_CHARACTERS, MAX_PARTS = 20_000, 500
+"""Of an expression that is taken apart; a rule's has some dozens of brackets and operators. Whoever may post
+alerts writes it, and nested without end it would keep the parser for seconds, or break the process off."""
+_PART = re.compile(r"[-+*/%^({\[<>=!]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +28,21 @@ class Subject:
 
     @classmethod
     def of(cls, episode: Episode) -> Subject | None:
-        """By the address that Prometheus gives each alert; None where that has no expression."""
-        expr = parse_qs(urlsplit(episode.generator_url).query).get("g0.expr", [""])[0]
-        if not expr:
+        """By the address that Prometheus gives each alert; None where it has none like a rule's."""
+        expr = _expression(episode.generator_url)
+        if not expr or len(expr) > MAX_CHARACTERS or len(_PART.findall(expr)) > MAX_PARTS:
             return None
         found = parse_comparison(expr)
         comparison = found if isinstance(found, Comparison) else None
         return cls(episode, comparison.measured if comparison else expr, comparison)
+
+
+def _expression(url: str) -> str:
+    """The expression in an address; empty for one without, and for what is no address."""
+    try:
+        return parse_qs(urlsplit(url).query).get("g0.expr", [""])[0]
+    except ValueError:
+        return ""
 
 
 def worst(batch: SeriesBatch, subject: Subject) -> int | None:
