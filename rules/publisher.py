@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from rules.document import RuleFile
-from sidecar.errors import RuleError, RuleReason
+from sidecar.errors import RuleError, RuleReason, SidecarError
 
 
 class Found(StrEnum):
@@ -16,6 +16,17 @@ class Found(StrEnum):
     ABSENT = "absent"
     SAME = "same"
     OTHER = "other"
+
+
+class NotPutBack(RuleError):
+    """What failed may stand in its place still, whole or in part: what was there could not be put back."""
+
+
+def not_put_back(error: SidecarError, trouble: RuleError) -> NotPutBack:
+    """A publication that failed, and so did the way back: both have to be known."""
+    return NotPutBack(
+        RuleReason(trouble.reason), f"{error}; and what was there before cannot be put back: {trouble}"
+    )
 
 
 class RulePublisher(Protocol):
@@ -56,10 +67,3 @@ class RulePublisher(Protocol):
     async def sweep(self) -> None:
         """Remove what a killed process left half done. Raises: RuleError."""
         ...
-
-
-def not_put_back(error: RuleError, trouble: RuleError) -> RuleError:
-    """A publication that failed, and so did the way back: both have to be known."""
-    return RuleError(
-        RuleReason(trouble.reason), f"{error}; and what was there before cannot be put back: {trouble}"
-    )

@@ -5,7 +5,6 @@ Source: Grafana Mimir HTTP API, "Ruler"; Cortex and Loki have the same under oth
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from rules.document import as_yaml
+from rules.publisher import NotPutBack
 from sidecar.config.ruler import RulerConfig
 from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.session import PullMetrics, Session, SessionSettings
@@ -49,11 +49,13 @@ class RulerApi:
             await self._write(namespace, groups)
         except (PullError, RuleError) as error:
             # The API takes one group at a time and knows no transaction.
-            with contextlib.suppress(PullError, RuleError):
+            told = error if isinstance(error, RuleError) else _as_rule_error(error)
+            try:
                 await self._write(namespace, before)
-            if isinstance(error, RuleError):
-                raise
-            raise _as_rule_error(error) from error
+            except (PullError, RuleError) as trouble:
+                words = f"{told}; and {self.address(namespace)} may be changed in part: {trouble}"
+                raise NotPutBack(RuleReason(told.reason), words) from error
+            raise told from error
 
     async def _write(self, namespace: str, groups: Groups) -> None:
         wanted = {group["name"] for group in groups}

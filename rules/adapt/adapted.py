@@ -17,9 +17,10 @@ import msgspec
 from rules.adapt.canary import canary_text, is_shadow, rewrites_of, shadows
 from rules.adapt.change import Change
 from rules.adapt.place import Place, is_place
-from rules.adapt.placing import NotPutBack, Placing
+from rules.adapt.placing import Placing
 from rules.adapt.plan import carried_over
 from rules.adapt.text import Rewrite, rewrite_text
+from rules.publisher import NotPutBack
 from rules.validate import check
 from rules.verify import RuleServer
 from sidecar.errors import PullError, RuleError, RuleReason

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sidecar.errors import RuleError, RuleReason
 
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 AUTHOR = ("-c", "user.name=pronoia", "-c", "user.email=pronoia@localhost")
 TIMEOUT_SECONDS = 60.0
 NEVER_ASK = {"GIT_TERMINAL_PROMPT": "0", "GIT_EDITOR": "true"}
@@ -28,8 +29,9 @@ def commit_branch(
     root = working_tree(repository)
     with tempfile.TemporaryDirectory(prefix="pronoia-git-") as name:
         tree = Path(name) / "tree"
-        _git(root, "worktree", "add", "--quiet", "--detach", str(tree))
         try:
+            # A hook after a checkout is about what people see; those that look at commits do run.
+            _git(root, *NO_HOOKS, "worktree", "add", "--quiet", "--detach", str(tree))
             for path, change in changes.items():
                 inside = _inside(path, root)
                 _change(tree / inside, change, path)
@@ -39,7 +41,8 @@ def commit_branch(
             _git(root, "branch", branch, commit)
             return commit
         finally:
-            _git(root, "worktree", "remove", "--force", str(tree))
+            if tree.exists():
+                _git(root, "worktree", "remove", "--force", str(tree))
 
 
 def working_tree(path: Path) -> Path:
@@ -79,6 +82,7 @@ def _git(where: Path, *arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuleError(RuleReason.NOT_WRITABLE, f"git: {error}") from error
     if done.returncode != 0:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise RuleError(RuleReason.NOT_WRITABLE, f"git {arguments[0]} in {where}: {words[:300]}")
+        words = " ".join((done.stderr or done.stdout).split()) or f"exit code {done.returncode}"
+        verb = next(one for one in arguments if one not in (*NO_HOOKS, *AUTHOR))
+        raise RuleError(RuleReason.NOT_WRITABLE, f"git {verb} in {where}: {words[:300]}")
     return done.stdout.strip()

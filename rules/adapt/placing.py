@@ -8,14 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from rules.adapt.place import Place
 from rules.publish import POLL_SECONDS
+from rules.publisher import not_put_back
 from rules.read import WrittenRule, of_server
 from rules.verify import RuleServer, begin_reload, meaning
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
-
-
-class NotPutBack(RuleError):
-    """A rewrite that failed and may stand in its place still: what was there could not be put back."""
 
 
 class Placing:
@@ -63,8 +60,7 @@ class Placing:
                 await place.write(before, expected=after)
                 await self.reload_quietly(place)
         except RuleError as trouble:
-            words = f"{error}; and what was there before cannot be put back: {trouble}"
-            raise NotPutBack(RuleReason(trouble.reason), words) from trouble
+            raise not_put_back(error, trouble) from trouble
 
     async def _loaded(self) -> list[Rule]:
         """What the server has loaded; nothing where it is too busy to say. Raises: PullError."""

@@ -20,7 +20,7 @@ from sidecar.cli.rules_source import OpenedSource, RuleSource, rule_source_optio
 from sidecar.cli.rules_table import print_table
 from sidecar.cli.stored import opened_store
 from sidecar.config.fields import format_duration
-from sidecar.errors import RuleError, RuleReason, SidecarError
+from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
 
 if TYPE_CHECKING:
     from rules.adapt.history import Adapted
@@ -218,6 +218,7 @@ async def _to_series(opened: OpenedSource, store: SqliteStore, adapted: list[Ada
 
 async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan], approver: str) -> int:
     from rules.adapt.rewriter import Rewriter
+    from rules.publisher import NotPutBack
 
     rules = adapted_rules(opened.config, opened.client, store)
     rewriter = Rewriter(rules, opened.client, opened.config.rules)
@@ -225,9 +226,10 @@ async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan]
     for one in plans:
         try:
             done = await rewriter.put(one, opened.window, approver=approver)
-        except RuleError as error:
+        except (RuleError, PullError) as error:
             failed += 1
-            click.echo(f"pronoia: {one.place}: {error}; it is as it was", err=True)
+            state = "see pronoia rules drift" if isinstance(error, NotPutBack) else "it is as it was"
+            click.echo(f"pronoia: {one.place}: {error}; {state}", err=True)
             continue
         how = "rewritten, loaded and healthy"
         if done.state == "canary":

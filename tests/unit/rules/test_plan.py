@@ -115,6 +115,25 @@ async def test_an_object_in_a_git_tree_becomes_a_branch_with_its_evidence(tmp_pa
     assert git(tmp_path, "worktree", "list").count("\n") == 1
 
 
+def test_hooks_that_look_at_commits_are_heard_and_those_of_a_checkout_are_not(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(OBJECT)
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    git(tmp_path, "add", "own.yaml")
+    git(tmp_path, "commit", "--quiet", "-m", "own")
+    for name, words in (("post-checkout", ""), ("pre-commit", "kubeconform: no such kind")):
+        hook = tmp_path / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\necho '{words}' >&2\nexit 1\n")
+        hook.chmod(0o755)
+    with pytest.raises(RuleError, match=r"^git commit in .*: kubeconform: no such kind$"):
+        commit_branch(tmp_path, "pronoia/adapt-1", {file: lambda text: text + "\n"}, "why")
+    assert git(tmp_path, "worktree", "list").count("\n") == 1
+    hook.unlink()
+    commit_branch(tmp_path, "pronoia/adapt-1", {file: lambda text: text + "\n"}, "why")
+    assert git(tmp_path, "log", "-1", "--format=%B", "pronoia/adapt-1").strip() == "why"
+
+
 async def test_a_rule_that_stands_nowhere_here_is_not_planned_and_that_is_said() -> None:
     """Prometheus in a container names its rule files as that one sees them."""
     found = [adapted(replace(rule(name), file="/etc/prometheus/elsewhere.yaml")) for name in "AB"]

@@ -16,7 +16,7 @@ from rules.publish_ruler import RulerPublisher
 from rules.publisher import Found
 from rules.ruler import Groups, RulerApi
 from sidecar.config.ruler import RulerConfig
-from sidecar.errors import RuleError, RuleReason
+from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
 
 
@@ -198,6 +198,23 @@ async def test_a_namespace_that_is_taken_in_part_is_as_it_was() -> None:
         with pytest.raises(RuleError, match="too many groups"):
             await api.put("own", yaml.safe_load(file(2, "first", "extra").text)["groups"])
         assert await api.read("own") == before
+
+
+async def test_a_namespace_that_stays_changed_in_part_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Ruler()
+    there.refused_name = "extra"
+    async with serving_ruler(there) as config:
+        api = RulerApi(config)
+        fetch = api._fetch
+
+        async def no_deletion(method: str, path: str, body: bytes | None = None) -> bytes:
+            if method == "DELETE":
+                raise PullError(PullReason.SERVER_ERROR, "503")
+            return await fetch(method, path, body)
+
+        monkeypatch.setattr(api, "_fetch", no_deletion)
+        with pytest.raises(RuleError, match=r"too many groups.*/own may be changed in part: 503"):
+            await api.put("own", yaml.safe_load(file(2, "first", "extra").text)["groups"])
 
 
 async def test_a_namespace_that_cannot_be_read_amid_a_change_is_as_it_was(
