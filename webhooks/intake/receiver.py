@@ -27,7 +27,8 @@ from webhooks.secret_log import SecretLog
 
 PATH = "/webhooks/alertmanager"
 EVENTS_PATH = "/webhooks/alertmanager-events"
-BIG_BODY = 1_000_000
+BIG_BODY, BIG_EVENTS = 1_000_000, 50_000
+"""Bytes of alerts, and of events, each of which is looked at: above them no other request waits for that."""
 ROUTES = frozenset(path + rest for path in (PATH, EVENTS_PATH) for rest in ("", "/", "/{receiver}"))
 """With a slash at the end, too: Alertmanager takes a 404 for final, and drops the alerts."""
 
@@ -146,7 +147,7 @@ class Receiver:
     async def _take_delivery(self, tenant: str, body: bytes) -> web.Response:
         received_at_ns = int(self._now() * 1e9)
         if len(body) > BIG_BODY:
-            # Its alerts may have to be read one by one, for which no other request shall wait.
+            # Its alerts may have to be read one by one.
             delivery = await asyncio.to_thread(parse, body, received_at_ns=received_at_ns, tenant=tenant)
         else:
             delivery = parse(body, received_at_ns=received_at_ns, tenant=tenant)
@@ -158,7 +159,10 @@ class Receiver:
         )
 
     async def _take_events(self, tenant: str, body: bytes) -> web.Response:
-        recorded = parse_events(body)
+        if len(body) > BIG_EVENTS:
+            recorded = await asyncio.to_thread(parse_events, body)
+        else:
+            recorded = parse_events(body)
         for kind, n in recorded.kinds.items():
             self._recorded.labels(kind).inc(n)
         at_ns = int(self._now() * 1e9)

@@ -30,6 +30,9 @@ KINDS = {
     "alertmanagerStartupEvent": "startup",
     "alertmanagerShutdownEvent": "shutdown",
 }
+MAX_PARTS = 1_000_000
+"""Commas of one body, thousands of events and their labels; it is taken apart into a few times its size."""
+
 _NAMES = {"".join(f"_{c.lower()}" if c.isupper() else c for c in kind): kind for kind in KINDS}
 
 
@@ -45,8 +48,12 @@ class Recorded:
 def parse_events(body: bytes) -> Recorded:
     """Events of a request body; an event that cannot be read is counted as `unknown`.
 
-    Raises: PayloadError for what is no list of events.
+    Off the event loop, please, where they are many.
+
+    Raises: PayloadError for what is no list of events, and for one of too many parts.
     """
+    if body.count(b",") > MAX_PARTS:
+        raise PayloadError(f"not from an Alertmanager's event recorder: it has more than {MAX_PARTS} parts")
     try:
         document = msgspec.json.decode(body)
     except UNREADABLE as error:

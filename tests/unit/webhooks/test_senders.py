@@ -7,6 +7,7 @@ import hmac
 import json
 import ssl
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from sidecar.config.webhook import ReceiverConfig, WebhookAuth, WebhookConfig
 from sidecar.errors import PayloadError
 from tests.unit.webhooks.deliveries import EPOCH, SECOND, T0, T1, alert, body
 from tests.unit.webhooks.test_receiver import served
+from webhooks.intake import receiver, recorder
 from webhooks.intake.gate import allowed, signed
-from webhooks.intake.receiver import EVENTS_PATH, Receiver
+from webhooks.intake.receiver import EVENTS_PATH, PATH, Receiver
 from webhooks.intake.recorder import parse_events
 from webhooks.quieten.flapping import FlapWatch
 
@@ -183,6 +185,32 @@ def test_what_never_reached_a_webhook_counts_toward_flapping() -> None:
         for event in (*events.created, *events.created):
             watch.count("default", event, now=EPOCH / SECOND + 3600.0)
     assert watch.flapping == {("default", "00c0ffee00c0ffee")}
+
+
+def test_a_body_of_millions_of_parts_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """60 MB of empty events held the event loop for half a minute, and took over a gigabyte."""
+    monkeypatch.setattr(recorder, "MAX_PARTS", 20)
+    assert parse_events(b"[" + b",".join([b'{"data":{}}'] * 21) + b"]").kinds == {}
+    with pytest.raises(PayloadError, match="more than 20 parts"):
+        parse_events(b"[" + b",".join([b'{"data":{}}'] * 22) + b"]")
+
+
+@pytest.mark.parametrize("n", [1, 2000])
+async def test_many_events_are_read_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    here: list[bool] = []
+
+    def noted(data: bytes) -> recorder.Recorded:
+        here.append(threading.current_thread() is threading.main_thread())
+        return parse_events(data)
+
+    monkeypatch.setattr(receiver, "parse_events", noted)
+    async with served(tmp_path) as s:
+        s.url = s.url.replace(PATH, EVENTS_PATH)
+        status, said = await s.post(json.dumps([{"data": {"notification": {}}}] * n).encode())
+    assert (status, json.loads(said)["events"]) == (200, n)
+    assert here == [n == 1]
 
 
 JSON = st.recursive(
