@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from sidecar.records import Feedback, Response, TimelineEntry
 from sidecar.store.writer import Writer
 
-Read = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
+
+class Read(Protocol):
+    """Asks the database; `make` is called for each row, in the thread that reads: no request waits for it."""
+
+    def __call__(
+        self, sql: str, parameters: tuple[Any, ...] = (), make: Callable[[Any], Any] = tuple
+    ) -> Awaitable[list[Any]]:
+        """What became of the rows. Raises: StoreError."""
+        ...
+
 
 _TIMELINE = "insert into timeline (incident_id, at_ns, kind, actor, text) values (?, ?, ?, ?, ?)"
 _FEEDBACK = (
@@ -47,8 +56,10 @@ class ResponseStore:
 
     async def response(self, incident_id: str) -> Response | None:
         """What people did about one incident."""
-        rows = await self._read("select body from responses where incident_id = ?", (incident_id,))
-        return msgspec.json.decode(rows[0][0], type=Response) if rows else None
+        found = await self._read(
+            "select body from responses where incident_id = ?", (incident_id,), _response
+        )
+        return found[0] if found else None
 
     async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
         """Responses changed since then, newest first; or those of incidents that are open."""
@@ -57,23 +68,23 @@ class ResponseStore:
             if open_only
             else "changed_at_ns >= ?"
         )
-        rows = await self._read(
+        return await self._read(
             f"select body from responses where {condition} order by changed_at_ns desc",  # noqa: S608
             () if open_only else (since_ns,),
+            _response,
         )
-        return [msgspec.json.decode(row[0], type=Response) for row in rows]
 
     async def timeline(self, incident_id: str) -> list[TimelineEntry]:
         """What happened in one incident, in order, and what people did about those that went into it."""
         kept = await self.response(incident_id)
         parts = kept.parts if kept is not None else []
-        rows = await self._read(
+        return await self._read(
             "select incident_id, at_ns, kind, actor, text from timeline where incident_id = ? "
             "or (incident_id in (select value from json_each(?)) and actor != 'pronoia') "
             "order by at_ns, rowid",
             (incident_id, msgspec.json.encode(parts).decode()),
+            lambda row: TimelineEntry(*row),
         )
-        return [TimelineEntry(*row) for row in rows]
 
     async def put_feedback(self, given: Sequence[Feedback]) -> None:
         """Keep verdicts; the same one of the same person on the same thing counts once."""
@@ -85,9 +96,13 @@ class ResponseStore:
 
     async def feedback(self, *, since_ns: int = 0) -> list[Feedback]:
         """Verdicts, oldest first."""
-        rows = await self._read(
+        return await self._read(
             "select incident_id, tenant, at_ns, verdict, actor, rule, other_rule, believed from feedback "
             "where at_ns >= ? order by at_ns, rowid",
             (since_ns,),
+            lambda row: Feedback(*row),
         )
-        return [Feedback(*row) for row in rows]
+
+
+def _response(row: Sequence[Any]) -> Response:
+    return msgspec.json.decode(row[0], type=Response)

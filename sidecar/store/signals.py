@@ -44,17 +44,19 @@ class SignalStore:
 
     async def get(self, *, since_ns: int = 0) -> list[Signal]:
         """Signals since then, the oldest first."""
-        rows = await self._read(
-            "select at_ns, kind, service, strength from signals where at_ns >= ? order by at_ns", (since_ns,)
+        return await self._read(
+            "select at_ns, kind, service, strength from signals where at_ns >= ? order by at_ns",
+            (since_ns,),
+            lambda row: Signal(*row),
         )
-        return [Signal(*row) for row in rows]
 
     async def alert_starts(self, *, since_ns: int = 0, limit: int) -> list[EpisodeStart]:
         """Episodes that began since then, or are of incidents that did; the newest ones, in order of time."""
-        rows = await self._read(
+        newest = await self._read(
             "select starts_at_ns, labels, incident_id from episodes where starts_at_ns >= ? "
             "or incident_id in (select incident_id from incidents where started_at_ns >= ?) "
             "order by starts_at_ns desc limit ?",
             (since_ns, since_ns, limit),
+            lambda row: EpisodeStart(*row),
         )
-        return [EpisodeStart(*row) for row in reversed(rows)]
+        return newest[::-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from sys import intern
 from typing import Any
@@ -148,8 +148,7 @@ class SqliteStore:
 
     async def episodes(self, where: str, parameters: tuple[Any, ...] = ()) -> list[Episode]:
         """Episodes that match an SQL tail."""
-        rows = await self._read(f"select {_EPISODE} from episodes {where}", parameters)  # noqa: S608
-        return [_episode(row) for row in rows]
+        return await self._read(f"select {_EPISODE} from episodes {where}", parameters, _episode)  # noqa: S608
 
     async def put_incidents(self, incidents: Sequence[Incident], members: Sequence[Episode]) -> None:
         """Incidents as they now are, and the membership of the episodes given, in one transaction."""
@@ -177,20 +176,22 @@ class SqliteStore:
 
     async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
         """Newest first; `state` is open or resolved, None for both."""
-        rows = await self._read(
+        return await self._read(
             "select body from incidents where state = coalesce(?, state) "
             "and (? is not null or state != 'merged') order by started_at_ns desc limit ?",
             (state, state, limit),
+            _incident,
         )
-        return [msgspec.json.decode(row[0], type=Incident) for row in rows]
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
         """The incident and its episodes, or None where there is none of that id."""
-        rows = await self._read("select body from incidents where incident_id = ?", (incident_id,))
-        if not rows:
+        found = await self._read(
+            "select body from incidents where incident_id = ?", (incident_id,), _incident
+        )
+        if not found:
             return None
         members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
-        return msgspec.json.decode(rows[0][0], type=Incident), members
+        return found[0], members
 
     async def put_messages(self, messages: Sequence[OutboxMessage]) -> None:
         """Messages of the outbox as they now are, by key, in one transaction."""
@@ -223,7 +224,7 @@ class SqliteStore:
 
         Those of the most urgent incidents first, of each in the order in which they were made.
         """
-        rows = await self._read(
+        return await self._read(
             "select body from (select body, created_at_ns, number, key, "
             "min(json_extract(body, '$.priority')) over (partition by target, incident_id) as urgency "
             "from outbox as one where state = 'pending' and due_at_ns <= ? "
@@ -232,17 +233,17 @@ class SqliteStore:
             "and other.incident_id = one.incident_id and other.number < one.number "
             "and other.due_at_ns > ?)) order by urgency, created_at_ns, number, key limit ?",
             (now_ns, target, now_ns, limit),
+            _message,
         )
-        return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
         """Messages made since then, or of incidents that are open, in the order in which they were made."""
-        rows = await self._read(
+        return await self._read(
             "select body from outbox where created_at_ns >= ? or incident_id in "
             "(select incident_id from incidents where state = 'open') order by created_at_ns, number, key",
             (since_ns,),
+            _message,
         )
-        return [msgspec.json.decode(row[0], type=OutboxMessage) for row in rows]
 
     async def senders(self) -> tuple[dict[str, set[str]], set[str]]:
         """Of the latest deliveries: receivers by tenant, and the external URLs of all that sent them."""
@@ -293,12 +294,12 @@ class SqliteStore:
         self, *, group: str | None = None, state: str | None = None, limit: int = 100
     ) -> list[RuleRevision]:
         """Newest first; None: of every group, in every state."""
-        rows = await self._read(
+        return await self._read(
             "select body from revisions where group_name = coalesce(?, group_name) "
             "and state = coalesce(?, state) order by created_at_ns desc, rowid desc limit ?",
             (group, state, limit),
+            lambda row: msgspec.json.decode(row[0], type=RuleRevision),
         )
-        return [msgspec.json.decode(row[0], type=RuleRevision) for row in rows]
 
     async def prune(self, *, now_ns: int) -> Mapping[str, int]:
         """Delete what is older than its table's retention; rows deleted per table."""
@@ -308,15 +309,19 @@ class SqliteStore:
         """Schema version, sizes, rows per table."""
         return await asyncio.to_thread(describe, self.path)
 
-    async def _read(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
-        return await asyncio.to_thread(self._read_now, sql, parameters)
+    async def _read(
+        self, sql: str, parameters: tuple[Any, ...] = (), make: Callable[[Any], Any] = tuple
+    ) -> list[Any]:
+        """See `responses.Read`."""
+        return await asyncio.to_thread(self._read_now, sql, parameters, make)
 
-    def _read_now(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def _read_now(self, sql: str, parameters: tuple[Any, ...], make: Callable[[Any], Any]) -> list[Any]:
         try:
             with reading(self.path, busy_seconds=self._patience.seconds) as connection:
-                return connection.execute(sql, parameters).fetchall()
+                rows = connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreError(str(error)) from error
+        return [make(row) for row in rows]
 
 
 def _episode_row(e: Episode) -> tuple[Any, ...]:
@@ -339,6 +344,14 @@ def _episode_row(e: Episode) -> tuple[Any, ...]:
 
 def _bonds(e: Episode) -> str | None:
     return _encode(e.bonds).decode() if e.bonds else None
+
+
+def _incident(row: Sequence[Any]) -> Incident:
+    return msgspec.json.decode(row[0], type=Incident)
+
+
+def _message(row: Sequence[Any]) -> OutboxMessage:
+    return msgspec.json.decode(row[0], type=OutboxMessage)
 
 
 def _episode(row: Sequence[Any]) -> Episode:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from sidecar.records import SeriesVerdict
+from sidecar.store.responses import Read
 from sidecar.store.writer import Writer
-
-Read = Callable[[str, tuple[Any, ...]], Awaitable[list[Any]]]
 
 _COLUMNS = "query, labels, event_ms, kind, verdict, actor, at_ns, tenant"
 
@@ -43,14 +42,11 @@ class VerdictStore:
 
     async def everything(self) -> list[SeriesVerdict]:
         """All that were not taken back, oldest first."""
-        rows = await self._read(
+        return await self._read(
             f"select {_COLUMNS}, id from series_verdicts order by at_ns, id",  # noqa: S608
             (),
+            _verdict,
         )
-        return [
-            SeriesVerdict(query, msgspec.json.decode(labels, type=dict[str, str]), *rest)
-            for query, labels, *rest in rows
-        ]
 
     async def take_back(self, verdict_id: int) -> bool:
         """Forget a verdict; False where there is none of that id."""
@@ -60,3 +56,8 @@ class VerdictStore:
             return bool(deleted.rowcount)
 
         return await self._writer.run(work)
+
+
+def _verdict(row: Sequence[Any]) -> SeriesVerdict:
+    query, labels, *rest = row
+    return SeriesVerdict(query, msgspec.json.decode(labels, type=dict[str, str]), *rest)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,8 +18,8 @@ from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
-from sidecar.records import Cause, Delivery, Episode, Incident, OutboxMessage, RuleRevision
-from sidecar.store import maintenance, schema
+from sidecar.records import Cause, Delivery, Episode, Incident, OutboxMessage, Response, RuleRevision
+from sidecar.store import maintenance, responses, schema, sqlite
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.sqlite import SqliteStore
 
@@ -337,3 +339,29 @@ def test_a_folder_s_name_may_hold_what_means_something_in_a_uri(tmp_path: Path) 
     maintenance.migrate(folder / FILE)
     with reading(folder / FILE) as connection:
         assert connection.execute("pragma user_version").fetchone() == (schema.LATEST,)
+
+
+async def test_what_is_read_is_decoded_off_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storm's hundred thousand alerts, or a year's incidents, would hold every request for seconds."""
+    here: dict[str, set[bool]] = {}
+
+    def noted(make: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+        def made(row: Sequence[Any]) -> Any:
+            here.setdefault(make.__name__, set()).add(threading.current_thread() is threading.main_thread())
+            return make(row)
+
+        return made
+
+    for module, name in ((sqlite, "_episode"), (sqlite, "_incident"), (responses, "_response")):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    async with opened(tmp_path) as (store, _):
+        await store.commit_deliveries([], [episode(incident_id="i")])
+        await store.put_incidents([Incident("i", "default", "t", 1, 1)], [])
+        await store.response_store.put_responses([Response("i", "default", 1)])
+        found = await store.incident("i")
+        assert found is not None
+        assert found == ((await store.incidents())[0], await store.open_episodes())
+        assert [await store.response_store.response("i")] == await store.response_store.responses()
+    assert here == {"_episode": {False}, "_incident": {False}, "_response": {False}}
