@@ -206,6 +206,9 @@ class JsonApi:
         if found is None:
             return error_answer(404, "not_found", NO_INCIDENT)
         incident, episodes = found
+        if incident.merged_into is not None:
+            words = f"{incident.incident_id} went into {incident.merged_into}; ask why of that one"
+            return error_answer(404, "not_found", words)
         alert = request.query.get("alert")
         told = answers(incident, episodes, alert)
         if alert is not None and not told:

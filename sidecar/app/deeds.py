@@ -32,16 +32,21 @@ class Deeds:
 
         The one that people know of stays, else the larger. Raises: KeyError, ActionError.
         """
-        by, other = by or "somebody", text.strip()
+        by = by or "somebody"
+        incident_id = await self._desk.home(incident_id)
+        try:
+            other = await self._desk.home(text.strip())
+        except KeyError as error:
+            raise ActionError(f"there is no incident {text.strip()!r} to merge it with") from error
+        if other == incident_id:
+            raise ActionError(f"they are one already, {incident_id}")
         incident, episodes = await self._found(incident_id)
-        others = await self._store.incident(other)
-        if others is None:
-            raise ActionError(f"there is no incident {other!r} to merge it with")
+        _, others = await self._found(other)
         stays = self._by_hand().merge(incident_id, other)
         gone = other if stays == incident_id else incident_id
         self._desk.note(stays, "merge", f"{gone} was put into it", actor=by)
-        if others[1]:
-            await self._desk.keep_verdict(incident, episodes, "duplicate", actor=by, others=others[1])
+        if others:
+            await self._desk.keep_verdict(incident, episodes, "duplicate", actor=by, others=others)
         return {"incident_id": stays}
 
     async def split(self, incident_id: str, by: str, text: str) -> Mapping[str, str]:
@@ -51,6 +56,7 @@ class Deeds:
         """
         names = [name.strip() for name in text.split(",") if name.strip()]
         by = by or "somebody"
+        incident_id = await self._desk.home(incident_id)
         incident, episodes = await self._found(incident_id)
         new_id = self._by_hand().split(incident_id, names)
         self._desk.note(incident_id, "split", f"{text.strip()} went into {new_id}", actor=by)

@@ -333,15 +333,20 @@ class Desk:
     async def say(self, incident_id: str, verdict: str, *, actor: str, of: str = "") -> int:
         """Keep a verdict on an incident; the number of rules or pairs that it speaks of.
 
-        `of`: the incident that it is a duplicate of, where that is known.
+        `of`: the incident that it is a duplicate of, where that is known. Of what went into another
+        incident nothing is kept: which of that one's alerts were its own nobody knows any more.
 
-        Raises: ActionError for an unknown verdict, StoreError; KeyError where there is no such incident.
+        Raises: ActionError for an unknown verdict, and for an incident that went into another one;
+        StoreError; KeyError where there is no such incident.
         """
         if verdict not in VERDICTS:
             raise ActionError(f"no verdict {verdict!r}; known: {', '.join(VERDICTS)}")
         if of and verdict != "duplicate":
             raise ActionError("only a duplicate is of another incident")
+        if (home := await self.home(incident_id)) != incident_id:
+            raise ActionError(f"{incident_id} went into incident {home}; say it of that one")
         incident, episodes = await self._found(incident_id)
+        of = await self.home(of) if of else ""
         others = (await self._found(of))[1] if of and of != incident_id else []
         return await self.keep_verdict(incident, episodes, verdict, actor=actor, others=others)
 

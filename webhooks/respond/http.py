@@ -170,6 +170,8 @@ class ResponseEndpoints:
             await self._actions.say(link.incident_id, link.verdict, actor=f"link:{link.target}", of=of)
         except KeyError:
             return _page("That incident is no longer stored.", "", status=404)
+        except ActionError as error:
+            return _page("This cannot be kept.", f"{error}.", status=409)
         except StoreError:
             return _page("This could not be kept now.", "Go back in a minute and say it again.", status=503)
         return _page("Thank you.", f"Kept for incident {link.incident_id}: {link.verdict.replace('_', ' ')}")

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from msgspec.structs import replace
 
 from sidecar.api import stream as stream_module
 from sidecar.api.explain import Explanations
@@ -23,6 +24,7 @@ from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident, Response, RuleRevision
+from webhooks.incident import merged
 from webhooks.judge.evidence_feed import ChangesEndpoint
 from webhooks.respond.http import ResponseEndpoints
 from webhooks.respond.slack_actions import SlackActions
@@ -63,6 +65,8 @@ class FakeViews:
         return {"i1": self.response}
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
+        if incident_id == "gone":
+            return merged(replace(INCIDENT, incident_id="gone"), "i1", now_ns=1), []
         return (INCIDENT, [EPISODE]) if incident_id == "i1" else None
 
     async def rules(self, limit: int) -> Sequence[RuleRevision]:
@@ -230,6 +234,13 @@ async def test_an_incident_says_who_has_it(client: TestClient[Any, Any], process
     assert await told() == [("acknowledged", "ann")] * 2
     process.views.response = Response("i1", "default", 3, assignee="ann", acknowledged_by="bob")
     assert await told() == [("open", "")] * 2, "given back"
+
+
+async def test_why_of_what_went_into_another_incident_says_where(client: TestClient[Any, Any]) -> None:
+    for asked in ("", "?alert=Down"):
+        answer = await client.get("/api/v1/incidents/gone/why" + asked)
+        assert answer.status == 404
+        assert "gone went into i1" in (await answer.json())["error"]
 
 
 @pytest.mark.parametrize("asked", ["", "?alert=Down", "?alert=f1"], ids=["all", "by name", "by fingerprint"])

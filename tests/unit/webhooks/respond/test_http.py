@@ -154,6 +154,13 @@ async def test_a_link_says_when_it_could_not_be_kept(client: TestClient[Any, Any
     assert "say it again" in await page.text()
 
 
+async def test_a_link_says_why_nothing_is_kept(client: TestClient[Any, Any], desk: Desk) -> None:
+    desk.error = ActionError("i1 went into incident i2; say it of that one")
+    page = await client.post(f"/feedback/{token()}")
+    assert (page.status, page.content_type) == (409, "text/html")
+    assert "went into incident i2" in await page.text()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

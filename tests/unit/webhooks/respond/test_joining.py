@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -313,6 +313,45 @@ async def test_silences_are_ended_by_the_old_id_and_by_the_new_one(office: Offic
             await deed("nowhere", "ann", "b")
     with pytest.raises(ActionError, match="no incident 'nowhere'"):
         await deeds.merge("b", "ann", "nowhere")
+
+
+class Hands:
+    """What is done by hand, noted: the first id stays, what is split off is `new`."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, ...]] = []
+
+    def merge(self, incident_id: str, into: str) -> str:
+        self.done.append((incident_id, into))
+        return incident_id
+
+    def split(self, incident_id: str, names: list[str]) -> str:
+        self.done.append((incident_id, *names))
+        return "new"
+
+
+async def test_an_old_id_is_as_good_for_merging_and_splitting(office: Office) -> None:
+    hands = Hands()
+    deeds = Deeds(office.store, office.desk, Keeper().silencer, lambda: cast(ByHand, hands))
+    await office.see(incident("a"), incident("b"), incident("c"), incident("d"))
+    await office.see(gone("a", "b"), gone("d", "c"))
+    assert await deeds.merge("a", "ann", "d") == {"incident_id": "b"}
+    assert await deeds.split("a", "ann", "Down") == {"incident_id": "new"}
+    assert hands.done == [("b", "c"), ("b", "Down")]
+    with pytest.raises(ActionError, match="one already, b"):
+        await deeds.merge("b", "ann", "a")
+
+
+async def test_a_verdict_on_what_went_into_another_one_is_not_lost_in_silence(office: Office) -> None:
+    await office.see(incident("a"), incident("b"), incident("c"))
+    await office.store.commit_deliveries([], [episode("Down", home="b"), episode("Slow", home="c")])
+    await office.see(gone("a", "b"))
+    for verdict in ("noise", "wrong_merge"):
+        with pytest.raises(ActionError, match="went into incident b; say it of that one"):
+            await office.desk.say("a", verdict, actor="link:mail")
+    assert await office.desk.say("c", "duplicate", actor="ann", of="a") == 1
+    (kept,) = await office.store.response_store.feedback()
+    assert (kept.rule, kept.other_rule) == ("Down", "Slow"), "of the one that it went into"
 
 
 def no_hands() -> ByHand:
