@@ -16,6 +16,7 @@ _HIDDEN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*|\[
 _NUMBER = re.compile(
     r"(?<![\w.:])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf))(?![\w.:])"
 )
+_OPENED, _CLOSED = re.compile(r"\(\s*$"), re.compile(r"\s*\)")
 _SIGNED = re.compile(r"[-+]\s*$")
 _PROBES = (8.25e-4, 6.125e17)
 """Numbers that no rule's author has written, exact in binary and decimal after parsing twice.
@@ -59,12 +60,16 @@ def with_bound(expr: str, bound: str) -> str:
 
     >>> with_bound("node_load1 > 4 and on () up", "(2 + 0.1 * hour())")
     'node_load1 > (2 + 0.1 * hour()) and on () up'
+    >>> with_bound("(temperature_celsius < (-9))", "on () group_left () (-hour())")
+    '(temperature_celsius < on () group_left () (-hour()))'
     """
     before = parse_comparison(expr)
     if not isinstance(before, Comparison):
         raise ValueError(f"{expr!r} compares no series with a number")
     start, end = _place(expr, before)
-    if not re.search(r"[<>]=?\s*\(?\s*$", expr[:start]):
+    while (opened := _OPENED.search(expr[:start])) and (closed := _CLOSED.match(expr[end:])):
+        start, end = opened.start(), end + closed.end()  # A matching cannot stand within parentheses.
+    if not re.search(r"[<>]=?\s*$", expr[:start]):
         raise ValueError(f"the threshold of {expr!r} stands left of what is measured")
     return expr[:start] + bound + expr[end:]
 

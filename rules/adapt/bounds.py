@@ -190,10 +190,18 @@ def hour_of_week(times: TimeArray) -> np.ndarray:
     return hours
 
 
-def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison: Comparison) -> list[Family]:
+def families(
+    values: FloatArray,
+    times: TimeArray,
+    normal: BoolArray,
+    comparison: Comparison,
+    *,
+    last_bucket: float = math.inf,
+) -> list[Family]:
     """The forms worth trying for these values, simplest first.
 
     `values` (N, T); `normal` (T,): where life was normal. What is learned is learned there only.
+    `last_bucket`: what no quantile of a histogram that is measured goes beyond.
     """
     sign = 1 if comparison.above else -1
     mirrored = sign * ordinary(values)
@@ -203,7 +211,7 @@ def families(values: FloatArray, times: TimeArray, normal: BoolArray, comparison
         return []
     centre = float(np.median(quiet))
     spread = robust_spread(quiet - centre)
-    end = _end(quiet, comparison)
+    end = _end(quiet, comparison, last_bucket)
     forms = (
         _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), comparison, end),
         _by_hour(mirrored, times, normal, comparison, end),
@@ -223,10 +231,10 @@ def ordinary(values: FloatArray) -> FloatArray:
     return np.where(np.abs(values) < INFINITE, values, np.nan)
 
 
-def _end(quiet: FloatArray, comparison: Comparison) -> float:
+def _end(quiet: FloatArray, comparison: Comparison, last_bucket: float) -> float:
     """What nothing can go beyond, mirrored as the values are; infinite where none is known."""
     # What was never negative counts or measures something, of which there is no less than nothing.
-    most = most_of(comparison) if comparison.above else 0.0
+    most = most_of(comparison, last_bucket) if comparison.above else 0.0
     tier = tier_end(comparison) * (1 if comparison.above else -1)
     return min(tier, most if quiet.max() <= most else math.inf)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from rules.adapt.bounds import Bound, ByHour, Static, Trend
+from rules.adapt.buckets import last_bucket
 from rules.adapt.grouping import grouping_of, with_grouping
 from rules.adapt.joined import joined_key, series_key, without_series
 from rules.adapt.judge import Evidence, Verdict
@@ -206,7 +207,16 @@ class Adapter:
         except (PullError, RuleError) as error:
             return Unchanged(str(error))
         inside = tuple(i for i in incidents if i.start_ms < window.end_ms and i.end_ms > window.start_ms)
-        told = Evidence(rule, comparison, batch.labels, batch.timestamps, batch.values, inside, moving)
+        told = Evidence(
+            rule,
+            comparison,
+            batch.labels,
+            batch.timestamps,
+            batch.values,
+            inside,
+            moving,
+            await last_bucket(comparison.measured, self._tester, window),
+        )
         return replace(told, incidents=(*inside, *await self._run(suspected, told)))
 
     async def _solved(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rules.adapt.bounds import Bound
+from rules.adapt.bounds import Bound, Family, families
 from rules.backtest.firing import Firing, firings
 from rules.incidents import KnownIncident, within
 from rules.read import WrittenRule
@@ -35,6 +36,7 @@ class Evidence:
     """The past of one rule: `values` (N, T) of what it measures, NaN where its conditions do not hold.
 
     `moving`: what the rule has in place of the comparison's number, where that is a table or a line.
+    `last_bucket`: what no quantile of a histogram that it measures goes beyond.
     """
 
     rule: WrittenRule
@@ -44,6 +46,11 @@ class Evidence:
     values: FloatArray
     incidents: tuple[KnownIncident, ...] = ()
     moving: Bound | None = None
+    last_bucket: float = math.inf
+
+    def families(self) -> list[Family]:
+        """The forms of a threshold that are worth trying."""
+        return families(self.values, self.times, self.normal, self.comparison, last_bucket=self.last_bucket)
 
     @property
     def days(self) -> float:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, ByHour, Static, Trend, families
+from rules.adapt.bounds import Bound, ByHour, Static, Trend
 from rules.adapt.judge import Candidate, Evidence, judge
 from rules.adapt.search import Objective, placed
 from rules.adapt.solve import Proposal, Unchanged, describe, on_unseen, written
@@ -100,7 +100,7 @@ def _no_further_than_helps(candidate: Candidate, bent: Static, evidence: Evidenc
     """The tightest number as quiet as that at which the limit ends; it need not go there for nothing."""
     sign = 1 if evidence.comparison.above else -1
     first, last = sorted((sign * evidence.comparison.threshold, sign * bent.value))
-    static = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)[0]
+    static = evidence.families()[0]
     nearer = replace(static, levels=[level for level in static.levels if first < level < last])
     as_far = judge(candidate, evidence)
     found = placed(nearer, candidate, evidence, Objective(as_far.false_per_month), as_far.delays, ())

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, Family, Static, Trend, families
+from rules.adapt.bounds import Bound, Family, Static, Trend
 from rules.adapt.growth import WATCH, outgrown
 from rules.adapt.judge import Candidate, Evidence, Verdict, judge
 from rules.adapt.search import (
@@ -104,7 +104,7 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
     before = judge(as_it_is(evidence), evidence)
     if thin:
         return Unchanged(thin, before)
-    forms = families(evidence.values, evidence.times, evidence.normal, evidence.comparison)
+    forms = evidence.families()
     wanted = _must_catch(evidence, before, forms)
     missed = _could_catch(evidence, before, forms)
     quiet = keeps_to(objective.max_false_per_month, before, strict=objective.strict)
@@ -322,7 +322,7 @@ def on_unseen(
     for fold in range(1, FOLDS):
         known = evidence.between(int(edges[0]), int(edges[fold]))
         later = evidence.between(int(edges[fold]), int(edges[fold + 1]))
-        forms = families(known.values, known.times, known.normal, known.comparison)
+        forms = known.families()
         same = next((family for family in forms if family.form == chosen.bound.form), None)
         if same is not None and _out_of_reach(evidence, chosen):
             same = same.whole()

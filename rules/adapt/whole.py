@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 import promql_parser as promql
 
@@ -11,7 +12,16 @@ from sidecar.promql.share import KEEPS_RANGE, is_share
 from sidecar.promql.syntax import Syntax, bare, selectors
 from sidecar.promql.threshold import COMPARISONS, Comparison, number, parse_comparison
 
+
+@dataclass(frozen=True)
+class _Whole(Syntax):
+    """An expression, and what no quantile of a histogram in it goes beyond."""
+
+    last_bucket: float = math.inf
+
+
 OVER_TIME = frozenset(f"{name}_over_time" for name in ("avg", "min", "max", "last"))
+QUANTILE = "histogram_quantile"
 ONE = frozenset(("absent", "absent_over_time", "present_over_time"))
 
 _CONDITION = re.compile(r"(and|unless)\s+(?:(?:on|ignoring)\s*\([^)]*\)\s*)?(.*)", re.DOTALL)
@@ -37,11 +47,12 @@ def tier_end(comparison: Comparison) -> float:
     return sign * min(ends)
 
 
-def most_of(comparison: Comparison) -> float:
+def most_of(comparison: Comparison, last_bucket: float = math.inf) -> float:
     """The greatest value that what is compared can have; infinite where its text tells of none.
 
     Told is what holds for measures that are never negative; whoever asks has their values to see that by.
-    A quotient that is held against a number up to 1 is taken for a part of a whole.
+    A quotient that is held against a number up to 1 is taken for a part of a whole. `last_bucket`: what no
+    quantile of a histogram in it goes beyond.
 
     >>> most_of(Comparison("100 * (1 - free_bytes / size_bytes)", ">", 95.0))
     100.0
@@ -49,20 +60,23 @@ def most_of(comparison: Comparison) -> float:
     (1.0, 1.0)
     >>> most_of(Comparison("100 * used / size", ">", 90.0))
     100.0
-    >>> most_of(Comparison("load / cores", ">", 2.0))
-    inf
+    >>> most_of(Comparison("load / cores", ">", 2.0)), most_of(Comparison("time() % 3600", ">", 60.0))
+    (inf, 3600.0)
+    >>> most_of(Comparison("1000 * histogram_quantile(0.99, took_bucket)", ">", 500.0), last_bucket=10.0)
+    10000.0
     """
     try:
-        syntax = Syntax.parse(comparison.measured)
+        tree = Syntax.parse(comparison.measured)
     except ValueError:
         return math.inf
+    syntax = _Whole(tree.tree, tree.strings, last_bucket)
     most = _most(syntax, syntax.tree)
     if math.isinf(most) and comparison.threshold <= 1 and _is_quotient(syntax.tree):
         return 1.0
     return most
 
 
-def _most(syntax: Syntax, node: promql.Expr) -> float:
+def _most(syntax: _Whole, node: promql.Expr) -> float:
     node = bare(node)
     known = number(node)
     if known is not None:
@@ -80,14 +94,16 @@ def _most(syntax: Syntax, node: promql.Expr) -> float:
     return math.inf
 
 
-def _most_of_call(syntax: Syntax, node: promql.Call) -> float:
+def _most_of_call(syntax: _Whole, node: promql.Call) -> float:
     name = str(node.func.name)
     if name in ONE:
         return 1.0
+    if name == QUANTILE:
+        return syntax.last_bucket
     return _most(syntax, node.args[0]) if name in OVER_TIME else math.inf
 
 
-def _most_of_pair(syntax: Syntax, node: promql.BinaryExpr) -> float:
+def _most_of_pair(syntax: _Whole, node: promql.BinaryExpr) -> float:
     """Of what is left of a number, of its multiples, of shares, and of comparisons that give 0 and 1."""
     sign, left, right = str(node.op), number(node.lhs), number(node.rhs)
     if sign in COMPARISONS:
@@ -95,6 +111,8 @@ def _most_of_pair(syntax: Syntax, node: promql.BinaryExpr) -> float:
         return 1.0 if as_bool else _most(syntax, node.lhs)
     if sign == "-":
         return left if left is not None else math.inf
+    if sign == "%":
+        return abs(right) if right else math.inf
     if sign == "*" and left is not None and left > 0:
         return left * _part(syntax, node.rhs, left)
     if sign == "*" and right is not None and right > 0:
@@ -106,7 +124,7 @@ def _most_of_pair(syntax: Syntax, node: promql.BinaryExpr) -> float:
     return 1.0 if is_share(syntax.text(node)) else math.inf
 
 
-def _part(syntax: Syntax, node: promql.Expr, factor: float) -> float:
+def _part(syntax: _Whole, node: promql.Expr, factor: float) -> float:
     """A quotient a hundred times is a percentage; with any other factor nobody knows."""
     most = _most(syntax, node)
     return 1.0 if math.isinf(most) and factor == 100 and _is_quotient(node) else most

@@ -14,6 +14,7 @@ from rules.adapt.growth import WATCH, outgrown
 from rules.adapt.judge import Evidence
 from rules.adapt.search import as_it_is
 from rules.adapt.unlike import unlike
+from rules.adapt.whole import most_of
 from rules.audit.finding import Finding, Kind, in_days
 from rules.backtest.past import RulePast
 from rules.read import taken_apart
@@ -64,6 +65,27 @@ def far_off(past: RulePast, values: FloatArray) -> Finding | None:
         f"the threshold {comparison.threshold:g}",
         "see `pronoia rules plan` with the incidents that it should have told of",
         wanted / reach,
+    )
+
+
+def beyond_buckets(past: RulePast, last_bucket: float) -> Finding | None:
+    """For a rule that never fired: whether its quantile of a histogram could reach the threshold at all."""
+    comparison = taken_apart(past.rule)
+    if not isinstance(comparison, Comparison) or not comparison.above or math.isinf(last_bucket):
+        return None
+    most = most_of(comparison, last_bucket)
+    out_of_reach = comparison.threshold > most or (
+        comparison.threshold == most and comparison.operator == ">"
+    )
+    if past.firings or not out_of_reach:
+        return None
+    return Finding(
+        past.rule.key,
+        Kind.UNREACHABLE,
+        f"it cannot fire: the last finite bucket ends at {last_bucket:g}, which no quantile goes beyond, and "
+        f"its threshold is {comparison.threshold:g}",
+        "set the threshold below that, or give the histogram a longer bucket",
+        math.inf,
     )
 
 

@@ -76,8 +76,9 @@ async def _audit(source: RuleSource) -> tuple[list[Finding], list[RulePast]]:
 
 async def _by_values(opened: OpenedSource, found: list[Finding], pasts: list[RulePast]) -> list[Finding]:
     """The findings, by what rules measure: thresholds far from anything seen, and ones that are outgrown."""
+    from rules.adapt.buckets import last_bucket
     from rules.audit.finding import Kind
-    from rules.audit.history import far_off, without_number
+    from rules.audit.history import beyond_buckets, far_off, without_number
 
     constant = {finding.rule: n for n, finding in enumerate(found) if finding.kind is Kind.CONSTANT}
     found = list(found)
@@ -90,7 +91,10 @@ async def _by_values(opened: OpenedSource, found: list[Finding], pasts: list[Rul
             continue
         if nth is not None:
             found[nth] = await asyncio.to_thread(without_number, past, found[nth], batch)
-        elif (finding := await asyncio.to_thread(far_off, past, batch.values)) is not None:
+            continue
+        bucket = await last_bucket(past.rule.expr, opened.tester, opened.window)
+        finding = beyond_buckets(past, bucket) or await asyncio.to_thread(far_off, past, batch.values)
+        if finding is not None:
             found.append(finding)
     return found
 

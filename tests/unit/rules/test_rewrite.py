@@ -65,6 +65,13 @@ def test_a_bound_of_promql_goes_into_the_thresholds_place() -> None:
         with_bound("5 < a", "(1)")
 
 
+@pytest.mark.parametrize("expr", ["a > (5)", "a > ( (5) )", "a > (-5)", "a > (3 * 10)"])
+def test_parentheses_around_a_threshold_go_with_it(expr: str) -> None:
+    bound = "on () group_left () (vector(1) or vector(2))"
+    assert with_bound(f"{expr} and on () b", bound) == f"a > {bound} and on () b"
+    assert with_bound(f"({expr})", bound) == f"(a > {bound})"
+
+
 @pytest.mark.parametrize("expr", ["a > 5 % 3", "a > 7 % 100"])
 def test_what_is_put_in_a_thresholds_place_takes_its_arithmetic_too(expr: str) -> None:
     assert with_bound(expr, "(1 + hour())") == "a > (1 + hour())"
