@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,17 +29,28 @@ if TYPE_CHECKING:
     from sidecar.config.model import AlertmanagerConfig, Config
     from sidecar.prometheus.session import PullMetrics
 
+QUERY = "query "
+NAMED = 6
+"""So many places of one fault are named; `--format json` has all."""
+
 
 @click.command()
 @config_option
 @neighbour_options
 @data_option
+@click.option(
+    "--rules-dir",
+    "rules_directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of adaptive rules, where pronoia run is given one.",
+)
 @format_option
 def doctor(
     config_path: Path | None,
     prometheus_url: str | None,
     alertmanager_urls: tuple[str, ...],
     data_directory: Path | None,
+    rules_directory: Path | None,
     output: str,
 ) -> None:
     """Look around, ask Prometheus and the Alertmanagers, and say what would make pronoia blind.
@@ -50,24 +61,43 @@ def doctor(
     Alertmanager without a route to pronoia, with send_resolved off, with max_alerts,
     with intervals that lose ends; no alert that fires always, which would show that alerts arrive at all.
 
+    Give it what pronoia run is given.
+
     \b
-    Example:
+    Examples:
       pronoia doctor --config pronoia.yaml
+      pronoia doctor --prometheus http://localhost:9090 --rules-dir /etc/prometheus/rules
 
     Exit codes: 0 nothing found, 1 something was found, 2 wrong use.
     """
     overrides = neighbours(prometheus_url, alertmanager_urls)
     if data_directory is not None:
         overrides["store"] = {"directory": data_directory}
+    if rules_directory is not None:
+        overrides["rules"] = {"directory": rules_directory}
     findings = asyncio.run(_look(read_config(config_path, overrides)))
     if output == "json":
         click.echo(json.dumps(findings))
     else:
-        for one in findings:
-            click.echo(f"{one['level']:<8} {one['where']}: {one['what']}\n         {one['remedy']}")
+        for places, one in _by_fault(findings):
+            click.echo(f"{one['level']:<8} {places}: {one['what']}\n         {one['remedy']}")
         if not findings:
             click.echo("fine: everything answers, and nothing would make pronoia blind")
     raise SystemExit(1 if findings else 0)
+
+
+def _by_fault(findings: list[dict[str, str]]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each fault once, with the places that have it: what ails one query often ails all of them."""
+    faults: dict[tuple[str, str, str], list[dict[str, str]]] = {}
+    for one in findings:
+        faults.setdefault((one["level"], one["what"], one["remedy"]), []).append(one)
+    for alike in faults.values():
+        names = [one["where"] for one in alike]
+        if len(names) > 1 and all(name.startswith(QUERY) for name in names):
+            names = [name.removeprefix(QUERY) for name in names]
+            names[0] = f"queries {names[0]}"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield ", ".join(names[:NAMED]) + more, alike[0]
 
 
 async def _look(config: Config) -> list[dict[str, str]]:
@@ -130,7 +160,7 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
                     yield trouble
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
-                    yield Trouble("warning", f"query {query.name}", doubt.words, doubt.remedy)
+                    yield Trouble("warning", f"{QUERY}{query.name}", doubt.words, doubt.remedy)
     except PullError as error:
         yield Trouble("error", where, f"cannot be asked: {error}", "check prometheus.url and its credentials")
 

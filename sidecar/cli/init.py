@@ -17,8 +17,19 @@ from sidecar.errors import PullError
 @click.option(
     "--prometheus", "prometheus_url", metavar="URL", default="http://localhost:9090", show_default=True
 )
-@click.option("--alertmanager", "alertmanager_urls", metavar="URL", multiple=True)
-@click.option("--rules-dir", "rules_directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--alertmanager",
+    "alertmanager_urls",
+    metavar="URL",
+    multiple=True,
+    help="Alertmanager to write down; may be repeated.",
+)
+@click.option(
+    "--rules-dir",
+    "rules_directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of adaptive rules to write down; Prometheus must load *.rules.yaml of it.",
+)
 @click.option(
     "--out",
     "target",
@@ -41,8 +52,9 @@ def init(
     each query with its reason and its number of series, and what was left out.
 
     \b
-    Example:
+    Examples:
       pronoia init --prometheus http://localhost:9090
+      pronoia init --alertmanager http://localhost:9093 --rules-dir /etc/prometheus/rules
     """
     if str(target) != "-" and target.exists() and not force:
         click.echo(f"pronoia: {target} is there already; give --force to overwrite it, or --out", err=True)

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from sidecar.cli.compiled_code import have_compiled_code_kept
+from sidecar.cli.early_signals import ended_at_once, stopped_at_once
 from sidecar.cores import one_core_for_algebra
 
 COMMANDS = {
@@ -72,7 +73,8 @@ class LazyGroup(click.Group):
         if cmd_name != "run":  # It keeps its own beside the data.
             have_compiled_code_kept()
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        with stopped_at_once() if cmd_name == "run" else ended_at_once():
+            command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from sidecar.cli.compiled_code import keep_compiled_code_beside
+from sidecar.cli.early_signals import stopped_at_once
 from sidecar.cli.options import (
     config_option,
     data_option,
@@ -86,15 +87,17 @@ def run(
     for section, key, value in given:
         if value is not None:
             overrides.setdefault(section, {})[key] = value
-    config = read_config(config_path, overrides)
+    with stopped_at_once():  # Until the process itself listens to signals.
+        config = read_config(config_path, overrides)
 
-    keep_compiled_code_beside(config.store.directory)
-    _have_temporary_files(config.store.directory)
+        keep_compiled_code_beside(config.store.directory)
+        _have_temporary_files(config.store.directory)
 
-    from sidecar.app.deadline import exit_in_time, leave
-    from sidecar.app.process import Sidecar
-    from sidecar.telemetry import configure_logs
+        from sidecar.app.deadline import exit_in_time, leave
+        from sidecar.app.process import Sidecar
+        from sidecar.telemetry import configure_logs
 
-    configure_logs(config.log.level, config.log.format)
-    process = Sidecar(config, load=lambda: load_config(config_path, overrides), on_stop=exit_in_time)
-    leave(asyncio.run(process.run()))
+        configure_logs(config.log.level, config.log.format)
+        process = Sidecar(config, load=lambda: load_config(config_path, overrides), on_stop=exit_in_time)
+        code = asyncio.run(process.run())
+    leave(code)

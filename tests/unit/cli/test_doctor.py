@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
 from sidecar.cli import reach
 from sidecar.cli.doctor import _ask_prometheus, _lacks_heartbeat
 from sidecar.cli.doctor_data import held_back_seconds
+from sidecar.cli.main import main
 from sidecar.config.model import Config, SourceConfig, StoreConfig
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
@@ -62,3 +64,32 @@ async def test_how_long_a_server_holds_back_what_is_new(told: Any, held_back: fl
             return SeriesBatch(name, (LabelSet(),) * len(values), np.array([at_ms]), values)
 
     assert await held_back_seconds(Server(), 1000.5) == held_back
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """The configurations with which the command looked around; it found one fault of three queries."""
+    seen: list[Config] = []
+
+    async def look(config: Config) -> list[dict[str, str]]:
+        seen.append(config)
+        fault = {"level": "warning", "what": "series come and go", "remedy": "aggregate"}
+        return [
+            *({**fault, "where": f"query {name}"} for name in ("a", "b", "c")),
+            {**fault, "where": "alerts", "what": "none"},
+        ]
+
+    monkeypatch.setattr("sidecar.cli.doctor._look", look)
+    return seen
+
+
+def test_a_folder_of_rules_that_run_is_given_may_be_given_here(looked_at: list[Config]) -> None:
+    CliRunner().invoke(main, ["doctor", "--rules-dir", "/etc/prometheus/rules"])
+    assert [config.rules.directory for config in looked_at] == [Path("/etc/prometheus/rules")]
+
+
+@pytest.mark.usefixtures("looked_at")
+def test_one_fault_of_many_queries_is_told_once_and_listed_for_programs() -> None:
+    told = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()[::2]
+    assert told == ["warning  queries a, b, c: series come and go", "warning  alerts: none"]
+    assert len(json.loads(CliRunner().invoke(main, ["doctor", "--format", "json"]).stdout)) == 4
