@@ -43,6 +43,9 @@ WHY = {
 }
 
 
+QUOTED = 'it has names in quotes, as `by ("http.route")` has, which pronoia cannot write yet'
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenRule:
     """One rule as it was written; durations in seconds, `interval_seconds` None where the server's holds.
@@ -110,8 +113,7 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
     try:
         again = [str(Syntax.parse(f"{found.measured} {rest}").tree) for rest in ("", *found.conditions)]
     except ValueError:
-        # As of quoted names in `by ("http.route")`, which the parser reads and writes without quotes.
-        return WHY[NoComparison.NOT_PROMQL]
+        return QUOTED  # The parser reads such names, and writes them without quotes.
     if _ONE_MOMENT.search(again[0]):
         return "it asks for one moment (@ start() or @ end()), which is another one in its past"
     if not found.ordered:

@@ -56,7 +56,7 @@ async def test_the_last_bucket_is_asked_for(bounds: tuple[str, ...], last: float
     source = Buckets(*bounds)
     assert await last_bucket(f"1000 * {P99} > 500", BackTester(source), WINDOW) == last
     if bounds:
-        assert "count by (le)(sum by (le)(rate(took_seconds_bucket[5m])))" in source.asked.replace(") (", ")(")
+        assert "count by (le) (sum by (le)" in source.asked
         assert source.n_looks < 100, "a few a day"
 
 
