@@ -112,8 +112,8 @@ async def test_a_gate_is_asked_for_only_where_traffic_is_ever_low(fewest: float,
     assert {finding.kind for finding in found} == expected
 
 
-class Strict(Traffic):
-    """A server that has nothing for what it is asked."""
+class Literal(Traffic):
+    """A server that takes no part of an expression."""
 
     async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
         raise PullError(PullReason.BAD_QUERY, f"nonsense: {matches}")
@@ -121,7 +121,7 @@ class Strict(Traffic):
 
 @pytest.mark.parametrize("expr", ['a{"http.route"="/"} > 3', 'sum by ("http.route") (a) / on ("x.y") b > 3'])
 async def test_of_names_in_quotes_nothing_is_asked_that_they_do_not_say(expr: str) -> None:
-    assert await audit_source([like("A", expr=expr)], Strict(1.0), WINDOW) == []
+    assert await audit_source([like("A", expr=expr)], Literal(1.0), WINDOW) == []
 
 
 class Silence(Traffic):

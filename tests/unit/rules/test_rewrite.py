@@ -89,7 +89,7 @@ def test_what_is_put_in_a_thresholds_place_takes_its_arithmetic_too(expr: str) -
         pytest.param(
             'sum by ("http.route") (a) > 1', "names in quotes", id="a quoted name that is written bare"
         ),
-        pytest.param('a > 1 and sum by ("b.c") (d) > 1', "not PromQL", id="one in a condition"),
+        pytest.param('a > 1 and sum by ("b.c") (d) > 1', "names in quotes", id="one in a condition"),
         pytest.param("max_over_time(a[1h:1m] @end ( )) > 1", "one moment", id="the end of the question"),
     ],
 )
