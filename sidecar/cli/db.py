@@ -55,7 +55,7 @@ def status(config_path: Path | None, data_directory: Path | None, output: str) -
     click.echo(f"{found['path']}: schema {found['schema_version']} of {found['schema_latest']}")
     click.echo(f"{found['size_bytes']:,} bytes")
     for table, rows in found["rows"].items():
-        click.echo(f"  {table:<14} {rows:>12,} rows")
+        click.echo(f"  {table:<16} {rows:>12,} rows")
 
 
 @db.command()
@@ -90,6 +90,8 @@ def backup(config_path: Path | None, data_directory: Path | None, target: Path) 
     """
     from sidecar.store.maintenance import backup as copy
 
+    if not target.parent.is_dir():  # Not made: it may be a disk that is not mounted.
+        raise _fail(StoreError(f"{target.parent} is no folder; make or mount it, or name another"))
     try:
         size = copy(_file(config_path, data_directory), target)
     except StoreError as error:

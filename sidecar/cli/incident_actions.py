@@ -95,5 +95,7 @@ def _user() -> str:
 
 def _words(answer: Any, action: str) -> str:
     facts = {name: value for name, value in answer.items() if value} if isinstance(answer, dict) else {}
+    if "acknowledged_at_ns" not in facts:
+        facts.pop("acknowledged_by", None)  # Who had it, and has given it back.
     shown = ("incident_id", "assignee", "acknowledged_by", "cause", "fix", "silences", "ended")
     return f"{action}: " + ", ".join(f"{name} {facts[name]}" for name in shown if name in facts)

@@ -16,6 +16,7 @@ import click
 
 from sidecar.cli.options import config_option, data_option, format_option, read_config
 from sidecar.cli.reach import within_reach
+from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
 
 if TYPE_CHECKING:
@@ -94,9 +95,9 @@ def validate(config_path: Path | None, data_directory: Path | None, output: str)
 
     \b
     Example:
-      pronoia models validate
+      pronoia models validate --config pronoia.yaml
 
-    Exit codes: 0 all can, 1 one cannot (with the reason), 2 wrong use.
+    Exit codes: 0 all can, 1 one cannot (with the reason) or there are none, 2 wrong use.
     """
     from sidecar.engine.registry_models import refusal
 
@@ -111,7 +112,9 @@ def validate(config_path: Path | None, data_directory: Path | None, output: str)
     else:
         for name, reason in found.items():
             click.echo(f"{name}: {reason or 'fine'}")
-    raise SystemExit(1 if any(found.values()) else 0)
+        if not found:
+            click.echo(_none(files, " of a configured query"), err=True)
+    raise SystemExit(1 if any(found.values()) or not found else 0)
 
 
 @click.command()
@@ -126,7 +129,7 @@ def retrain(query: str, config_path: Path | None, data_directory: Path | None) -
 
     \b
     Example:
-      pronoia models retrain cdn_error_ratio
+      pronoia models retrain cdn_error_ratio --config pronoia.yaml
 
     Exit codes: 0 there is a challenger, 1 it could not be learnt, 2 wrong use.
     """
@@ -134,6 +137,9 @@ def retrain(query: str, config_path: Path | None, data_directory: Path | None) -
 
     config, files = _opened(config_path, data_directory)
     chosen = _chosen(config, query)
+    if not files.live(query).exists():
+        click.echo(f"pronoia: {_none(files, f' of {query}')}", err=True)
+        raise SystemExit(1)
     try:
         until = lineage(files.live(query)).learnt_until_ms or 0
         history = _read(config, chosen, until - round(chosen.history * 1000), until)
@@ -153,7 +159,7 @@ def contest(query: str, config_path: Path | None, data_directory: Path | None, o
 
     \b
     Example:
-      pronoia models contest cdn_error_ratio
+      pronoia models contest cdn_error_ratio --config pronoia.yaml
 
     Exit codes: 0 the challenger is better, 1 it is not, or cannot be compared yet, 2 wrong use.
     """
@@ -171,7 +177,7 @@ def promote(query: str, force: bool, config_path: Path | None, data_directory: P
 
     \b
     Example:
-      pronoia models promote cdn_error_ratio
+      pronoia models promote cdn_error_ratio --config pronoia.yaml
 
     Exit codes: 0 it will be live, 1 it is not better, 2 wrong use.
     """
@@ -184,7 +190,7 @@ def promote(query: str, force: bool, config_path: Path | None, data_directory: P
     try:
         files.promote(query)
     except FileNotFoundError:
-        raise click.UsageError(f"{query} has no challenger; pronoia models retrain {query}") from None
+        raise _no_challenger(query) from None
     click.echo(f"{query}: the challenger is promoted; {LATER}")
 
 
@@ -218,12 +224,18 @@ def show_trial(query: str, config_path: Path | None, data_directory: Path | None
     from sidecar.engine.registry_models import verdict
     from sidecar.engine.trial import LiveContest
 
-    _, files = _opened(config_path, data_directory)
+    config, files = _opened(config_path, data_directory)
     contest = LiveContest()
     try:
         contest.recall(json.loads(files.trial(query).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        click.echo(f"pronoia: no challenger of {query} is on trial; pronoia models retrain {query}", err=True)
+        if not files.of_role(query, "challenger").exists():
+            raise _no_challenger(query) from error
+        noted = format_duration(config.store.snapshot_interval)
+        words = (
+            f"a running pronoia puts it on trial at its next step, and writes down every {noted} how it does"
+        )
+        click.echo(f"pronoia: nothing is known of the challenger of {query} yet; {words}", err=True)
         raise SystemExit(1) from error
     standings = contest.standings()
     _show_standings(*verdict(standings), standings, output)
@@ -279,6 +291,8 @@ def _contested(
     config, files = _opened(config_path, data_directory)
     query = _chosen(config, name)
     champion, challenger = files.of_role(name, "fit"), files.of_role(name, "challenger")
+    if not challenger.exists():
+        raise _no_challenger(name)
     try:
         # Both have learnt until the same step; what is judged is new to both.
         until = max(lineage(path).learnt_until_ms or 0 for path in (champion, challenger))
@@ -310,6 +324,11 @@ def _surround(config: Config, model: QueryModel) -> None:
 
     model.known.announce(config.events, config.calendar)
     model.surroundings = Surroundings(model.query, config.business, config.pauses)
+
+
+def _no_challenger(query: str) -> SystemExit:
+    click.echo(f"pronoia: {query} has no challenger; pronoia models retrain {query} learns one", err=True)
+    return SystemExit(1)
 
 
 def _failed(error: Exception) -> SystemExit:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,7 @@ def backtest(
         async with within_reach(config.prometheus) as client:
             chosen = config.forecast.thresholds.capacities if capacities else ()
             loaded = await evaluated_rules(client, config)
+            _refuse_unknown(only, {*(rule.name for rule in loaded), *(one.name for one in chosen)})
             return await _trials(client, loaded, only, terms, chosen)
 
     try:
@@ -129,6 +131,15 @@ def backtest(
         _write(out, trials, terms, min_precision, severity)
     if not trials:
         raise SystemExit(1)
+
+
+def _refuse_unknown(only: Sequence[str], known: Collection[str]) -> None:
+    """Raises: click.BadParameter where a rule is asked for that there is not."""
+    for name in only:
+        if name not in known:
+            like = get_close_matches(name, sorted(known))
+            hint = f"; there is {', '.join(like)}" if like else "; the server's page /rules lists them"
+            raise click.BadParameter(f"no rule {name!r} is loaded{hint}", param_hint="--rule")
 
 
 async def evaluated_rules(client: PrometheusClient, config: Config) -> list[Rule]:
@@ -232,6 +243,7 @@ def _write(path: Path, trials: list[Trial], terms: Terms, min_precision: float, 
     )
     try:
         asyncio.run(check(file.text))
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda sink: sink.write(file.text.encode()), mode=0o644)
     except (SidecarError, OSError) as error:
         click.echo(f"pronoia: {path}: {error}", err=True)

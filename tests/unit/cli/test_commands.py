@@ -83,6 +83,8 @@ def test_database_commands(tmp_path: Path) -> None:
     found = json.loads(output)
     assert (code, found["schema_version"]) == (0, found["schema_latest"])
     assert run("db", "backup", *data, str(tmp_path / "copy.db"))[0] == 0
+    code, output = run("db", "backup", *data, str(tmp_path / "unmounted" / "copy.db"))
+    assert (code, "unmounted is no folder" in output) == (1, True)
     assert run("db", "restore", *data, str(tmp_path / "copy.db"))[0] == 0
     assert run("rules", "list", *data)[0] == 0
 

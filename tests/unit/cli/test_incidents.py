@@ -115,7 +115,7 @@ def test_several_incidents_are_taken_on_at_once(monkeypatch: pytest.MonkeyPatch)
         incident_id = address.split("/")[-2]
         if incident_id == "inc-gone":
             raise HTTPError(address, 404, "", Message(), io.BytesIO(b'{"error": "no incident of that id"}'))
-        return {"incident_id": incident_id, "acknowledged_by": body["by"]}
+        return {"incident_id": incident_id, "acknowledged_by": body["by"], "acknowledged_at_ns": 1}
 
     monkeypatch.setattr("sidecar.cli.own_api.ask", ask)
     result = CliRunner().invoke(
@@ -128,6 +128,14 @@ def test_several_incidents_are_taken_on_at_once(monkeypatch: pytest.MonkeyPatch)
         "acknowledge: incident_id inc-2, acknowledged_by ann",
     ]
     assert CliRunner().invoke(incidents, ["comment", "inc-1", "--at", "http://x"]).exit_code == 2
+
+
+def test_who_has_given_an_incident_back_is_not_told_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = {"incident_id": "inc-1", "acknowledged_by": "ann", "acknowledged_at_ns": None}
+    monkeypatch.setattr("sidecar.cli.own_api.ask", lambda *_: given_back)
+    assert CliRunner().invoke(incidents, ["unack", "inc-1", "--at", "http://x"]).output == (
+        "unacknowledge: incident_id inc-1\n"
+    )
 
 
 def test_list_and_show(data: Path) -> None:
