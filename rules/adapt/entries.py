@@ -30,8 +30,15 @@ class Entry:
         return next((value for name, value in self.node.value if name.value == key), None)
 
     def exchanged(self, key: str, old: str, new: str) -> Iterator[Edit]:
-        """Ways to write `new` in place of `old`, which the key's scalar says: the least change first."""
-        name, value = next((name, value) for name, value in self.node.value if name.value == key)
+        """Ways to write `new` in place of `old`, which the key's scalar says: the least change first.
+
+        What the key has from a merge (`<<: *other`) stays with the other: the rule gets a key of its own.
+        """
+        pair = next(((name, value) for name, value in self.node.value if name.value == key), None)
+        if pair is None:
+            yield self.added(key, json.dumps(new, ensure_ascii=False), after=key)
+            return
+        name, value = pair
         alias = _ALIAS.match(self.text, name.end_mark.index)
         start, end = alias.span(1) if alias else (value.start_mark.index, value.end_mark.index)
         style = "" if alias else value.style or ""
@@ -56,8 +63,14 @@ class Entry:
         yield json.dumps(words, ensure_ascii=False)
 
     def added(self, key: str, words: str, *, after: str) -> Edit:
-        """A plain scalar of a new key behind another one."""
-        name, value = next((name, value) for name, value in self.node.value if name.value == after)
+        """A scalar of a new key behind another one, or behind the name where that one comes from a merge.
+
+        Raises: ValueError where the name does as well.
+        """
+        own = {name.value: (name, value) for name, value in self.node.value}
+        if not own.keys() & {after, "alert"}:
+            raise ValueError("a rule has its name from another one, by a merge")
+        name, value = own.get(after) or own["alert"]
         alias = _ALIAS.match(self.text, name.end_mark.index)
         end = alias.end(1) if alias else value.end_mark.index
         if self.node.flow_style:

@@ -215,6 +215,27 @@ def test_however_a_file_is_written_nothing_else_of_it_changes(text: str, eol: st
     assert (eol in after) == (eol in text)
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "- <<: *low\n    alert: High\n    labels: {a: b}",
+        "- alert: High\n    <<: *low",
+        "- {<<: *low, alert: High}",
+    ],
+    ids=["first", "last", "in one line"],
+)
+def test_what_a_rule_has_from_a_merge_stays_with_the_other(rule: str) -> None:
+    text = (
+        f"groups:\n- name: a\n  rules:\n  - &low\n    alert: Low\n    expr: load > 5\n    for: 5m\n  {rule}\n"
+    )
+    low, high = read_text(text)
+    new = replace(high, expr='load{a="b"} > 6', for_seconds=600.0)
+    after = rewrite_text(text, [(high, new)])
+    assert read_text(after) == [low, new]
+    rewritten_low = replace(low, expr="load > 7")
+    assert read_text(rewrite_text(text, [(low, rewritten_low), (high, new)])) == [rewritten_low, new]
+
+
 def test_a_table_in_a_block_keeps_the_blocks_comment() -> None:
     text = "groups:\n- name: a\n  rules:\n  - alert: High\n    expr: >- # why\n      load\n      > 5\n"
     after = rewritten(text, 0, expr="load\n> (1 + hour())")
