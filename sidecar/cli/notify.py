@@ -46,8 +46,8 @@ def preview(
 
     \b
     Examples:
-      pronoia notify preview --target ops-slack --kind resolved
-      pronoia notify preview --target ops-slack --incident inc-bf413ca28144
+      pronoia notify preview --target ops-slack --kind resolved --config pronoia.yaml
+      pronoia notify preview --target ops-slack --incident inc-bf413ca28144 --config pronoia.yaml
 
     Exit codes: 0 fine, 1 the template cannot be used (the plain text would be sent), 2 wrong use.
     """
@@ -80,8 +80,8 @@ def send_test(config_path: Path | None, target: str, wait: str) -> None:
 
     \b
     Examples:
-      pronoia notify test --target ops-slack
-      pronoia notify test --target ops-pager --wait 1m
+      pronoia notify test --target ops-slack --config pronoia.yaml
+      pronoia notify test --target ops-pager --wait 1m --config pronoia.yaml
 
     Exit codes: 0 both were taken, 1 not, 2 wrong use.
     """
@@ -147,7 +147,7 @@ def _target(config: Config, name: str) -> NotifyTarget:
     """The configured target of that name."""
     found = next((one for one in config.notify.targets if one.name == name), None)
     if found is None:
-        known = ", ".join(one.name for one in config.notify.targets) or "none"
+        known = ", ".join(one.name for one in config.notify.targets) or "none; give --config"
         raise click.UsageError(f"no target {name!r}; configured: {known}")
     return found
 

@@ -126,3 +126,9 @@ def test_a_preview_sends_nothing(tmp_path: Path, receiver: Receiver) -> None:
     assert shown.exit_code == 0
     assert json.loads(shown.output)["title"] == "P1 cart-db: DatabaseDown, CartErrors (open)"
     assert not receiver.posted
+
+
+def test_without_a_configuration_it_is_said_how_to_name_one() -> None:
+    result = CliRunner().invoke(main, ["notify", "preview", "--target", "ops-slack"])
+    assert result.exit_code == 2
+    assert "configured: none; give --config" in result.output
