@@ -21,11 +21,10 @@ def alone(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        lock = _opened(folder / LOCK)
     except OSError as error:
-        raise RuleError(
-            RuleReason.NOT_WRITABLE, f"{folder}: {error.strerror}; the rules that were there are untouched"
-        ) from error
+        words = f"{error.filename or folder}: {error.strerror}; the rules that were there are untouched"
+        raise RuleError(RuleReason.NOT_WRITABLE, words) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,3 +35,11 @@ def alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _opened(lock: Path) -> int:
+    """The lock for whoever may write in the folder: another user, as root by hand, may have made it."""
+    try:
+        return os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+    except PermissionError:
+        return os.open(lock, os.O_RDONLY)

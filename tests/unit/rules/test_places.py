@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -214,6 +217,26 @@ def test_two_pronoias_never_write_into_one_folder_at_once(tmp_path: Path) -> Non
             pass
     with alone(tmp_path):
         pass
+
+
+def test_a_lock_that_another_user_made_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo pronoia rules rollback` beside a pronoia that runs as a user of its own."""
+    with alone(tmp_path):
+        pass
+    (lock,) = tmp_path.iterdir()
+    assert lock.stat().st_mode & stat.S_IROTH
+    opened = os.open
+
+    def as_another(path: Path, flags: int, *mode: int) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", as_another)
+    with alone(tmp_path), pytest.raises(RuleError, match="another pronoia"), alone(tmp_path):
+        raise AssertionError("not alone")
 
 
 def test_a_file_is_known_by_its_whole_path(tmp_path: Path) -> None:
