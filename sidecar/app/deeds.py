@@ -11,7 +11,7 @@ from sidecar.store.sqlite import SqliteStore
 from webhooks.correlate.by_hand import ByHand
 from webhooks.respond.desk import Desk
 from webhooks.respond.lifecycle import ActionError
-from webhooks.respond.silences import Silencer
+from webhooks.respond.silences import Silencer, in_words, matchers_of
 
 DEFAULT_SILENCE = "1h"
 
@@ -67,7 +67,7 @@ class Deeds:
         return {"incident_id": new_id}
 
     async def silence(self, incident_id: str, by: str, text: str) -> Mapping[str, list[str]]:
-        """Silence its alerts for so long as `text` says. Raises: KeyError, ActionError."""
+        """Silence its alerts for so long as `text` says; by which matchers. Raises: KeyError, ActionError."""
         incident_id = await self._desk.home(incident_id)
         found = await self._found(incident_id)
         by, text = by or "somebody", text or DEFAULT_SILENCE
@@ -76,8 +76,10 @@ class Deeds:
             ids = await self._silencer.silence(*found, seconds=seconds, why=f"asked for by {by}")
         except (ValueError, PullError) as error:
             raise ActionError(str(error)) from error
-        self._desk.note(incident_id, "silence", f"for {text}: {', '.join(ids)}", actor=by)
-        return {"silences": ids}
+        matchers = in_words(matchers_of(*found))
+        words = f"for {text}: {', '.join(ids)}, of {', '.join(matchers)}"
+        self._desk.note(incident_id, "silence", words, actor=by)
+        return {"silences": ids, "matchers": matchers}
 
     async def unsilence(self, incident_id: str, by: str, _: str) -> Mapping[str, int]:
         """End the silences that were made of it, and of what went into it. Raises: KeyError, ActionError."""

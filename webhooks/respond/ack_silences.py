@@ -10,7 +10,7 @@ from sidecar.records import Episode, Incident
 from sidecar.rounds import Rounds
 from sidecar.telemetry import get_logger
 from webhooks.respond.lifecycle import PAUSED, ActionError
-from webhooks.respond.silences import Caps, Silencer
+from webhooks.respond.silences import Caps, Silencer, in_words, matchers_of
 
 TICK_SECONDS, PAUSE_SECONDS = 15.0, 1.0
 """In a storm incidents change all the time, and each look asks every Alertmanager for all its silences."""
@@ -38,6 +38,8 @@ class AckSilences:
         self._note = note
         self._caps = Caps(config.duration, config.max_total, config.max_active)
         self._silenced: set[str] = set()
+        self._troubles: dict[str, str] = {}
+        """By incident why it was not changed as it should be when that was last tried."""
         self._rounds = Rounds(
             "ack-silences",
             self.look,
@@ -64,6 +66,8 @@ class AckSilences:
         wanted = {one.incident_id: one for one in self._incidents() if self._status(one) in PAUSED}
         # What went into one that is acknowledged is silenced with it.
         self._silenced -= {part for incident_id in wanted for part in self._parts(incident_id)}
+        known = self._silenced | wanted.keys()
+        self._troubles = {one: words for one, words in self._troubles.items() if one in known}
         for incident_id in self._silenced - wanted.keys():
             if await self._tried(incident_id, self._silencer.end(*self._owners(incident_id))):
                 self._silenced.discard(incident_id)
@@ -73,12 +77,12 @@ class AckSilences:
                 extended = self._silencer.extend(*self._owners(incident_id), caps=self._caps)
                 await self._tried(incident_id, extended)
                 continue
-            made = self._silencer.silence(
-                incident, await self._episodes(incident_id), seconds=self._caps.duration, why="acknowledged"
-            )
+            episodes = await self._episodes(incident_id)
+            made = self._silencer.silence(incident, episodes, seconds=self._caps.duration, why="acknowledged")
             if await self._tried(incident_id, made):
                 self._silenced.add(incident_id)
-                self._note(incident_id, "silence", "its alerts are silenced while it is acknowledged")
+                matchers = ", ".join(in_words(matchers_of(incident, episodes)))
+                self._note(incident_id, "silence", f"while it is acknowledged, of {matchers}")
 
     def _owners(self, incident_id: str) -> list[str]:
         return [f"incident {one}" for one in (incident_id, *self._parts(incident_id))]
@@ -87,6 +91,12 @@ class AckSilences:
         try:
             await doing
         except (ActionError, PullError) as error:
-            self._log.warning("silence not changed, will try again", incident=incident_id, err=str(error))
+            if self._troubles.get(incident_id) != str(error):
+                self._troubles[incident_id] = str(error)
+                self._log.warning("silence not changed, will try again", incident=incident_id, err=str(error))
+                if isinstance(error, ActionError):
+                    # Who has acknowledged it and is called on must find why.
+                    self._note(incident_id, "silence", f"none while it is acknowledged: {error}")
             return False
+        self._troubles.pop(incident_id, None)
         return True

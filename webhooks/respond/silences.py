@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -22,10 +22,28 @@ from sidecar.config.response import SilencesConfig
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
+from webhooks.correlate.entity import plain
 from webhooks.respond.lifecycle import ActionError
 
 AUTHOR = "pronoia"
-MAX_RULES = 20
+MAX_RULES = MAX_VALUES = 20
+WHOSE = frozenset(
+    (
+        *(
+            "namespace",
+            "service",
+            "app",
+            "microservice",
+            "component",
+            "workload",
+            "deployment",
+            "statefulset",
+        ),
+        *("daemonset", "horizontalpodautoscaler", "ingress", "job", "database", "cache", "queue", "topic"),
+        *("function", "upstream", "backend", "node", "host"),
+    )
+)
+"""Labels, by their plain names, that say whose an alert is and stay when pods come and go."""
 GOSSIP_SECONDS = 1.0
 EXTEND_SHARE = 0.5
 """A silence is extended when less than half of its duration is left."""
@@ -75,6 +93,9 @@ class SilenceMetrics:
 def matchers_of(incident: Incident, episodes: Iterable[Episode]) -> list[Matcher]:
     """What an incident's alerts have in common: their rules by name, and every label that all share.
 
+    Of the labels that tell whose they are, the few values that there are as well: where all share
+    their cluster alone, the same rules of all others there would be silent with them.
+
     Raises: ActionError where that would be too wide, or there is nothing to go by.
     """
     firing = [one for one in episodes if one.state == "firing"]
@@ -86,10 +107,36 @@ def matchers_of(incident: Incident, episodes: Iterable[Episode]) -> list[Matcher
     shared = [(n, v) for n, v in sorted(incident.shared_labels.items()) if n != "alertname" and v]
     if not shared and (len(rules) > 1 or any(one.labels.keys() > {"alertname"} for one in firing)):
         raise ActionError("its alerts share no label; a silence would hide others too")
-    by_name = matcher(
-        "alertname", "|".join(map(re.escape, rules)) if len(rules) > 1 else rules[0], len(rules) > 1
-    )
-    return [by_name, *(matcher(name, value) for name, value in shared)]
+    return [
+        _any_of("alertname", rules),
+        *(matcher(name, value) for name, value in shared),
+        *_whose(firing, {name for name, _ in shared}),
+    ]
+
+
+def _whose(firing: Sequence[Episode], shared: Set[str]) -> list[Matcher]:
+    """Matchers for the labels of all these alerts that tell whose they are, where they have few values."""
+    found = []
+    for name in sorted(set.intersection(*(set(one.labels) for one in firing)) - shared):
+        values = sorted({one.labels[name] for one in firing})
+        if len(values) <= MAX_VALUES and "" not in values and WHOSE & plain({name: ""}).keys():
+            found.append(_any_of(name, values))
+    return found
+
+
+def _any_of(name: str, values: Sequence[str]) -> Matcher:
+    if len(values) == 1:
+        return matcher(name, values[0])
+    return matcher(name, "|".join(map(re.escape, values)), is_regex=True)
+
+
+def in_words(matchers: Iterable[Matcher]) -> list[str]:
+    """Matchers as people write them.
+
+    >>> in_words([matcher("alertname", "Slow|Down", True), matcher("service", "db")])
+    ['alertname=~"Slow|Down"', 'service="db"']
+    """
+    return [f'{one["name"]}={"~" if one["isRegex"] else ""}"{one["value"]}"' for one in matchers]
 
 
 def matcher(name: str, value: str, is_regex: bool = False) -> Matcher:
@@ -125,6 +172,8 @@ class Silencer:
         self._metrics = metrics
         self._now = now
         self._one_at_a_time = asyncio.Lock()
+        self._away: set[str] = set()
+        """Addresses of those that did not answer when they were last asked."""
         self._log = get_logger("silences")
 
     async def silence(
@@ -230,11 +279,14 @@ class Silencer:
                 self._metrics.active.set(len(held))
                 made = await do(client, ours if ended_too else held)
             except PullError as error:
-                self._log.warning(
-                    "alertmanager not reached for silences", alertmanager=address, err=str(error)
-                )
+                if address not in self._away:
+                    self._log.warning(
+                        "alertmanager not reached for silences", alertmanager=address, err=str(error)
+                    )
+                self._away.add(address)
                 trouble = error
                 continue
+            self._away.discard(address)
             answered += 1
             if made and made not in ids:
                 ids.append(made)

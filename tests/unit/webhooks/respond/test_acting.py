@@ -32,6 +32,10 @@ FOUND = incident(shared_labels={"service": "db"})
 BARE = replace(episode("A"), labels={"alertname": "A"})
 
 
+def labelled(rule: str, **labels: str) -> Episode:
+    return replace(episode(rule), labels={"alertname": rule, **labels})
+
+
 @given(
     st.lists(
         st.tuples(
@@ -106,6 +110,50 @@ async def test_silences_need_an_alertmanager_that_answers() -> None:
         pytest.param({}, [episode("A"), episode("B")], "share no label", id="too wide"),
         pytest.param({}, [episode("A"), episode("A", 1)], "share no label", id="a rule, everywhere"),
         pytest.param({}, [BARE], [("alertname", "A", False)], id="nothing but its name"),
+        pytest.param(
+            {"cluster": "eu"},
+            [
+                labelled("A", cluster="eu", k8s_deployment_name="web", pod="web-1", severity="page"),
+                labelled("B", cluster="eu", k8s_deployment_name="db.x", pod="db-2", severity="warn"),
+            ],
+            [
+                ("alertname", "A|B", True),
+                ("cluster", "eu", False),
+                ("k8s_deployment_name", r"db\.x|web", True),
+            ],
+            id="whose they are, and not which pod",
+        ),
+        pytest.param(
+            {"job": "kube-state-metrics"},
+            [labelled("A", job="kube-state-metrics", namespace=one) for one in ("shop", "bank")],
+            [
+                ("alertname", "A", False),
+                ("job", "kube-state-metrics", False),
+                ("namespace", "bank|shop", True),
+            ],
+            id="an exporter's, of two namespaces",
+        ),
+        pytest.param(
+            {"cluster": "eu"},
+            [labelled("A", cluster="eu", service="db"), labelled("A", cluster="eu", service="")],
+            [("alertname", "A", False), ("cluster", "eu", False)],
+            id="not all say whose",
+        ),
+        pytest.param(
+            {"cluster": "eu"},
+            [labelled("A", cluster="eu", service=f"s{n}") for n in range(21)],
+            [("alertname", "A", False), ("cluster", "eu", False)],
+            id="of many",
+        ),
+        pytest.param(
+            {"cluster": "eu"},
+            [
+                labelled("A", cluster="eu", service="db"),
+                replace(labelled("A", cluster="eu", service="web"), state="resolved"),
+            ],
+            [("alertname", "A", False), ("cluster", "eu", False), ("service", "db", False)],
+            id="of one that is left",
+        ),
         pytest.param({}, [episode("A", lasted=1.0)], "no alert that fires", id="over"),
         pytest.param({"a": "b"}, [episode(f"R{n}") for n in range(30)], "30 different", id="too many rules"),
     ],

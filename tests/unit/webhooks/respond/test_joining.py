@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from sidecar.app.deeds import Deeds
 from sidecar.config.model import StoreConfig
@@ -265,13 +266,15 @@ class Keeper:
         self.parts: dict[str, list[str]] = {}
         self.keeper = AckSilences(
             self.silencer,
-            incidents=lambda: [incident(one, shared_labels={"service": one}) for one in self.open],
+            incidents=lambda: [incident(one, shared_labels=self.shared.get(one, {})) for one in self.open],
             status=lambda one: self.open[one.incident_id],
             parts=lambda one: self.parts.get(one, []),
             episodes=self._episodes,
-            note=lambda *_: None,
+            note=lambda *said: self.said.append(said),
             config=config,
         )
+        self.said: list[tuple[str, str, str]] = []
+        self.shared = {one: {"service": one} for one in "ab"}
 
     async def _episodes(self, incident_id: str) -> list[Any]:
         return [episode(f"Rule{incident_id}", home=incident_id)]
@@ -279,6 +282,31 @@ class Keeper:
     async def active(self) -> set[str]:
         found = await self.held.silences()
         return {one["comment"].split(":")[0] for one in found if one["status"]["state"] == "active"}
+
+
+async def test_what_is_silenced_with_an_acknowledgement_is_said_once_and_so_is_why_not() -> None:
+    one = Keeper()
+    one.open = {"a": "acknowledged"}
+    one.held.down = True
+    with capture_logs() as logs:
+        for _ in range(3):
+            await one.keeper.look()
+        one.held.down = False
+        await one.keeper.look()
+        one.shared = {}
+        one.open = {"a": "acknowledged", "b": "acknowledged"}
+        for _ in range(3):
+            await one.keeper.look()
+    assert [(said["event"], said.get("incident")) for said in logs] == [
+        ("alertmanager not reached for silences", None),
+        ("silence not changed, will try again", "a"),
+        ("silence not changed, will try again", "b"),
+    ]
+    why = "its alerts share no label; a silence would hide others too"
+    assert one.said == [
+        ("a", "silence", 'while it is acknowledged, of alertname="Rulea", service="a"'),
+        ("b", "silence", f"none while it is acknowledged: {why}"),
+    ]
 
 
 async def test_silences_go_with_what_went_into_another_one() -> None:
