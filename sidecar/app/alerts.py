@@ -12,6 +12,7 @@ from sidecar.config.model import Config
 from sidecar.loop.clock import SourceClock
 from sidecar.prometheus.alertmanager import AlertmanagerClient
 from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.selector import selector_of
 from sidecar.series import ThresholdEta
 from webhooks.heartbeats.deadman import DeadMan, DeadManMetrics
 from webhooks.judge.evidence_feed import EvidenceFeed
@@ -151,7 +152,9 @@ class Firing:
 
         Raises: PullError.
         """
-        alerts = f'ALERTS{{alertname="{alertname}",alertstate="firing"}}'
+        alerts = selector_of(
+            [("__name__", "=", "ALERTS"), ("alertname", "=", alertname), ("alertstate", "=", "firing")]
+        )
         at = self._clock.now()
         batch = await self._client.instant(
             f"max by (cluster) (max_over_time(timestamp({alerts})[6h:1m]))",
