@@ -240,6 +240,7 @@ def render() -> str:
     """
     config, definitions = config_definitions()
     config["required"] = ["prometheus"]
+    definitions["SourceConfig"]["required"] = ["url"]
     values = {"config": config, **chart_values()}
     schema: JSON = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -63,6 +63,7 @@ pytestmark = pytest.mark.integration
         pytest.param("probes.liveness=null", "'liveness'", id="a probe without content"),
         pytest.param("image.repository=null", "'repository'", id="an image without a name"),
         pytest.param("config.prometheus=null", "'prometheus'", id="a configuration without its server"),
+        pytest.param("config.prometheus.url=null", "'url'", id="a server without its address"),
         pytest.param(
             "rules.ruler.remoteRead=null", "'remoteRead'", id="a heading in a section without content"
         ),
