@@ -25,6 +25,7 @@ from rules.adapt.search import (
     traded_candidate,
 )
 from rules.adapt.stands_out import stands_out, stood_out_after
+from rules.adapt.thin import too_thin
 from rules.adapt.uncertainty import (
     CHANCE,
     chance_of,
@@ -37,9 +38,6 @@ from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
 
 FOLDS = 4
-MIN_NORMAL = 100
-"""So few normal samples tell nothing of the rare ones that raise alarms."""
-
 SUSPECTED_LATER = 0.25
 """A rule may tell by that share of its length later of what is only suspected to have been an incident."""
 
@@ -100,7 +98,7 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
 
     Where nothing keeps to the objective, the quietest that loses nothing is, if it halves the noise.
     """
-    thin = _too_thin(evidence, objective)
+    thin = too_thin(evidence, objective.min_days)
     before = judge(as_it_is(evidence), evidence)
     if thin:
         return Unchanged(thin, before)
@@ -252,18 +250,6 @@ def _out_of_reach(evidence: Evidence, candidate: Candidate) -> bool:
     if evidence.comparison.above or not isinstance(candidate.bound, Static):
         return False
     return candidate.bound.value <= 0 <= float(np.nanmin(evidence.values))
-
-
-def _too_thin(evidence: Evidence, objective: Objective) -> str:
-    if evidence.days < objective.min_days - 0.01:
-        return f"{evidence.days:.1f} days of history, {objective.min_days:g} are needed"
-    finite = np.isfinite(evidence.values)
-    if not finite.any():
-        return "what it measures had no value in all that time"
-    n_normal = int(finite[:, evidence.normal].any(axis=0).sum())
-    if n_normal < MIN_NORMAL:
-        return f"{n_normal} normal samples, {MIN_NORMAL} are needed"
-    return ""
 
 
 def _must_catch(evidence: Evidence, before: Verdict, forms: Sequence[Family]) -> dict[str, float]:

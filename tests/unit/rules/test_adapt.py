@@ -277,7 +277,10 @@ def test_an_incident_week_teaches_nothing() -> None:
         pytest.param(noise(3), "load > 10.5", "days of history", id="short"),
         pytest.param(np.full(28 * 1440, np.nan), "load > 10.5", "no value", id="nothing there"),
         pytest.param(
-            np.where(np.arange(28 * 1440) < 90, 10.0, np.nan), "load > 9", "normal samples", id="sparse"
+            np.where(np.arange(28 * 1440) < 90, 10.0, np.nan),
+            "load > 9",
+            "at 90 of 40320 normal",
+            id="sparse",
         ),
         pytest.param(noise(28), "load > 30", "within the budget", id="in order"),
     ],
