@@ -32,7 +32,8 @@ async def store_past(store: PastStore, config: WebhookConfig, episodes: Sequence
     if not episodes:
         return 0, 0
     since_ns = min(episode.starts_at_ns for episode in episodes)
-    new = unknown(episodes, await store.episodes("where last_seen_ns >= ?", (since_ns,)))
+    stored = await store.episodes("where last_seen_ns >= ?", (since_ns,))
+    new = await asyncio.to_thread(unknown, episodes, stored)
     incidents = await asyncio.to_thread(_grouped, config, new)
     for first in range(0, len(new), CHUNK):
         await store.commit_deliveries([], new[first : first + CHUNK])

@@ -29,17 +29,50 @@ def from_series(
     What fires at the last step is left out: it is for Alertmanager to tell of. `external`: labels
     that Prometheus adds to what it sends to Alertmanager.
     """
-    found: list[Episode] = []
-    times = batch.timestamps
-    for row, labels in enumerate(batch.labels):
-        own = LabelSet({**(external or {}), **labels.without("__name__", "alertstate")})
-        at = np.flatnonzero(np.isfinite(batch.values[row]))
-        for run in np.split(at, np.flatnonzero(np.diff(at) > GAP_STEPS) + 1):
-            if not len(run) or run[-1] > len(times) - 1 - GAP_STEPS:
-                continue
-            start_ns, end_ns = int(times[run[0]]) * 10**6, int(times[run[-1] + 1]) * 10**6
-            found.append(_over(own, tenant, start_ns, end_ns))
-    return sorted(found, key=lambda episode: (episode.starts_at_ns, episode.fingerprint))
+    runs = AlertRuns(tenant=tenant, external=external)
+    runs.take(batch)
+    return runs.episodes()
+
+
+class AlertRuns:
+    """The same over ranges that follow each other: a week's alerts at once may be more than memory holds."""
+
+    def __init__(self, *, tenant: str = DEFAULT_TENANT, external: Mapping[str, str] | None = None) -> None:
+        self._tenant, self._external = tenant, external or {}
+        self._last: dict[LabelSet, tuple[int, int]] = {}
+        """Of each alert's newest run, first and last sample in ms."""
+        self._over: list[Episode] = []
+        self._step_ms = self._until_ms = 0
+
+    def take(self, batch: SeriesBatch) -> None:
+        """Take the next range, of the same step; for a worker thread where there are many alerts."""
+        times = batch.timestamps
+        if len(times) > 1:
+            self._step_ms = int(times[1] - times[0])
+        if len(times):
+            self._until_ms = int(times[-1])
+        for row, labels in enumerate(batch.labels):
+            at = np.flatnonzero(np.isfinite(batch.values[row]))
+            for run in np.split(at, np.flatnonzero(np.diff(at) > GAP_STEPS) + 1) if len(at) else ():
+                self._go_on(labels, int(times[run[0]]), int(times[run[-1]]))
+
+    def episodes(self) -> list[Episode]:
+        """Those that were over before the last steps of all ranges."""
+        ended_ms = self._until_ms - GAP_STEPS * self._step_ms
+        newest = [self._episode(one, *run) for one, run in self._last.items() if run[1] <= ended_ms]
+        return sorted([*self._over, *newest], key=lambda one: (one.starts_at_ns, one.fingerprint))
+
+    def _go_on(self, labels: LabelSet, first_ms: int, last_ms: int) -> None:
+        before = self._last.get(labels)
+        if before is not None and first_ms - before[1] <= GAP_STEPS * self._step_ms:
+            first_ms = before[0]
+        elif before is not None:
+            self._over.append(self._episode(labels, *before))
+        self._last[labels] = first_ms, last_ms
+
+    def _episode(self, labels: LabelSet, first_ms: int, last_ms: int) -> Episode:
+        own = LabelSet({**self._external, **labels.without("__name__", "alertstate")})
+        return _over(own, self._tenant, first_ms * 10**6, (last_ms + self._step_ms) * 10**6)
 
 
 def _over(labels: LabelSet, tenant: str, start_ns: int, end_ns: int) -> Episode:

@@ -15,7 +15,7 @@ from sidecar.series import SeriesBatch
 from sidecar.telemetry import get_logger
 from webhooks.notes import NoteStore
 from webhooks.past import PastStore, store_past
-from webhooks.reconcile.history import FIRING, from_series
+from webhooks.reconcile.history import FIRING, AlertRuns
 from webhooks.reconcile.loop import ReconcileMetrics
 
 NOTE = "listening until"
@@ -26,6 +26,8 @@ LONGEST_SECONDS = 7 * 86_400.0
 FINE_SECONDS = 6 * 3600.0
 """Up to so long an outage is read at a fine grain, on which short alerts are seen."""
 FINE_STEP_MS, STEP_MS = 15_000, 60_000
+STEPS_AT_ONCE = 360
+"""Of so many alerts a week is gigabytes; this much of it is not."""
 MAX_SERIES = 100_000
 
 
@@ -104,15 +106,22 @@ class OutageReport:
         since = max(msgspec.json.decode(note, type=float), until - LONGEST_SECONDS)
         if until - since < 2 * BREATH_SECONDS:
             return 0
-        batch = await self._source.range(
-            FIRING,
-            start_ms=int(since * 1000),
-            end_ms=int(until * 1000),
-            step_ms=FINE_STEP_MS if until - since <= FINE_SECONDS else STEP_MS,
-            name="alerts",
-            max_series=MAX_SERIES,
-        )
-        episodes = from_series(batch, external=await self._source.external_labels())
+        runs = AlertRuns(external=await self._source.external_labels())
+        start_ms, end_ms = int(since * 1000), int(until * 1000)
+        step_ms = FINE_STEP_MS if until - since <= FINE_SECONDS else STEP_MS
+        while start_ms <= end_ms:
+            last_ms = min(start_ms + (STEPS_AT_ONCE - 1) * step_ms, end_ms)
+            batch = await self._source.range(
+                FIRING,
+                start_ms=start_ms,
+                end_ms=last_ms,
+                step_ms=step_ms,
+                name="alerts",
+                max_series=MAX_SERIES,
+            )
+            await asyncio.to_thread(runs.take, batch)
+            start_ms = last_ms + 1
+        episodes = await asyncio.to_thread(runs.episodes)
         n_new, n_incidents = await store_past(self._store, self._config, episodes)
         self._metrics.changes.labels("past").inc(n_new)
         if n_new:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sidecar.cli.alerts import alerts
 from sidecar.cli.incidents import incidents
 from sidecar.series import LabelSet, SeriesBatch
 from tests.unit.webhooks.deliveries import EPOCH, T0, T1, T2, alert, body
-from webhooks.reconcile.history import from_lines, from_series, unknown
+from webhooks.reconcile.history import AlertRuns, from_lines, from_series, unknown
 
 NAN = float("nan")
 STEP = 60
@@ -43,6 +46,26 @@ def spans(values: list[float]) -> list[tuple[int, int]]:
 )
 def test_series_become_episodes(values: list[float], found: list[tuple[int, int]]) -> None:
     assert spans(values) == found
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from([NAN, 1.0]), min_size=3, max_size=40),
+    st.lists(st.integers(2, 9), min_size=1, max_size=40),
+)
+def test_a_range_in_parts_is_as_the_whole(values: list[float], sizes: list[int]) -> None:
+    times = EPOCH // 10**6 + np.arange(len(values), dtype=np.int64) * STEP * 1000
+    whole = SeriesBatch("x", (LabelSet(LABELS),), times, np.array([values]))
+    runs, first = AlertRuns(), 0
+    for size in cycle(sizes):
+        part = slice(first, first + size)
+        here = np.array([values[part]])
+        there = bool(np.isfinite(here).any())  # A range has no series of an alert that does not fire in it.
+        runs.take(SeriesBatch("x", (LabelSet(LABELS),) if there else (), times[part], here[: int(there)]))
+        first += size
+        if first >= len(values):
+            break
+    assert runs.episodes() == from_series(whole)
 
 
 def test_labels_and_fingerprint_are_those_of_the_alert() -> None:

@@ -33,7 +33,7 @@ class Source:
     async def range(self, expr: str, *, start_ms: int, end_ms: int, step_ms: int, **_: Any) -> SeriesBatch:
         assert step_ms == FINE_STEP_MS
         self.asked.append((start_ms, end_ms))
-        times = np.arange(start_ms, end_ms + 1, step_ms, dtype=np.int64)
+        times = np.arange(-(-start_ms // step_ms) * step_ms, end_ms + 1, step_ms, dtype=np.int64)
         ago = UP - times / 1000.0
         past = np.where((ago > 3300) & (ago <= 3600), 1.0, NAN)
         still = np.where(ago < 900, 1.0, NAN)
@@ -66,7 +66,10 @@ async def test_what_is_over_is_stored_once_with_the_labels_of_its_delivery(tmp_p
         (incident,) = await store.incidents()
         assert (incident.state, incident.n_episodes) == ("resolved", 1)
         assert await report.look_back(until=UP) == 0
-        assert source.asked == [(int((UP - 7200) * 1000), int(UP * 1000))] * 2
+        first, second = source.asked[:2]
+        assert (first[0], second[1]) == (int((UP - 7200) * 1000), int(UP * 1000))
+        assert second[0] == first[1] + 1, "in parts: a week of many alerts is more than memory holds"
+        assert source.asked[2:] == [first, second]
 
 
 @pytest.mark.parametrize("note", [None, UP - 70.0], ids=["never listened before", "listened a moment ago"])
