@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
@@ -44,16 +45,8 @@ class AlertsSeries:
     async def look(self) -> Evaluated:
         """What is pending and what fires now."""
         external = await self._source.external_labels()
-        since = dict(_values(await self._ask(SINCE), external))
-        firing: dict[LabelSet, Fires] = {}
-        pending: set[LabelSet] = set()
-        for labels, sampled in _values(await self._ask(SAMPLED), external):
-            series = labels.without("alertstate")
-            if labels.get("alertstate") == "firing":
-                firing[series] = Fires(_ns(since.get(series, sampled)), _ns(sampled))
-            else:
-                pending.add(series)
-        return Evaluated(firing, pending, external)
+        since, sampled = await self._ask(SINCE), await self._ask(SAMPLED)
+        return await asyncio.to_thread(_evaluated, since, sampled, external)
 
     async def last_fired(
         self, wanted: Collection[LabelSet], external: Mapping[str, str]
@@ -70,10 +63,7 @@ class AlertsSeries:
                 f"max_over_time(timestamp({firing})[{LOOK_BACK}:1m]) "
                 f"or 0 * last_over_time({firing}[{LOOK_BACK}])"
             )
-            for labels, at in _values(batch, external):
-                series = labels.without("alertstate")
-                if series in wanted:
-                    found[series] = _ns(at)
+            found |= await asyncio.to_thread(_among, wanted, batch, external)
         return found
 
     async def _ask(self, expr: str) -> SeriesBatch:
@@ -117,6 +107,27 @@ class ProvenEnds:
         self._fired = now | {series: at for series, at in self._fired.items() if series in gone}
         self._foreign &= gone.keys()
         return ends
+
+
+def _evaluated(since: SeriesBatch, sampled: SeriesBatch, external: Mapping[str, str]) -> Evaluated:
+    began = dict(_values(since, external))
+    firing: dict[LabelSet, Fires] = {}
+    pending: set[LabelSet] = set()
+    for labels, at in _values(sampled, external):
+        series = labels.without("alertstate")
+        if labels.get("alertstate") == "firing":
+            firing[series] = Fires(_ns(began.get(series, at)), _ns(at))
+        else:
+            pending.add(series)
+    return Evaluated(firing, pending, external)
+
+
+def _among(
+    wanted: Collection[LabelSet], batch: SeriesBatch, external: Mapping[str, str]
+) -> dict[LabelSet, int]:
+    """When each of the wanted fired last, in nanoseconds."""
+    fired = ((labels.without("alertstate"), at) for labels, at in _values(batch, external))
+    return {series: _ns(at) for series, at in fired if series in wanted}
 
 
 def _firing(names: Iterable[str]) -> str:

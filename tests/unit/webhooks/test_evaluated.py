@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from sidecar.records import AlertEvent, Delivery, Episode
 from sidecar.series import LabelSet, SeriesBatch
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from webhooks.intake.fold import Memory
+from webhooks.reconcile import alerts_series
 from webhooks.reconcile.alerts_series import SAMPLED, SINCE, AlertsSeries, ProvenEnds
 from webhooks.reconcile.differences import ended
 from webhooks.reconcile.evaluated import Evaluated, Fires, firing_again, judge
@@ -127,6 +129,23 @@ async def test_series_are_read_under_the_labels_that_the_server_itself_uses() ->
     found = await AlertsSeries(source, now=lambda: 101.0).look()
     assert found.firing == {SERIES: Fires(40 * SECOND, 100 * SECOND + SECOND // 2)}
     assert found.pending == {LabelSet({"alertname": "Slow"})}
+
+
+async def test_series_are_gone_through_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storm's fifty thousand would hold every request for a second, at each look."""
+    here: list[bool] = []
+    values = alerts_series._values
+
+    def noted(batch: SeriesBatch, external: Mapping[str, str]) -> list[tuple[LabelSet, float]]:
+        here.append(threading.current_thread() is threading.main_thread())
+        return list(values(batch, external))
+
+    monkeypatch.setattr(alerts_series, "_values", noted)
+    source = Source(sampled=[(FIRING, 100.5)], since=[(dict(SERIES.pairs), 40.0)], history=[(FIRING, 9.0)])
+    series = AlertsSeries(source, now=lambda: 101.0)
+    assert list((await series.look()).firing) == [SERIES]
+    assert await series.last_fired({SERIES}, EXTERNAL) == {SERIES: 9 * SECOND}
+    assert here == [False] * 3
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sidecar.errors import PayloadError
 from sidecar.series import LabelSet
 from tests.unit.webhooks.deliveries import EPOCH, T0, alert, body, delivery
+from webhooks.intake import payload
 from webhooks.intake.payload import parse, parse_time
 
 json_values = st.recursive(
@@ -158,3 +159,27 @@ def test_of_odd_alerts_without_end_some_are_kept_and_the_good_ones_all(
 
 def test_version_may_be_a_number() -> None:
     assert len(delivery(alert(starts=T0), version=4).alerts) == 1
+
+
+def test_a_large_body_is_read_alert_by_alert_and_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded at once it would hold the interpreter's lock, and with it every other request."""
+    bodies = [
+        body(),
+        body(alert("A"), alert("B", pod="p")),
+        body(alert("A"), {**alert("B"), "status": "odd"}),
+    ]
+    usual = [parse(one, received_at_ns=1) for one in bodies]
+
+    def at_once(_: bytes) -> None:
+        raise AssertionError("a large body was decoded at once")
+
+    monkeypatch.setattr(payload, "AT_ONCE_BYTES", 10)
+    monkeypatch.setattr(payload, "_decode_good", at_once)
+    for one, known in zip(bodies, usual, strict=True):
+        found = parse(one, received_at_ns=1)
+        assert (found.alerts, found.group_key, found.receiver) == (
+            known.alerts,
+            known.group_key,
+            known.receiver,
+        )
+        assert [letter.reason for letter in found.dead_letters] == [x.reason for x in known.dead_letters]
