@@ -21,6 +21,7 @@ from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.told import ToldChange, nothing_told
 from rules.backtest.past import BackTester, Window
 from rules.backtest.reach import Recorded, within_reach
+from rules.backtest.unscraped import Unscraped
 from rules.incidents import KnownIncident
 from rules.verify import RuleServer
 from sidecar.background import Background
@@ -206,7 +207,7 @@ class Unattended:
     async def _adapted(self, window: Window) -> list[Adapted]:
         version = (await self._server.build_info()).version
         adapter = Adapter(
-            BackTester(self._server, at_once=1, max_samples=MAX_SAMPLES),
+            BackTester(Unscraped(self._server), at_once=1, max_samples=MAX_SAMPLES),
             self._config.adapt,
             knows_keep_firing=knows_keep_firing(version),
         )

@@ -160,6 +160,7 @@ class RuleSource:
         from rules.adapt.history import knows_keep_firing
         from rules.backtest.past import BackTester, Window, forget_old
         from rules.backtest.reach import within_reach
+        from rules.backtest.unscraped import Unscraped
         from rules.read import of_server, read_files
         from sidecar.prometheus.client import PrometheusClient
         from sidecar.prometheus.session import PullMetrics
@@ -177,7 +178,7 @@ class RuleSource:
             yield OpenedSource(
                 config,
                 client,
-                BackTester(client, memory=None if self.example else memory),
+                BackTester(Unscraped(client), memory=None if self.example else memory),
                 rules,
                 await self._incidents(config),
                 await within_reach(client, window),
