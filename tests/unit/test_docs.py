@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import textwrap
@@ -37,6 +38,32 @@ def test_every_metric_is_documented_and_every_documented_metric_exists() -> None
     declared = set(re.findall(r'(?:Counter|Gauge|Histogram)\(\s*"(pronoia_[a-z_]+)"', code))
     declared |= {family.name for family in names.FAMILIES} | {"pronoia_build_info"}
     assert documented == declared
+
+
+def test_a_metrics_row_says_its_type_and_its_labels() -> None:
+    rows = re.findall(
+        r"^\| `(pronoia_\w+)` \| (\w+) \| (.*?) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE
+    )
+    documented = {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in rows}
+    declared = dict(declared_metrics())
+    assert len(declared) > 100
+    assert {name: documented[name] for name in declared} == declared
+
+
+def declared_metrics() -> Iterator[tuple[str, tuple[str, set[str]]]]:
+    """Type and labels of each metric whose name and labels are literals where it is made."""
+    for file in (each for room in SOURCES for each in (ROOT / room).rglob("*.py")):
+        text = file.read_text()
+        if not re.search(r"(?:Counter|Gauge|Histogram)\(", text):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            match node:
+                case ast.Call(
+                    ast.Name("Counter" | "Gauge" | "Histogram" as kind), [ast.Constant(name), _, *more]
+                ):
+                    if not more or isinstance(more[0], ast.List | ast.Tuple):
+                        labels = [ast.literal_eval(each) for each in more[0].elts] if more else []
+                        yield name, (kind.lower(), set(labels))
 
 
 def anchors(page: Path) -> set[str]:

@@ -107,3 +107,10 @@ def test_import_stores_incidents_once(tmp_path: Path) -> None:
     assert "0 alerts stored in 0 incidents, 2 known already" in again[1].output
     (one,) = json.loads(CliRunner().invoke(incidents, ["list", *data, "--format", "json"]).output)
     assert (one["state"], one["n_episodes"]) == ("resolved", 2)
+
+
+def test_of_alerts_that_all_fire_still_it_is_said_why_none_is_stored(tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.jsonl"
+    file.write_bytes(lines().splitlines()[0])
+    told = CliRunner().invoke(alerts, ["import", "--data", str(tmp_path / "data"), "--in", str(file)])
+    assert (told.exit_code, "left to Alertmanager" in told.output) == (0, True)
