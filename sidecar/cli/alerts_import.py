@@ -63,7 +63,9 @@ def import_alerts(
         click.echo(f"pronoia: {complaint}", err=True)
     click.echo(f"{n_new} alerts stored in {n_incidents} incidents, {len(episodes) - n_new} known already")
     if not episodes:
-        click.echo("pronoia: there is no alert that is over; what fires still is left to Alertmanager", err=True)
+        click.echo(
+            "pronoia: there is no alert that is over; what fires still is left to Alertmanager", err=True
+        )
     raise SystemExit(1 if complaints else 0)
 
 
