@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from sidecar.config.fields import PositiveSeconds, Seconds
+from sidecar.config.fields import PositiveSeconds, Seconds, secret_url
 from sidecar.config.section import Section
 
 NAME = r"^[a-zA-Z0-9_.-]+$"
@@ -92,7 +92,7 @@ class EmailConfig(Section):
 class AlertmanagerWebhookConfig(Section):
     """A receiver of Alertmanager's webhooks: the incident arrives as an alert, payload version 4."""
 
-    url: SecretStr = Field(description="http(s)")
+    url: Annotated[SecretStr, secret_url()] = Field(description="http(s)")
     bearer_token: SecretStr | None = None
 
 
@@ -107,7 +107,7 @@ class NotifyTarget(Section):
     """Where incidents are told of. Named by a team, a person or as a fallback, it serves only these."""
 
     name: str = Field(pattern=NAME)
-    url: SecretStr | None = Field(
+    url: Annotated[SecretStr, secret_url(others=True)] | None = Field(
         None, description="http(s) gets the JSON webhook; any other is an apprise URL"
     )
     slack: SlackConfig | None = None

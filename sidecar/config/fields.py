@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, SecretStr
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
 LONGEST_SECONDS = 100 * _UNITS["y"]
@@ -69,6 +69,28 @@ def http_url(example: str) -> AfterValidator:
         if parts.query or parts.fragment:
             raise ValueError(f"paths are added to it, so there is nothing behind its path; write {example}")
         return value.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def secret_url(*, others: bool = False) -> AfterValidator:
+    """The check of an address that holds a secret, of which nothing is told. `others`: also not by HTTP."""
+
+    def check(value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        http = text.startswith(("http://", "https://"))
+        try:
+            parts = urlsplit(text)
+            name = (parts.hostname or "").encode("idna")
+            whole = bool(name) and (parts.port or 1) > 0 if http else others and "://" in text
+        except ValueError:  # A bracket that does not close, a port beyond 65535, a name with two dots.
+            whole = False
+        if not whole or any(character.isspace() for character in text):
+            raise ValueError(
+                "is no URL; write https://host/path"
+                + (", or what apprise knows, service://…" if others else "")
+            )
+        return value
 
     return AfterValidator(check)
 

@@ -303,7 +303,8 @@ class StoreConfig(Section):
         400 * 86400.0, description="so long alerts and incidents are kept"
     )
     retention_dead_letters: LastingSeconds = Field(
-        30 * 86400.0, description="so long unusable alerts are kept"
+        30 * 86400.0,
+        description="so long unusable alerts are kept, and what was told of incidents that are over",
     )
     retention_revisions: LastingSeconds = Field(
         400 * 86400.0, description="so long revisions of rules are kept"

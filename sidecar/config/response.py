@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from sidecar.config.channels import NAME, Priority
-from sidecar.config.fields import LastingSeconds, Moment, PositiveSeconds
+from sidecar.config.fields import LastingSeconds, Moment, PositiveSeconds, secret_url
 from sidecar.config.hours import Hours
 from sidecar.config.kubernetes import KubernetesConfig
 from sidecar.config.section import Section
@@ -106,7 +106,9 @@ class Hook(Section):
     name: str = Field(pattern=NAME)
     match: Match = Field(min_length=1, description="labels of the incidents that it is for")
     min_priority: Priority = "P1"
-    url: SecretStr | None = Field(None, description="http(s); gets a POST with the incident's document")
+    url: Annotated[SecretStr, secret_url()] | None = Field(
+        None, description="http(s); gets a POST with the incident's document"
+    )
     job: JobConfig | None = None
     after: str | None = Field(
         None, description="a hook above: this one follows it, where the incident is still open `wait` later"
@@ -119,13 +121,6 @@ class Hook(Section):
     timeout: PositiveSeconds = Field(
         30.0, le=LONGEST_STEP_SECONDS, description="what takes longer has failed; a Job is ended then"
     )
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("is not http(s)")
-        return url
 
     @model_validator(mode="after")
     def _one_deed(self) -> Self:

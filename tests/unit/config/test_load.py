@@ -270,3 +270,39 @@ def test_durations(text: object, seconds: float) -> None:
 def test_what_is_not_a_duration(text: object) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
+
+
+SECRET_URLS = {
+    "notify.targets[0].url": "notify: {{targets: [{{name: x, url: '{}'}}]}}",
+    "notify.targets[0].alertmanager.url": "notify: {{targets: [{{name: x, alertmanager: {{url: '{}'}}}}]}}",
+    "response.hooks[0].url": "response: {{hooks: [{{name: x, match: {{a: b}}, url: '{}'}}]}}",
+}
+
+
+@pytest.mark.parametrize("place", SECRET_URLS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://host:port/hunter2", "https:///hunter2", "https://[x/hunter2", "http://a b/hunter2"),
+        *("http://a..b/hunter2", "http://host:99999/hunter2", "hunter2", ""),
+    ],
+)
+def test_an_address_that_is_none_is_found_before_it_is_needed(place: str, url: str) -> None:
+    """It was found by the first incident, which nobody was told of, and logged with its secret."""
+    with pytest.raises(ConfigError) as caught:
+        load_text(SECRET_URLS[place].format(url))
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.message[:27]) == (place, "is no URL; write https://ho")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", SECRET_URLS)
+@pytest.mark.parametrize("url", ["https://host/a?b=c", "http://[::1]:80/", "http://user:pass@host:9093/x"])
+def test_an_address_may_hold_what_addresses_hold(place: str, url: str) -> None:
+    load_text(SECRET_URLS[place].format(url))
+
+
+@pytest.mark.parametrize("url", ["tgram://token/chat", "slack://A/B/C/#ops", "mailto://u:p@host"])
+def test_of_a_target_apprise_s_addresses_are_taken_too(url: str) -> None:
+    load_text(SECRET_URLS["notify.targets[0].url"].format(url))
+    assert "response.hooks[0].url" in problems(SECRET_URLS["response.hooks[0].url"].format(url))
