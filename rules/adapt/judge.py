@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.adapt.bounds import Bound, Family, families
-from rules.backtest.firing import Firing, firings
+from rules.backtest.firing import Firing
+from rules.backtest.limit import limited_firings
 from rules.incidents import KnownIncident, within
 from rules.read import WrittenRule
 from sidecar.promql.threshold import Comparison
@@ -128,11 +129,12 @@ def fired(candidate: Candidate, evidence: Evidence) -> list[Firing]:
     stays = None
     if candidate.hysteresis is not None:
         stays = holds(evidence.values, candidate.low(evidence.times))
-    return firings(
+    return limited_firings(
         active,
         evidence.times,
         for_seconds=candidate.for_seconds,
         keep_firing_seconds=candidate.keep_firing_seconds,
+        limit=evidence.rule.limit,
         stays=stays,
     )
 

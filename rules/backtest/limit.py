@@ -6,6 +6,8 @@ anew, its `for` too. As Prometheus does it (rules/alerting.go); tests/integratio
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from rules.backtest.firing import Firing, end_of, firings
@@ -13,9 +15,17 @@ from sidecar.series import BoolArray, TimeArray
 
 
 def limited_firings(
-    active: BoolArray, times: TimeArray, *, for_seconds: float, keep_firing_seconds: float, limit: int
+    active: BoolArray,
+    times: TimeArray,
+    *,
+    for_seconds: float,
+    keep_firing_seconds: float,
+    limit: int,
+    stays: BoolArray | None = None,
 ) -> list[Firing]:
     """Every firing of a rule that may give `limit` alerts at once, by row and time; 0: any number.
+
+    `stays`: where a firing alert goes on though it is not active, as by hysteresis.
 
     >>> active = np.array([[True, True, True, True], [False, True, False, False]])
     >>> for one in limited_firings(active, np.arange(4), for_seconds=0, keep_firing_seconds=0, limit=1):
@@ -23,11 +33,25 @@ def limited_firings(
     Firing(row=0, start_ms=0, end_ms=1, active_ms=0)
     Firing(row=0, start_ms=2, end_ms=4, active_ms=2)
     """
-    if not limit or np.count_nonzero(active.any(axis=1)) <= limit:
-        return firings(active, times, for_seconds=for_seconds, keep_firing_seconds=keep_firing_seconds)
-    return _Evaluations(active, times, round(for_seconds * 1000), round(keep_firing_seconds * 1000)).run(
-        limit
-    )
+    held = partial(firings, times=times, for_seconds=for_seconds, keep_firing_seconds=keep_firing_seconds)
+    there = active if stays is None else active | stays
+    if not limit or np.count_nonzero(there.any(axis=1)) <= limit:
+        return held(active, stays=stays)
+    keep_ms = round(keep_firing_seconds * 1000)
+    if not keep_ms or stays is not None:
+        # Nothing outlives an evaluation that fails, so that it is as if nothing had been active.
+        taken = np.count_nonzero(active, axis=0) <= limit
+        return held(active & taken, stays=None if stays is None else stays & taken)
+    if np.count_nonzero(_kept(active, times, keep_ms), axis=0).max() <= limit:
+        return held(active)
+    return _Evaluations(active, times, round(for_seconds * 1000), keep_ms).run(limit)
+
+
+def _kept(active: BoolArray, times: TimeArray, keep_ms: int) -> BoolArray:
+    """(N, T) where a row is active or was within that time: more than it can be kept."""
+    last = np.maximum.accumulate(np.where(active, times, times[0] - 2 * keep_ms - 1), axis=1)
+    kept: BoolArray = times - last <= keep_ms + (times[1] - times[0] if times.size > 1 else 0)
+    return kept
 
 
 class _Evaluations:

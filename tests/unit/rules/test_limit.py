@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rules.adapt.judge import judge
+from rules.adapt.search import as_it_is
 from rules.backtest.firing import firings
-from rules.backtest.limit import limited_firings
+from rules.backtest.limit import _Evaluations, limited_firings
 from rules.read import of_server, read_text
 from sidecar.prometheus.answers import rules_of
+from tests.unit.rules.histories import evidence
 
 STEP = 60_000
 
@@ -66,3 +70,22 @@ def test_the_limit_of_a_group_is_read_from_a_file_and_from_a_server() -> None:
     told = {"name": "g", "limit": 3, "rules": [{"name": "A", "query": "up < 1", "type": "alerting"}]}
     loaded = rules_of(json.dumps({"groups": [told]}).encode())
     assert [rule.limit for rule in (*read_text(text), *of_server(loaded))] == [3, 3]
+
+
+@settings(max_examples=50)
+@given(arrays(np.bool_, (3, 30)), st.integers(0, 4), st.integers(0, 2))
+def test_without_keeping_it_is_as_stepped_through(active: np.ndarray, hold: int, limit: int) -> None:
+    times = np.arange(active.shape[1], dtype=np.int64) * STEP
+    quick = limited_firings(active, times, for_seconds=hold * 60.0, keep_firing_seconds=0.0, limit=limit + 1)
+    assert quick == _Evaluations(active, times, hold * STEP, 0).run(limit + 1)
+
+
+@pytest.mark.parametrize(("limit", "n_firings"), [(0, 50), (2, 10)], ids=["no limit", "of two"])
+def test_a_rewrite_is_judged_by_what_the_limit_lets_through(limit: int, n_firings: int) -> None:
+    """Each day one series is beyond the number for ten minutes; on every other day all four are."""
+    values = np.full((4, 20 * 1440), 1.0)
+    for day in range(20):
+        values[: 4 if day % 2 else 1, day * 1440 : day * 1440 + 10] = 9.0
+    known = evidence(values, "load > 5")
+    known = replace(known, rule=replace(known.rule, group_options={"limit": limit} if limit else {}))
+    assert judge(as_it_is(known), known).n_firings == n_firings
