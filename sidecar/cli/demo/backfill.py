@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,8 +20,12 @@ BLOCK = "162h"
 """promtool reads the whole text once for each block; few long blocks make that few readings."""
 
 
+PATIENCE_SECONDS = 0.2
+"""So often somebody is asked whether promtool is still waited for."""
+
+
 class BackfillError(SidecarError):
-    """promtool did not turn the history into blocks."""
+    """The history did not become blocks."""
 
     reason = "backfill"
 
@@ -37,7 +41,13 @@ class Backfill:
 
 
 def write_history(
-    platform: Platform, *, directory: Path, tsdb: Path, promtool: str, days: float = HISTORY_DAYS
+    platform: Platform,
+    *,
+    directory: Path,
+    tsdb: Path,
+    promtool: str,
+    days: float = HISTORY_DAYS,
+    given_up: Callable[[], bool] = lambda: False,
 ) -> Backfill:
     """Write `days` of one-minute history that ends now into the TSDB directory `tsdb`.
 
@@ -45,7 +55,9 @@ def write_history(
     live samples from the last block's end on, so there is no overlap, and the
     hole is only as long as this and the start take: some seconds.
 
-    Raises: BackfillError with promtool's words.
+    `given_up` is asked all the while, for a thread cannot be stopped from outside.
+
+    Raises: BackfillError with promtool's words, or where it was given up.
     """
     began = time.monotonic()
     end = np.floor(time.time())
@@ -55,18 +67,33 @@ def write_history(
     n_series = int(np.isfinite(values).any(axis=1).sum())
     try:
         with page.open("w", encoding="ascii") as sink:
-            sink.writelines(openmetrics(platform, times, values))
-        done = subprocess.run(
-            [promtool, "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK}", "--quiet",
-             "openmetrics", str(page), str(tsdb)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            for piece in openmetrics(platform, times, values):
+                if given_up():
+                    raise BackfillError("the history was given up")
+                sink.write(piece)
+        _make_blocks(promtool, page, tsdb, given_up)
     finally:
         page.unlink(missing_ok=True)
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise BackfillError(f"promtool wrote no history: {words[-1] if words else done.returncode}")
     return Backfill(n_series, int(np.isfinite(values).sum()), time.monotonic() - began, float(end))
+
+
+def _make_blocks(promtool: str, page: Path, tsdb: Path, given_up: Callable[[], bool]) -> None:
+    """Have promtool turn the text into blocks. Raises: BackfillError."""
+    command = [promtool, "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK}", "--quiet",
+               "openmetrics", str(page), str(tsdb)]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                told, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                if given_up():
+                    process.kill()
+                    raise BackfillError("the history was given up") from None
+            else:
+                break
+    if process.returncode != 0:
+        words = (complaints or told).strip().splitlines()
+        raise BackfillError(f"promtool wrote no history: {words[-1] if words else process.returncode}")
 
 
 def openmetrics(platform: Platform, times: np.ndarray, values: np.ndarray) -> Iterator[str]:

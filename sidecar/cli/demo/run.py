@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class _Demo:
         self._story: Story | None = None
         self._directory: Path | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = threading.Event()
 
     @property
     def last_beat(self) -> str:
@@ -116,7 +118,7 @@ class _Demo:
                 self._children[name].start()
             written = await asyncio.to_thread(
                 write_history, platform, directory=directory, tsdb=directory / "tsdb",
-                promtool=self._programs["promtool"], days=self._options.days,
+                promtool=self._programs["promtool"], days=self._options.days, given_up=self._closing.is_set,
             )  # fmt: skip
             self._children["prometheus"].start()
             await self._children["prometheus"].wait_healthy(session)
@@ -162,6 +164,7 @@ class _Demo:
 
     async def close(self) -> None:
         """Stop everything that was started and name what stays."""
+        self._closing.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

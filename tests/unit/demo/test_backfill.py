@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sidecar.cli.demo.backfill import openmetrics
+from sidecar.cli.demo.backfill import BackfillError, openmetrics, write_history
 from sidecar.cli.demo.live import render
 from sidecar.cli.demo.platform import Platform
 
@@ -42,3 +45,26 @@ def test_a_missing_sample_is_left_out() -> None:
     labels = 'instance="player:8080",job="player",region="eu",service="player"'
     assert sample == f"stream_sessions_active{{{labels}}} 1 1790000000"
     assert lines[-1] == "# EOF"
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["while it is written", "while promtool reads it"])
+def test_a_history_that_is_given_up_is_not_waited_for(tmp_path: Path, at_once: bool) -> None:
+    promtool = tmp_path / "promtool"
+    promtool.write_text(f"#!/bin/sh\necho begun > {tmp_path}/begun\nexec sleep 600\n")
+    promtool.chmod(0o755)
+    begun = tmp_path / "begun"
+
+    def given_up() -> bool:
+        return at_once or begun.exists()
+
+    with pytest.raises(BackfillError, match="given up"):
+        write_history(
+            Platform(ANCHOR),
+            directory=tmp_path,
+            tsdb=tmp_path / "tsdb",
+            promtool=str(promtool),
+            days=0.01,
+            given_up=given_up,
+        )
+    assert begun.exists() != at_once
+    assert not (tmp_path / "history.openmetrics").exists()
