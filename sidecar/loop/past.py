@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sidecar.config.model import QueryConfig
+from sidecar.errors import TooManySeries
 from sidecar.ports import HistorySource
 from sidecar.series import SeriesBatch
 
@@ -21,16 +22,17 @@ async def read_past(
 
     Raises: PullError.
     """
+    # Over two weeks pods come and go: history may hold more series than any instant.
+    most_series = max_series * 4
 
-    async def part(start_ms: int, end_ms: int, step_ms: int) -> SeriesBatch:
+    async def part(start_ms: int, end_ms: int, step_ms: int, max_series: int = most_series) -> SeriesBatch:
         return await source.history(
             query.expr,
             start_ms=start_ms,
             end_ms=end_ms // step_ms * step_ms,
             step_ms=step_ms,
             name=query.name,
-            # Over two weeks pods come and go: history may hold more series than any instant.
-            max_series=max_series * 4,
+            max_series=max_series,
         )
 
     query_step_ms = round(query.step * 1000)
@@ -38,11 +40,20 @@ async def read_past(
     fine = min(query.history, FINE_HISTORY_SECONDS)
     n_steps = max(round(fine * 1000) // query_step_ms, 1)
     coarser = max(-(-now.n_series * n_steps // HISTORY_POINTS), 1)
-    step_ms = query_step_ms * coarser
-    begin_ms = end_ms // step_ms * step_ms - n_steps // coarser * step_ms
-    parts = []
-    if query.history > fine:
-        older_ms = max(step_ms, COARSE_STEP_MS)
-        parts.append(await part(end_ms - round(query.history * 1000), begin_ms - 1, older_ms))
-    parts.append(await part(begin_ms, end_ms, step_ms))
-    return parts
+    while True:
+        step_ms = query_step_ms * coarser
+        begin_ms = end_ms // step_ms * step_ms - n_steps // coarser * step_ms
+        room = HISTORY_POINTS * coarser // n_steps
+        try:
+            newest = await part(begin_ms, end_ms, step_ms, min(max(room, now.n_series), most_series))
+        except TooManySeries as error:
+            if room >= most_series:
+                raise
+            # Some sources have only counted until it was too many, so it may be far more.
+            coarser = max(-(-min(error.matched, most_series) * n_steps // HISTORY_POINTS), 2 * coarser)
+        else:
+            break
+    if query.history <= fine:
+        return [newest]
+    older_ms = max(step_ms, COARSE_STEP_MS)
+    return [await part(end_ms - round(query.history * 1000), begin_ms - 1, older_ms), newest]
