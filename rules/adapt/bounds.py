@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rules.adapt.state import is_state
 from rules.adapt.whole import most_of, tier_end
 from rules.document import literal_expr
 from rules.learn import HOURS, Segment, Threshold, outward, threshold_by_hour
@@ -211,7 +212,7 @@ def families(
         return []
     centre = float(np.median(quiet))
     spread = robust_spread(quiet - centre)
-    end = _end(quiet, comparison, last_bucket)
+    end = _end(quiet, comparison, 1.0 if is_state(values) else math.inf, last_bucket)
     forms = (
         _static(mirrored, quiet, spread, _moves(mirrored[:, normal]), comparison, end),
         _by_hour(mirrored, times, normal, comparison, end),
@@ -231,10 +232,10 @@ def ordinary(values: FloatArray) -> FloatArray:
     return np.where(np.abs(values) < INFINITE, values, np.nan)
 
 
-def _end(quiet: FloatArray, comparison: Comparison, last_bucket: float) -> float:
+def _end(quiet: FloatArray, comparison: Comparison, most_seen: float, last_bucket: float) -> float:
     """What nothing can go beyond, mirrored as the values are; infinite where none is known."""
     # What was never negative counts or measures something, of which there is no less than nothing.
-    most = most_of(comparison, last_bucket) if comparison.above else 0.0
+    most = min(most_of(comparison, last_bucket), most_seen) if comparison.above else 0.0
     tier = tier_end(comparison) * (1 if comparison.above else -1)
     return min(tier, most if quiet.max() <= most else math.inf)
 

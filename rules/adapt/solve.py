@@ -25,6 +25,7 @@ from rules.adapt.search import (
     traded_candidate,
 )
 from rules.adapt.stands_out import stands_out, stood_out_after
+from rules.adapt.state import A_STATE, is_state
 from rules.adapt.thin import too_thin
 from rules.adapt.uncertainty import (
     CHANCE,
@@ -119,6 +120,8 @@ def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
         lines = [family for family in forms if family.form == Trend.form] if wanted or missed else []
         along = search(forms=lines) if lines else None
         found = along if isinstance(along, Proposal) else Unchanged(f"{why}; {WATCH}", before)
+    elif isinstance(found, Unchanged) and is_state(evidence.values):
+        found = replace(found, why=A_STATE)
     elif isinstance(found, Unchanged) and (hint := unlike(evidence)):
         found = replace(found, why=f"{found.why}; {hint}")
     if quiet and not (isinstance(found, Proposal) and found.after.delays.keys() & set(missed)):
