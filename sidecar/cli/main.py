@@ -77,6 +77,16 @@ class LazyGroup(click.Group):
             command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; those that are spelt alike where there is none of that name."""
+        from difflib import get_close_matches
+
+        if args[0] not in COMMANDS and (like := get_close_matches(args[0], COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}; there is {', '.join(like)}.")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):

@@ -75,6 +75,13 @@ def test_a_bad_option_is_wrong_use() -> None:
     assert "http://host:9090" in output
 
 
+def test_a_command_that_is_spelt_wrong_is_answered_with_those_that_are_alike() -> None:
+    code, output = run("incident", "list")
+    assert (code, "'incident'; there is incidents" in output) == (2, True)
+    code, output = run("frobnicate")
+    assert (code, "No such command 'frobnicate'." in output) == (2, True)
+
+
 def test_database_commands(tmp_path: Path) -> None:
     data = ("--data", str(tmp_path))
     assert run("db", "status", *data)[0] == 1, "there is none yet"
