@@ -112,13 +112,19 @@ def _no_further_than_helps(candidate: Candidate, bent: Static, evidence: Evidenc
 def limited(value: float, old: float, max_step: float, limits: RuleLimits | None) -> float:
     """The value, at most `max_step` times the old one's size away from it, between floor and ceiling.
 
-    >>> limited(100.0, 10.0, 4.0, RuleLimits(ceiling=40))
-    40.0
+    >>> limited(100.0, 10.0, 4.0, RuleLimits(ceiling=40)), limited(1.0, 0.0144, 4.0, None)
+    (40.0, 0.072)
     """
     if old != 0:
-        value = min(max(value, old - max_step * abs(old)), old + max_step * abs(old))
+        lowest, highest = (_written(old + way * max_step * abs(old)) for way in (-1, 1))
+        value = min(max(value, lowest), highest)
     if limits is not None and limits.floor is not None:
         value = max(value, limits.floor)
     if limits is not None and limits.ceiling is not None:
         value = min(value, limits.ceiling)
     return value
+
+
+def _written(value: float) -> float:
+    """The number as people would write it: five times 0.0144 is no 0.07200000000000001."""
+    return float(f"{value:.12g}")
