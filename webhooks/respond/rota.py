@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,10 @@ FIRST_SECONDS = 5.0
 """So long a start waits for the first answers: without them steps would be passed over."""
 STALE_SECONDS = 3600.0
 """An answer by HTTP that old is none."""
+KEPT = timedelta(days=7)
+"""Shifts that were over so long ago when the calendar was read are not gone through each minute."""
+REPEATS = frozenset({"RRULE", "RDATE", "RECURRENCE-ID", "DURATION"})
+"""What an event may have by which it is not over at its end."""
 
 
 class RotaMetrics:
@@ -159,7 +163,7 @@ class Rotas:
         place = source.ical or source.url or ""
         raw = await _content(place, source)
         if source.ical is not None:
-            self._calendars[name] = await asyncio.to_thread(_calendar, raw, place)
+            self._calendars[name] = await asyncio.to_thread(_calendar, raw, place, self._now())
             self._at_minute.pop(name, None)
         else:
             self._answers[name] = (self._now(), said_at(raw, source.field))
@@ -225,7 +229,8 @@ def said_at(raw: bytes, path: str) -> str:
     return "" if found is None else str(found)
 
 
-def _calendar(raw: bytes, place: str) -> Calendar:
+def _calendar(raw: bytes, place: str, now: float) -> Calendar:
+    """The calendar, less what was over long ago: years of shifts take a second to go through."""
     from icalendar import Calendar
 
     try:
@@ -234,7 +239,19 @@ def _calendar(raw: bytes, place: str) -> Calendar:
         raise NotifyError(f"{where(place)}: no calendar: {error}", retryable=True) from error
     if not isinstance(found, Calendar):
         raise NotifyError(f"{where(place)}: no calendar", retryable=True)
+    before = now - KEPT.total_seconds()
+    found.subcomponents = [one for one in found.subcomponents if not _is_over(one, before)]
     return found
+
+
+def _is_over(event: Any, before: float) -> bool:
+    """Whether a calendar's entry is an event that had ended by then, once and for all."""
+    if event.name != "VEVENT" or "DTEND" not in event or not REPEATS.isdisjoint(event):
+        return False
+    try:
+        return _moment(event["DTEND"].dt) < before
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return False  # An odd one is left to whoever reads all of them.
 
 
 async def _content(place: str, source: RotaSource) -> bytes:

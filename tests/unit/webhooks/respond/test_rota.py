@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from icalendar import Calendar
 from prometheus_client import CollectorRegistry
 
 from sidecar.config.teams import Person, Schedule
@@ -18,7 +19,7 @@ from sidecar.errors import NotifyError
 from sidecar.records import Incident, Response
 from tests.unit.webhooks.respond.incidents import NOW, Clock, incident
 from webhooks.respond.experts import experts
-from webhooks.respond.rota import RotaMetrics, Rotas, person_named, said_at
+from webhooks.respond.rota import RotaMetrics, Rotas, on_call_by, person_named, said_at
 
 PEOPLE = [
     Person(name="ann", targets=("t",), known_as=("Ann Smith", "ann.smith@example.com")),
@@ -72,6 +73,9 @@ END:VCALENDAR
 """.replace("\n", "\r\n")
 
 
+WHOLE = Calendar.from_ical(FEED)
+
+
 def berlin(moment: str) -> float:
     return datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
 
@@ -107,6 +111,28 @@ async def test_a_calendar(tmp_path: Path, moment: str, person: str | None) -> No
     (tmp_path / "rota.ics").write_text(FEED, newline="")
     found = await read(rotas({"ical": str(tmp_path / "rota.ics")}))
     assert found.on_call("s", berlin(moment)) == person
+
+
+@pytest.mark.parametrize(
+    ("moment", "kept"),
+    [
+        pytest.param("2026-03-01T00:00", {"1", "2", "3", "4", "5", "6"}, id="before all of them"),
+        pytest.param("2026-03-12T00:00", {"1", "2", "4", "5"}, id="a week after two of them"),
+        pytest.param("2027-01-01T00:00", {"1", "2"}, id="long after all but those that come again"),
+    ],
+)
+async def test_shifts_that_are_long_over_are_not_gone_through(
+    tmp_path: Path, moment: str, kept: set[str]
+) -> None:
+    """Years of them took a second of the event loop each minute while an incident was open."""
+    (tmp_path / "rota.ics").write_text(FEED, newline="")
+    clock = Clock(berlin(moment))
+    found = await read(rotas({"ical": str(tmp_path / "rota.ics")}, clock))
+    assert {str(event["UID"]) for event in found._calendars["s"].walk("VEVENT")} == kept
+    for hours in range(0, 24 * 40, 67):
+        at = clock.now + 3600.0 * hours
+        whole = on_call_by(WHOLE, PEOPLE, at)
+        assert on_call_by(found._calendars["s"], PEOPLE, at) == whole
 
 
 @pytest.fixture
