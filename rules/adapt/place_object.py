@@ -24,6 +24,16 @@ KEPT_BY = {
 }
 """Labels and annotations of tools that would put their own text back, from their documentation."""
 
+MANAGERS = {
+    "argocd-controller": "Argo CD",
+    "argocd-application-controller": "Argo CD",
+    "helm-controller": "Flux",
+    "kustomize-controller": "Flux",
+    "helm": "Helm",
+    "Terraform": "Terraform",
+}
+"""Who wrote an object's fields, as Kubernetes notes it: Argo CD 2 leaves no other mark of its own."""
+
 
 class ObjectPlace:
     """The object of that name, in the namespace that `objects` speaks of.
@@ -73,13 +83,7 @@ class ObjectPlace:
             if text is not None:
                 await self._objects.create(await self._made(text))
             return
-        keeper = kept_by(there)
-        if keeper:
-            raise RuleError(
-                RuleReason.NOT_OURS,
-                f"{self.group} is kept by {keeper}, which would put its own text back; change its source "
-                "(pronoia rules apply --to git)",
-            )
+        _refuse_kept(there, self.group)
         if text is None:
             await self._objects.delete(there)
             return
@@ -97,6 +101,9 @@ class ObjectPlace:
 
     async def _made(self, text: str) -> KubernetesObject:
         model = await self._objects.get(self._like) if self._like else None
+        if model is not None:
+            # What may not go live is not tried as a shadow for days.
+            _refuse_kept(model, f"{OBJECT}{self._objects.namespace()}/{self._like}")
         labels = (model or {}).get("metadata", {}).get("labels") or {}
         kept = {key: value for key, value in labels.items() if key not in KEPT_BY}
         return {
@@ -120,7 +127,20 @@ def kept_by(there: KubernetesObject) -> str:
     notes = {**(facts.get("labels") or {}), **(facts.get("annotations") or {})}
     if facts.get("ownerReferences"):
         return f"{facts['ownerReferences'][0].get('kind', 'its owner')}"
-    return next((tool for key, tool in KEPT_BY.items() if key in notes), "")
+    marks = [tool for key, tool in KEPT_BY.items() if key in notes]
+    writers = [MANAGERS.get(str(one.get("manager")), "") for one in facts.get("managedFields") or ()]
+    return next(filter(None, (*marks, *writers)), "")
+
+
+def _refuse_kept(there: KubernetesObject, group: str) -> None:
+    """Raises: RuleError (not ours) where another tool keeps the object."""
+    keeper = kept_by(there)
+    if keeper:
+        raise RuleError(
+            RuleReason.NOT_OURS,
+            f"{group} is kept by {keeper}, which would put its own text back; change its source "
+            "(pronoia rules apply --to git)",
+        )
 
 
 def _spec(text: str) -> dict[str, Any]:

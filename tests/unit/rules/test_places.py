@@ -184,6 +184,7 @@ async def test_an_object_that_says_nothing_or_nonsense_does_not_hide_the_rules_o
         pytest.param({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "Argo CD", id="argo"),
         pytest.param({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}}, "Flux", id="flux"),
         pytest.param({"ownerReferences": [{"kind": "Thanos", "name": "t"}]}, "Thanos", id="an operator"),
+        pytest.param({"managedFields": [{"manager": "argocd-controller"}]}, "Argo CD", id="argo by labels"),
     ],
 )
 async def test_an_object_that_a_tool_keeps_is_left_to_it(
@@ -206,6 +207,9 @@ async def test_an_object_that_a_tool_keeps_is_left_to_it(
         before, after = await rewritten(place)
         with pytest.raises(RuleError, match=f"kept by {keeper}") as caught:
             await place.write(after, expected=before)
+        with pytest.raises(RuleError, match=rf"monitoring/own is kept by {keeper}"):
+            await place.shadow().write(after, expected=None)
+        assert [name for _, name in api.objects] == ["own"]
     assert caught.value.reason == "not_ours"
 
 
