@@ -61,13 +61,18 @@ def run(
     again; SIGTERM stops within seconds and loses nothing.
 
     \b
-    In prometheus.yml:                        In alertmanager.yml:
-      scrape_configs:                           receivers:
-      - job_name: pronoia                       - name: pronoia
+    In prometheus.yml:                        In alertmanager.yml, before your own routes:
+      scrape_configs:                           route:
+      - job_name: pronoia                         routes:
+        static_configs:                           - {receiver: pronoia, continue: true}
+        - targets: [HOST:9469]                  receivers:
+      - job_name: pronoia-synthetic             - name: pronoia
         honor_labels: true                        webhook_configs:
         metrics_path: /synthetic                  - url: http://HOST:9469/webhooks/alertmanager
         static_configs:
         - targets: [HOST:9469]
+      rule_files:
+      - RULES-DIR/*.rules.yaml
 
     \b
     Examples:
