@@ -45,7 +45,6 @@ class Rule(msgspec.Struct, frozen=True):
     duration_seconds: float
     labels: dict[str, str]
     annotations: dict[str, str]
-    active_alerts: list[dict[str, Any]]
     last_evaluation: str = ""
     keep_firing_seconds: float = 0.0
     interval_seconds: float = 0.0
@@ -77,7 +76,6 @@ class _RawRule(msgspec.Struct, rename="camel"):
     duration: float = 0.0
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    alerts: list[dict[str, Any]] | None = None
     last_evaluation: str = ""
     keep_firing_for: float = 0.0
     evaluation_time: float = 0.0
@@ -110,7 +108,6 @@ def rules_of(data: bytes) -> list[Rule]:
             duration_seconds=rule.duration,
             labels=rule.labels,
             annotations=rule.annotations,
-            active_alerts=rule.alerts or [],
             last_evaluation=rule.last_evaluation,
             keep_firing_seconds=rule.keep_firing_for,
             interval_seconds=group.interval,

@@ -180,7 +180,7 @@ def test_every_slug_is_a_query_name(text: str) -> None:
 def rule(name: str, expr: str, kind: str = "alerting", labels: dict[str, str] | None = None) -> Rule:
     return Rule(
         name=name, expr=expr, kind=kind, group="g", file="f", health="ok", last_error="", state="inactive",
-        duration_seconds=0.0, labels=labels or {}, annotations={}, active_alerts=[],
+        duration_seconds=0.0, labels=labels or {}, annotations={},
     )  # fmt: skip
 
 

@@ -91,5 +91,4 @@ class LoadingServer:
             duration_seconds=0,
             labels={str(k): str(v) for k, v in labels.items()},
             annotations={str(k): str(v) for k, v in annotations.items()},
-            active_alerts=[],
         )

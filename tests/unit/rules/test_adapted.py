@@ -270,7 +270,6 @@ async def test_what_went_well_the_second_time_is_not_undone_for_the_first(
                 duration_seconds=0,
                 labels={},
                 annotations={},
-                active_alerts=[],
             )
         ]
 

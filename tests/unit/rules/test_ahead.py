@@ -26,7 +26,7 @@ class Disks:
 
     async def rules(self) -> list[Rule]:
         facts = {"kind": "alerting", "group": "g", "file": "f", "health": "ok", "last_error": "", "state": ""}
-        about: dict[str, Any] = {"duration_seconds": 0, "labels": {}, "annotations": {}, "active_alerts": []}
+        about: dict[str, Any] = {"duration_seconds": 0, "labels": {}, "annotations": {}}
         names = {"DiskFull": self.full, "Gone": "absent(used_percent)"}
         return [Rule(name=name, expr=expr, **facts, **about) for name, expr in names.items()]
 

@@ -74,7 +74,6 @@ class Ruler:
                 duration_seconds=0,
                 labels={},
                 annotations=rule["annotations"],
-                active_alerts=[],
             )
             for namespace, groups in self.namespaces.items()
             for group in groups.values()

@@ -98,7 +98,6 @@ def _loaded(rule: WrittenRule, sick: bool) -> Rule:
         duration_seconds=rule.for_seconds,
         labels=dict(rule.labels),
         annotations=dict(rule.annotations),
-        active_alerts=[],
     )
 
 
