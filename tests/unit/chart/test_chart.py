@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from sidecar.cli.main import main
+from sidecar.cli.options import ENVIRONMENT_FILE
 from sidecar.config.load import load_text
 from sidecar.config.model import Config
 from tests.integration.kubernetes_api import VERBS
@@ -115,6 +116,7 @@ def test_container_runs_a_command_that_exists() -> None:
     container = pod_of(render())["containers"][0]
     assert container["args"] == ["run", "--config", "/etc/pronoia/pronoia.yaml"]
     assert "command" not in container
+    assert {"name": ENVIRONMENT_FILE, "value": "/etc/pronoia/pronoia.yaml"} in container["env"]
     assert {
         "name": "config",
         "mountPath": "/etc/pronoia/pronoia.yaml",

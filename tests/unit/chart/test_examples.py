@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from sidecar.cli.options import ENVIRONMENT_FILE
 from sidecar.config.load import load_text
 from tests.integration.servers import binary
 from tests.unit.chart.helm_chart import CHART, of_kind, only, render
@@ -74,6 +75,7 @@ def test_container_inside_prometheus_is_a_valid_pod(theirs: str, ours: str) -> N
     config = load_text(only(objects, "ConfigMap")["data"]["pronoia.yaml"])
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     assert container["args"] == ["run", "--config", "/etc/pronoia/pronoia.yaml"]
+    assert container["env"] == [{"name": ENVIRONMENT_FILE, "value": "/etc/pronoia/pronoia.yaml"}]
     assert set(mounts.values()) == {volume["name"] for volume in volumes}
     assert str(config.store.directory) in mounts
     if config.rules.directory:
