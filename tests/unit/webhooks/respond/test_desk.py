@@ -205,6 +205,13 @@ def test_slacks_signature(body: bytes, stamp: int, given_signature: str, believe
     assert actions.signed(body, str(stamp), given_signature) is believed
 
 
+@pytest.mark.parametrize("stamp", ["9" * 5000, "", "-1", "1e9", "\u0663" * 30], ids=range(5))
+def test_what_is_no_time_is_not_signed(stamp: str) -> None:
+    """Of thousands of digits Python makes no number: anybody could fill the log with traces."""
+    actions = SlackActions([], None, now=Clock())  # type: ignore[arg-type]
+    assert not actions.signed(BODY, stamp, "")
+
+
 def test_without_a_signing_secret_nothing_is_believed() -> None:
     config = SlackConfig(token=SecretStr("x"), channel="C1")
     actions = SlackActions([config], None, now=Clock())  # type: ignore[arg-type]
