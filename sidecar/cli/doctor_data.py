@@ -17,6 +17,9 @@ DAY_SECONDS = 86400.0
 MOST_POINTS = 2_000_000
 """At most so many points of a query are read: the newest."""
 
+UNTOLD = ("young", "flat")
+"""A day cannot say how long series have been there; nor is one at which nothing failed any fault of the data."""
+
 
 class Instants(Protocol):
     """What answers for one instant."""
@@ -59,5 +62,4 @@ async def examine_data(client: PrometheusClient, query: QueryConfig, config: Con
     quality = DataQuality(query.step)
     quality.resize(day.n_series)
     quality.observe(day.values)
-    # A day cannot say how long the series have been there.
-    return tuple(one for one in quality.assess(max_series=most).findings if one.kind != "young")
+    return tuple(one for one in quality.assess(max_series=most).findings if one.kind not in UNTOLD)
