@@ -18,7 +18,7 @@ MOST_POINTS = 2_000_000
 """At most so many points of a query are read: the newest."""
 
 UNTOLD = ("young", "flat")
-"""A day cannot say how long series have been there; nor is one at which nothing failed any fault of the data."""
+"""A day cannot say how long series have been there; and that nothing failed on it is no fault of the data."""
 
 
 class Instants(Protocol):
