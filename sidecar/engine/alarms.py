@@ -17,10 +17,13 @@ to be further off than one after another.
 from __future__ import annotations
 
 import math
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+from sidecar.engine.alarm_pool import AlarmPool
 from sidecar.engine.arrays import RowArrays
 from sidecar.series import FloatArray, RowArray
 
@@ -73,8 +76,8 @@ UNIT_BUDGET, UNIT_EXPONENT = 11.0, 0.62
 """The budget at steps of a minute that a statistic of 1 stands for, and how it falls with longer steps."""
 
 LOG_THRESHOLD, IN_ALARM, ALARM_END, PEAK, BEFORE, LENGTH, BY_POINT, LOG_OF_POINTS = range(8)
-NOW_NEAR, NEAR_MISSES, TOLD, FURTHEST = range(8, 12)
-N_COLUMNS = 12
+NOW_NEAR, NEAR_MISSES, TOLD, FURTHEST, GROWN, SPENT, ALLOWED = range(8, 15)
+N_COLUMNS = 15
 
 
 @njit(cache=True, inline="always")
@@ -131,6 +134,8 @@ def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point, ba
     """
     step = STEP * (min(1.0, RARE_SECONDS / dt) if repeats < RARELY_MOVES else 1.0)
     quiet = step * per_second * dt
+    if alarms[row, GROWN] > 0.0:
+        alarms[row, ALLOWED] += per_second * dt
     pace = 1.0 if alarms[row, LOG_THRESHOLD] > 0.0 else SINKS
     alarms[row, LOG_THRESHOLD] = max(alarms[row, LOG_THRESHOLD] - pace * quiet, LOWEST)
     alarms[row, LOG_OF_POINTS] = max(alarms[row, LOG_OF_POINTS] - POINTS_FADE * quiet, 0.0)
@@ -143,8 +148,10 @@ def learn_alarm(alarms, row, now, dt, value, threshold, per_second, by_point, ba
             alarms[row, PEAK], alarms[row, BY_POINT] = value / threshold, by_point
     elif alarms[row, IN_ALARM] > 0.0:
         follow_furthest(alarms, row, dt, 0.0, True)
-        taught = step * share_of_noise(alarms, row, dt)
-        raise_by(alarms, row, taught * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt))
+        counts = share_of_noise(alarms, row, dt) * share_taught(alarms[row, PEAK], alarms[row, LENGTH], dt)
+        raise_by(alarms, row, step * counts)
+        if alarms[row, GROWN] > 0.0:
+            alarms[row, SPENT] += counts
         alarms[row, TOLD] += 1.0
         alarms[row, IN_ALARM] = alarms[row, LENGTH] = alarms[row, PEAK] = 0.0
         alarms[row, ALARM_END] = now
@@ -207,8 +214,9 @@ def with_quiet_of_all(alarms, dt):
 
 
 class AlarmBudget(RowArrays):
-    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for. State 96 bytes a row.
+    """Thresholds by row, in units of the statistic that 1 was chosen to be unusual for.
 
+    State 120 bytes a row and 16 for all.
     `budget_per_month`: marginal alarms a series and 30 days that quiet makes up for;
     the statistic's own unit stands for `UNIT_BUDGET` at `step_seconds`.
     """
@@ -217,14 +225,21 @@ class AlarmBudget(RowArrays):
         super().__init__({"alarms": ((N_COLUMNS,), np.float64)})
         self.per_second = budget_per_month / MONTH_SECONDS
         unit = UNIT_BUDGET * (60.0 / step_seconds) ** UNIT_EXPONENT
-        self.base = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)
+        self.first = (unit / budget_per_month) ** (1.0 / TAIL_EXPONENT)
         self._step_seconds = step_seconds
+        self._pool = AlarmPool(budget_per_month, step_seconds, TAIL_EXPONENT)
+
+    @property
+    def base(self) -> float:
+        """The threshold of a grown row that has learnt nothing of its own; a young one has `first`."""
+        return self.first * self._pool.factor
 
     def thresholds(self) -> FloatArray:
         """The threshold of each row's points outside of alarms and their aftermath, shape (n_rows,)."""
         alarms = self.arrays["alarms"]
         learnt = with_quiet_of_all(alarms, self._step_seconds)
-        current: FloatArray = self.base * learnt * np.exp(alarms[:, LOG_OF_POINTS])
+        base = np.where(alarms[:, GROWN] > 0.0, self.base, self.first)
+        current: FloatArray = base * learnt * np.exp(alarms[:, LOG_OF_POINTS])
         return current
 
     def adopt(self, rows: RowArray, donors: RowArray, now_ms: int) -> None:
@@ -234,9 +249,25 @@ class AlarmBudget(RowArrays):
         """
         self.copy_rows(rows, donors)
         alarms = self.arrays["alarms"]
-        for column in (IN_ALARM, PEAK, BEFORE, LENGTH, NOW_NEAR):
+        for column in (IN_ALARM, PEAK, BEFORE, LENGTH, NOW_NEAR, SPENT, ALLOWED):
             alarms[rows, column] = 0.0
         alarms[rows, ALARM_END] = now_ms / 1000.0
 
     def renew_pool(self) -> None:
-        """Nothing to do: rows need no pool to have a threshold from their first point."""
+        """Let all rows' thresholds follow what they told since the last time, together."""
+        alarms = self.arrays["alarms"]
+        judged = alarms[alarms[:, ALLOWED] > 0.0]
+        if len(judged):
+            seconds = float(judged[:, ALLOWED].max()) / self.per_second
+            self._pool.learn(judged[:, SPENT], judged[:, ALLOWED], judged[:, LOG_THRESHOLD], seconds)
+        alarms[:, SPENT] = alarms[:, ALLOWED] = 0.0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The rows' thresholds, and what all have told together."""
+        return super().state() | {"pool": self._pool.state()}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> Self:
+        """Take what `state` once gave. Raises: ModelError."""
+        super().restore({name: array for name, array in state.items() if name != "pool"})
+        self._pool.restore(state.get("pool", np.empty(0)))
+        return self

@@ -63,7 +63,7 @@ from sidecar.series import FloatArray, RowArray, SeriesBatch, TimeArray
 class EnsembleDetector(RowArrays):
     """The detector `ensemble`; see the module's docstring. A unit of infinity leaves a part out.
 
-    State 4,456 bytes a series with its threshold.
+    State 4,480 bytes a series with its threshold.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class EnsembleDetector(RowArrays):
             *self._arrays(),
             self._units,
             self.calibrator.arrays["alarms"],
+            self.calibrator.first,
             self.calibrator.base,
             self.calibrator.per_second,
             batch.timestamps / 1000.0,

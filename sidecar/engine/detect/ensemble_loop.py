@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sidecar.engine.alarms import IN_ALARM, LENGTH, PEAK, learn_alarm, of_points, threshold_at
+from sidecar.engine.alarms import GROWN, IN_ALARM, LENGTH, PEAK, learn_alarm, of_points, threshold_at
 from sidecar.engine.arrays import MAX_VALUE
 from sidecar.engine.detect.ensemble_alarm import accept, save_levels, undo_alarm
 from sidecar.engine.detect.ensemble_course import SHAPE_SAMPLES, ask_course, learn_drift, learn_runs
@@ -113,6 +113,11 @@ SUSPICION_FADES, MOST_SUSPICION = 0.97, 0.97
 HELD, HELD_BY_SEASON, SEASONAL = 2.0, 1.0, 1.5
 """While an alarm lasts, so many units away from where it began count as one does at first."""
 
+GROWN_SECONDS = 14 * DAY_SECONDS
+"""Until then a weekend or a job that is not yet known may be what breaks a series' quiet: it is no proof of
+tame noise, and what others' quiet says of thresholds is not for it.
+"""
+
 RETURNED = 3.0
 """A value so many scales from where the centre was before an alarm is taken for the end of the incident."""
 
@@ -136,7 +141,8 @@ def run(
     habit_sizes,
     units,
     alarms,
-    base,
+    first_base,
+    base_of_grown,
     per_second,
     seconds,
     x,
@@ -184,6 +190,9 @@ def run(
             clip_window = CLIP_SHORT if dt < SHORT_SECONDS else CLIP_WINDOW
             stands = min(dt, STANDS_FOR * gap)
             age = now - s[row, FIRST]
+            if age > GROWN_SECONDS:
+                alarms[row, GROWN] = 1.0
+            base = base_of_grown if alarms[row, GROWN] > 0.0 else first_base
             d0, d1, d_share = first_d[t], second_d[t], shares_d[t]
             w0, w1, w_share = first_w[t], second_w[t], shares_w[t]
             daily = age > DAY_SECONDS and day_mass[row, d0] > day_known and day_mass[row, d1] > day_known

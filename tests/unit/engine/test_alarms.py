@@ -70,7 +70,7 @@ def test_a_sample_alone_has_to_be_further_off_but_where_steps_are_long() -> None
     short = feed(usual(), [unusual, unusual])
     assert short[0] > unusual > short[1]
     long = AlarmBudget(UNIT_BUDGET, MINUTE)
-    long.base = 1.0
+    long.first = 1.0
     assert feed(long, [unusual], step=2 * LONGEST_WAIT_SECONDS)[0] == 1.0
 
 
