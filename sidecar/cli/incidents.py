@@ -142,7 +142,11 @@ def why(
     """
     from webhooks.correlate.why import answers
 
-    told = answers(*_one(_config(config_path, data_directory), incident_id), alert)
+    incident, episodes = _one(_config(config_path, data_directory), incident_id)
+    if incident.merged_into:
+        click.echo(f"pronoia: {incident_id} went into {incident.merged_into}; ask why of that one", err=True)
+        raise SystemExit(1)
+    told = answers(incident, episodes, alert)
     if not told:
         click.echo(f"pronoia: {incident_id} has no alert {alert}; see pronoia incidents show", err=True)
         raise SystemExit(1)

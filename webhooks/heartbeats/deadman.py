@@ -133,8 +133,10 @@ class DeadMan:
         for way, pulse in from_document(msgspec.json.decode(body) if body else ()).items():
             self._heartbeats.pulses.setdefault(way, pulse)
         for episode in self._known().values():
-            if episode.state != "resolved" and is_own(episode.labels) and "alertmanager" in episode.labels:
-                labels = episode.labels
+            labels = episode.labels
+            # Anybody may label an alert as ours.
+            ours = is_own(labels) and {"alertname", "alertmanager"} <= labels.keys()
+            if ours and episode.state != "resolved":
                 way = Way(episode.tenant, labels.get("cluster", ""), labels["alertmanager"])
                 self._raised[way] = _event(labels, episode.annotations, starts_at_ns=episode.starts_at_ns)
                 self._raised_at[way] = min(episode.starts_at_ns / 1e9, self._now())

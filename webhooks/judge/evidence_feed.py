@@ -27,6 +27,8 @@ CHANGES_PATH = "/api/v1/changes"
 MAX_BODY = 256 * 1024
 NOTE = "changes"
 
+AHEAD_SECONDS = 300.0  # Clocks differ by so much.
+
 WORKLOADS = ("deployment", "statefulset", "daemonset")
 CHANGED_SECONDS = 120.0
 _GENERATION = f'{{__name__=~"kube_({"|".join(WORKLOADS)})_metadata_generation"}}'
@@ -243,10 +245,13 @@ class ChangesEndpoint:
         changes = [told] if isinstance(told, _Told) else list(told)
         if not all(one.services for one in changes):
             raise ValueError("services is empty; name what was changed, as alerts name it")
-        times = [self._now() if not one.at else (parse_time(one.at) or 0) / 1e9 for one in changes]
+        now = self._now()
+        times = [now if not one.at else (parse_time(one.at) or 0) / 1e9 for one in changes]
+        if max(times, default=now) > now + AHEAD_SECONDS:
+            raise ValueError("at is in the future; tell of a change when it is made")
         for one, at in zip(changes, times, strict=True):
             entities = [analyst.reader.read({"service": name}, {}).entity for name in one.services]
-            analyst.evidence.add_change(entities, Change(at, one.kind[:40], one.text[:200]))
+            analyst.evidence.add_change(entities, Change(min(at, now), one.kind[:40], one.text[:200]))
         return len(changes)
 
 

@@ -84,7 +84,8 @@ class Poster:
                 answer = await read_up_to(response.content, MAX_ANSWER_BYTES)
                 status, told = response.status, dict(response.headers)
         except (aiohttp.ClientError, TimeoutError) as error:
-            what = str(error) or type(error).__name__
+            # The library says `ssl:default` of plain http, too.
+            what = str(error).replace(" ssl:default", "") or type(error).__name__
             raise NotifyError(f"{where(url)}: {what}", retryable=True) from error
         if not 200 <= status < 300:
             raise NotifyError(

@@ -137,7 +137,7 @@ def noise_report(
                 rows=rows,
             ),
             Section(
-                "Longer `for`",
+                "Longer waits",
                 lines=["What nine in ten alerts that ended by themselves would not have survived."],
                 columns=("rule", "for, longer by", "would have hidden", "taken on, and hidden too"),
                 rows=[

@@ -20,7 +20,7 @@ from sidecar.cli.incidents import incidents
 from sidecar.config.model import StoreConfig
 from sidecar.config.webhook import WebhookConfig
 from sidecar.events import EventBus
-from sidecar.records import Response
+from sidecar.records import Incident, Response
 from sidecar.store.sqlite import SqliteStore
 from webhooks.intake.payload import parse
 from webhooks.pipeline import AlertsLoop
@@ -159,6 +159,13 @@ def test_why_names_the_bonds_and_what_would_have_kept_it_out(data: Path) -> None
     answer = json.loads(run(data, "why", newest["incident_id"], drawn, "--format", "json").output)
     assert answer[0]["strength"] >= answer[0]["enough"]
     assert all(left < answer[0]["enough"] for _, left in answer[0]["keeps_out"])
+
+
+def test_why_of_what_went_into_another_names_that_one(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged = Incident("inc-a", "default", "Down", 1, 2, merged_into="inc-b")
+    monkeypatch.setattr("sidecar.cli.stored.with_store", lambda *_: (merged, []))
+    result = run(data, "why", "inc-a", "Down")
+    assert (result.exit_code, "went into inc-b" in result.output) == (1, True)
 
 
 @pytest.mark.parametrize(

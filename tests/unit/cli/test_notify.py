@@ -110,6 +110,15 @@ def test_a_refused_test_is_an_error_without_the_secret(tmp_path: Path, receiver:
     assert len(receiver.posted) == 1
 
 
+def test_of_a_target_that_is_not_there_no_tls_is_told(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.shutdown()
+    receiver.server_close()
+    result = notify(tmp_path, receiver, "test", "--target", "ops")
+    assert result.exit_code == 1
+    assert "Cannot connect" in result.output
+    assert "ssl" not in result.output
+
+
 def test_an_unknown_target_is_named_with_those_that_are_known(tmp_path: Path, receiver: Receiver) -> None:
     for command in ("test", "preview"):
         result = notify(tmp_path, receiver, command, "--target", "op")

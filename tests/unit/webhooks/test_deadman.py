@@ -204,6 +204,16 @@ async def test_after_a_restart_the_alert_goes_on_and_ends() -> None:
     assert episode.state == "resolved"
 
 
+async def test_somebody_elses_alert_that_is_labelled_as_ours_stops_nothing() -> None:
+    switch = Switch()
+    nameless = alert("X", source="pronoia", alertmanager=A)
+    del nameless["labels"]["alertname"]
+    await switch.accept(delivery(nameless))
+    assert len(switch.raised) == 1
+    await switch.dead_man._recall()
+    assert switch.dead_man._raised == {}
+
+
 @pytest.mark.parametrize("leap", [3600.0, -3600.0])
 async def test_a_leap_of_the_clock_is_no_silence_and_hides_none(leap: float) -> None:
     """A machine that slept, or whose clock was set, has heard of nothing, and of no loss."""

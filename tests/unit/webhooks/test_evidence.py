@@ -202,6 +202,7 @@ def test_anomalies_of_the_metrics_loop_are_taken_by_entity() -> None:
         ({"services": ["cart"]}, "wrong", 401),
         ({"services": "cart"}, "t", 400),
         ([{"services": ["cart"], "at": "yesterday"}], "t", 400),
+        ([{"services": ["cart"], "at": "2999-01-01T00:00:00Z"}], "t", 400),
         ('{"odd": ' + "[" * 20_000 + "]" * 20_000 + "}", "t", 400),
         (b'{"text": "\xff"}', "t", 400),
         ({"services": []}, "t", 400),
