@@ -109,7 +109,8 @@ def without_number(past: RulePast, found: Finding, batch: SeriesBatch) -> Findin
 def _of_one(past: RulePast) -> Iterator[Finding]:
     rule, days = past.rule, past.window.days
     n = len(past.firings)
-    if rule.for_seconds == 0 and rule.labels.get("generator") != "pronoia":
+    peoples = rule.labels.get("generator") != "pronoia"
+    if rule.for_seconds == 0 and peoples:
         short = sum(firing.seconds <= SHORT_SECONDS for firing in past.firings)
         yield Finding(
             rule.key,
@@ -120,7 +121,8 @@ def _of_one(past: RulePast) -> Iterator[Finding]:
             float(short),
         )
     if n == 0:
-        if days >= MIN_DAYS:
+        # Ours is about scores that may be as young as itself, and leaves with the query that it is about.
+        if days >= MIN_DAYS and peoples:
             yield Finding(
                 rule.key,
                 Kind.NEVER,

@@ -198,6 +198,11 @@ def told(*pasts: RulePast) -> set[Kind]:
     [
         pytest.param([past("A", (100, 130), (5000, 5060))], set(), id="in order"),
         pytest.param([past("A")], {Kind.NEVER}, id="never"),
+        pytest.param(
+            [replace(past("A"), rule=replace(like("A"), labels={"generator": "pronoia"}))],
+            set(),
+            id="ours, never",
+        ),
         pytest.param([past("A", (0, 39_000))], {Kind.CONSTANT}, id="constantly"),
         pytest.param([past("A", *((n * 20, n * 20 + 10) for n in range(10)))], {Kind.FLAPS}, id="flaps"),
         pytest.param([past("A", *((n * 500, n * 500 + 2) for n in range(10)))], {Kind.BRIEF}, id="brief"),
