@@ -29,7 +29,12 @@ async def test_live_values_continue_the_history(tmp_path: Path, keep: Callable[.
     server: Prometheus = keep(Prometheus(tmp_path / "prometheus", scrape=[job]))
     platform = Platform(time.time())
     written = write_history(
-        platform, directory=tmp_path, tsdb=server.data, promtool=binary("promtool"), days=1.5
+        platform,
+        directory=tmp_path,
+        tsdb=server.data,
+        promtool=binary("promtool"),
+        days=1.5,
+        scraped=f'instance="127.0.0.1:{port}",job="music-platform"',
     )
     assert written.n_series >= 40
     assert not list(tmp_path.glob("*.openmetrics"))
@@ -42,13 +47,16 @@ async def test_live_values_continue_the_history(tmp_path: Path, keep: Callable[.
         assert n_before == written.n_series
 
         def scraped() -> bool:
-            return float(server.query('up{job="music-platform"}')[0]["value"][1]) == 1.0
+            alive = f"up == 1 and timestamp(up) > {written.end_seconds}"  # Not that of the history.
+            return bool(server.query(alive))
 
         await run_blocking(lambda: wait_until(scraped, what="a scrape"))
         await asyncio.sleep(2)
         # One identity: the live samples made no second series beside the back-filled one.
         series = await run_blocking(lambda: int(server.query(counted)[0]["value"][1]))
         assert series == written.n_series
+        up = await run_blocking(lambda: server.query("count(up) == count(up offset 10m) == 1"))
+        assert up, "nor of what a scrape leaves of itself"
         url = f"{server.url}/api/v1/query?query=stream_sessions_active%5B10m%5D"
         for row in (await run_blocking(lambda: get_json(url)))["data"]["result"]:
             stamps = np.array([stamp for stamp, _ in row["values"]])

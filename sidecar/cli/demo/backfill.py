@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,12 @@ def write_history(
     tsdb: Path,
     promtool: str,
     days: float = HISTORY_DAYS,
+    scraped: str = "",
     given_up: Callable[[], bool] = lambda: False,
 ) -> Backfill:
     """Write `days` of one-minute history that ends now into the TSDB directory `tsdb`.
+
+    `scraped`: labels of the target that Prometheus will scrape, whose `up` it would have written.
 
     The text (some 80 MB) lies in `directory` meanwhile. Prometheus then takes
     live samples from the last block's end on, so there is no overlap, and the
@@ -67,7 +70,7 @@ def write_history(
     n_series = int(np.isfinite(values).any(axis=1).sum())
     try:
         with page.open("w", encoding="ascii") as sink:
-            for piece in openmetrics(platform, times, values):
+            for piece in chain(_up(scraped, times, values), openmetrics(platform, times, values)):
                 if given_up():
                     raise BackfillError("the history was given up")
                 sink.write(piece)
@@ -94,6 +97,13 @@ def _make_blocks(promtool: str, page: Path, tsdb: Path, given_up: Callable[[], b
     if process.returncode != 0:
         words = (complaints or told).strip().splitlines()
         raise BackfillError(f"promtool wrote no history: {words[-1] if words else process.returncode}")
+
+
+def _up(scraped: str, times: np.ndarray, values: np.ndarray) -> Iterator[str]:
+    """What each scrape leaves of itself; nothing of the time in which nothing was scraped."""
+    if scraped:
+        stamps = times[np.isfinite(values).any(axis=0)].astype(np.int64)
+        yield "# TYPE up gauge\n" + "".join([f"up{{{scraped}}} 1 {stamp}\n" for stamp in stamps.tolist()])
 
 
 def openmetrics(platform: Platform, times: np.ndarray, values: np.ndarray) -> Iterator[str]:

@@ -18,7 +18,14 @@ from sidecar.cli.demo.children import Child, ChildDied, stop_all
 from sidecar.cli.demo.live import LivePage
 from sidecar.cli.demo.observe import follow_events, follow_pages
 from sidecar.cli.demo.platform import Incident, Platform
-from sidecar.cli.demo.servers import Ports, make_children, prepare_folder, pronoia_document, write_files
+from sidecar.cli.demo.servers import (
+    Ports,
+    live_target,
+    make_children,
+    prepare_folder,
+    pronoia_document,
+    write_files,
+)
 from sidecar.cli.demo.story import Places, Story
 from sidecar.cli.demo.terminal import Terminal
 from sidecar.errors import SidecarError
@@ -118,7 +125,8 @@ class _Demo:
                 self._children[name].start()
             written = await asyncio.to_thread(
                 write_history, platform, directory=directory, tsdb=directory / "tsdb",
-                promtool=self._programs["promtool"], days=self._options.days, given_up=self._closing.is_set,
+                promtool=self._programs["promtool"], days=self._options.days, scraped=live_target(ports),
+                given_up=self._closing.is_set,
             )  # fmt: skip
             self._children["prometheus"].start()
             await self._children["prometheus"].wait_healthy(session)

@@ -140,6 +140,11 @@ def prometheus_document(directory: Path, ports: Ports) -> dict[str, Any]:
     }
 
 
+def live_target(ports: Ports) -> str:
+    """Labels by which Prometheus knows the platform's page."""
+    return f'instance="127.0.0.1:{ports.platform}",job="{LIVE_JOB}"'
+
+
 def _targets(address: str) -> dict[str, Any]:
     return {"static_configs": [{"targets": [address]}]}
 
