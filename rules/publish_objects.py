@@ -283,7 +283,7 @@ def essence(spec: Any) -> Any:
             "name": group.get("name"),
             **_said(group, GROUP_KEYS),
             "rules": [
-                {"expr": str(rule["expr"]), **_said(rule, RULE_KEYS)} for rule in group.get("rules") or []
+                {"expr": str(rule.get("expr")), **_said(rule, RULE_KEYS)} for rule in group.get("rules") or []
             ],
         }
         for group in groups

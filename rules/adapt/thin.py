@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 
@@ -34,9 +35,17 @@ def too_thin(evidence: Evidence, min_days: float) -> str:
     )
 
 
+def _seconds(duration: str) -> float:
+    """Also of a plain number, as Prometheus 3 takes it; infinite of what only looks like a range."""
+    try:
+        return float(duration) if duration.isdecimal() else parse_duration(duration)
+    except ValueError:
+        return math.inf
+
+
 def _short_range(evidence: Evidence) -> str:
     """That a range may be too short for the samples; empty where it holds several evaluations anyway."""
-    found = min(_OF_TWO.findall(evidence.comparison.measured), key=parse_duration, default="")
-    if not found or parse_duration(found) > 2 * evidence.step_seconds:
+    found = min(_OF_TWO.findall(evidence.comparison.measured), key=_seconds, default="")
+    if not found or _seconds(found) > 2 * evidence.step_seconds:
         return ""
     return f"; [{found}] gives none where samples are as far apart as that, or further"

@@ -17,6 +17,9 @@ from tests.unit.rules.histories import evidence
             'sum(rate(a{b="c"}[5m])) / sum(increase(d[90s])) > 1', "; [1m30s] gives none", id="the shortest"
         ),
         pytest.param("rate(errors_total[5m]) > 1", "", id="long enough"),
+        pytest.param("rate(errors_total[60]) > 1", "; [", id="a plain number of seconds"),
+        pytest.param('rate(a{b="rate(c[of old])"}[5m]) > 1', "", id="what a label says is no range"),
+        pytest.param('rate(a{b="rate(c[old])"}[5m]) > 1', "", id="nor this"),
         pytest.param("max_over_time(load[1m]) > 1", "", id="one sample will do"),
     ],
 )
