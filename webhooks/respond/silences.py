@@ -22,28 +22,26 @@ from sidecar.config.response import SilencesConfig
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
-from webhooks.correlate.entity import plain
+from webhooks.correlate.entity import IDENTITY_LABELS, plain
 from webhooks.respond.lifecycle import ActionError
 
 AUTHOR = "pronoia"
 MAX_RULES = MAX_VALUES = 20
-WHOSE = frozenset(
-    (
-        *(
-            "namespace",
-            "service",
-            "app",
-            "microservice",
-            "component",
-            "workload",
-            "deployment",
-            "statefulset",
-        ),
-        *("daemonset", "horizontalpodautoscaler", "ingress", "job", "database", "cache", "queue", "topic"),
-        *("function", "upstream", "backend", "node", "host"),
-    )
+COME_AND_GO = (
+    "replicaset",
+    "container",
+    "pod",
+    "persistentvolumeclaim",
+    "cronjob",
+    "job_name",
+    "target",
+    "url",
+    "instance",
+    "device",
 )
-"""Labels, by their plain names, that say whose an alert is and stay when pods come and go."""
+WHOSE = frozenset(IDENTITY_LABELS) - frozenset(COME_AND_GO)
+"""Labels, by their plain names, that say whose an alert is, and stay as they are when pods are replaced."""
+
 GOSSIP_SECONDS = 1.0
 EXTEND_SHARE = 0.5
 """A silence is extended when less than half of its duration is left."""
