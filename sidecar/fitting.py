@@ -35,6 +35,9 @@ class FitProcess(Executor):
     def __init__(self, prepare: Callable[[], object] | None = None) -> None:
         self._prepare = prepare
         self._pool: ProcessPoolExecutor | None = None
+        self._begun = 0
+        """Fits that the process of now was given."""
+        self._under_way = 0
         self._lock = threading.Lock()
         """Two queries that learn at once would have a process each, of which one is forgotten."""
 
@@ -42,10 +45,14 @@ class FitProcess(Executor):
         """Run it there; functions and arguments are pickled. May be called from any thread."""
         with self._lock:
             try:
-                return self._running().submit(fn, *args, **kwargs)
+                fit = self._running().submit(fn, *args, **kwargs)
             except BrokenProcessPool:
                 self._pool = None
-                return self._running().submit(fn, *args, **kwargs)
+                fit = self._running().submit(fn, *args, **kwargs)
+            self._begun += 1
+            self._under_way += 1
+        fit.add_done_callback(self._give_back)
+        return fit
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End it; a fit under way is waited for where `wait` says so."""
@@ -66,9 +73,21 @@ class FitProcess(Executor):
                 mp_context=get_context("spawn"),
                 initializer=_begin,
                 initargs=(self._prepare,),
-                max_tasks_per_child=FITS_A_PROCESS,
             )
+            self._begun = 0
         return self._pool
+
+    def _give_back(self, _: object) -> None:
+        """End the process after so many fits, once none is under way, and with it what they left in memory.
+
+        The pool's own `max_tasks_per_child` counts a worker that took the next task as idle: after fits
+        that waited for one another no new worker came, and those behind waited for ever (CPython 115634).
+        """
+        with self._lock:
+            self._under_way -= 1
+            if self._pool is not None and self._begun >= FITS_A_PROCESS and not self._under_way:
+                self._pool.shutdown(wait=False)
+                self._pool = None
 
 
 def _begin(prepare: Callable[[], object] | None) -> None:

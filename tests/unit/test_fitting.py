@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -40,14 +40,27 @@ def test_two_that_learn_at_once_share_it(monkeypatch: pytest.MonkeyPatch) -> Non
             time.sleep(0.05)
             made.append(self)
 
-        def submit(self, *_: object) -> None:
-            return
+        def submit(self, *_: object) -> Future[None]:
+            return Future()
 
     monkeypatch.setattr(fitting, "ProcessPoolExecutor", Slow)
     process = FitProcess()
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: process.submit(os.getpid), range(2)))
     assert len(made) == 1
+
+
+def test_fits_that_wait_for_one_another_all_end_and_so_does_a_process_that_had_enough_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitting, "FITS_A_PROCESS", 3)
+    process = FitProcess()
+    try:
+        (first,) = {fit.result(20) for fit in [process.submit(os.getpid) for _ in range(4)]}
+        assert _ends(Path("/proc") / str(first))
+        assert process.submit(os.getpid).result(20) != first
+    finally:
+        process.cut()
 
 
 def test_it_is_prepared_first_whenever_it_begins() -> None:
