@@ -14,6 +14,7 @@ from rules.adapt.joined import without_series
 from sidecar.config.fields import parse_duration
 from sidecar.errors import RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
+from sidecar.promql.nesting import MAX_DEPTH
 from sidecar.promql.syntax import Syntax
 from sidecar.promql.threshold import Comparison, NoComparison, parse_comparison
 
@@ -35,6 +36,7 @@ _IN_SCALE = re.compile(r"(?:_(?:bucket|sum|count))?$")
 
 WHY = {
     NoComparison.NOT_PROMQL: "its expression is not PromQL that the parser knows",
+    NoComparison.TOO_DEEP: f"it is nested deeper than {MAX_DEPTH}, and is not read",
     NoComparison.NO_COMPARISON: "it compares nothing with a threshold",
     NoComparison.SEVERAL: "it has several comparisons; give each an alert of its own",
     NoComparison.NOT_A_NUMBER: "it compares with another series, not with a number",

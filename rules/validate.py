@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import promql_parser
 import yaml
 
 from rules.document import as_yaml
 from sidecar.errors import RuleError, RuleReason
+from sidecar.promql.nesting import parse as parse_promql
 
 TIMEOUT_SECONDS = 20.0
 
@@ -57,7 +57,7 @@ def parse(text: str) -> int:
         groups = yaml.safe_load(text)["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         for rule in rules:
-            promql_parser.parse(rule["expr"])
+            parse_promql(rule["expr"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise RuleError(RuleReason.CHECK_FAILED, " ".join(str(error).split())[:500]) from error
     return len(rules)

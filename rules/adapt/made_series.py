@@ -13,6 +13,7 @@ import promql_parser as promql
 from rules.adapt.made_pairs import Made, matched, paired, shown
 from rules.rewrite import plain_number
 from sidecar.prometheus.selector import selector_of
+from sidecar.promql.nesting import parse
 from sidecar.promql.syntax import bare
 from sidecar.promql.threshold import number
 from sidecar.series import LabelSet
@@ -35,7 +36,7 @@ def series_for(expr: str, value: float) -> dict[str, str] | None:
     {'errors_total{code="500"}': '0+1.2x1500'}
     """
     try:
-        made = _make(promql.parse(expr), value)
+        made = _make(parse(expr), value)
     except ValueError:
         return None
     return None if made is None else {_written(labels): values for labels, values in made.items()}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Self
 
-from promql_parser import parse as parse_promql
 from pydantic import Field, field_validator, model_validator
 
 from sidecar.config.fields import Seconds
 from sidecar.config.section import Section
+from sidecar.promql.nesting import parse as parse_promql
 
 
 class ServiceWorth(Section):

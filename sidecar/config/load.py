@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from promql_parser import parse as parse_promql
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sidecar import plain_yaml
 from sidecar.config.faults import in_words
 from sidecar.config.model import Config
 from sidecar.errors import ConfigError, ConfigProblem
+from sidecar.promql.nesting import parse as parse_promql
 
 _VARIABLE = re.compile(r"\$(\$)?\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

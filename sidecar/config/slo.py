@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from promql_parser import parse as parse_promql
 from pydantic import Field, field_validator
 
 from sidecar.config.fields import LastingSeconds
 from sidecar.config.section import Section
+from sidecar.promql.nesting import parse as parse_promql
 
 WINDOW = "$window"
 

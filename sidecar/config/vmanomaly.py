@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promql_parser import parse as parse_promql
-
 from sidecar.config.fields import format_duration, parse_duration
+from sidecar.promql.nesting import parse as parse_promql
 
 _PLACEHOLDER = re.compile(r"%\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DIRECTIONS = {"both": "both", "above_expected": "above", "below_expected": "below"}

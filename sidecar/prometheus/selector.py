@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import promql_parser
 
+from sidecar.promql.nesting import parse
+
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 
 
@@ -31,7 +33,7 @@ def plain_matchers(expr: str) -> list[tuple[str, str, str]] | None:
     True
     """
     try:
-        tree = promql_parser.parse(expr)
+        tree = parse(expr)
     except ValueError:
         return None
     if not isinstance(tree, promql_parser.VectorSelector) or tree.offset or tree.at:

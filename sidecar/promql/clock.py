@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import promql_parser as promql
 
+from sidecar.promql.nesting import parse
 from sidecar.promql.syntax import Syntax, bare, selectors
 from sidecar.promql.threshold import number
 
@@ -41,7 +42,7 @@ def is_distance(measured: str) -> bool:
     (True, False)
     """
     try:
-        node = bare(promql.parse(measured))
+        node = bare(parse(measured))
     except ValueError:
         return False
     return isinstance(node, promql.BinaryExpr) and str(node.op) == "-" and _by_clock(node)

@@ -9,7 +9,8 @@ from typing import Self
 
 import promql_parser as promql
 
-_STRING_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*""")
+from sidecar.promql import nesting
+
 _NO_STEP = re.compile(r":\s*\]")
 _USUAL_STEP = ":1d10h17m36s]"
 """Stands for the step that a subquery leaves to the server: the parser's writer would leave out its colon."""
@@ -29,7 +30,7 @@ class Syntax:
 
     @classmethod
     def parse(cls, expr: str) -> Self:
-        """Raises: ValueError where the expression is not PromQL."""
+        """Raises: ValueError where the expression is not PromQL, or nested too deep."""
         strings: list[str] = []
 
         def put_aside(match: re.Match[str]) -> str:
@@ -41,8 +42,8 @@ class Syntax:
             strings.append(literal)
             return f'"literal-{len(strings) - 1}-"'
 
-        without_strings = _STRING_OR_COMMENT.sub(put_aside, expr)
-        return cls(promql.parse(_NO_STEP.sub(_USUAL_STEP, without_strings)), tuple(strings))
+        without_strings = nesting.STRING_OR_COMMENT.sub(put_aside, expr)
+        return cls(nesting.parse(_NO_STEP.sub(_USUAL_STEP, without_strings)), tuple(strings))
 
     def text(self, node: promql.Expr) -> str:
         """The node as people write it, its strings as they stood."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import promql_parser as promql
 
+from sidecar.promql.nesting import TooDeepError
 from sidecar.promql.syntax import Syntax, bare, selectors
 
 COMPARISONS = frozenset((">", ">=", "<", "<=", "==", "!="))
@@ -28,6 +29,7 @@ class NoComparison(StrEnum):
     """Why an expression has no threshold that could be taken apart."""
 
     NOT_PROMQL = "not_promql"
+    TOO_DEEP = "too_deep"
     NO_COMPARISON = "no_comparison"
     SEVERAL = "several_comparisons"
     NOT_A_NUMBER = "threshold_is_not_a_number"
@@ -74,6 +76,8 @@ conditions=('and on () hour() > 6',), metrics=('errors_total',))
     """
     try:
         syntax = Syntax.parse(expr)
+    except TooDeepError:
+        return NoComparison.TOO_DEEP
     except ValueError:
         return NoComparison.NOT_PROMQL
     node, conditions = bare(syntax.tree), []
