@@ -34,7 +34,19 @@ def load_data(text: str) -> Any:
         raise yaml.YAMLError("is nested too deeply; write it flatter") from error
 
 
-class _DataLoader(Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Values:
+    """Where a loader makes values: what looks like a day or a number and is none is a fault of the file."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[misc]
+        except ValueError as error:
+            # The 30th of February; `0b_`; a number of thousands of digits.
+            words = f"looks like a day or a number, and is none ({error}); put it in quotes if it is text"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
+
+
+class _DataLoader(_Values, Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Plain values only; aliases are bounded.
 
     Read by libyaml, which is most of the work, and composed here: composed there, what is nested
@@ -52,7 +64,7 @@ class _DataLoader(Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # t
         return node
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Values, yaml.SafeLoader):
     """YAML in which the same key twice is an error, not the last one silently."""
 
     def get_single_node(self) -> yaml.Node | None:

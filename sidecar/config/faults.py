@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -17,6 +18,8 @@ _MEANT = {
     r"^https?://": "is not a URL; write http://host:port or https://host",
     r"^[a-zA-Z_]": "is not a name; use letters, digits and _, and no digit first",
     r"^[a-zA-Z0-9_.-]": "is not a name; use letters, digits, and _ . -",
+    r"^([a-z0-9](": "is not a Kubernetes label's name; write team or example.com/team",
+    r"^([A-Za-z0-9](": "is not a Kubernetes label's value; use letters, digits, and _ . - within",
     r"^[a-z0-9](": "is not a DNS label; use small letters, digits and -",
     r"^(\[": "is not an address; write 0.0.0.0:9469, [::1]:9469, or :9469 for every interface",
     r"^[^:\s]": "is not an address; write host:port, or host",
@@ -72,11 +75,18 @@ Location = tuple[int | str, ...]
 def in_words(error: ValidationError) -> Iterator[ConfigProblem]:
     """Each fault, one a place; what was written is not repeated, as it may be a secret."""
     told: set[str] = set()
-    for fault in error.errors(include_url=False):
+    faults = error.errors(include_url=False)
+    for fault in faults:
+        if fault["type"] == "too_short" and any(_is_within(one["loc"], fault["loc"]) for one in faults):
+            continue  # It is empty only without what was refused of it.
         place = _dotted(fault["loc"])
         if place not in told:
             told.add(place)
             yield ConfigProblem(place, _words_of(fault["type"], fault["loc"], fault))
+
+
+def _is_within(location: Location, outer: Location) -> bool:
+    return len(location) > len(outer) and location[: len(outer)] == outer
 
 
 def _words_of(kind: str, location: Location, fault: Mapping[str, Any]) -> str:
@@ -95,8 +105,21 @@ def _words_of(kind: str, location: Location, fault: Mapping[str, Any]) -> str:
         return f"{words} {format_duration(bound) if _is_duration(location) else f'{whole:,}'}"
     if kind in _WORDS:
         return _WORDS[kind]
-    message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if kind == "string_too_long":
+        return f"is longer than {fault['ctx']['max_length']} characters"
+    if kind == "literal_error":
+        return _none_of(str(fault["ctx"]["expected"]), fault["input"])
+    message = str(fault["msg"])
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    message = message.removeprefix("Input ")
     return message[:1].lower() + message[1:]
+
+
+def _none_of(expected: str, written: object) -> str:
+    """What to write in place of a word that is none of those expected."""
+    near = difflib.get_close_matches(str(written).lower(), re.findall(r"'([^']*)'", expected), n=1)
+    return f"should be {expected}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _unlike_its_pattern(pattern: str) -> str:

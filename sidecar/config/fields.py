@@ -29,7 +29,10 @@ def parse_duration(value: object) -> float:
     if value is None or isinstance(value, bool):
         raise ValueError("is not a duration; write 30s, 5m, 1h30m or 14d")
     if isinstance(value, int | float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:  # A whole number of hundreds of digits.
+            raise ValueError("is longer than a century; write 100y or less") from error
     text = str(value).strip()
     if text == "0":
         return 0.0

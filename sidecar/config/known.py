@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sidecar.config.fields import LabelKey, LastingSeconds, Moment
+from sidecar.config.fields import LastingSeconds, Moment
+from sidecar.config.hours import Zone
 from sidecar.config.section import Section
 
 
@@ -24,7 +25,7 @@ class EventConfig(Section):
     )
     tolerance: float = Field(0.3, ge=0, le=5, description="by which share of itself the uplift may be wrong")
     queries: tuple[str, ...] = Field((), description="names of watched queries; by default all")
-    match: dict[LabelKey, str] = Field(
+    match: dict[str, str] = Field(
         default_factory=dict, description="labels that a series must have, such as region: eu"
     )
 
@@ -34,18 +35,12 @@ class CalendarConfig(Section):
 
     country: str | None = Field(None, description="ISO 3166-1 code, such as DE; none: no holidays")
     subdivision: str | None = Field(None, description="such as BY, where holidays differ by state")
-    time_zone: str = "UTC"
+    time_zone: Zone = "UTC"
     holiday_like: Literal["sunday", "saturday"] = "sunday"
     queries: tuple[str, ...] = Field((), description="names of watched queries; by default all")
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        import zoneinfo
-
-        try:
-            zoneinfo.ZoneInfo(self.time_zone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{self.time_zone!r} is no time zone; write Europe/Berlin or UTC") from error
         if self.country is not None:
             import holidays  # Slow to import, so only where it is wanted.
 
@@ -53,9 +48,8 @@ class CalendarConfig(Section):
             if self.country not in countries:
                 raise ValueError(f"no holidays of {self.country!r} are known; write a code such as DE or US")
             if self.subdivision is not None and self.subdivision not in countries[self.country]:
-                raise ValueError(
-                    f"{self.country} has no {self.subdivision!r}; known: {', '.join(countries[self.country])}"
-                )
+                known = ", ".join(countries[self.country]) or "none"
+                raise ValueError(f"no subdivision {self.subdivision!r} of {self.country}; known: {known}")
         elif self.subdivision is not None:
             raise ValueError("subdivision needs country; add that or leave it out")
         return self

@@ -41,6 +41,7 @@ from sidecar.config.fields import (
 from sidecar.config.forecast import ForecastConfig
 from sidecar.config.http import HttpConfig
 from sidecar.config.known import CalendarConfig, EventConfig
+from sidecar.config.mentions import check_mentions
 from sidecar.config.models import ModelsConfig
 from sidecar.config.response import ResponseConfig
 from sidecar.config.ruler import RulerConfig
@@ -360,6 +361,18 @@ class Config(Section):
                 raise ValueError(f"the name {query.name!r} is used twice; names must be unique")
             seen.add(query.name)
         return queries
+
+    @model_validator(mode="after")
+    def _mentioned_queries_are_watched(self) -> Self:
+        sections = {"pauses": self.pauses, "events": self.events, "runbooks": self.runbooks}
+        mentions = [
+            (f"{name}[{n}].queries", one.queries)
+            for name, section in sections.items()
+            for n, one in enumerate(section)
+        ]
+        watched = [query.name for query in self.queries]
+        check_mentions([*mentions, ("calendar.queries", self.calendar.queries)], watched)
+        return self
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:

@@ -29,6 +29,8 @@ MERGED = "a0: &a0 {k: v}\n" + "".join(
         pytest.param(MERGED, "aliases stand for more than 100000 values", id="merged keys"),
         pytest.param("a: &a [1, *a]", "line 1, column 4: an alias stands within what it names", id="itself"),
         pytest.param("a: " + "[" * 5000, "nested too deeply", id="deep"),
+        pytest.param("a:\n- 2026-02-30", "line 2, column 3: looks like a day .* and is none", id="no day"),
+        pytest.param("a: 2026-01-31T25:00:00Z", "looks like a day or a number", id="no hour"),
     ],
 )
 def test_what_explodes_is_a_fault_of_the_file(text: str, words: str) -> None:
@@ -67,6 +69,7 @@ def test_what_is_merged_may_be_overridden_on_the_way() -> None:
         pytest.param(MERGED, "aliases stand for more than 100000 values", id="merged keys"),
         pytest.param("a: &a [1, *a]", "an alias stands within what it names", id="itself"),
         pytest.param("a: " + "[" * 300_000 + "]" * 300_000, "nested too deeply", id="deep"),
+        pytest.param("a: 2026-02-30", "looks like a day or a number, and is none", id="no day"),
     ],
 )
 def test_data_that_explodes_is_refused_as_well(text: str, words: str) -> None:

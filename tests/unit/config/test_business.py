@@ -46,3 +46,31 @@ def test_the_documented_example_loads() -> None:
 def test_what_cannot_be_is_refused_in_words(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_text(text)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        pytest.param("pauses[1].queries", "pauses: [{hours: {}}, {hours: {}, queries: [%s]}]", id="a pause"),
+        pytest.param(
+            "events[0].queries",
+            "events: [{name: e, start: 2026-01-01T00:00:00Z, duration: 1h, queries: [%s]}]",
+            id="an event",
+        ),
+        pytest.param(
+            "runbooks[0].queries", "runbooks: [{name: r, actions: [a], queries: [%s]}]", id="a runbook"
+        ),
+        pytest.param("calendar.queries", "calendar: {country: DE, queries: [%s]}", id="holidays"),
+    ],
+)
+def test_what_is_said_of_a_query_that_is_not_watched_is_refused(place: str, text: str) -> None:
+    watched = "queries: [{name: cdn_errors, expr: up}]\n"
+    with pytest.raises(ConfigError, match=re.escape(place) + ".*'cdn_error'; did you mean 'cdn_errors'"):
+        load_text(watched + text % "cdn_error")
+    load_text(watched + text % "cdn_errors")
+    load_text(text % "cdn_error")  # Its name may be one of those that will be proposed.
+
+
+def test_an_event_may_be_about_series_by_any_label() -> None:
+    text = "events: [{name: e, start: 2026-01-01T00:00:00Z, duration: 1h, match: {__name__: up}}]"
+    assert load_text(text).events[0].match == {"__name__": "up"}

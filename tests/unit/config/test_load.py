@@ -176,12 +176,32 @@ rules: {margin: 0.5}
             id="two headers in one",
         ),
         pytest.param("server: {listen: ':70000'}", "server.listen", "65535", id="no port"),
+        pytest.param("calendar: {time_zone: Europe}", "calendar.time_zone", "Europe/Berlin", id="a folder"),
+        pytest.param(f"log: {{level: {'a' * 30}}}", "log.level", "or 'error'", id="no word of several"),
+        pytest.param("log: {level: Warn}", "log.level", "did you mean 'warning'?", id="nearly a word"),
+        pytest.param(
+            f"rules: {{interval: 1{'0' * 400}}}", "rules.interval", "write 100y or less", id="beyond a float"
+        ),
+        *(
+            pytest.param(
+                f"rules: {{publish: prometheus_rule, prometheus_rule: {{labels: {{{label}}}}}}}",
+                f"rules.prometheus_rule.labels.{label.partition(':')[0]}",
+                "Kubernetes label",
+                id=label,
+            )
+            for label in ("a/b/c: x", "a: x-")
+        ),
     ],
 )
 def test_faults_name_their_place_and_need(text: str, path: str, words: str) -> None:
     found = problems(text)
     assert path in found
     assert words in found[path]
+
+
+def test_what_is_empty_only_without_what_was_refused_of_it_is_not_told_as_empty() -> None:
+    assert set(problems("pauses: [{hours: {days: [monday]}}]")) == {"pauses[0].hours.days[0]"}
+    assert set(problems("pauses: [{hours: {days: []}}]")) == {"pauses[0].hours.days"}
 
 
 def test_off_is_off_with_and_without_quotes() -> None:

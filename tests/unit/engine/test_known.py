@@ -236,7 +236,7 @@ def test_a_wrong_entry_is_refused(broken: dict[str, object], says: str) -> None:
     ("broken", "says"),
     [
         pytest.param({"country": "XX"}, "no holidays of 'XX'", id="country"),
-        pytest.param({"country": "DE", "subdivision": "ZZ"}, "has no 'ZZ'", id="subdivision"),
+        pytest.param({"country": "DE", "subdivision": "ZZ"}, "no subdivision 'ZZ' of DE", id="subdivision"),
         pytest.param({"subdivision": "BY"}, "needs country", id="subdivision alone"),
         pytest.param({"time_zone": "Berlin"}, "no time zone", id="time zone"),
     ],
