@@ -42,7 +42,18 @@ _PATHS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     ),
     "/api/v1/incidents": (
         "Incidents, newest first, each with how far people have taken it and who has it",
-        [{"name": "state", "in": "query", "schema": {"enum": ["open", "resolved"]}}, _LIMIT],
+        [
+            {"name": "state", "in": "query", "schema": {"enum": ["open", "resolved"]}},
+            {
+                "name": "sort",
+                "in": "query",
+                "schema": {
+                    "enum": ["priority"],
+                    "description": "the most urgent first, of equals the newest",
+                },
+            },
+            _LIMIT,
+        ],
     ),
     "/api/v1/incidents/{id}": (
         "One incident with its episodes and ranked causes",

@@ -181,13 +181,17 @@ class JsonApi:
             return error_answer(404, "not_found", f"no query {query!r} is watched; see /api/v1/queries")
 
     async def incidents(self, request: web.Request) -> web.Response:
-        """Incidents, newest first."""
-        state = request.query.get("state")
+        """Incidents, newest first; by `sort=priority` the most urgent first, of equals the newest."""
+        state, sort, limit = request.query.get("state"), request.query.get("sort"), limit_of(request)
         if state not in (None, "open", "resolved"):
             return error_answer(
                 400, "bad_data", f"state is {state!r}; write open or resolved, or leave it out"
             )
-        found = await self._views.incidents(state, limit_of(request))
+        if sort not in (None, "priority"):
+            return error_answer(400, "bad_data", f"sort is {sort!r}; write priority, or leave it out")
+        found = await self._views.incidents(state, limit if sort is None else MAX_LIMIT)
+        if sort is not None:
+            found = sorted(found, key=lambda one: one.priority)[:limit]
         responses = await self._views.responses()
         return json_answer([_shown(one, responses.get(one.incident_id)) for one in found])
 

@@ -24,13 +24,16 @@ from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.respond.audience import TeamAudience
 from webhooks.respond.desk import Desk, DeskMetrics
+from webhooks.respond.document import Report
 from webhooks.respond.enrich import Enricher, EnrichMetrics
 from webhooks.respond.history import History
 from webhooks.respond.http import ResponseEndpoints, view_of
+from webhooks.respond.incident_page import IncidentPage
 from webhooks.respond.lifecycle import status_of
 from webhooks.respond.noise_week import NoiseWeek
 from webhooks.respond.pagerduty_events import EVENTS_PATH, PagerDutyEvents
 from webhooks.respond.picture import PictureMetrics, Pictures, png
+from webhooks.respond.report import incident_report
 from webhooks.respond.rota import RotaMetrics, Rotas
 from webhooks.respond.similar import in_words, similarity
 from webhooks.respond.slack_actions import SlackActions
@@ -237,6 +240,7 @@ class Responding:
             candidates=self._others,
             now=self._wall,
         ).add_routes(router)
+        IncidentPage(self._told).add_routes(router)
         pagers = [one.pagerduty for one in self._config.notify.targets if one.pagerduty is not None]
         router.add_post(EVENTS_PATH, PagerDutyEvents(pagers, self.desk.do).handle)
 
@@ -262,6 +266,21 @@ class Responding:
         response = self.desk.response(incident_id) or await kept.response(incident_id)
         timeline = await kept.timeline(incident_id)
         return view_of(status_of(incident, response), response, timeline, self.history.similar(incident))
+
+    async def _told(self, incident_id: str) -> tuple[Incident, str, Callable[[], Report]] | None:
+        found = await self._store.incident(incident_id)
+        if found is None:
+            return None
+        incident, episodes = found
+        kept = self._store.response_store
+        response = self.desk.response(incident_id) or await kept.response(incident_id)
+        timeline, messages = await kept.timeline(incident_id), await self._store.messages_of(incident_id)
+        alike = self.history.similar(incident)
+
+        def report() -> Report:
+            return incident_report(incident, episodes, response, timeline, messages, alike)
+
+        return incident, status_of(incident, response), report
 
     def _on_call(self) -> Mapping[str, str | None]:
         now = self._wall()

@@ -54,6 +54,7 @@ class AppViews:
     def queries(self) -> Sequence[Mapping[str, Any]]:
         """One entry a watched query."""
         found: list[Mapping[str, Any]] = []
+        errors = self._workings().metrics_loop.errors
         for watch in self._watches():
             evaluation = watch.evaluation
             entry: dict[str, Any] = {
@@ -63,6 +64,8 @@ class AppViews:
                 "rule": watch.query.rule,
                 "timestamp_ms": evaluation.timestamp_ms if evaluation else None,
             }
+            if watch.query.name in errors:
+                entry["error"] = errors[watch.query.name]
             if evaluation is not None:
                 present = np.isfinite(evaluation.actual)
                 score = np.nan_to_num(evaluation.anomaly_score)

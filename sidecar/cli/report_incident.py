@@ -50,7 +50,6 @@ async def _report(store: SqliteStore, incident_id: str) -> Report | None:
         return None
     one, episodes = found
     kept = store.response_store
-    messages = [m for m in await store.messages_of_recent_incidents(0) if m.incident_id == incident_id]
     past = await store.incidents(state="resolved", limit=MAX_PAST)
     responses = {response.incident_id: response for response in await kept.responses()}
     return incident_report(
@@ -58,6 +57,6 @@ async def _report(store: SqliteStore, incident_id: str) -> Report | None:
         episodes,
         responses.get(incident_id),
         await kept.timeline(incident_id),
-        messages,
+        await store.messages_of(incident_id),
         similar(one, past, responses),
     )

@@ -245,6 +245,14 @@ class SqliteStore:
             _message,
         )
 
+    async def messages_of(self, incident_id: str) -> list[OutboxMessage]:
+        """Messages of one incident, in the order in which they were made."""
+        return await self._read(
+            "select body from outbox where incident_id = ? order by created_at_ns, number, key",
+            (incident_id,),
+            _message,
+        )
+
     async def senders(self) -> tuple[dict[str, set[str]], set[str]]:
         """Of the latest deliveries: receivers by tenant, and the external URLs of all that sent them."""
         rows = await self._read(

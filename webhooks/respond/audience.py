@@ -163,11 +163,11 @@ class TeamAudience:
         if not base:
             return dict(found)
         expires_at = int(self._now()) + VALID_SECONDS
-        links = {"incident": f"{base}/api/v1/incidents/{incident.incident_id}", **found}
+        links = {"incident": f"{base}/incidents/{incident.incident_id}", **found}
         if incident.merged_into is not None:
             # Where to follow it is all that is left to say of it.
             into = incident.merged_into
-            return {**links, f"Incident {into}": f"{base}/api/v1/incidents/{into}"}
+            return {**links, f"Incident {into}": f"{base}/incidents/{into}"}
         for verdict, words in FEEDBACK_WORDS.items():
             link = Link(incident.incident_id, verdict, target)
             links[words] = f"{base}/feedback/{sign(link, secret=self._secret, expires_at=expires_at)}"

@@ -210,8 +210,13 @@ def _runbook(incident: Incident, episodes: Sequence[Episode]) -> str:
     """The runbook of the probable cause's alert, or of the first one that has one."""
     cause = incident.causes[0].fingerprint if incident.causes else None
     order = sorted(episodes, key=lambda one: (one.fingerprint != cause, one.starts_at_ns))
-    urls = (one.annotations.get(RUNBOOK, "") for one in order)
-    return next((url for url in urls if url.startswith(("http://", "https://"))), "")
+    return next((url for url in map(runbook_of, order) if url), "")
+
+
+def runbook_of(episode: Episode) -> str:
+    """The address of an alert's runbook; empty where it has none that a browser may open."""
+    url = episode.annotations.get(RUNBOOK, "")
+    return url if url.startswith(("http://", "https://")) else ""
 
 
 def _distinct(labels: LabelSet, beside: Sequence[LabelSet]) -> str:

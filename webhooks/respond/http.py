@@ -14,6 +14,7 @@ from sidecar.errors import StoreError
 from sidecar.records import Incident, Response, TimelineEntry
 from webhooks.intake.packing import TooLarge, body_of
 from webhooks.intake.payload import UNREADABLE
+from webhooks.respond.document import POLICY, opening
 from webhooks.respond.feedback import VERDICTS
 from webhooks.respond.lifecycle import ACTIONS, ActionError, unknown
 from webhooks.respond.links import Link, LinkError, verify
@@ -21,9 +22,7 @@ from webhooks.respond.slack_actions import INTERACTIONS_PATH, SlackActions
 
 MAX_BODY = 64 * 1024
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>pronoia</title>
-<h1>{title}</h1><p>{text}</p>{form}</html>"""
+PAGE = """{opening}<h1>{title}</h1><p>{text}</p>{form}</html>"""
 FORM = '<form method="post">{choice}<button type="submit">Yes, say so</button></form>'
 CHOICE = '<p><label><input type="radio" name="of" value="{id}"> {title} ({id})</label></p>'
 WORDS = {
@@ -32,7 +31,6 @@ WORDS = {
     "duplicate": "This incident repeats another one.",
     "wrong_merge": "This incident puts together what does not belong together.",
 }
-POLICY = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 
 class Actions(Protocol):
@@ -215,6 +213,6 @@ def _success(data: Any) -> web.Response:
 
 
 def _page(title: str, text: str, *, form: str = "", status: int = 200) -> web.Response:
-    page = PAGE.format(title=html.escape(title), text=html.escape(text), form=form)
+    page = PAGE.format(opening=opening(title), title=html.escape(title), text=html.escape(text), form=form)
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
     return web.Response(text=page, status=status, content_type="text/html", headers=headers)

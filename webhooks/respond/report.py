@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.config.fields import format_duration
 from sidecar.records import Episode, Incident, OutboxMessage, Response, TimelineEntry
 from webhooks.notify.message import stamp
 from webhooks.respond.document import Report, Section
+from webhooks.respond.enrich import runbook_of
 from webhooks.respond.lifecycle import status_of
 from webhooks.respond.similar import Similar
 
 MAX_ROWS = 200
+MAX_RUNBOOKS = 10
+MAX_SAID = 300
+SHOWN_PLACES = 3
+SAID_ELSEWHERE = frozenset({"alertname", "severity"})
 WIDTH, HEIGHT = 720, 140
 
 
@@ -29,14 +34,15 @@ def incident_report(
     report.sections = [
         Section("Summary", columns=("", ""), rows=_facts(incident, response, sent)),
         Section("Cause", lines=_cause(incident, response)),
+        *_runbooks(incident, episodes),
         Section(
             "Timeline", columns=("time", "what", "who", ""), rows=_story(incident, episodes, timeline, sent)
         ),
         Section(
             "Alerts",
-            columns=("rule", "alerts", "first", "last end"),
-            rows=_rules(episodes),
-            picture=_picture(episodes),
+            columns=("rule", "alerts", "first", "last end", "where", "says"),
+            rows=_rules(episodes, incident.shared_labels),
+            picture=_picture(episodes, incident),
         ),
     ]
     before = [
@@ -101,7 +107,21 @@ def _story(
     return [(stamp(at_ns), kind, actor, text) for at_ns, kind, actor, text in events[:MAX_ROWS]]
 
 
-def _rules(episodes: Iterable[Episode]) -> list[tuple[str, int, str, str]]:
+def _runbooks(incident: Incident, episodes: Sequence[Episode]) -> list[Section]:
+    """What the rules' authors say is to be done, of the probable cause's alert first."""
+    cause = incident.causes[0].fingerprint if incident.causes else None
+    found: dict[str, str] = {}
+    for episode in sorted(episodes, key=lambda one: (one.fingerprint != cause, one.starts_at_ns)):
+        url = runbook_of(episode)
+        if url:
+            found.setdefault(url, episode.labels.get("alertname", "") or url)
+    links = [(rule, url) for url, rule in found.items()][:MAX_RUNBOOKS]
+    return [Section("Runbooks", links=links)] if links else []
+
+
+def _rules(
+    episodes: Iterable[Episode], shared: Mapping[str, str]
+) -> list[tuple[str, int, str, str, str, str]]:
     by_rule: dict[str, list[Episode]] = {}
     for episode in episodes:
         by_rule.setdefault(episode.labels.get("alertname", ""), []).append(episode)
@@ -109,31 +129,62 @@ def _rules(episodes: Iterable[Episode]) -> list[tuple[str, int, str, str]]:
     for rule, members in sorted(by_rule.items(), key=lambda item: -len(item[1])):
         ends = [one.ends_at_ns for one in members]
         last = "fires" if any(one.state == "firing" for one in members) else stamp(max(e or 0 for e in ends))
-        rows.append((rule, len(members), stamp(min(one.starts_at_ns for one in members)), last))
+        first = stamp(min(one.starts_at_ns for one in members))
+        rows.append((rule, len(members), first, last, _where(members, shared), _says(members[-1])))
     return rows[:MAX_ROWS]
 
 
-def _picture(episodes: Sequence[Episode]) -> str:
-    """How many alerts fired, over time."""
+def _where(members: Iterable[Episode], shared: Mapping[str, str]) -> str:
+    """The labels that not all alerts of the incident have, of a few of a rule's alerts."""
+    places = dict.fromkeys(
+        ", ".join(
+            f"{name}={value}"
+            for name, value in sorted(one.labels.items())
+            if name not in SAID_ELSEWHERE and shared.get(name) != value
+        )
+        for one in members
+    )
+    found = [place for place in places if place]
+    more = f" and {len(found) - SHOWN_PLACES} more" if len(found) > SHOWN_PLACES else ""
+    return "; ".join(found[:SHOWN_PLACES]) + more
+
+
+def _says(episode: Episode) -> str:
+    notes = episode.annotations
+    return " ".join((notes.get("summary") or notes.get("description") or "").split())[:MAX_SAID]
+
+
+def _picture(episodes: Sequence[Episode], incident: Incident) -> str:
+    """How many alerts fired, over time: up to its end, or as far as is known."""
     begins = [(one.starts_at_ns, 1) for one in episodes]
     ends = [(one.ends_at_ns, -1) for one in episodes if one.ends_at_ns is not None]
     moments = sorted([*begins, *ends])
-    if len(moments) < 2:
+    if not moments:
         return ""
-    start, span = moments[0][0], max(moments[-1][0] - moments[0][0], 1)
-    firing, points = 0, [(0.0, 0)]
+    start = moments[0][0]
+    until = max(moments[-1][0], incident.last_change_ns)
+    span = max(until - start, 1)
+    # One column of pixels shows no more than its highest and its last count, however many alerts come in it.
+    columns: dict[int, tuple[int, int]] = {}
+    firing = top = 0
     for at_ns, change in moments:
-        x = (at_ns - start) / span * WIDTH
-        points += [(x, firing), (x, firing + change)]
         firing += change
-    top = max(n for _, n in points) or 1
-    path = " ".join(f"{x:.1f},{HEIGHT - n / top * (HEIGHT - 10):.1f}" for x, n in points)
+        top = max(top, firing)
+        x = round((at_ns - start) / span * WIDTH)
+        columns[x] = max(firing, columns.get(x, (0, 0))[0]), firing
+    points, before = [(0, 0)], 0
+    for x, (highest, last) in columns.items():
+        points += [(x, before), (x, highest), (x, last)]
+        before = last
+    points.append((WIDTH, before))
+    path = " ".join(f"{x},{HEIGHT - n / (top or 1) * (HEIGHT - 20):.1f}" for x, n in points)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 20}" role="img"><title>alerts that fire, at most {top}</title>'
         f'<polyline points="{path}" fill="none" stroke="#d9480f" stroke-width="2"/>'
+        f'<text x="0" y="12" font-size="12">at most {top} at once</text>'
         f'<text x="0" y="{HEIGHT + 16}" font-size="12">{stamp(start)}</text>'
         f'<text x="{WIDTH}" y="{HEIGHT + 16}" font-size="12" text-anchor="end">'
-        f"{stamp(moments[-1][0])}</text></svg>"
+        f"{stamp(until)}</text></svg>"
     )
 
 

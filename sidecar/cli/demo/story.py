@@ -225,7 +225,7 @@ class Story:
         )
         found = ours or sorted(incidents, key=lambda one: -int(one.get("n_episodes") or 0))[:1]
         for incident in found:
-            see = f"{self._places.pronoia}/api/v1/incidents/{incident.get('incident_id')}"
+            see = f"{self._places.pronoia}/incidents/{incident.get('incident_id')}"
             if self._incident is None:
                 self._incident, self._opened_at = str(incident.get("incident_id")), self._now()
             n_episodes, resolved = int(incident.get("n_episodes") or 0), incident.get("state") == "resolved"

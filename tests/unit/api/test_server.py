@@ -215,6 +215,20 @@ async def test_parameters_reach_the_views(client: TestClient[Any, Any], process:
     assert process.views.asked == [("q", 5), ("open", 100)]
 
 
+async def test_the_most_urgent_incidents_are_not_behind_the_newest(
+    client: TestClient[Any, Any], process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest_first = [Incident(f"i{n}", "default", "", 9 - n, 0, priority=f"P{3 - n % 2}") for n in range(6)]
+
+    async def incidents(_: str | None, limit: int) -> Sequence[Incident]:
+        return newest_first[:limit]
+
+    monkeypatch.setattr(process.views, "incidents", incidents)
+    answer = await (await client.get("/api/v1/incidents?sort=priority&limit=4")).json()
+    assert [one["incident_id"] for one in answer["data"]] == ["i1", "i3", "i5", "i0"]
+    assert (await client.get("/api/v1/incidents?sort=age")).status == 400
+
+
 async def test_an_incident_comes_with_its_episodes(client: TestClient[Any, Any]) -> None:
     data = (await (await client.get("/api/v1/incidents/i1")).json())["data"]
     assert data["incident_id"] == "i1"

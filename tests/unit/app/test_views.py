@@ -1,4 +1,4 @@
-"""What `/health` says of the metrics loop."""
+"""What `/health` and the list of queries say of the metrics loop."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def test_a_query_without_series_is_well_and_named(actual: list[float] | None, na
     found = view_of(watch).health()["metrics"]()
     assert found.ok
     assert found.detail["no_series"] == named
+
+
+def test_a_query_that_is_not_answered_says_why() -> None:
+    query = SimpleNamespace(name="up", expr="up", step=60.0, rule=None)
+    view = view_of(SimpleNamespace(query=query, evaluation=None))
+    assert "error" not in view.queries()[0]
+    view._workings().metrics_loop.errors["up"] = "prometheus answers with 503"
+    assert view.queries()[0]["error"] == "prometheus answers with 503"

@@ -350,7 +350,7 @@ async def test_the_desk_keeps_what_people_do_over_a_restart(tmp_path: Path) -> N
     facts = audience.facts(incident(), target="chat")
     assert facts["team"] == "rest"
     links: Any = facts["links"]
-    assert links["incident"] == "https://pronoia.example/api/v1/incidents/i1"
+    assert links["incident"] == "https://pronoia.example/incidents/i1"
     await one.stop()
     kinds = [entry.kind for entry in await store.response_store.timeline("i1")]
     await store.close()
