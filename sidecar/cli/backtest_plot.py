@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidecar.cli.picture import save
+from sidecar.cli.picture import name, save
 from sidecar.cli.score import Scored
 from sidecar.errors import ModelError
 
@@ -32,11 +32,15 @@ def draw(path: Path, found: list[tuple[str, Scored]]) -> None:
         axes.plot(times, one.values, lw=0.8, color="#444")
         flagged = np.nan_to_num(one.score) > 1
         axes.plot(times[flagged], one.values[flagged], "o", ms=3, color="#d33")
-        axes.set_title(title, fontsize=9, loc="left")
+        name(axes, title)
         axes.grid(alpha=0.3)
         # One wild bound must not flatten the picture.
         seen = one.values[np.isfinite(one.values)]
         if len(seen):
             margin = 0.3 * float(np.ptp(seen)) or 1.0
             axes.set_ylim(float(seen.min()) - margin, float(seen.max()) + margin)
+    shown = f"; the {len(worst)} worst of {len(found)} series" if len(found) > len(worst) else ""
+    figure.suptitle(
+        f"grey: values; blue: what was expected before each; red: flagged; UTC{shown}", fontsize=9
+    )
     save(figure, path)

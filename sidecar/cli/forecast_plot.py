@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidecar.cli.picture import save
+from sidecar.cli.picture import name, save
 from sidecar.errors import ModelError
 from sidecar.series import FloatArray, TimeArray
 
@@ -48,8 +48,8 @@ def draw(path: Path, panels: list[Panel]) -> None:
         )
         axes.fill_between(times, panel.forecast.lower, panel.forecast.upper, color="#3b7", alpha=0.25, lw=0)
         axes.plot(times, panel.forecast.yhat, lw=1.4, color="#175")
-        axes.set_title(f"{panel.title}  ({panel.forecast.level:.0%} interval)", fontsize=9, loc="left")
+        name(axes, f"{panel.forecast.level:.0%} interval  {panel.title}")
         axes.grid(alpha=0.3)
-    if len(panels) > len(shown):
-        figure.suptitle(f"{len(shown)} of {len(panels)} series", fontsize=9)
+    more = f"; {len(shown)} of {len(panels)} series" if len(panels) > len(shown) else ""
+    figure.suptitle(f"grey: values; green: forecast and its interval; UTC{more}", fontsize=9)
     save(figure, path)

@@ -1,7 +1,8 @@
-"""Puts a figure into the file that somebody named: whole, or the file is as it was."""
+"""Names a figure's panels, and puts it into the file that somebody named: whole, or the file is as it was."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,17 @@ from sidecar.durable import write_named
 from sidecar.errors import ModelError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MAX_TITLE = 150
+"""About what fits above a panel."""
+
+
+def name(axes: Axes, title: str) -> None:
+    """Write a series' name above its panel, as it is: what stands between two `$` is no formula."""
+    shown = title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
+    axes.set_title(shown, fontsize=9, loc="left", parse_math=False)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -24,4 +35,7 @@ def save(figure: Figure, path: Path) -> None:
         raise ModelError(
             f"--plot {path}: {suffix!r} is no format that can be drawn: {', '.join(sorted(known))}"
         )
-    write_named(place, lambda file: figure.savefig(file, format=suffix, dpi=110))
+    with warnings.catch_warnings():
+        # A letter that the font lacks is a box in the picture; nobody can do anything about it.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing", category=UserWarning)
+        write_named(place, lambda file: figure.savefig(file, format=suffix, dpi=110))

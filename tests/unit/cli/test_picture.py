@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pytest
 from matplotlib.figure import Figure
 
-from sidecar.cli.picture import save
+from sidecar.cli.picture import MAX_TITLE, name, save
 from sidecar.errors import ModelError
 
 
@@ -37,3 +37,12 @@ def test_a_full_disk_leaves_the_picture_that_was_there(
     with pytest.raises(OSError, match="No space left"):
         save(Figure(), place)
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.png", b"before")]
+
+
+def test_a_series_is_named_as_it_is(tmp_path: Path) -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    name(axes, 'up{path=~"/a$|\\\\foo$", team="日本 🎉"}')
+    save(figure, tmp_path / "a.png")
+    name(axes, "x" * 1000)
+    assert len(axes.get_title("left")) == MAX_TITLE
