@@ -364,14 +364,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _mentioned_queries_are_watched(self) -> Self:
-        sections = {"pauses": self.pauses, "events": self.events, "runbooks": self.runbooks}
         mentions = [
-            (f"{name}[{n}].queries", one.queries)
-            for name, section in sections.items()
-            for n, one in enumerate(section)
+            *((f"pauses[{n}].queries", pause.queries) for n, pause in enumerate(self.pauses)),
+            *((f"events[{n}].queries", event.queries) for n, event in enumerate(self.events)),
+            *((f"runbooks[{n}].queries", runbook.queries) for n, runbook in enumerate(self.runbooks)),
+            ("calendar.queries", self.calendar.queries),
         ]
         watched = [query.name for query in self.queries]
-        check_mentions([*mentions, ("calendar.queries", self.calendar.queries)], watched)
+        check_mentions(mentions, watched)
         return self
 
     @model_validator(mode="after")
