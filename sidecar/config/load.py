@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from promql_parser import VectorSelector
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from sidecar import plain_yaml
@@ -171,7 +172,7 @@ def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
         if not isinstance(query, dict):
             continue
         yield from _check_expression(f"queries[{i}].expr", query.get("expr"))
-        yield from _check_expression(f"queries[{i}].counters", query.get("counters"))
+        yield from _check_expression(f"queries[{i}].counters", query.get("counters"), selector=True)
         if isinstance(query.get("traffic"), dict):
             yield from _check_expression(f"queries[{i}].traffic.expr", query["traffic"].get("expr"))
     business = document.get("business")
@@ -180,10 +181,13 @@ def _check_expressions(document: Mapping[str, Any]) -> Iterator[ConfigProblem]:
         yield from _check_expression("business.deployments.expr", deployments.get("expr"))
 
 
-def _check_expression(place: str, expr: object) -> Iterator[ConfigProblem]:
+def _check_expression(place: str, expr: object, *, selector: bool = False) -> Iterator[ConfigProblem]:
     if not isinstance(expr, str) or not expr.strip():
         return
     try:
-        parse_promql(expr)
+        tree = parse_promql(expr)
     except ValueError as error:
         yield ConfigProblem(place, f"is not PromQL: {' '.join(str(error).split())}")
+        return
+    if selector and not isinstance(tree, VectorSelector):
+        yield ConfigProblem(place, 'is no selector of counters; write http_requests_total{job="api"}')

@@ -10,6 +10,7 @@ from typing import Any
 from sidecar.config.fields import format_duration, parse_duration
 from sidecar.promql.nesting import parse as parse_promql
 
+_ISO_DURATION = re.compile(r"P(?=.)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 _PLACEHOLDER = re.compile(r"%\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _DIRECTIONS = {"both": "both", "above_expected": "above", "below_expected": "below"}
 _QUERY_KEYS = {
@@ -88,12 +89,20 @@ def _environment(text: str) -> str:
     return _PLACEHOLDER.sub(r"${\1}", text.replace("${", "$${"))
 
 
+def _duration(value: object) -> object:
+    """A duration of theirs as one of ours: theirs may be ISO 8601's, `PT1H` or `P14D`."""
+    found = _ISO_DURATION.fullmatch(str(value))
+    if found is None:
+        return value
+    return "".join(f"{count}{unit}" for count, unit in zip(found.groups(), "wdhms", strict=True) if count)
+
+
 def _prometheus(reader: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
     section: dict[str, Any] = {}
     if reader.get("datasource_url"):
         section["url"] = _environment(str(reader["datasource_url"])).rstrip("/")
     if reader.get("timeout"):
-        section["timeout"] = reader["timeout"]
+        section["timeout"] = _duration(reader["timeout"])
     http: dict[str, Any] = {
         name: _environment(str(reader[name]))
         for name in ("bearer_token", "bearer_token_file")
@@ -131,7 +140,7 @@ def _queries(
     schedulers: dict[str, dict[str, Any]],
     left_out: list[str],
 ) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     for alias, value in _section(reader, "queries").items():
         given = {"expr": value} if isinstance(value, str) else dict(value or {})
         place = f"reader.queries.{alias}"
@@ -145,14 +154,16 @@ def _queries(
         if models and not of_query:
             left_out.append(f"{place}: no model used it; it is watched now")
         name = _legal(str(alias))
+        while any(name == other["name"] for other in found):
+            name += "_"
         if name != alias:
             left_out.append(f"{place}: is called {name} now, its name has to be one for a label")
         query: dict[str, Any] = {"name": name, "expr": expr}
         step = given.get("step") or reader.get("sampling_period")
         if step:
-            query["step"] = step
+            query["step"] = _duration(step)
         windows = [
-            parse_duration(schedulers[name]["fit_window"])
+            parse_duration(_duration(schedulers[name]["fit_window"]))
             for model in of_query or [{}]
             for name in (model.get("schedulers") or schedulers)
             if schedulers.get(name, {}).get("fit_window")

@@ -39,6 +39,9 @@ def test_the_documented_example_loads() -> None:
             "business: {deployments: {expr: 'max('}}", "business.deployments.expr", id="deployments"
         ),
         pytest.param(QUERY % "counters: 'up{'", "queries[0].counters", id="counters"),
+        pytest.param(
+            QUERY % "counters: 'rate(a_total[5m])'", "no selector of counters", id="rates of counters"
+        ),
         pytest.param(QUERY % "traffic: {min_events: 3}", "expr", id="traffic of nothing"),
         pytest.param(QUERY % "traffic: {expr: 'sum('}", "traffic.expr", id="traffic that does not parse"),
     ],

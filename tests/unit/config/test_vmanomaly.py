@@ -92,6 +92,21 @@ def test_the_older_form_with_one_model_and_scheduler() -> None:
     assert any(one.startswith("models.default.args") for one in left_out)
 
 
+def test_durations_may_be_those_of_iso_8601() -> None:
+    document, _ = translated(
+        "{schedulers: {p: {fit_window: P2W, infer_every: PT1M}}, models: {m: {class: zscore}}, reader: "
+        "{sampling_period: PT1M30S, timeout: PT5S, queries: {up: up, down: {expr: down, step: PT1H}}}}"
+    )
+    assert document["prometheus"] == {"timeout": "5s"}
+    assert [(one["step"], one["history"]) for one in document["queries"]] == [("1m30s", "14d"), ("1h", "14d")]
+
+
+def test_queries_whose_names_become_one_are_kept_apart() -> None:
+    document, left_out = translated("reader: {queries: {a-b: up, a.b: down}}")
+    assert [query["name"] for query in document["queries"]] == ["a_b", "a_b_"]
+    assert any("a.b: is called a_b_ now" in one for one in left_out)
+
+
 def test_the_file_that_is_written_can_be_run(tmp_path: Path) -> None:
     source, target = tmp_path / "vmanomaly.yml", tmp_path / "pronoia.yaml"
     source.write_text(FULL)
