@@ -24,6 +24,7 @@ from sidecar.loop.clock import AHEAD_SECONDS, SourceClock
 from sidecar.loop.following import Following
 from sidecar.loop.learning import LEARNERS, learn
 from sidecar.loop.metrics import LoopMetrics
+from sidecar.loop.missed import judged_but_newest
 from sidecar.loop.partial import without_new_absences
 from sidecar.loop.past import read_past
 from sidecar.loop.surroundings import AskedSurroundings
@@ -242,7 +243,15 @@ class Watch:
             await self._doubt_the_future(model)
             return False
         self._doubts = 0
-        batch = await self._pull(self.query.expr, start_ms, end_ms)
+        start_ms, batch = await judged_but_newest(
+            start_ms,
+            end_ms,
+            self.step_ms,
+            n_series=len(model.index.labels),
+            pull=partial(self._pull, self.query.expr),
+            judge=partial(self._judge_missed, model),
+            not_yet=lambda step_ms: self._clock.not_yet(step_ms, self.query.offset),
+        )
         if self._clock.not_yet(end_ms, self.query.offset):
             self._metrics.ignored_columns.labels(self.query.name, "future").inc(batch.n_steps)
             return False
@@ -256,6 +265,11 @@ class Watch:
         if self._trial is not None:
             await self._try_challenger(self._trial, evaluation, batch)
         return True
+
+    async def _judge_missed(self, model: QueryModel, batch: SeriesBatch, start_ms: int, end_ms: int) -> None:
+        """Judge what is too old to be told."""
+        await self._asked.look(model, start_ms, end_ms)
+        await self._at_model.run(model.update, batch)
 
     async def _doubt_the_future(self, model: QueryModel) -> None:
         """Learn anew where the model lives far ahead of the source's clock, which was just read.
