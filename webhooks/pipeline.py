@@ -246,6 +246,7 @@ class AlertsLoop:
                     swept = time.monotonic()
                     self._sweep()
                     await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
+                    self.intake.trouble = None
                 await self._work()
                 self.last_error = None
                 await self._rest()

@@ -147,7 +147,7 @@ class AppViews:
         return ComponentHealth(bool(loop.watches) and not late, detail)
 
     def _alerts_health(self) -> ComponentHealth:
-        error = self._alerts.last_error
+        error = self._alerts.intake.trouble or self._alerts.last_error
         return ComponentHealth(error is None, {"error": error})
 
     def _rules_health(self) -> ComponentHealth:

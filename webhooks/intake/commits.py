@@ -103,6 +103,8 @@ class Intake:
         on_delivered: Callable[[Sequence[Delivery]], None] = lambda _: None,
     ) -> None:
         self.memory = memory
+        self.trouble: str | None = None
+        """Why deliveries could not be stored; until one is, or the store is seen to take something else."""
         self._store = store
         self._max_waiting = max_waiting
         self._on_committed = on_committed
@@ -237,6 +239,7 @@ class Intake:
             self._log.exception("a batch of deliveries broke off")
             error = _internal(trouble)
         self._n_storing = 0
+        self.trouble = None if error is None else str(error)
         if error is not None:
             batch.settle(error)
             # Memory has not changed, so the sender's next try is folded as if it were the first.

@@ -13,11 +13,11 @@ from sidecar.app.views import AppViews
 NOW = 1_750_000_000.0
 
 
-def view_of(watch: Any) -> AppViews:
+def view_of(watch: Any, alerts: Any = None) -> AppViews:
     loop = SimpleNamespace(watches=[watch], last_error=None, errors={})
     workings = SimpleNamespace(metrics_loop=loop, clock=SimpleNamespace(now=lambda: NOW))
     ground = SimpleNamespace(store=None, wall=lambda: NOW)
-    return AppViews(cast(Any, ground), cast(Any, None), cast(Any, None), lambda: cast(Any, workings))
+    return AppViews(cast(Any, ground), alerts, cast(Any, None), lambda: cast(Any, workings))
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,11 @@ def test_a_query_that_is_not_answered_says_why() -> None:
     assert "error" not in view.queries()[0]
     view._workings().metrics_loop.errors["up"] = "prometheus answers with 503"
     assert view.queries()[0]["error"] == "prometheus answers with 503"
+
+
+@pytest.mark.parametrize(("trouble", "last"), [("no room", None), (None, "broke off")])
+def test_alerts_that_are_refused_are_not_well(trouble: str | None, last: str | None) -> None:
+    alerts = SimpleNamespace(last_error=last, intake=SimpleNamespace(trouble=trouble))
+    found = view_of(None, alerts).health()["alerts"]()
+    assert not found.ok
+    assert found.detail["error"] == (trouble or last)

@@ -114,6 +114,20 @@ async def test_what_was_folded_over_a_failed_commit_is_folded_anew(desk: Desk) -
     assert (desk.memory.n_open, desk.accepted()) == (1, 1.0)
 
 
+async def test_a_full_disk_is_told_until_something_is_stored(desk: Desk) -> None:
+    desk.intake.start()
+    refused = desk.send(alert())
+    await desk.disk.finish(0, StoreFull("no room"))
+    with pytest.raises(StoreFull):
+        await refused
+    assert desk.intake.trouble == "no room"
+    stored = desk.send(alert(), at_seconds=1.0)
+    await desk.disk.finish(1)
+    await stored
+    await desk.intake.stop()
+    assert desk.intake.trouble is None
+
+
 async def test_repeats_during_a_commit_count_once_each(desk: Desk) -> None:
     desk.intake.start()
     sent = [desk.send(alert())]
