@@ -45,7 +45,7 @@ WHY = {
 }
 
 
-QUOTED = 'it has names in quotes, as `by ("http.route")` has, which pronoia cannot write yet'
+UNWRITTEN = "what it measures cannot be asked for by itself: the parser writes it as no PromQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def taken_apart(rule: WrittenRule) -> Comparison | str:
     try:
         again = [str(Syntax.parse(f"{found.measured} {rest}").tree) for rest in ("", *found.conditions)]
     except ValueError:
-        return QUOTED  # The parser reads such names, and writes them without quotes.
+        return UNWRITTEN
     if _ONE_MOMENT.search(again[0]):
         return "it asks for one moment (@ start() or @ end()), which is another one in its past"
     if not found.ordered:

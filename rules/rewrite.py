@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from sidecar.promql.quoted import MATCHERS, STRING
 from sidecar.promql.threshold import Comparison, parse_comparison
 
-_HIDDEN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*|\[[^\]]*\]|\{[^}]*\}""")
+_HIDDEN = re.compile(rf"{STRING}|\#[^\n]*|\[[^\]]*\]|{MATCHERS}")
 _NUMBER = re.compile(
     r"(?<![\w.:])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?i:inf))(?![\w.:])"
 )

@@ -11,10 +11,15 @@ from pathlib import Path
 import yaml
 
 from rules.document import as_yaml
+from rules.read import read_text
 from sidecar.errors import RuleError, RuleReason
 from sidecar.promql.nesting import parse as parse_promql
+from sidecar.promql.quoted import LEGAL_LABEL
+from sidecar.promql.syntax import Syntax
 
 TIMEOUT_SECONDS = 20.0
+
+ONLY_PROMTOOL = "names in quotes are checked by the promtool of Prometheus 3 and by no older one"
 
 
 async def check(text: str, *, promtool: str = "promtool") -> dict[str, str]:
@@ -26,11 +31,18 @@ async def check(text: str, *, promtool: str = "promtool") -> dict[str, str]:
     found = await asyncio.to_thread(shutil.which, promtool)
     if found is None:
         n_rules = parse(text)
+        if quotes_names(text):
+            raise RuleError(RuleReason.CHECK_FAILED, f"{promtool} is not on PATH, and {ONLY_PROMTOOL}")
         return {
             "parser": f"{n_rules} expressions parse",
             "promtool": f"{promtool} is not on PATH: templates and durations were not checked",
         }
-    return {"promtool": await _promtool(found, text)}
+    try:
+        return {"promtool": await _promtool(found, text)}
+    except RuleError as error:
+        if error.reason != RuleReason.CHECK_FAILED.value or not quotes_names(text):
+            raise
+        raise RuleError(RuleReason.CHECK_FAILED, f"{error}; {ONLY_PROMTOOL}") from error
 
 
 def as_rule_file(text: str) -> str:
@@ -61,6 +73,17 @@ def parse(text: str) -> int:
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise RuleError(RuleReason.CHECK_FAILED, " ".join(str(error).split())[:500]) from error
     return len(rules)
+
+
+def quotes_names(text: str) -> bool:
+    """Whether a rule file has names of metrics or labels that are in quotes, or would have to be."""
+    try:
+        return any(
+            Syntax.parse(rule.expr).quotes_names or not all(map(LEGAL_LABEL.fullmatch, rule.labels))
+            for rule in read_text(text)
+        )
+    except (RuleError, ValueError):
+        return False  # Said by the check itself.
 
 
 async def run_tests(text: str, tests: str, *, rule_file: str, promtool: str = "promtool") -> str:

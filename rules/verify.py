@@ -14,14 +14,13 @@ from rules.document import RuleFile
 from rules.read import WrittenRule
 from sidecar.errors import PullError, PullReason, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
-from sidecar.promql.syntax import Syntax
+from sidecar.promql.quoted import LEGAL_LABEL, said
+from sidecar.promql.syntax import QUOTED_NAME, Syntax
 
-_SELECTOR = re.compile(r"\{((?:[^{}\0]|\0[^\0]*\0)*)\}")
-_MATCHER = re.compile(r"[\w.:]+\s*(?:=~|!~|!=|=)\s*\0[^\0]*\0")
+_SELECTOR = re.compile(r"([\w:]*)\{((?:[^{}\0]|\0[^\0]*\0)*)\}")
+_MATCHER = re.compile(r"(?:[\w:]+|\0[^\0]*\0)\s*(?:=~|!~|!=|=)\s*\0[^\0]*\0")
+_PLAIN_NAME = re.compile(r"__name__=\0([a-zA-Z_:][a-zA-Z0-9_:]*)\0")
 """Strings stand between zero bytes there, which no expression holds."""
-
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
-_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 class LoadedRules(Protocol):
@@ -125,17 +124,23 @@ def canonical(expr: str) -> str:
         syntax = Syntax.parse(expr)
     except ValueError:
         return " ".join(expr.split())  # A server may know functions that the parser does not.
-    text = str(syntax.tree)
+    text = QUOTED_NAME.sub(lambda found: _label(syntax.names[int(found[1])]), str(syntax.tree))
     for n, literal in enumerate(syntax.strings):
-        text = text.replace(f'"literal-{n}-"', f"\0{_said(literal)}\0")
-    return _SELECTOR.sub(lambda found: "{" + ",".join(sorted(_MATCHER.findall(found[1]))) + "}", text)
+        text = text.replace(f'"literal-{n}-"', f"\0{said(literal)}\0")
+    return _SELECTOR.sub(_sorted, text)
 
 
-def _said(literal: str) -> str:
-    """What a quoted string says: `'it\\'s'` and `"it's"` are one."""
-    return _ESCAPE.sub(_letter, literal[1:-1])
+def _label(name: str) -> str:
+    """A label in quotes: Prometheus prints one that needs none without."""
+    return name if LEGAL_LABEL.fullmatch(name) else f"\0{name}\0"
 
 
-def _letter(escape: re.Match[str]) -> str:
-    code = escape[1]
-    return chr(int(code[1:], 16)) if len(code) > 1 else _LETTERS.get(code, code)
+def _sorted(selector: re.Match[str]) -> str:
+    """Its matchers in order, and a metric that can stand before them there: `{"up"}` is printed as `up`."""
+    name, matchers = selector[1], sorted(_MATCHER.findall(selector[2]))
+    for matcher in () if name else matchers:
+        if plain := _PLAIN_NAME.fullmatch(matcher):
+            name = plain[1]
+            matchers.remove(matcher)
+            break
+    return f"{name}{{{','.join(matchers)}}}"

@@ -66,10 +66,10 @@ def most_of(comparison: Comparison, last_bucket: float = math.inf) -> float:
     10000.0
     """
     try:
-        tree = Syntax.parse(comparison.measured)
+        parsed = Syntax.parse(comparison.measured)
     except ValueError:
         return math.inf
-    syntax = _Whole(tree.tree, tree.strings, last_bucket)
+    syntax = _Whole(parsed.tree, parsed.strings, parsed.names, last_bucket=last_bucket)
     most = _most(syntax, syntax.tree)
     if math.isinf(most) and comparison.threshold <= 1 and _is_quotient(syntax.tree):
         return 1.0

@@ -61,7 +61,7 @@ async def audit_source(
             syntax = Syntax.parse(rule.expr)
             Syntax.parse(syntax.text(syntax.tree))
         except ValueError:
-            return []  # The audit of the text or of the past tells; of names in quotes no part can be asked.
+            return []  # The audit of the text or of the past tells.
         async with slots:
             try:
                 # What is not there cannot be joined either; one finding says it.
@@ -102,11 +102,11 @@ class _Look:
         """Selectors without a series in the window."""
         found = []
         for node in _selectors(syntax.tree):
-            text = _without_offset(syntax.text(node))
-            if await self._is_there(text) or _comes_and_goes(rule, node.name or ""):
+            text, metric = _without_offset(syntax.text(node)), syntax.metric(node)
+            if await self._is_there(text) or _comes_and_goes(rule, metric):
                 continue
             days = in_days(self._window.days)
-            if node.name in self._recorded:
+            if metric in self._recorded:
                 found.append(
                     Finding(
                         rule.key,
@@ -115,12 +115,12 @@ class _Look:
                         "wait where that rule is new; else look why its own expression gives nothing",
                     )
                 )
-            elif node.name and node.name not in self._names:
+            elif metric and metric not in self._names:
                 found.append(
                     Finding(
                         rule.key,
                         Kind.MISSING_SERIES,
-                        f"there is no metric {node.name}",
+                        f"there is no metric {metric}",
                         "find out who exported it, or delete the rule",
                     )
                 )
@@ -129,7 +129,8 @@ class _Look:
                     Finding(
                         rule.key,
                         Kind.MATCHES_NOTHING,
-                        f"{text} matched no series in {days}, though the metric is there",
+                        f"{text} matched no series in {days}"
+                        + (", though the metric is there" if metric else ""),
                         "correct its matchers",
                     )
                 )
@@ -142,7 +143,11 @@ class _Look:
             if not isinstance(node, promql.BinaryExpr) or not _joins(node):
                 continue
             left, right = syntax.text(node.lhs), syntax.text(node.rhs)
-            on = str(node.modifier.matching) if node.modifier and node.modifier.matching else ""
+            on = (
+                syntax.restored(str(node.modifier.matching))
+                if node.modifier and node.modifier.matching
+                else ""
+            )
             if await self._has(left) and await self._has(right):
                 if await self._has(f"(({left}) * 0 + 1) and {on} (({right}) * 0 + 1)"):
                     continue

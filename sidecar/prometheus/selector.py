@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import promql_parser
 
 from sidecar.promql.nesting import parse
+from sidecar.promql.quoted import written
 
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 
@@ -21,7 +22,7 @@ def selector_of(matchers: Iterable[tuple[str, str, str]]) -> str:
         (name, operator, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n"))
         for name, operator, value in matchers
     )
-    return "{" + ",".join(f'{name}{operator}"{value}"' for name, operator, value in quoted) + "}"
+    return "{" + ",".join(f'{written(name)}{operator}"{value}"' for name, operator, value in quoted) + "}"
 
 
 def plain_matchers(expr: str) -> list[tuple[str, str, str]] | None:

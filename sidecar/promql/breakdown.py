@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import promql_parser as promql
 
+from sidecar.promql.quoted import written
 from sidecar.promql.syntax import Syntax, bare, children
 
 ADDITIVE = frozenset(("sum", "count"))
@@ -46,7 +47,7 @@ class Breakdown:
             return None
         narrow: dict[str, str] = {}
         if not any(_renames(node) for node in aggregates):
-            kept = [_kept(node, labels) for node in aggregates]
+            kept = [_kept(syntax, node, labels) for node in aggregates]
             narrow = {name: labels[name] for name in set.intersection(*kept)}
         top = bare(syntax.tree)
         additive = top is aggregates[0] and str(aggregates[0].op) in ADDITIVE
@@ -66,7 +67,7 @@ class Breakdown:
             inner = str(node.expr)
             for found in set(_selector_texts(node.expr)):
                 inner = inner.replace(found, _narrowed(found, self._narrow))
-            text = text.replace(str(node), f"{node.op}{_grouping(node, label)} ({inner})")
+            text = text.replace(str(node), f"{node.op}{_grouping(self._syntax, node, label)} ({inner})")
         return self._syntax.restored(text)
 
 
@@ -89,23 +90,21 @@ def _outermost(node: promql.Expr) -> list[promql.AggregateExpr] | None:
     return found
 
 
-def _grouping(node: promql.AggregateExpr, label: str) -> str:
+def _grouping(syntax: Syntax, node: promql.AggregateExpr, label: str) -> str:
     modifier = node.modifier
-    if modifier is None:
-        return f" by ({label})"
-    names = list(modifier.labels)
-    if _is_without(node):
-        return f" without ({', '.join(name for name in names if name != label)})"
-    return f" by ({', '.join(dict.fromkeys([*names, label]))})"
+    names = syntax.labels(modifier.labels) if modifier is not None else []
+    without = _is_without(node)
+    wanted = [name for name in names if name != label] if without else dict.fromkeys([*names, label])
+    return f" {'without' if without else 'by'} ({', '.join(written(name) for name in wanted)})"
 
 
 def _is_without(node: promql.AggregateExpr) -> bool:
     return node.modifier is not None and node.modifier.type == promql.AggModifierType.Without
 
 
-def _kept(node: promql.AggregateExpr, labels: Mapping[str, str]) -> set[str]:
+def _kept(syntax: Syntax, node: promql.AggregateExpr, labels: Mapping[str, str]) -> set[str]:
     """Labels of the answer that come unchanged from what is aggregated."""
-    names = set(node.modifier.labels) if node.modifier is not None else set()
+    names = set(syntax.labels(node.modifier.labels)) if node.modifier is not None else set()
     present = {name for name in labels if name != "__name__"}
     return present - names if _is_without(node) else present & names
 
@@ -128,7 +127,7 @@ def _selector_texts(node: promql.Expr) -> list[str]:
 
 def _narrowed(selector: str, narrow: Mapping[str, str]) -> str:
     matchers = ",".join(
-        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(narrow.items())
+        f"{written(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(narrow.items())
     )
     if not matchers:
         return selector

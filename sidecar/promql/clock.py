@@ -30,7 +30,7 @@ def as_distance(expr: str) -> str | None:
         node = bare(node.lhs)
     if not isinstance(node, promql.BinaryExpr) or str(node.op) not in _ORDERED or not _by_clock(node):
         return None
-    matching = f" {node.modifier}" if node.modifier is not None else ""
+    matching = f" {syntax.restored(str(node.modifier))}" if node.modifier is not None else ""
     measured, threshold = (syntax.text(bare(side)) for side in (node.lhs, node.rhs))
     return f"({measured}) -{matching} ({threshold}) {node.op} 0{conditions}"
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 import promql_parser as promql
 
+from sidecar.promql.quoted import STRING
+
 MAX_DEPTH = 250
 """Half of what the smallest stack holds; the deepest that pronoia writes is a table by hour of week: 176."""
 
-STRING_OR_COMMENT = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\#[^\n]*""")
+STRING_OR_COMMENT = re.compile(STRING + r"|\#[^\n]*")
 
 _SIGN = re.compile(r"[()\[\]{},]|[=!<>]=|=~|!~|[<>=^*/%+-]|\b(?:or|and|unless|atan2)\b", re.IGNORECASE)
 _LOOSEST_FIRST = (

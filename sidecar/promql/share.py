@@ -6,10 +6,11 @@ import re
 
 import promql_parser as promql
 
+from sidecar.promql.quoted import MATCHERS
 from sidecar.promql.syntax import Syntax, bare, selectors
 
 KEEPS_RANGE = ("avg", "min", "max", "quantile", "topk", "bottomk")
-_MATCHERS = re.compile(r"\{[^{}]*\}")
+_MATCHERS = re.compile(MATCHERS)
 
 
 def is_share(expr: str) -> bool:

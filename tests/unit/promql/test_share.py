@@ -17,6 +17,7 @@ from sidecar.series import LabelSet, SeriesBatch
         ('sum(rate(x{code=~"5.."}[5m])) / sum(rate(x[5m]))', True),
         ('sum by (job) (rate(x{code=~"5..",job="a"}[5m])) / sum by (job) (rate(x{job="a"}[5m]))', True),
         ('1 - sum(rate(x{code=~"5.."}[5m])) / sum(rate(x[5m]))', True),
+        ('sum(rate(x{code=~"5[0-9]{2}"}[5m])) / sum(rate(x[5m]))', True),
         ("cache_hit_ratio", True),
         ('avg by (dc) (cache_hit_ratio{job="cdn"})', True),
         ("sum(cache_hit_ratio)", False),

@@ -112,16 +112,24 @@ async def test_a_gate_is_asked_for_only_where_traffic_is_ever_low(fewest: float,
     assert {finding.kind for finding in found} == expected
 
 
-class Literal(Traffic):
-    """A server that takes no part of an expression."""
+class Listening(Traffic):
+    """A server that notes what it is asked for, and has none of it."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+        self.asked: list[str] = []
 
     async def series(self, matches: Sequence[str], *, start_ms: int, end_ms: int) -> list[LabelSet]:
-        raise PullError(PullReason.BAD_QUERY, f"nonsense: {matches}")
+        self.asked += matches
+        return []
 
 
-@pytest.mark.parametrize("expr", ['a{"http.route"="/"} > 3', 'sum by ("http.route") (a) / on ("x.y") b > 3'])
-async def test_of_names_in_quotes_nothing_is_asked_that_they_do_not_say(expr: str) -> None:
-    assert await audit_source([like("A", expr=expr)], Literal(1.0), WINDOW) == []
+async def test_names_in_quotes_are_asked_for_as_they_are() -> None:
+    rule = like("A", expr='sum by ("http.route") (rate({"http.errors", "http.route"="/"}[5m])) > 3')
+    server = Listening()
+    (found,) = await audit_source([rule], server, WINDOW)
+    assert server.asked == ['{__name__="http.errors","http.route"="/"}']
+    assert (found.kind, found.evidence) == (Kind.MISSING_SERIES, "there is no metric http.errors")
 
 
 class Silence(Traffic):
