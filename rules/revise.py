@@ -115,11 +115,12 @@ class Reviser:
         live: RuleRevision | None,
         *,
         thresholds: Thresholds | None = None,
+        at_once: bool = False,
         **facts: Any,
     ) -> RuleRevision:
         """Check the file, make it live in place of `live` or a shadow beside it, and remember it.
 
-        `thresholds`: those that it was rendered from, where it was learned.
+        `thresholds`: those that it was rendered from, where it was learned. `at_once`: without a shadow.
         Raises: RuleError; the text that was there before is back in place then.
         """
         replaced = live or await self._found_in_place(file)
@@ -144,7 +145,7 @@ class Reviser:
             await self._check(revision, thresholds)
             self.tell("rules.checked", **facts, checks=revision.checks)
             await self._store.put_revision(revision)
-            if self._canary_seconds:
+            if self._canary_seconds and not at_once:
                 return await self._beside(revision, file)
             await self.publisher.publish(file)
         except RuleError as error:

@@ -11,6 +11,7 @@ from sidecar.cli.rules_generate import generate
 from sidecar.cli.rules_join import join
 from sidecar.cli.rules_plan import apply, plan
 from sidecar.cli.rules_replay import replay
+from sidecar.cli.rules_republish import republish
 from sidecar.cli.rules_revisions import diff, drift, log, rollback, show
 
 
@@ -21,7 +22,7 @@ def rules() -> None:
 
 for command in (
     *(audit, backtest, plan, apply, approve, reject, join, replay, generate),
-    *(log, show, diff, drift, rollback),
+    *(log, show, diff, drift, rollback, republish),
 ):
     rules.add_command(command)
 rules.add_command(log, "list")

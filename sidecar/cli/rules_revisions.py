@@ -207,7 +207,7 @@ def drift(
         from rules.read import of_server
 
         place_of = place_finder(config.rules)
-        async with _servers(config, store) as (loop, adapted, client):
+        async with rule_servers(config, store) as (loop, adapted, client):
             revisions = await store.revisions(state="live", limit=10_000)
             if accept is not None:
                 await adapted.accept(accept)
@@ -215,14 +215,14 @@ def drift(
             if repair is not None and is_adapted(repair):
                 await adapted.repair(repair)
             elif repair is not None:
-                await _repair(repair, revisions, _needed(loop))
+                await _repair(repair, revisions, needed_loop(loop))
             loaded = await client.rules()
             revisions += await adapted.of_state("begun")
             revisions = [one for one in revisions if not one.group.startswith(THRESHOLD)]
             return [
                 await drift_of_place(one, place_of(one.group), of_server(loaded))
                 if is_adapted(one.group)
-                else await drift_of(one, _needed(loop).publisher, loaded)
+                else await drift_of(one, needed_loop(loop).publisher, loaded)
                 for one in revisions
             ]
 
@@ -276,7 +276,7 @@ def rollback(
 ) -> None:
     """Take back the last step of GROUP (file:PATH, threshold:RULE): a shadow, else what is live.
 
-    The revision that was taken back is not published again.
+    The revision that was taken back is not published again by itself; `pronoia rules republish` does.
 
     \b
     Examples:
@@ -294,7 +294,7 @@ def rollback(
             near = next((one for one in known if group in one), None)
             hint = f"did you mean {near}?" if near else "see pronoia rules log"
             raise RuleError(RuleReason.NOT_LOADED, f"{group}: pronoia wrote no such group; {hint}")
-        async with _servers(config, store) as (loop, adapted, _):
+        async with rule_servers(config, store) as (loop, adapted, _):
             if group.startswith(THRESHOLD):
                 back = await ThresholdSeries(store).take_back(group, "rolled back by hand")
                 return f"{back.content} holds again" if back else "the rule's own number holds"
@@ -302,14 +302,18 @@ def rollback(
                 await adapted.undo(group, "rolled back by hand")
                 live = await adapted.live(group)
                 return f"revision {live.content_hash} is live" if live else "the rules are as they were"
-            before = await _needed(loop).rollback(group)
-            return f"revision {before.content_hash} is back" if before else "its file is removed"
+            steps = [one for one in await store.revisions(group=group) if one.state in ("canary", "live")]
+            before = await needed_loop(loop).rollback(group)
+            left = f"revision {before.content_hash} is back" if before else "its file is removed"
+            if before is not None and steps[0].state == "canary":
+                left = f"revision {before.content_hash} is live as before"
+            return f"{left}; should it not have been: pronoia rules republish {steps[0].content_hash}"
 
     click.echo(f"{group}: taken back; {with_store(config, work)}")
 
 
 @asynccontextmanager
-async def _servers(
+async def rule_servers(
     config: Config, store: SqliteStore
 ) -> AsyncIterator[tuple[RulesLoop | None, AdaptedRules, PrometheusClient]]:
     """The parts that change rules, as in the running sidecar but not started."""
@@ -341,7 +345,8 @@ async def _servers(
         yield loop, adapted_rules(config, client, store), client
 
 
-def _needed(loop: RulesLoop | None) -> RulesLoop:
+def needed_loop(loop: RulesLoop | None) -> RulesLoop:
+    """The loop of generated rules. Raises: RuleError where the configuration has no place for them."""
     if loop is None:
         raise RuleError(
             RuleReason.NOT_APPLICABLE, "neither rules.directory nor rules.publish is set; give --rules-dir"
