@@ -18,6 +18,7 @@ from sidecar.errors import ModelError, PullError
 from sidecar.events import Event, EventBus
 from sidecar.loop.beside import work_seconds
 from sidecar.loop.clock import AHEAD_SECONDS
+from sidecar.loop.missed import judged_but_newest
 from sidecar.offload import Offload
 from sidecar.ports import Sink
 from sidecar.series import Evaluation, FloatArray, LabelSet, RowArray, SeriesBatch
@@ -133,7 +134,8 @@ class Trial:
             self._mark() != self._loaded or _is_ahead(self._model, evaluation.timestamp_ms)
         ):
             self._close()
-        if self._model is None and not await self._begin(evaluation.timestamp_ms, pull, dress):
+        now_ms, n_series = evaluation.timestamp_ms, len(evaluation.labels)
+        if self._model is None and not await self._begin(now_ms, n_series, pull, dress):
             return False
         theirs = await self._offload.run(self._judge, batch, evaluation)
         if theirs is not None:
@@ -207,7 +209,7 @@ class Trial:
             return None
         return stat.st_mtime_ns, stat.st_size
 
-    async def _begin(self, now_ms: int, pull: Pull, dress: Dress) -> bool:
+    async def _begin(self, now_ms: int, n_series: int, pull: Pull, dress: Dress) -> bool:
         """Load the challenger that waits and let it see what it missed; False where there is none."""
         model = await self._offload.run(self._load, now_ms)
         if model is None:
@@ -218,12 +220,24 @@ class Trial:
         step_ms = round(self._query.step * 1000)
         start_ms = max(last_ms + step_ms, oldest_ms)
         if start_ms < now_ms:
+
+            async def learn(missed: SeriesBatch, *_: int) -> None:
+                await self._offload.run(model.fit, self._part(missed))
+
             try:
-                missed = await pull(start_ms, now_ms - step_ms)
+                _, newest = await judged_but_newest(
+                    start_ms,
+                    now_ms - step_ms,
+                    step_ms,
+                    n_series=n_series,
+                    pull=pull,
+                    judge=learn,
+                    not_yet=lambda _: False,
+                )
             except PullError as error:
                 self._log.warning("challenger not brought up to date, will try again", err=str(error))
                 return False
-            await self._offload.run(model.fit, self._part(missed))
+            await learn(newest)
         self._model = model
         return True
 

@@ -18,7 +18,7 @@ from sidecar.engine.model import QueryModel
 from sidecar.engine.protocols import Judged
 from sidecar.engine.registry_models import ModelFiles, lineage, train
 from sidecar.engine.snapshot import load, save
-from sidecar.errors import PullError, PullReason
+from sidecar.errors import PullError, PullReason, TooManySeries
 from sidecar.events import EventBus
 from sidecar.loop.trial import DRIFTING_SECONDS, Trial, TrialMetrics
 from sidecar.offload import Offload
@@ -287,6 +287,25 @@ async def test_one_learnt_while_the_clock_was_ahead_is_set_aside_and_drift_learn
     assert not bench.trial.due()
     bench.now += DRIFTING_SECONDS
     assert bench.trial.due(), "it keeps nobody out"
+
+
+async def test_a_challenger_sees_what_it_missed_in_parts_where_all_of_it_is_too_much(
+    tmp_path: Path, offload: Offload
+) -> None:
+    bench = Bench(tmp_path, offload)
+    live = champion(bench.files, noise=80.0)
+    live.fit(season(4 * DAY, 4 * DAY + 20))
+
+    async def of_few_steps(start_ms: int, end_ms: int) -> SeriesBatch:
+        if end_ms - start_ms > 6 * STEP * 1000:
+            raise TooManySeries("load", 2 * N, N)
+        return await bench.pull(start_ms, end_ms)
+
+    batch = season(4 * DAY + 20, 4 * DAY + 21)
+    evaluation = live.update(batch)
+    assert evaluation is not None
+    await bench.trial.follow(evaluation, batch, of_few_steps, lambda _: None)
+    assert bench.registry.get_sample_value("pronoia_trial_points", {"query": "load"}) is not None
 
 
 @pytest.mark.parametrize(("hours", "n_begun"), [pytest.param(48, 2, id="days"), pytest.param(0, 1, id="not")])
