@@ -155,7 +155,8 @@ class Publisher:
             file,
             timeout_seconds=self._timeout,
             poll_seconds=POLL_SECONDS,
-            advice=f"add {self._directory}/*.rules.yaml to its rule_files",
+            advice=f"add {self._directory}/*.rules.yaml to its rule_files; "
+            "where another server evaluates rules, name it in prometheus.evaluator",
             monotonic=self._monotonic,
         )
 

@@ -141,7 +141,7 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
     from sidecar.cli.doctor_prometheus import examine_settings
     from sidecar.errors import PullError
 
-    where = redact_url(config.prometheus.url)
+    where, key = redact_url(config.prometheus.url), "prometheus.url"
 
     try:
         async with within_reach(config.prometheus) as prometheus:
@@ -161,8 +161,11 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
             for query in config.queries:
                 for doubt in await examine_data(prometheus, query, config):
                     yield Trouble("warning", f"{QUERY}{query.name}", doubt.words, doubt.remedy)
+            if config.prometheus.evaluator is not None:
+                where, key = redact_url(config.prometheus.evaluator.url), "prometheus.evaluator"
+                await prometheus.rules()
     except PullError as error:
-        yield Trouble("error", where, f"cannot be asked: {error}", "check prometheus.url and its credentials")
+        yield Trouble("error", where, f"cannot be asked: {error}", f"check {key} and its credentials")
 
 
 async def _ask_alertmanager(

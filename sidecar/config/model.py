@@ -52,6 +52,15 @@ from sidecar.config.teams import Person, Schedule, Team, check_names
 from sidecar.config.webhook import WebhookConfig
 
 
+class EvaluatorConfig(Section):
+    """The server that evaluates alert rules, where another does: vmalert, Thanos Ruler, one of many."""
+
+    url: Annotated[str, http_url("http://vmalert:8880")] = Field(
+        description="asked which rules are loaded, and told at /-/reload to read the files again"
+    )
+    http: HttpConfig = HttpConfig()
+
+
 class SourceConfig(Section):
     """A server with Prometheus' HTTP API: Prometheus, Thanos, Mimir, VictoriaMetrics."""
 
@@ -84,6 +93,7 @@ class SourceConfig(Section):
         5, ge=1, description="failures in a row after which the server is left alone"
     )
     breaker_cooldown: PositiveSeconds = Field(30.0, description="how long until it is tried again then")
+    evaluator: EvaluatorConfig | None = None
 
 
 class AlertmanagerConfig(Section):

@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -46,24 +47,25 @@ class PrometheusClient:
         self._config = config
         self._metrics = metrics
         self._log = get_logger("prometheus")
-        self._session = Session(
-            SessionSettings(
-                url=config.url,
-                http=config.http,
-                timeout_seconds=config.timeout,
-                retries=config.retries,
-                max_concurrent=config.max_concurrent_queries,
-                breaker_failures=config.breaker_failures,
-                breaker_cooldown_seconds=config.breaker_cooldown,
-                compression=config.compression,
-                tenant=config.tenant,
-                max_answer_bytes=config.max_answer_bytes,
-                if_larger="ask for fewer series or a longer step, or raise prometheus.max_answer_bytes",
-            ),
-            metrics,
-            on_server_time=on_server_time,
-            monotonic=monotonic,
+        settings = SessionSettings(
+            url=config.url,
+            http=config.http,
+            timeout_seconds=config.timeout,
+            retries=config.retries,
+            max_concurrent=config.max_concurrent_queries,
+            breaker_failures=config.breaker_failures,
+            breaker_cooldown_seconds=config.breaker_cooldown,
+            compression=config.compression,
+            tenant=config.tenant,
+            max_answer_bytes=config.max_answer_bytes,
+            if_larger="ask for fewer series or a longer step, or raise prometheus.max_answer_bytes",
         )
+        self._session = Session(settings, metrics, on_server_time=on_server_time, monotonic=monotonic)
+        self._evaluator, self._sessions = self._session, [self._session]
+        if config.evaluator is not None:
+            of_rules = replace(settings, url=config.evaluator.url, http=config.evaluator.http)
+            self._evaluator = Session(of_rules, metrics, monotonic=monotonic)
+            self._sessions.append(self._evaluator)
         self._cache: Any = None
         self._monotonic = monotonic
         self._remote_read = config.remote_read == "auto"
@@ -73,13 +75,15 @@ class PrometheusClient:
         self._portions = Portions()
 
     async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
+        for session in self._sessions:
+            await session.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.__aexit__(kind, error, trace)
+        for session in self._sessions:
+            await session.__aexit__(kind, error, trace)
 
     async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
         """The value of each series at one instant, shape (N, 1).
@@ -208,9 +212,10 @@ class PrometheusClient:
         return await self._get("/api/v1/metadata", answers.metadata_of, api="metadata")
 
     async def rules(self) -> list[answers.Rule]:
-        """Every rule the server has loaded, without its alerts: in a storm they are tens of megabytes."""
+        """Every rule the evaluator has loaded, without its alerts: in a storm they are tens of megabytes."""
         without = [("exclude_alerts", "true")]  # Known to newer servers; older ones pass over it.
-        return await self._get("/api/v1/rules", answers.rules_of, api="rules", params=without)
+        body = await self._evaluator.fetch("GET", "/api/v1/rules", api="rules", params=without)
+        return self._parsed(body, answers.rules_of)
 
     async def targets(self) -> list[answers.Target]:
         """The active scrape targets."""
@@ -235,11 +240,11 @@ class PrometheusClient:
         return True
 
     async def reload(self) -> None:
-        """Make the server read its configuration and rules again (POST /-/reload).
+        """Make the evaluator read its configuration and rules again (POST /-/reload).
 
         Raises: PullError with the server's words; BAD_QUERY where the lifecycle API is off.
         """
-        await self._session.fetch("POST", "/-/reload", api="reload", retry=False)
+        await self._evaluator.fetch("POST", "/-/reload", api="reload", retry=False)
 
     async def _query(
         self,

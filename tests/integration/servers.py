@@ -27,8 +27,10 @@ BINARIES = {
     "alertmanager": ("prometheus-alertmanager", "alertmanager"),
     "amtool": ("amtool",),
     "node_exporter": ("prometheus-node-exporter", "node_exporter"),
+    "victoria_metrics": ("victoria-metrics",),
+    "vmalert": ("vmalert",),
 }
-INSTALL = "apt-get install prometheus prometheus-alertmanager prometheus-node-exporter"
+INSTALL = "apt-get install prometheus prometheus-alertmanager prometheus-node-exporter victoria-metrics"
 
 
 def binary(name: str) -> str:
@@ -260,6 +262,58 @@ class Alertmanager(Server):
             headers={"Content-Type": "application/json"},
         )
         assert status == 200, body
+
+
+class VictoriaMetrics(Server):
+    """A real single-node VictoriaMetrics, which scrapes the targets."""
+
+    def __init__(self, directory: Path, *, scrape: Iterable[dict[str, Any]] = ()) -> None:
+        config = directory / "scrape.yml"
+        config.write_text(json.dumps({"scrape_configs": list(scrape)}))
+        port = free_port()
+        super().__init__(
+            [
+                binary("victoria_metrics"),
+                f"-storageDataPath={directory / 'data'}",
+                f"-httpListenAddr=127.0.0.1:{port}",
+                f"-promscrape.config={config}",
+                "-search.latencyOffset=1s",
+            ],
+            port=port,
+            health="/health",
+            log=directory / "victoria-metrics.log",
+        )
+
+    def store(self, lines: Iterable[str]) -> None:
+        """Take in lines of `name{labels} value` or `name{labels} value milliseconds`."""
+        status, body = http(f"{self.url}/api/v1/import/prometheus", data="\n".join(lines).encode())
+        assert status == 204, body
+
+    def settle(self) -> None:
+        """Have what was just taken in be found by searches, which would be seconds later."""
+        status, body = http(f"{self.url}/internal/force_flush")
+        assert status == 200, body
+
+
+class Vmalert(Server):
+    """A real vmalert that evaluates the rule files of a folder and tells nobody."""
+
+    def __init__(self, directory: Path, *, rules: Path, source: str) -> None:
+        port = free_port()
+        super().__init__(
+            [
+                binary("vmalert"),
+                f"-rule={rules}/*.yaml",
+                f"-datasource.url={source}",
+                f"-remoteWrite.url={source}",
+                "-notifier.url=http://127.0.0.1:1",
+                "-evaluationInterval=1s",
+                f"-httpListenAddr=127.0.0.1:{port}",
+            ],
+            port=port,
+            health="/health",
+            log=directory / "vmalert.log",
+        )
 
 
 class Pronoia(Server):

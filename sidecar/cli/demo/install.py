@@ -76,8 +76,10 @@ def missing() -> list[Program]:
 
 
 def missing_for_tests() -> list[str]:
-    """Debian packages that only the tests need: a clock to bend, a certificate to make."""
+    """Debian packages that only the tests need: a clock to bend, a certificate to make, another server."""
     absent = []
+    if shutil.which("victoria-metrics") is None or shutil.which("vmalert") is None:
+        absent.append("victoria-metrics")
     if not glob.glob("/usr/lib*/*/faketime/libfaketime.so.1") and not glob.glob(
         "/usr/lib/faketime/lib*.so.1"
     ):
