@@ -17,6 +17,8 @@ from sidecar.loop.watch import Watch
 from sidecar.series import LearnedBand
 from sidecar.telemetry import get_logger
 
+AWAY = frozenset({PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN})
+"""Failures that are no query's own: all of them wait for the same server."""
 NOTHING_YET = "the source has no series worth watching yet"
 RETRY_SECONDS = 5.0
 """While a query has no model yet, so long between tries; the client's breaker spares the server."""
@@ -61,6 +63,10 @@ class MetricsLoop:
         self._before = list(before)
         self.errors: dict[str, str] = {}
         """What keeps a query from being judged now, by its name, the newest last; by no name of proposing."""
+        self._told: dict[str, str] = {}
+        """What was told of a query's own trouble, by its name."""
+        self._away_at: float | None = None
+        """When the source was last seen to be away, which is told once and not of each query."""
 
     @property
     def ready(self) -> bool:
@@ -143,6 +149,7 @@ class MetricsLoop:
     async def _wait_for_proposal(self) -> Sequence[QueryConfig]:
         """What to watch beside what is watched already; the first time, until there is something."""
         while True:
+            began = time.monotonic()
             try:
                 queries = await self._propose(self.queries)
             except SidecarError as error:
@@ -153,7 +160,7 @@ class MetricsLoop:
                     self._log.exception("proposing queries broke off, will try again")
             else:
                 if queries or self.watches:
-                    self.errors.pop("", None)
+                    self._well("", began)
                     return queries
                 if self._is_new(NOTHING_YET):
                     self._log.info("nothing to watch yet, will look again")
@@ -173,8 +180,7 @@ class MetricsLoop:
                 if began - saved_at >= self._snapshot_interval:
                     saved_at = began
                     await watch.checkpoint()
-                if self.errors.pop(name, None) is not None:
-                    self._log.info("query is answered again", query=name)
+                self._well(name, began)
             except SidecarError as error:
                 failure = error
                 self._metrics.evaluations.labels(name, "error").inc()
@@ -191,14 +197,35 @@ class MetricsLoop:
 
     def _complain(self, message: str, error: SidecarError, **query: str) -> None:
         """Tell of a failure, unless it is the one that was told already."""
-        if self._is_new(str(error), *query.values()):
+        if error.reason in AWAY:
+            words, name = str(error), query.get("query", "")
+            self.errors.pop(name, None)
+            self.errors[name] = words
+            if self._away_at is None:
+                self._log.warning(
+                    "source not reached, missed steps will be caught up", reason=error.reason, err=words
+                )
+            self._away_at = time.monotonic()
+        elif self._is_new(str(error), *query.values()):
             self._log.warning(message, reason=error.reason, err=str(error), **query)
 
     def _is_new(self, words: str, query: str = "") -> bool:
-        """Keep what is wrong with a query; whether that is something else than before."""
-        before = self.errors.pop(query, None)
-        self.errors[query] = words
+        """Keep what is wrong with a query; whether that is something else than was told before."""
+        before = self._told.get(query)
+        self.errors.pop(query, None)
+        self.errors[query] = self._told[query] = words
         return words != before
+
+    def _well(self, query: str, began: float) -> None:
+        """A query was answered, asked at that time of the monotonic clock; tell where it was not before."""
+        self.errors.pop(query, None)
+        told = self._told.pop(query, None)
+        # What was under way when the source went away says nothing of it now.
+        if self._away_at is not None and began > self._away_at:
+            self._away_at = None
+            self._log.info("source answers again")
+        elif told is not None and query:
+            self._log.info("query is answered again", query=query)
 
 
 def pause(until_next_seconds: float, failure: SidecarError | None) -> float:

@@ -30,6 +30,8 @@ from sidecar.prometheus.tls import renewed_context
 from sidecar.telemetry import redact_url
 
 ERROR_BODY_BYTES = 2000
+CREDENTIALS = "credentials are given as http.basic_auth or http.bearer_token_file"
+WEB_PAGE = "as a web page: is it the address of an API, less its path?"
 READ_BYTES = 1 << 20
 AT_ONCE_SECONDS = 5.0
 """So long the tries of one request take; a server that asks for more is left alone."""
@@ -240,6 +242,9 @@ class Session:
                     self._note_time(response)
                     if response.status // 100 != 2:
                         raise await self._refusal(response, path)
+                    if response.content_type == "text/html" and "/api/" in path:
+                        words = f"{self._name}{path}: answers {WEB_PAGE}"
+                        raise PullError(PullReason.BAD_RESPONSE, words)
                     self._check_size(response.content_length or 0, path)
                     yield response
                 self._settle(failure=None)
@@ -316,11 +321,15 @@ class Session:
         text = (await read_up_to(response.content, ERROR_BODY_BYTES)).decode(errors="replace")
         status = response.status
         if response.content_type == "text/html":
-            text = f"{response.reason or ''}, as a web page: is it the address of an API, less its path?"
+            text = f"{response.reason or ''}, {WEB_PAGE}"
+        if 300 <= status < 400:
+            # Less the query, which may hold a token.
+            place = response.headers.get("Location", "").partition("?")[0].partition("#")[0]
+            text = f"redirects to {redact_url(place)}, which is not followed; is there a login before it?"
         said = _on_a_line(_error_of(text))[:300].removeprefix(f"{status} ")
         words = f"{self._name}{path}: {status} {said}"
         if status in (401, 403):
-            return PullError(PullReason.UNAUTHORIZED, words)
+            return PullError(PullReason.UNAUTHORIZED, f"{words}; {CREDENTIALS}")
         if status in (400, 404, 405, 413, 422) or 300 <= status < 400:
             return PullError(PullReason.BAD_QUERY, words)
         if (rest := _rest_seconds(response.headers.get("Retry-After", ""))) > AT_ONCE_SECONDS:

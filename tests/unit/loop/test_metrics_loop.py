@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -111,6 +111,50 @@ async def test_failures_are_told_once_and_counted_each_time(
     assert watch.saves
 
 
+async def test_an_outage_is_told_once_whatever_its_words_and_however_many_wait() -> None:
+    away = [
+        PullError(reason, f"/api/v1/query{path}: connection refused")
+        for path in ("", "_range")
+        for reason in (PullReason.UNREACHABLE, PullReason.CIRCUIT_OPEN)
+    ]
+    queries = [QUERY.model_copy(update={"name": f"q{n}"}) for n in range(3)]
+    scripts = [Script([*away, *away, None, None, None]) for _ in queries]
+    for script, query in zip(scripts, queries, strict=True):
+        script.query = query
+    made = iter(scripts)
+    loop = MetricsLoop(
+        queries,
+        make_watch=lambda _: cast(Watch, next(made)),
+        propose=cast(Any, None),
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+    )
+    together = asyncio.Barrier(len(scripts))
+    for script in scripts:
+        script.step = in_turn(script.step, together)  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        loop.start()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(script.done.wait() for script in scripts))
+        await loop.stop()
+    assert [entry["event"] for entry in logs] == [
+        "source not reached, missed steps will be caught up",
+        "source answers again",
+    ]
+    assert loop.errors == {}
+
+
+def in_turn(step: Callable[[], Awaitable[bool]], together: asyncio.Barrier) -> Callable[[], Awaitable[bool]]:
+    """The step, once all have come to theirs."""
+
+    async def stepped() -> bool:
+        await together.wait()
+        return await step()
+
+    return stepped
+
+
 async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_loop, "RETRY_SECONDS", 0.0)
     answers: list[Any] = [DOWN, DOWN, ValueError("not foreseen"), [], [], [QUERY]]
@@ -129,7 +173,8 @@ async def test_a_proposal_is_asked_for_until_there_is_one(monkeypatch: pytest.Mo
         async with asyncio.timeout(20):
             await watch.done.wait()
         await loop.stop()
-    assert [entry["log_level"] for entry in logs] == ["warning", "error", "info"]
+    assert [entry["log_level"] for entry in logs] == ["warning", "error", "info", "info"]
+    assert logs[-1]["event"] == "source answers again"
     assert loop.queries == [QUERY]
 
 
@@ -170,7 +215,7 @@ async def test_what_comes_after_the_first_proposal_is_watched_beside_it(
     assert asked_beside == [[], ["up"], ["up"], ["up"]]
     assert loop.queries == [QUERY, more]
     assert loop.last_error is None
-    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
+    assert [entry["log_level"] for entry in logs] == ["warning", "info", "info"]
 
 
 async def test_a_model_that_cannot_be_saved_does_not_keep_the_others_from_it() -> None:

@@ -74,6 +74,33 @@ async def test_a_refusal_is_in_the_server_s_words_on_a_line(text: str, words: st
     assert str(caught.value).endswith(f"/api/v1/query: {words}")
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        pytest.param(401, {}, "/api/v1/query: 401 no; credentials are given as http.basic_auth", id="401"),
+        pytest.param(
+            302,
+            {"Location": "https://bob:x@login.example/a?token=secret"},
+            "/api/v1/query: 302 redirects to https://***@login.example/a, which is not followed",
+            id="a redirect",
+        ),
+        pytest.param(302, {"Location": "//["}, "302 redirects to", id="a redirect to no address"),
+        pytest.param(
+            200, {"Content-Type": "text/html"}, "/api/v1/query: answers as a web page", id="a login's page"
+        ),
+    ],
+)
+async def test_a_refusal_says_what_to_look_at(status: int, headers: dict[str, str], words: str) -> None:
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=b"no", headers={"Content-Type": "text/plain", **headers})
+
+    async with client(handler) as (opened, _):
+        with pytest.raises(PullError) as caught:
+            await ask(opened)
+    assert words in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 async def test_retries_until_the_server_is_well_and_counts_them() -> None:
     answers = [500, 503, 200]
 
