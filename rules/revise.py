@@ -223,7 +223,12 @@ class Reviser:
             await self.publisher.restore(shadow_of(file).group, None)
             await self._reject(revision, file, error)
             raise
-        await self._now_live(revision, (await self.live()).get(revision.group))
+        before = (await self.live()).get(revision.group)
+        if revision.revision_id not in {shadow.revision_id for shadow in await self.shadows()}:
+            await self.publisher.restore(revision.group, before.content if before else None)
+            words = f"{revision.group}: its shadow was taken back while it went live, and so is it"
+            raise RuleError(RuleReason.CONFLICT, words)
+        await self._now_live(revision, before)
         await self.publisher.restore(shadow_of(file).group, None)
         self.tell("rules.promoted", group=revision.group, revision=revision.content_hash)
 

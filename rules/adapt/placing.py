@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from rules.adapt.place import Place
 from rules.publish import POLL_SECONDS
 from rules.publisher import not_put_back
-from rules.read import WrittenRule, of_server
+from rules.read import WrittenRule, of_server, read_text
 from rules.verify import RuleServer, begin_reload, meaning
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
@@ -30,11 +30,13 @@ class Placing:
     ) -> None:
         """Write and load; `before` is back where that does not go well.
 
-        Raises: PullError, RuleError; NotPutBack where the way back failed, too.
+        Raises: PullError, RuleError (hand edited where somebody else's text is there, which stays);
+        NotPutBack where the way back failed, too.
         """
         try:
             await place.write(after, expected=before)
             await self._load(place, wanted)
+            await _still_there(place, wanted)
         except (RuleError, PullError) as error:
             if error.reason != RuleReason.HAND_EDITED.value:
                 await self._put_back(place, before, after, error)
@@ -95,6 +97,20 @@ class Placing:
                 f"Prometheus does not show {missing[0]} as rewritten after {self._timeout:g} s; "
                 f"does it load {place.group}?",
             )
+
+
+async def _still_there(place: Place, wanted: Sequence[WrittenRule]) -> None:
+    """Whether nobody wrote over them meanwhile: a ruler knows no versions, so two may write at one moment.
+
+    Raises: RuleError (hand edited).
+    """
+    there = {meaning(rule) for rule in read_text(await place.read() or "")}
+    lost = next((rule for rule in wanted if meaning(rule) not in there), None)
+    if lost is not None:
+        words = (
+            f"{place.group} was written by others at the same moment, without {lost.key}; plan again"
+        )
+        raise RuleError(RuleReason.HAND_EDITED, words)
 
 
 async def _reloaded(reload: Awaitable[None]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from rules.document import RuleFile
 from rules.live import LiveWatch
 from sidecar.config.model import StoreConfig
 from sidecar.errors import RuleError, RuleReason, StoreError
@@ -305,3 +306,23 @@ async def test_live_rules_that_prometheus_does_not_load_are_loaded_again_and_tol
     await bench.loop.watch.look()
     assert bench.not_loaded() == 0
     assert await bench.states("errors") == ["live"]
+
+
+async def test_a_shadow_that_is_taken_back_while_it_goes_live_is_not_live(
+    careful: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a command beside the process, where the place has no lock: a ruler, or objects."""
+    await careful.run()
+    publish, reviser = careful.loop.publisher.publish, careful.loop.reviser
+
+    async def meanwhile(file: RuleFile) -> None:
+        await publish(file)
+        if file.group == "pronoia-errors":
+            assert await reviser.undo(file.group, "rolled back by hand") is None
+
+    monkeypatch.setattr(careful.loop.publisher, "publish", meanwhile)
+    careful.now += 601
+    await LiveWatch(reviser, careful.server, source=None, max_firing_ratio=3, now=lambda: careful.now).look()
+    assert await careful.states("errors") == ["rejected"]
+    assert not careful.file("errors").exists()
+    assert await careful.states("waits") == ["live"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rules.adapt.place_file import FilePlace
 from rules.adapt.place_object import ObjectPlace
 from rules.adapt.place_ruler import RulerPlace
 from rules.adapt.places import own_rules, place_finder, place_name
+from rules.adapt.placing import Placing
 from rules.adapt.text import rewrite_text
 from rules.alone import alone
 from rules.kubernetes import RuleObjects
@@ -24,6 +26,7 @@ from rules.read import read_text
 from rules.ruler import RulerApi
 from sidecar.config.model import RulesConfig
 from sidecar.errors import RuleError
+from sidecar.prometheus.answers import Rule
 from tests.integration.kubernetes_api import KubernetesApi, account, serving
 from tests.unit.rules.bands import LoadingServer
 from tests.unit.rules.test_publish_ruler import Ruler, serving_ruler
@@ -245,3 +248,36 @@ def test_a_lock_that_another_user_made_is_no_obstacle(
 
 def test_a_file_is_known_by_its_whole_path(tmp_path: Path) -> None:
     assert group_of(tmp_path / "a" / ".." / "b.yaml") == f"file:{tmp_path}/b.yaml"
+
+
+async def test_what_somebody_else_wrote_at_the_same_moment_is_kept_and_not_taken_for_ours(
+    bench: Bench,
+) -> None:
+    """Two that read the same may both write; a ruler says nothing, and shows both for a moment."""
+    before, after = await rewritten(bench.place)
+    (wanted,) = read_text(after)
+
+    class Server(LoadingServer):
+        async def rules(self) -> list[Rule]:
+            bench.edit()
+            return [
+                Rule(
+                    name=wanted.name,
+                    expr=wanted.expr,
+                    kind=wanted.kind,
+                    group=wanted.group,
+                    file="",
+                    health="ok",
+                    last_error="",
+                    state="inactive",
+                    duration_seconds=0,
+                    labels=dict(wanted.labels),
+                    annotations={},
+                )
+            ]
+
+    placing = Placing(Server(Path("/nowhere")), verify_timeout_seconds=1.0, monotonic=time.monotonic)
+    with pytest.raises(RuleError, match="at the same moment") as caught:
+        await placing.replace(bench.place, before, after, [wanted])
+    assert caught.value.reason == "hand_edited"
+    assert "> 7" in str(await bench.place.read())
