@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.reach import within_reach
 from sidecar.cli.troubles import Trouble
+from sidecar.config.fields import format_duration
 from sidecar.telemetry import redact_url
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from sidecar.prometheus.session import PullMetrics
 
 QUERY = "query "
+CLOCKS_DIFFER_SECONDS = 60.0
+"""As the alert PronoiaClockOff."""
 NAMED = 6
 """So many places of one fault are named; `--format json` has all."""
 
@@ -57,7 +59,7 @@ def doctor(
 
     \b
     It looks for: files and folders that it cannot use; servers that do not answer; a
-    Prometheus that would not load rules or does not scrape /synthetic; an
+    Prometheus that would not load rules, does not scrape /synthetic, or whose clock differs; an
     Alertmanager without a route to pronoia, with send_resolved off, with max_alerts,
     with intervals that lose ends; no alert that fires always, which would show that alerts arrive at all.
 
@@ -140,12 +142,24 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
     from sidecar.cli.doctor_data import examine_data, held_back_seconds
     from sidecar.cli.doctor_prometheus import examine_settings
     from sidecar.errors import PullError
+    from sidecar.loop.clock import SourceClock
 
     where, key = redact_url(config.prometheus.url), "prometheus.url"
+    clock = SourceClock()
 
     try:
-        async with within_reach(config.prometheus) as prometheus:
-            held_back = math.ceil(await held_back_seconds(prometheus, time.time()))
+        async with within_reach(config.prometheus, on_server_time=clock.observe) as prometheus:
+            skew_seconds = clock.skew_seconds
+            if abs(skew_seconds) > CLOCKS_DIFFER_SECONDS:
+                off = format_duration(round(abs(skew_seconds)))
+                yield Trouble(
+                    "warning",
+                    where,
+                    f"its clock is {off} {'ahead of' if skew_seconds > 0 else 'behind'} this machine's",
+                    "set the one that is wrong (chronyc tracking): scores go by its clock, incidents and "
+                    "silences by this one",
+                )
+            held_back = math.ceil(await held_back_seconds(prometheus, clock.now()))
             if held_back > 1 + min((query.offset for query in config.queries), default=0.0):
                 yield Trouble(
                     "warning",
@@ -159,7 +173,7 @@ async def _ask_prometheus(config: Config) -> AsyncIterator[Trouble]:
                 for trouble in examine_settings(config, where, *await prometheus.settings_told()):
                     yield trouble
             for query in config.queries:
-                for doubt in await examine_data(prometheus, query, config):
+                for doubt in await examine_data(prometheus, query, config, clock.now()):
                     yield Trouble("warning", f"{QUERY}{query.name}", doubt.words, doubt.remedy)
             if config.prometheus.evaluator is not None:
                 where, key = redact_url(config.prometheus.evaluator.url), "prometheus.evaluator"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol
 
 from sidecar.errors import PullError
@@ -40,11 +39,16 @@ async def held_back_seconds(client: Instants, now_seconds: float) -> float:
     return max(at_ms / 1000 - float(told.values[0, -1]), 0.0) if told.values.size else 0.0
 
 
-async def examine_data(client: PrometheusClient, query: QueryConfig, config: Config) -> tuple[Finding, ...]:
-    """What makes the query's data hard to judge; that it cannot be had is a finding as well."""
+async def examine_data(
+    client: PrometheusClient, query: QueryConfig, config: Config, now_seconds: float
+) -> tuple[Finding, ...]:
+    """What makes the query's data hard to judge; that it cannot be had is a finding as well.
+
+    `now_seconds`: on the source's clock.
+    """
     from sidecar.engine.quality import DataQuality, Finding
 
-    end_ms = round(time.time() * 1000)
+    end_ms = round(now_seconds * 1000)
     most = query.max_series or config.prometheus.max_series_per_query
     try:
         now = await client.instant(query.expr, at_ms=end_ms, name=query.name, max_series=most)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ PATIENCE_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def within_reach(source: SourceConfig) -> AsyncIterator[PrometheusClient]:
-    """A client of the server, which was there a moment ago.
+async def within_reach(
+    source: SourceConfig, *, on_server_time: Callable[[float], None] = lambda _: None
+) -> AsyncIterator[PrometheusClient]:
+    """A client of the server, which was there a moment ago; `on_server_time` is given its clock.
 
     Raises: PullError where it was not.
     """
@@ -31,14 +33,14 @@ async def within_reach(source: SourceConfig) -> AsyncIterator[PrometheusClient]:
     metrics = PullMetrics(CollectorRegistry())
     hurried = source.model_copy(update={"timeout": min(PATIENCE_SECONDS, source.timeout), "retries": 0})
     try:
-        async with PrometheusClient(hurried, metrics=metrics) as client:
+        async with PrometheusClient(hurried, metrics=metrics, on_server_time=on_server_time) as client:
             await client.instant("vector(1)", at_ms=0, name="reach", max_series=10)
     except PullError as error:
         # What refuses this question has no such API.
         if error.reason not in (PullReason.BAD_QUERY, PullReason.BAD_RESPONSE):
             raise
         raise PullError(PullReason(error.reason), f"{error}; {await _what_else(hurried, metrics)}") from error
-    async with PrometheusClient(source, metrics=metrics) as client:
+    async with PrometheusClient(source, metrics=metrics, on_server_time=on_server_time) as client:
         yield client
 
 

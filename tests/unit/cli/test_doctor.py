@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -17,7 +21,9 @@ from sidecar.cli import reach
 from sidecar.cli.doctor import _ask_prometheus, _lacks_heartbeat
 from sidecar.cli.doctor_data import held_back_seconds
 from sidecar.cli.main import main
-from sidecar.config.model import Config, SourceConfig, StoreConfig
+from sidecar.config.model import Config, QueryConfig, SourceConfig, StoreConfig
+from sidecar.errors import PullError, PullReason
+from sidecar.loop.clock import SourceClock
 from sidecar.series import LabelSet, SeriesBatch
 from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import alert, delivery
@@ -64,6 +70,35 @@ async def test_how_long_a_server_holds_back_what_is_new(told: Any, held_back: fl
             return SeriesBatch(name, (LabelSet(),) * len(values), np.array([at_ms]), values)
 
     assert await held_back_seconds(Server(), 1000.5) == held_back
+
+
+async def test_a_clock_that_is_off_is_told_and_not_taken_for_series_that_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    off, seen = SourceClock(lambda: 5000.0), []
+    off.observe(1400.0)
+
+    class Server:
+        settings_told = AsyncMock(side_effect=PullError(PullReason.BAD_QUERY, "not told"))
+
+        async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+            seen.append(at_ms)
+            return SeriesBatch(name, (LabelSet(),), np.array([at_ms]), np.array([[at_ms / 1000]]))
+
+        async def range(self, expr: str, *, end_ms: int, name: str, **_: Any) -> SeriesBatch:
+            seen.append(end_ms)
+            return SeriesBatch(name, (), np.array([end_ms]), np.empty((0, 1)))
+
+    @asynccontextmanager
+    async def reached(_: SourceConfig, **__: Any) -> AsyncIterator[Server]:
+        yield Server()
+
+    monkeypatch.setattr(sys.modules["sidecar.cli.doctor"], "within_reach", reached)
+    monkeypatch.setattr("sidecar.loop.clock.SourceClock", lambda: off)
+    config = Config(queries=(QueryConfig(name="up", expr="up"),))
+    found = [one async for one in _ask_prometheus(config)]
+    assert [one.what for one in found] == ["its clock is 1h behind this machine's", "there are no series"]
+    assert seen == [1_400_000] * 3
 
 
 @pytest.fixture
