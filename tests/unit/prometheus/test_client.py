@@ -9,10 +9,12 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from tenacity import wait_none
 
 from sidecar.config.http import BasicAuth, HttpConfig, TlsConfig
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
+from sidecar.prometheus import session
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import LabelSet
@@ -195,14 +197,51 @@ async def test_nobody_there_is_unreachable_and_the_breaker_opens() -> None:
     assert registry.get_sample_value("pronoia_pull_circuit_open", {"server": "http://127.0.0.1:1"}) is None
 
 
-async def test_a_bad_query_does_not_open_the_breaker() -> None:
-    async def handler(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=400, text="parse error")
+async def test_a_bad_query_does_not_open_the_breaker_and_shows_that_the_server_is_well() -> None:
+    answers = [400, 400, 503, 400, 503, 400]
 
-    async with client(handler, breaker_failures=1) as (opened, _):
-        for _ in range(3):
-            with pytest.raises(PullError, match="parse error"):
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=answers.pop(0), text="parse error")
+
+    async with client(handler, breaker_failures=2) as (opened, _):
+        told = []
+        for _ in range(6):
+            with pytest.raises(PullError) as caught:
                 await ask(opened)
+            told.append(caught.value.reason)
+    bad, down = "bad_query", "server_error"
+    assert told == [bad, bad, down, bad, down, bad], "no two failures in a row"
+
+
+async def test_a_server_that_stays_unwell_is_asked_as_often_as_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "wait_exponential_jitter", lambda **_: wait_none())
+    asked = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response(status=503)
+
+    async with client(handler, retries=2) as (opened, _):
+        with pytest.raises(PullError):
+            await ask(opened)
+        assert len(asked) == 1 + 2
+        assert not await opened.healthy()
+        assert len(asked) == 4, "how it is now is asked once"
+
+
+async def test_nobody_is_followed_elsewhere_with_credentials() -> None:
+    seen = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with client(handler, http=HttpConfig(bearer_token=SecretStr("t"))) as (opened, _):
+        with pytest.raises(PullError):
+            await ask(opened)
+    assert seen == ["/api/v1/query"]
 
 
 async def test_credentials_tenant_and_headers_are_sent(tmp_path: Path) -> None:

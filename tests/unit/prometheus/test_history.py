@@ -9,11 +9,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from sidecar.config.model import SourceConfig
-from sidecar.errors import PullError
+from sidecar.errors import PullError, TooManySeries
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import SeriesBatch
 from tests.unit.prometheus.served import client
+from tests.unit.prometheus.test_remote_read import answer, frame
 
 
 class Readable:
@@ -65,6 +66,17 @@ async def test_history_falls_back_to_json(status: int, kind: str, body: bytes, a
             batch = await history_of(opened)
             assert batch.values[0, 1] == 1.0
     assert server.reads == asked
+
+
+async def test_too_many_series_are_not_asked_for_again_by_json() -> None:
+    series = [({"__name__": "up", "pod": str(pod)}, [(0, b"")]) for pod in range(11)]
+    stream = {"Content-Type": "application/x-streamed-protobuf"}
+    server = Readable(lambda: web.Response(body=frame(answer(*series)), headers=stream))
+    async with client(server.handle) as (opened, _):
+        for _ in range(2):
+            with pytest.raises(TooManySeries):
+                await history_of(opened)
+    assert server.reads == 2
 
 
 async def test_a_server_that_was_down_is_read_raw_once_it_is_back() -> None:
