@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,14 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from rules.adapt.bounds import hour_of_week
+from rules.adapt.buckets import last_bucket
+from rules.adapt.whole import most_of
 from rules.backtest.firing import firings
 from rules.backtest.past import BackTester, Window
 from rules.document import camel
-from rules.learn import Threshold, Thresholds
+from rules.learn import HOURS, Threshold, Thresholds
 from rules.read import WrittenRule, read_text
 from sidecar.errors import PullError, RuleError, RuleReason
 from sidecar.ports import Source
 from sidecar.promql.syntax import Syntax, selectors
+from sidecar.promql.threshold import Comparison
 from sidecar.series import BoolArray, SeriesBatch
 
 DAYS = 7.0
@@ -47,11 +51,15 @@ def too_slow(seconds: float, interval_seconds: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was found: seconds of the slowest rule, most alerts at once, and firings a day by alert."""
+    """What was found: seconds of the slowest rule, most alerts at once, and firings a day by alert.
+
+    `cannot_fire`: of which series it can tell nothing, and why; empty where there are none.
+    """
 
     slowest_seconds: float
     most_alerts: int
     firings_per_day: dict[str, float]
+    cannot_fire: str = ""
 
     def words(self) -> dict[str, str]:
         """For the revision's checks."""
@@ -60,6 +68,7 @@ class Proof:
             "cost": f"the slowest rule takes {self.slowest_seconds * 1000:.0f} ms",
             "cardinality": f"at most {self.most_alerts} alerts at once",
             "back-test": f"firings a day: {told}" if told else "none of its alerts has a past to tell of",
+            **({"cannot fire": self.cannot_fire} if self.cannot_fire else {}),
         }
 
 
@@ -78,11 +87,26 @@ class Prover:
         """
         rules = read_text(text)
         slowest, most = await self._cost(rules)
-        if thresholds is not None:
-            past = await self._of_thresholds(thresholds)
-        else:
-            past = await self._of_alerts(rules)
-        return Proof(slowest, most, past)
+        if thresholds is None:
+            return Proof(slowest, most, await self._of_alerts(rules))
+        past = await self._of_thresholds(thresholds)
+        return Proof(slowest, most, past, await self._beyond_buckets(thresholds))
+
+    async def _beyond_buckets(self, thresholds: Thresholds) -> str:
+        """Which series' upper bounds no quantile of their histogram goes beyond, in words."""
+        query = thresholds.query
+        last = await last_bucket(query.expr, self._tester, self._window(USUAL_INTERVAL_SECONDS))
+        most = most_of(Comparison(query.expr, ">", math.inf), last)
+        hours = [sum(bound >= most for bound in one.by_hour()) for one in thresholds.above]
+        if math.isinf(last) or not any(hours):
+            return ""
+        always = sum(n == HOURS for n in hours)
+        at_times = sum(0 < n < HOURS for n in hours)
+        when = [f"{n} at {times}" for n, times in ((always, "any time"), (at_times, "some hours")) if n]
+        return (
+            f"of {len(hours)} series above what is expected {', '.join(when)}: the last finite bucket ends "
+            f"at {last:g}, which no quantile goes beyond; give the histogram a longer one"
+        )
 
     async def _cost(self, rules: Sequence[WrittenRule]) -> tuple[float, int]:
         slowest, most = 0.0, 0

@@ -200,6 +200,8 @@ class Reviser:
             proof = await self._prover.prove(revision.content, thresholds)
             revision.checks |= proof.words()
             revision.evidence["firings_per_day"] = proof.firings_per_day
+            if proof.cannot_fire:
+                self._log.warning("rules that cannot fire", group=revision.group, why=proof.cannot_fire)
 
     async def _beside(self, revision: RuleRevision, file: RuleFile) -> RuleRevision:
         revision.state, revision.live_from_ns = "canary", int(self._now() * 1e9)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from tests.unit.rules.bands import CONFIG, QUERY, band, golden, hours
 
 NOW = 1_700_000_000.0
 MINUTE = 60_000
+P99 = "histogram_quantile(0.99, sum by (le, service) (rate(took_seconds_bucket[5m])))"
 
 
 class Answers:
@@ -63,6 +66,36 @@ async def test_firings_a_day_of_a_learned_file_are_told_before_it_is_published()
     ((alert, n),) = proof.firings_per_day.items()
     assert alert.endswith("AboveExpected")
     assert n == pytest.approx(1 + 2 * 1.5 / 30), "one a day, and what the live band's budget allows"
+
+
+@pytest.mark.parametrize(
+    ("top", "expr", "words"),
+    [
+        pytest.param(
+            "2.5", P99, "of 3 series above what is expected 1 at any time, 1 at some hours", id="p99"
+        ),
+        pytest.param("2.5", f"1000 * {P99}", "", id="in milliseconds: far below 2500"),
+        pytest.param("20", P99, "", id="a long bucket"),
+        pytest.param("", P99, "", id="a native histogram"),
+        pytest.param("2.5", "took_seconds", "", id="no quantile"),
+    ],
+)
+async def test_a_band_beyond_the_last_bucket_is_told_of(top: str, expr: str, words: str) -> None:
+    class Histogram(Answers):
+        async def range(self, expr: str, **asked: Any) -> SeriesBatch:
+            found = await super().range(expr, **asked)
+            if "count by (le)" not in expr:
+                return found
+            return replace(found, labels=(LabelSet({"le": top}), LabelSet({"le": "+Inf"})))
+
+    centre = np.stack([np.full(168, 1.0), np.full(168, 9.0), np.where(np.arange(168) % 24 < 4, 9.0, 1.0)])
+    learned = band(centre, 0.5, [{"service": f"s{n}"} for n in range(3)])
+    query = QUERY.model_copy(update={"expr": expr})
+    thresholds = learn(learned, query, CONFIG)
+    source = Histogram(lambda times: np.ones((2, len(times))))
+    proof = await Prover(source, now=lambda: NOW).prove(render(thresholds, CONFIG).text, thresholds)
+    assert proof.cannot_fire.startswith(words)
+    assert ("cannot fire" in proof.words()) == bool(words)
 
 
 async def test_alerts_that_read_what_the_file_records_have_no_past() -> None:
