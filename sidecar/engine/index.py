@@ -10,6 +10,13 @@ from sidecar.series import LabelSet, RowArray, SeriesBatch
 
 GONE = LabelSet()
 
+CROWD_ROWS, CROWD_SHARE = 1000, 2.0
+"""More rows than this, and than so many times those that were there at once, are a crowd of the gone."""
+
+LATELY_MS = 3_600_000
+MOST_FADES = 1.0 - 1.0 / 24
+"""How many were there at once is remembered for about a day: jobs of the night do not push out the day's."""
+
 
 class SeriesIndex:
     """Label sets to stable integer rows, growing geometrically.
@@ -25,6 +32,8 @@ class SeriesIndex:
         self._free: list[int] = []
         self._last_batch: tuple[LabelSet, ...] | None = None
         self._last_rows = np.zeros(0, dtype=np.int64)
+        self.most_lately = 0.0
+        """How many were seen within an hour, at most, of late."""
 
     @property
     def n_rows(self) -> int:
@@ -46,10 +55,35 @@ class SeriesIndex:
         self.last_seen_ms = last_seen_ms.astype(np.int64)
         self._rows = {label_set: row for row, label_set in enumerate(labels) if last_seen_ms[row] > 0}
         self._last_batch = None
+        self.most_lately = float(self.n_series)  # Until hours have told, none is one too many.
+
+    def expect(self, labels: tuple[LabelSet, ...], until_ms: RowArray, *, now_ms: int) -> None:
+        """Let series have their rows until then, however long they pause."""
+        rows = self.rows(labels, now_ms)
+        self.last_seen_ms[rows] = np.maximum(self.last_seen_ms[rows], until_ms)
 
     def retire(self, now_ms: int) -> RowArray:
         """Free the rows of series not seen for too long; the rows, to be forgotten by the models."""
         gone = np.flatnonzero((self.last_seen_ms > 0) & (self.last_seen_ms < now_ms - self.retire_after_ms))
+        return self._freed(gone)
+
+    def make_room(self, now_ms: int, worth: RowArray) -> RowArray:
+        """Free rows of the gone where they are a crowd, those first that are worth least; the rows.
+
+        To be asked once an hour. Where pods live for minutes, a day of them is far more than a query has.
+        `worth` (n_rows,): what would be lost with each.
+        """
+        lately = self.last_seen_ms >= now_ms - LATELY_MS
+        self.most_lately = max(float(lately.sum()), self.most_lately * MOST_FADES)
+        most = max(CROWD_SHARE * self.most_lately, CROWD_ROWS)
+        if self.n_series <= most:
+            return np.zeros(0, dtype=np.int64)
+        gone = np.flatnonzero((self.last_seen_ms > 0) & ~lately)
+        order = np.lexsort((gone, self.last_seen_ms[gone], worth[gone]))
+        # Some room is left for those to come, so that this is not done each hour.
+        return self._freed(np.sort(gone[order[: self.n_series - int(0.75 * most)]]))
+
+    def _freed(self, gone: RowArray) -> RowArray:
         if len(gone):
             labels = list(self.labels)
             for row in gone.tolist():

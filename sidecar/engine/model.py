@@ -335,7 +335,7 @@ class QueryModel:
     def _on_the_hour(self, now_ms: int) -> None:
         """Once an hour of query time: renew the pool, forget rows of series long gone."""
         self.calibrator.renew_pool()
-        gone = self.index.retire(now_ms)
+        gone = np.concatenate([self.index.retire(now_ms), self.index.make_room(now_ms, self.seen_points)])
         if len(gone):
             for part in self._parts():
                 part.reset(gone)

@@ -64,7 +64,7 @@ class Quality:
     interval_series: int = 0
     """Renewed more or less often than before."""
     series_ratio: float | None = None
-    """Series by the query's limit, where that is known."""
+    """Series that are there now by the query's limit, where that is known."""
     findings: tuple[Finding, ...] = ()
 
 
@@ -74,6 +74,7 @@ class DataQuality(RowArrays):
     def __init__(self, step_seconds: float) -> None:
         super().__init__({"counts": ((12,), np.float64)})
         self.step_seconds = step_seconds
+        self._n_now = 0
 
     def observe(self, values: FloatArray) -> None:
         """Take columns in order of time, (n_rows, T), NaN where a series has nothing."""
@@ -81,6 +82,7 @@ class DataQuality(RowArrays):
         values = measurements(values)  # Of what is none, sums would be infinite for ever.
         n_steps = values.shape[1]
         seen = np.isfinite(values)
+        self._n_now = int(seen[:, -1].sum()) if n_steps else self._n_now
         before_any = counts[:, _POINTS] == 0
         last = np.where(before_any, np.nan, counts[:, _LAST])
         columns = np.arange(n_steps, dtype=np.float64)
@@ -151,12 +153,12 @@ class DataQuality(RowArrays):
             marks[kind] &= ~marks["quantised"] & ~marks["counter"]
         gaps = float(c[:, _MISSING].sum() / max(c[:, _MISSING].sum() + c[:, _SEEN].sum(), 1.0))
         findings = self._findings(marks, gaps, repeats, c[:, _RECENT])
-        if max_series is not None and n > 0.8 * max_series:
+        if max_series is not None and self._n_now > 0.8 * max_series:
             findings.append(
                 Finding(
                     "cardinality",
-                    n / max_series,
-                    f"{n} series, the limit is {max_series}",
+                    self._n_now / max_series,
+                    f"{self._n_now} series, the limit is {max_series}",
                     "aggregate, narrow the selectors, or raise max_series",
                 )
             )
@@ -172,7 +174,7 @@ class DataQuality(RowArrays):
             stale_series=int(marks["stale"].sum()),
             young_series=int(marks["young"].sum()),
             interval_series=int(marks["interval"].sum()),
-            series_ratio=n / max_series if max_series is not None else None,
+            series_ratio=self._n_now / max_series if max_series is not None else None,
             findings=tuple(findings),
         )
 

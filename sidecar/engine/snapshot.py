@@ -66,6 +66,7 @@ def save(model: QueryModel, path: Path) -> None:
         "last_timestamp_ms": model.last_timestamp_ms,
         "pronoia": __version__,
         "libraries": libraries(),
+        "most_lately": model.index.most_lately,
         "labels": [label_set.pairs for label_set in model.index.labels],
     }
     arrays: dict[str, Any] = {
@@ -109,6 +110,7 @@ def load(path: Path, query: QueryConfig) -> QueryModel:
         # Decoded straight to what is kept: millions of short-lived lists would cost more than all arrays.
         labels = tuple(map(LabelSet.of_pairs, msgspec.json.decode(label_pairs, type=Pairs)))
         model.index.restore(labels, arrays["last_seen_ms"])
+        model.index.most_lately = float(header.get("most_lately", model.index.most_lately))
         model.seen_points = arrays["seen_points"]
         model.ever_negative = arrays["ever_negative"]
         model.known.resize(len(labels))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.engine.pieces import PIECE_POINTS, announce, fit, pieces
+from sidecar.engine.pieces import PIECE_POINTS, fit, pieces
 from sidecar.series import FloatArray, SeriesBatch
 
 if TYPE_CHECKING:  # numba is imported in the worker that learns.
@@ -26,14 +26,13 @@ def learn(model: QueryModel, parts: Sequence[SeriesBatch], *, points: int = PIEC
     """
     for part in parts[:-1]:
         fit(model, part, points=points)
-    announce(model, parts[-1])
     return _tails(parts[-1], _trusted_scores(model, parts[-1], points), points)
 
 
 def _trusted_scores(model: QueryModel, past: SeriesBatch, points: int) -> NDArray[np.float32]:
     """Scores of full confidence, (N, T) of the past's rows; in half the room, which is precise enough."""
     trusted = np.full(past.values.shape, np.nan, dtype=np.float32)
-    for piece, rows, first in pieces(past, points):
+    for piece, rows, first in pieces(model, past, points):
         judged, _, score = model.score(piece)
         said = np.where(score.confidence >= 1.0, score.anomaly_score, np.nan)
         row_of = {labels: row for row, labels in enumerate(judged.labels)}

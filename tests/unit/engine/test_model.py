@@ -366,3 +366,17 @@ def test_a_drift_that_is_no_news_leaves_the_band_as_it_is() -> None:
         outside = (values < band.lower) | (values > band.upper)
     assert not (outside ^ (np.nan_to_num(score.anomaly_score) > 1)).any()
     assert outside.mean() < 0.01
+
+
+def test_pods_that_live_for_minutes_do_not_fill_memory_for_a_day() -> None:
+    model = QueryModel(QUERY)
+    elder = LabelSet({"pod": "elder"})
+    for hour in range(20):
+        # A hundred others each hour; the elder lived for half of the time.
+        pods = tuple(LabelSet({"pod": f"{hour}-{n}"}) for n in range(100))
+        names = (elder, *pods) if hour < 10 else pods
+        model.score(batch(np.full((len(names), 60), 7.0), first=60 * hour, names=names))
+    assert model.index.n_rows <= 1200, "of 2001"
+    assert elder in model.index.labels, "what was learnt for longest is kept for longest"
+    assert model.seen_points[model.index.labels.index(elder)] == 600
+    assert model.counts.retired_rows >= 800

@@ -36,7 +36,7 @@ def past(n_series: int, n_steps: int) -> SeriesBatch:
 def test_pieces_are_the_whole_past_and_no_series_is_in_them_after_its_last_sample() -> None:
     whole = past(6, 700)
     again, n_pieces = np.full(whole.values.shape, np.nan), 0
-    for piece, rows, first in pieces(whole, 600):
+    for piece, rows, first in pieces(QueryModel(QUERY), whole, 600):
         assert piece.values.size <= 600
         assert all(np.isfinite(whole.values[row, first:]).any() for row in rows)
         n_pieces += 1
@@ -84,3 +84,18 @@ def test_learning_takes_little_more_room_than_the_past_itself() -> None:
 
     (less, small), (more, large) = room(3_000), room(9_000)
     assert more - less < 1.5 * (large - small)
+
+
+def test_room_is_made_for_series_that_come_and_go_when_they_come() -> None:
+    n_series, lives, n_steps = 60, 12, 60 * 12
+    values = np.full((n_series, n_steps), np.nan)
+    for row in range(n_series):  # One after another, each for an hour.
+        values[row, row * lives : (row + 1) * lives] = 10.0 + row % 3
+    times = BEGIN_MS + STEP_MS * np.arange(n_steps, dtype=np.int64)
+    model = QueryModel(QUERY)
+    learn(
+        model,
+        [SeriesBatch("load", tuple(LabelSet({"pod": str(i)}) for i in range(n_series)), times, values)],
+        points=n_series * lives,
+    )
+    assert 24 <= model.index.n_rows <= 28, "those of a day, and not those to come"
