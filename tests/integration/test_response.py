@@ -130,6 +130,9 @@ def test_each_channel_is_told_once_updated_and_resolved(tmp_path: Path, keep: Ca
     wait_until(lambda: len(bench.slack.replies) == 1, what="told in the thread")
     response = get_json(f"{bench.pronoia.url}/api/v1/incidents/{incident['incident_id']}/response")["data"]
     assert (response["status"], response["response"]["acknowledged_by"]) == ("acknowledged", "slack:ann")
+    page = http(f"{bench.pronoia.url}/incidents/{incident['incident_id']}")[1].decode()
+    assert "slack:ann" in page
+    assert "Give it back" in page
     bench.fire(ended=True)
     wait_until(lambda: list(bench.pager.alerts.values()) == ["resolved"], what="resolved in PagerDuty")
     wait_until(lambda: len(bench.slack.replies) == 2 and len(bench.mail.mails) == 3, what="the end is told")
