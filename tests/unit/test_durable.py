@@ -166,3 +166,25 @@ def test_a_damaged_file_is_told_of_in_words_of_ours(tmp_path: Path, content: byt
 
 def test_a_file_that_may_not_be_read_says_so() -> None:
     assert why_unreadable(PermissionError(errno.EACCES, "Permission denied")) == "Permission denied"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut in between leaves the old file or the new one, never an empty one."""
+    done: list[tuple[str, bool | bytes]] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(number: int) -> None:
+        place = Path(f"/proc/self/fd/{number}")
+        done.append(("sync", True) if place.is_dir() else ("sync", place.read_bytes()))
+        sync(number)
+
+    def replaced(one: Path, other: Path) -> None:
+        done.append(("replace", True))
+        replace(one, other)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    replace_file(tmp_path / "a", lambda file: file.write(b"new"))
+    assert done == [("sync", b"new"), ("replace", True), ("sync", True)]

@@ -23,6 +23,7 @@ LABELLED = 'global:\n  external_labels:\n    replica: a\n    shard: "1"\n'
         ),
         pytest.param("global: {}", {}, "3.1.0", RawTerms({}, 299_999), id="3: left-open"),
         pytest.param("global: {external_labels: }", {}, "2.42.0", RawTerms({}, 300_000), id="no labels"),
+        pytest.param("global:\nscrape_configs: []", {}, "2", RawTerms({}, 300_000), id="nothing global"),
         pytest.param("global: {}", {}, "main", RawTerms({}, 300_000), id="a version without a number"),
         pytest.param("global: {}", {}, "v3.0.1", RawTerms({}, 299_999), id="v3"),
         pytest.param("global: {}", {"query.lookback-delta": "soon"}, "2", None, id="unknown lookback"),

@@ -240,6 +240,18 @@ async def test_backup_while_in_use_and_restore(tmp_path: Path) -> None:
     assert (tmp_path / "a" / (FILE + ".before-restore")).exists()
 
 
+def test_a_backup_that_is_not_there_or_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no such file"):
+        maintenance.restore(tmp_path / FILE, tmp_path / "none.db")
+    newer = tmp_path / "newer.db"
+    with sqlite3.connect(newer) as connection:
+        connection.execute(f"pragma user_version = {schema.LATEST + 1}")
+    connection.close()
+    with pytest.raises(StoreError, match=f"newer pronoia \\(schema {schema.LATEST + 1}\\)"):
+        maintenance.restore(tmp_path / FILE, newer)
+    assert not (tmp_path / FILE).exists()
+
+
 def test_a_damaged_backup_is_refused(tmp_path: Path) -> None:
     damaged = tmp_path / "x.db"
     damaged.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)

@@ -68,6 +68,14 @@ def test_checklist_2_unknown_fields_and_missing_ones() -> None:
     assert event.annotations == {}
 
 
+def test_an_alert_that_began_at_no_time_is_a_dead_letter() -> None:
+    found = delivery(alert(starts="0001-01-01T00:00:00Z"), alert())
+    assert (len(found.alerts), [one.reason for one in found.dead_letters]) == (
+        1,
+        ["startsAt is the zero time; an alert has begun at some time"],
+    )
+
+
 def test_checklist_3_times() -> None:
     """3.7.3: the zero time is none; nanoseconds and offsets are kept exactly."""
     (event,) = delivery(alert(starts="2026-01-01T01:00:00.123456789+01:00")).alerts
@@ -90,7 +98,9 @@ def test_times_agree_with_the_standard_library(moment: datetime, offset_minutes:
 @pytest.mark.parametrize(
     "text",
     ["", "now", "2026-01-01", "2026-13-01T00:00:00Z", "2026-01-01T25:00:00Z", "2026-01-01T00:00:00",
-             "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+1:00", "٢٠٢٦-01-01T00:00:00Zx"],
+             "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+1:00", "2026-01-01X00:00:00Z",
+             "2026/01-01T00:00:00Z", "2026-01/01T00:00:00Z", "2026-01-01T00.00:00Z", "2026-01-01T00:00.00Z",
+             "2026-01-01T00:00:00x01:00", "2026-01-01T00:00:00+01.00", "٢٠٢٦-01-01T00:00:00Zx"],
 )  # fmt: skip
 def test_what_is_no_time_is_said_so(text: str) -> None:
     with pytest.raises(ValueError, match="RFC 3339"):

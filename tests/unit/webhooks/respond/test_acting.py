@@ -18,6 +18,7 @@ from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
 from webhooks.notify.message import stamp
 from webhooks.own import inner_delivery, own_event, without_echoes
+from webhooks.respond import silences
 from webhooks.respond.document import Report, Section
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.lifecycle import ActionError
@@ -34,6 +35,38 @@ BARE = replace(episode("A"), labels={"alertname": "A"})
 
 def labelled(rule: str, **labels: str) -> Episode:
     return replace(episode(rule), labels={"alertname": rule, **labels})
+
+
+@pytest.mark.parametrize(
+    ("peers", "ids"), [pytest.param(False, ["0", "1"], id="apart"), pytest.param(True, ["0"], id="peers")]
+)
+async def test_alertmanagers_that_share_nothing_have_a_silence_each_and_peers_one(
+    monkeypatch: pytest.MonkeyPatch, peers: bool, ids: list[str]
+) -> None:
+    monkeypatch.setattr(silences, "GOSSIP_SECONDS", 0.0)
+    clock = Clock()
+    first = Held(clock)
+    other = first if peers else Held(clock)
+    other.made += [] if peers else [{"id": "0", "endsAt": stamp(NOW_NS), "createdBy": "somebody"}]
+    caps = SilencesConfig(duration=900, max_duration=3600, max_total=7200)
+    metrics = SilenceMetrics(CollectorRegistry())
+    silencer = Silencer({"a": first, "b": other}, caps, metrics=metrics, now=clock)
+    assert await silencer.silence(FOUND, [episode("A")], seconds=3600, why="longest") == ids
+    with pytest.raises(ActionError, match="at most 3600 s"):
+        await silencer.silence(FOUND, [episode("A")], seconds=3601, why="longer")
+
+
+async def test_a_silence_with_much_time_left_is_left_alone_and_one_without_extended_to_its_most() -> None:
+    clock = Clock()
+    held = Held(clock)
+    config = SilencesConfig(duration=900, max_duration=3600, max_total=1000)
+    silencer = Silencer({"a": held}, config, metrics=SilenceMetrics(CollectorRegistry()), now=clock)
+    await silencer.silence(FOUND, [episode("A")], seconds=900, why="")
+    began = clock.now
+    for passed, lasts in ((1, 900), (890, 1000), (899, 1000)):
+        clock.now = began + passed
+        await silencer.extend("incident i1", caps=Caps(900, 1000, 3))
+        assert _seconds(held.made[0]["endsAt"]) == began + lasts
 
 
 @given(
