@@ -230,6 +230,14 @@ def test_past(pasts: list[RulePast], expected: set[Kind]) -> None:
     assert told(*pasts) == expected
 
 
+def test_what_always_fires_does_so_all_of_the_time_and_no_more() -> None:
+    window = Window(0, 10 * MINUTE, MINUTE // 6)
+    fired = (Firing(0, 0, window.end_ms + window.step_ms, 0),)
+    found = audit_past([RulePast(GOOD, window, (LabelSet(),), fired)])
+    (share,) = (finding.evidence for finding in found if finding.kind is Kind.CONSTANT)
+    assert share == "one of its series fired 100% of 10 minutes"
+
+
 @pytest.mark.parametrize(("minutes", "words"), [(1, "; 1 of 1 firings were over within 2 minutes"), (9, "")])
 def test_firings_that_last_are_no_evidence_for_a_wait(minutes: int, words: str) -> None:
     without = replace(past("A", (1, 1 + minutes)), rule=like("A", for_seconds=0.0))
