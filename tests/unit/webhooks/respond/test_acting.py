@@ -418,6 +418,7 @@ def test_the_noise_report_says_what_would_help() -> None:
     assert "```yaml\na: b\n```" in report.markdown()
     assert "16 alerts" not in report.markdown()
     assert "22 alerts became 1 incidents and 3 messages" in report.markdown()
+    assert '<td role="cell" dir="auto" data-head="would have hidden">10 of 10</td>' in report.page()
 
 
 def test_an_incidents_report_tells_its_story() -> None:
