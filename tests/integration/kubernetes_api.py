@@ -311,6 +311,7 @@ def certified(directory: Path) -> ssl.SSLContext:
         [
             *("openssl", *request.split(), "-keyout", str(key), "-out", str(certificate)),
             *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),  # Python 3.13 asks for it.
         ],
         check=True,
         capture_output=True,

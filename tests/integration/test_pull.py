@@ -277,7 +277,10 @@ async def test_tls_and_passwords(tmp_path: Path, keep: Callable[..., Any]) -> No
     request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
     subprocess.run(
-        ["openssl", *request.split(), "-keyout", str(key), "-out", str(certificate), "-addext", names],
+        [
+            *("openssl", *request.split(), "-keyout", str(key), "-out", str(certificate), "-addext", names),
+            *("-addext", "keyUsage=critical,digitalSignature,keyCertSign"),  # Python 3.13 asks for it.
+        ],
         check=True,
         capture_output=True,
     )

@@ -40,6 +40,7 @@ async def test_a_loop_that_broke_off_can_be_stopped() -> None:
         background.start(loop())
         await asyncio.sleep(0)
         await background.stop()
+        await asyncio.sleep(0)  # From Python 3.12 on nobody waits for what is done already.
     assert [(entry["log_level"], entry["component"]) for entry in logs] == [("error", "test")]
 
 

@@ -67,9 +67,14 @@ def make_certificates(directory: Path) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=directory)
 
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run("req", "-x509", *key, "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    # What Python 3.13 asks of an authority.
+    may_sign = ("-addext", "keyUsage=critical,keyCertSign")
+    subject = ("-days", "2", "-subj", "/CN=authority")
+    run("req", "-x509", *key, *subject, *may_sign, "-keyout", "ca.key", "-out", "ca.pem")
     for name in ("localhost", "alertmanager", "stranger"):
-        (directory / "san").write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1")
+        (directory / "san").write_text(
+            f"subjectAltName=DNS:{name},IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
+        )
         run("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         run(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
