@@ -60,7 +60,7 @@ def test_without_a_place_there_are_no_rules() -> None:
         pytest.param(
             "{publish: prometheus_rule, prometheus_rule: {labels: {'a b': c}}}",
             "rules.prometheus_rule.labels",
-            "does not match",
+            "not a Kubernetes label's name",
             id="not a label",
         ),
         pytest.param(
