@@ -120,6 +120,7 @@ class Switch:
 
     def __init__(self, *, fires: bool | Exception | None = True, peer: Peer | None = None) -> None:
         self.at = START
+        self.registry = CollectorRegistry()
         self.memory = Memory()
         self.notes = Notes()
         self.heartbeats = Heartbeats(["Watchdog"], timeout_seconds=60.0)
@@ -134,7 +135,7 @@ class Switch:
             evaluates=self.evaluates,
             alertmanagers={A: self.peer} if self.peer else {},
             store=self.notes,
-            metrics=DeadManMetrics(CollectorRegistry()),
+            metrics=DeadManMetrics(self.registry),
             now=lambda: self.at,
         )
 
@@ -142,7 +143,8 @@ class Switch:
         self.memory.apply(self.memory.fold([one]))
 
     async def evaluates(self, alertname: str, cluster: str) -> bool | None:
-        assert (alertname, cluster) == ("Watchdog", "")
+        assert alertname == "Watchdog"
+        assert cluster == ("eu" if len(self.heartbeats.pulses) > 1 else "")
         if isinstance(self.fires, Exception):
             raise self.fires
         return self.fires
@@ -188,12 +190,26 @@ async def test_the_alert_says_where_the_way_is_broken_and_ends_with_the_next_bea
     assert episode.state == "resolved"
 
 
+async def test_what_is_lost_is_measured_while_it_is_and_only_of_its_own_way() -> None:
+    switch = Switch()
+    beats(switch.heartbeats, [0])
+    lost = []
+    for at in (10, 61, 71):
+        beats(switch.heartbeats, [at - 1], cluster="us")
+        beats(switch.heartbeats, [70] if at == 71 else [])
+        switch.at = START + at
+        await switch.dead_man.look()
+        ways = [{"cluster": cluster, "alertmanager": A} for cluster in ("eu", "us")]
+        lost.append([switch.registry.get_sample_value("pronoia_heartbeat_lost", way) for way in ways])
+    assert lost == [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+
+
 async def test_after_a_restart_the_alert_goes_on_and_ends() -> None:
     switch = Switch()
     beats(switch.heartbeats, [0])
     switch.at = START + 61
     await switch.dead_man.look()
-    switch.heartbeats = Heartbeats(["Watchdog"], timeout_seconds=60.0)
+    switch.heartbeats, switch.registry = Heartbeats(["Watchdog"], timeout_seconds=60.0), CollectorRegistry()
     again = switch.make()
     await again._recall()
     await again.look()

@@ -60,13 +60,15 @@ async def test_a_silence_with_much_time_left_is_left_alone_and_one_without_exten
     clock = Clock()
     held = Held(clock)
     config = SilencesConfig(duration=900, max_duration=3600, max_total=1000)
-    silencer = Silencer({"a": held}, config, metrics=SilenceMetrics(CollectorRegistry()), now=clock)
+    registry = CollectorRegistry()
+    silencer = Silencer({"a": held}, config, metrics=SilenceMetrics(registry), now=clock)
     await silencer.silence(FOUND, [episode("A")], seconds=900, why="")
     began = clock.now
     for passed, lasts in ((1, 900), (890, 1000), (899, 1000)):
         clock.now = began + passed
         await silencer.extend("incident i1", caps=Caps(900, 1000, 3))
         assert _seconds(held.made[0]["endsAt"]) == began + lasts
+    assert registry.get_sample_value("pronoia_silences_total", {"change": "extended"}) == 1
 
 
 @given(
