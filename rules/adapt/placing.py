@@ -107,9 +107,7 @@ async def _still_there(place: Place, wanted: Sequence[WrittenRule]) -> None:
     there = {meaning(rule) for rule in read_text(await place.read() or "")}
     lost = next((rule for rule in wanted if meaning(rule) not in there), None)
     if lost is not None:
-        words = (
-            f"{place.group} was written by others at the same moment, without {lost.key}; plan again"
-        )
+        words = f"{place.group} was written by others at the same moment, without {lost.key}; plan again"
         raise RuleError(RuleReason.HAND_EDITED, words)
 
 
