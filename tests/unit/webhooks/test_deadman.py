@@ -202,6 +202,8 @@ async def test_what_is_lost_is_measured_while_it_is_and_only_of_its_own_way() ->
         ways = [{"cluster": cluster, "alertmanager": A} for cluster in ("eu", "us")]
         lost.append([switch.registry.get_sample_value("pronoia_heartbeat_lost", way) for way in ways])
     assert lost == [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+    last = switch.registry.get_sample_value("pronoia_heartbeat_last_timestamp_seconds", ways[0])
+    assert last == START + 70
 
 
 async def test_after_a_restart_the_alert_goes_on_and_ends() -> None:

@@ -68,6 +68,13 @@ def test_checklist_2_unknown_fields_and_missing_ones() -> None:
     assert event.annotations == {}
 
 
+def test_the_sender_says_which_alert_it_is_and_what_has_no_labels_is_none() -> None:
+    found = delivery({**alert(), "fingerprint": "its own"}, {**alert(), "labels": {}, "annotations": {}})
+    assert [one.fingerprint for one in found.alerts] == ["its own"]
+    (dead,) = found.dead_letters
+    assert "labels are empty" in dead.reason
+
+
 def test_an_alert_that_began_at_no_time_is_a_dead_letter() -> None:
     found = delivery(alert(starts="0001-01-01T00:00:00Z"), alert())
     assert (len(found.alerts), [one.reason for one in found.dead_letters]) == (
