@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -15,8 +15,18 @@ KINDS = ("url", "slack", "pagerduty", "email", "alertmanager")
 Priority = Literal["P0", "P1", "P2", "P3"]
 
 
-class SlackConfig(Section):
+class ChannelSection(Section):
+    """The keys of one kind of channel; what a kind can do otherwise than most, it says here."""
+
+    usual_per_minute: ClassVar[int] = 600
+    takes_pictures: ClassVar[bool] = False
+
+
+class SlackConfig(ChannelSection):
     """A Slack app with the scopes chat:write and, to find a message after a crash, channels:history."""
+
+    usual_per_minute = 60  # https://api.slack.com/apis/rate-limits: posting messages, one a second
+    takes_pictures = True
 
     token: SecretStr | None = Field(None, description="the bot's token, xoxb-…")
     token_file: Path | None = None
@@ -39,7 +49,7 @@ class SlackConfig(Section):
         return self.signing_secret is not None or self.signing_secret_file is not None
 
 
-class PagerDutyConfig(Section):
+class PagerDutyConfig(ChannelSection):
     """A PagerDuty service with an Events API v2 integration."""
 
     routing_key: SecretStr | None = Field(None, description="the integration key, 32 letters and digits")
@@ -68,8 +78,10 @@ class PagerDutyConfig(Section):
         return self.webhook_secret is not None or self.webhook_secret_file is not None
 
 
-class EmailConfig(Section):
+class EmailConfig(ChannelSection):
     """Mail by SMTP; all mails of an incident are one thread."""
+
+    takes_pictures = True
 
     server: str = Field(pattern=r"^[^:\s]+(:\d{1,5})?$", description="host:port, the port is 587 by default")
     sender: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
@@ -89,7 +101,7 @@ class EmailConfig(Section):
         return self
 
 
-class AlertmanagerWebhookConfig(Section):
+class AlertmanagerWebhookConfig(ChannelSection):
     """A receiver of Alertmanager's webhooks: the incident arrives as an alert, payload version 4."""
 
     url: Annotated[SecretStr, secret_url()] = Field(description="http(s)")
@@ -130,18 +142,19 @@ class NotifyTarget(Section):
 
     @property
     def limit_per_minute(self) -> int:
-        """The stated or usual limit.
-
-        Source of Slack's: https://api.slack.com/apis/rate-limits, posting messages.
-        """
-        usual = 60 if self.slack is not None else 600
-        return usual if self.messages_per_minute is None else self.messages_per_minute
+        """The stated limit, else what is usual for its kind."""
+        return self._kind.usual_per_minute if self.messages_per_minute is None else self.messages_per_minute
 
     @property
     def takes_pictures(self) -> bool:
         """Whether its kind of channel can show one; some of apprise's services cannot."""
         by_apprise = self.url is not None and not self.url.get_secret_value().startswith("http")
-        return self.slack is not None or self.email is not None or by_apprise
+        return self._kind.takes_pictures or by_apprise
+
+    @property
+    def _kind(self) -> type[ChannelSection]:
+        section = next(getattr(self, kind) for kind in KINDS if getattr(self, kind) is not None)
+        return type(section) if isinstance(section, ChannelSection) else ChannelSection
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
