@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("sidecar", "exporters", "webhooks", "rules")
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs/detectors").glob("*.md")),
 ]

@@ -16,7 +16,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.channels import NotifyTarget
+from sidecar.config.channels import KINDS, NotifyTarget
 from sidecar.errors import NotifyError
 from sidecar.records import Cause
 from tests.integration.channels import MailServer
@@ -62,8 +62,10 @@ async def channel_to(kind: str, answer: Handler, **more: Any) -> AsyncIterator[C
         await runner.cleanup()
 
 
-def test_every_channel_is_configurable() -> None:
-    assert set(CHANNELS) <= set(NotifyTarget.model_fields)
+def test_every_channel_is_configurable_and_has_its_row() -> None:
+    assert set(CHANNELS) == set(KINDS) <= set(NotifyTarget.model_fields)
+    page = (Path(__file__).parents[3] / "docs/response.md").read_text()
+    assert [kind for kind in KINDS if f"\n| `{kind}`" not in page] == []
 
 
 @pytest.mark.parametrize("kind", ["slack", "pagerduty", "alertmanager", "url"])
