@@ -37,7 +37,7 @@ SEVERITY = Family(
 )
 ABSENT = Family(
     "pronoia_series_absent",
-    "1 while a known series has stopped and nothing has taken its place; for a day at most.",
+    "1 while a known series has stopped and nothing has taken its place; for a day or ten steps at most.",
     unit="1",
 )
 _AHEAD = ("query", "horizon")

@@ -10,6 +10,10 @@ from sidecar.series import LabelSet, RowArray, SeriesBatch
 
 GONE = LabelSet()
 
+RETIRE_MS, RETIRE_STEPS = 86_400_000, 10
+"""A series that was absent for so long gives up its row, at long steps for so many: within a day it would be
+gone before its second sample is missing."""
+
 CROWD_ROWS, CROWD_SHARE = 1000, 2.0
 """More rows than this, and than so many times those that were there at once, are a crowd of the gone."""
 
@@ -21,11 +25,12 @@ MOST_FADES = 1.0 - 1.0 / 24
 class SeriesIndex:
     """Label sets to stable integer rows, growing geometrically.
 
-    A series that was absent for `retire_after_ms` of query time gives up its row.
+    A series that was absent for `retire_after_ms` of query time gives up its row. `step_seconds`: one
+    column each so often.
     """
 
-    def __init__(self, retire_after_ms: int = 24 * 3600 * 1000) -> None:
-        self.retire_after_ms = retire_after_ms
+    def __init__(self, step_seconds: float = 0.0) -> None:
+        self.retire_after_ms = max(RETIRE_MS, round(RETIRE_STEPS * step_seconds * 1000))
         self.labels: tuple[LabelSet, ...] = ()
         self.last_seen_ms = np.zeros(0, dtype=np.int64)
         self._rows: dict[LabelSet, int] = {}

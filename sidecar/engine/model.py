@@ -70,7 +70,7 @@ class QueryModel:
         self.tenant = tenant
         self.detector_name = detector or query.detector
         self.forecaster_name = forecaster
-        self.index = SeriesIndex()
+        self.index = SeriesIndex(query.step)
         self.detector = make_detector(self.detector_name, query)
         self.forecaster = make_forecaster(forecaster, query)
         self.calibrator = self.detector.calibrator

@@ -63,7 +63,7 @@ class WatchedSeries:
         self._n_steps = max(round(history_seconds / step_seconds), MIN_SAMPLES)
         self._horizon = horizon_seconds
         self._clock = clock
-        self._index = SeriesIndex()
+        self._index = SeriesIndex(step_seconds)
         self._times = np.empty(0, dtype=np.int64)
         self._values = np.empty((0, 0), dtype=np.float32)
         self._known: dict[int, _Known] = {}

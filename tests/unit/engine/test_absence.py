@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.config.model import QueryConfig
 from sidecar.engine.absence import KNOWN_SAMPLES
+from sidecar.engine.index import RETIRE_STEPS
 from sidecar.engine.model import QueryModel
 from sidecar.series import LabelSet, SeriesBatch
 
@@ -29,7 +30,7 @@ class Steps:
     def feed(self, *labels: LabelSet, steps: int = 1) -> set[LabelSet]:
         """Which series are missed after so many steps with these series only."""
         for _ in range(steps):
-            times = np.array([START_MS + self.at * STEP * 1000], dtype=np.int64)
+            times = np.array([START_MS + self.at * round(self.model.query.step) * 1000], dtype=np.int64)
             self.at += 1
             evaluation = self.model.update(SeriesBatch("q", labels, times, np.full((len(labels), 1), 5.0)))
         assert evaluation is not None
@@ -38,8 +39,8 @@ class Steps:
         return {evaluation.labels[row] for row in np.flatnonzero(evaluation.absent)}
 
 
-def steps(absence: str = "family") -> Steps:
-    return Steps(QueryModel(QueryConfig(name="q", expr="q", step=STEP, absence=absence)))
+def steps(absence: str = "family", step: float = STEP) -> Steps:
+    return Steps(QueryModel(QueryConfig(name="q", expr="q", step=step, absence=absence)))
 
 
 def test_a_series_that_stops_is_missed_at_its_second_missing_sample_until_it_is_back() -> None:
@@ -75,3 +76,22 @@ def test_after_a_day_it_is_forgotten() -> None:
     feed(A, DB, steps=KNOWN_SAMPLES)
     assert feed(A, steps=24 * 60) == {DB}
     assert feed(A, steps=2 * 60) == set()
+
+
+@pytest.mark.parametrize("step", [12 * 3600, 86400, 7 * 86400])
+def test_at_long_steps_a_day_is_too_short_to_miss_anybody_in(step: float) -> None:
+    """Backups of a night: a row given up after a day would be gone before its second missing sample."""
+    life = steps(step=step)
+    life.feed(A, DB, steps=KNOWN_SAMPLES)
+    assert life.feed(A, steps=2) == {DB}
+    assert life.feed(A, steps=RETIRE_STEPS - 2) == {DB}
+    assert life.feed(A) == set()
+
+
+def test_at_long_steps_a_series_that_lacks_some_samples_is_known_still() -> None:
+    life = steps(step=7 * 86400)
+    life.feed(A, DB, steps=KNOWN_SAMPLES)
+    life.feed(A, steps=3)
+    life.feed(A, DB)
+    assert life.model.counts.retired_rows == 0
+    assert life.model.seen_points[1] == KNOWN_SAMPLES + 1
