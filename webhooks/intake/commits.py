@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.errors import StoreError
@@ -22,7 +23,10 @@ from webhooks.intake.fold import Changes, Memory
 from webhooks.own import without_echoes
 
 BATCH_ALERTS = 2000
-"""So many alerts become durable together; more wait for the next commit."""
+"""So many alerts become durable together; more wait for the next commit.
+
+A delivery of more is taken in parts, each with a commit of its own, so that no other request waits long.
+"""
 
 BUSY_SECONDS = 0.05
 """So long after a commit more is expected at once."""
@@ -144,9 +148,9 @@ class Intake:
             await self._task
 
     async def accept(self, delivery: Delivery) -> None:
-        """Return once the delivery is durable.
+        """Return once all of the delivery is durable.
 
-        Raises: StoreError where it is not, and was not kept: the sender must send it again.
+        Raises: StoreError where it is not: the sender must send it again; what was stored is a repeat.
         """
         if self._closing:
             raise StoreError("shutting down")
@@ -155,12 +159,13 @@ class Intake:
         too_many = n_ahead and n_ahead + n_alerts > MAX_WAITING_ALERTS
         if too_many or self._n_waiting >= self._max_waiting:
             raise QueueFull(f"{self._n_waiting} deliveries of {n_ahead} alerts wait already")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((delivery, future))
+        loop = asyncio.get_running_loop()
+        parts = [(part, loop.create_future()) for part in _parts(delivery)]
+        self._waiting.extend(parts)
         self._queued_alerts += n_alerts
         self._gather()
         self._wake.set()
-        await future
+        await asyncio.gather(*(future for _, future in parts))
 
     def _gather(self) -> None:
         """Fold what waits into the next batch, as far as there is room."""
@@ -268,6 +273,16 @@ class Intake:
         except Exception:
             # The loop's edge: intake must go on whatever a strange alert does behind it.
             self._log.exception("what follows a commit broke off")
+
+
+def _parts(delivery: Delivery) -> list[Delivery]:
+    """The delivery, a part for each commit; what is said of all of it is in the first."""
+    alerts = delivery.alerts
+    if len(alerts) <= BATCH_ALERTS:
+        return [delivery]
+    rests = (alerts[at : at + BATCH_ALERTS] for at in range(BATCH_ALERTS, len(alerts), BATCH_ALERTS))
+    first = replace(delivery, alerts=alerts[:BATCH_ALERTS])
+    return [first, *(replace(delivery, alerts=rest, dead_letters=[], truncated_alerts=0) for rest in rests)]
 
 
 def _internal(error: Exception) -> StoreError:

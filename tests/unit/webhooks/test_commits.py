@@ -65,8 +65,8 @@ class Desk:
             on_committed=self.told.extend,
         )
 
-    def send(self, *alerts: dict[str, Any], at_seconds: float = 0.0) -> asyncio.Task[None]:
-        return asyncio.create_task(self.intake.accept(delivery(*alerts, at_seconds=at_seconds)))
+    def send(self, *alerts: dict[str, Any], at_seconds: float = 0.0, **fields: Any) -> asyncio.Task[None]:
+        return asyncio.create_task(self.intake.accept(delivery(*alerts, at_seconds=at_seconds, **fields)))
 
     def accepted(self) -> float:
         names = ("firing", "resolved")
@@ -243,3 +243,43 @@ async def test_trouble_behind_a_commit_stops_no_intake(desk: Desk) -> None:
         await sent
     await desk.intake.stop()
     assert desk.memory.n_open == 2
+
+
+async def test_a_delivery_of_very_many_is_stored_in_parts_and_answered_once_all_are(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken whole, a hundred thousand alerts would let no scrape through for most of a second."""
+    monkeypatch.setattr("webhooks.intake.commits.BATCH_ALERTS", 2)
+    desk.intake.start()
+    names = [f"A{n}" for n in range(5)]
+    many = desk.send(*(alert(name) for name in names), truncatedAlerts=7)
+    stored = [[one.labels["alertname"] for one in await desk.disk.finish(0)]]
+    stored.append([one.labels["alertname"] for one in await desk.disk.finish(1)])
+    await desk.disk.begins(2)
+    assert not many.done()
+    stored.append([one.labels["alertname"] for one in await desk.disk.finish(2)])
+    await many
+    await desk.intake.stop()
+    assert stored == [names[:2], names[2:4], names[4:]]
+    assert [one.labels["alertname"] for one in desk.told] == names
+    assert desk.registry.get_sample_value("pronoia_webhook_truncated_alerts_total") == 7.0
+
+
+async def test_a_delivery_of_which_a_part_is_not_stored_is_sent_again_and_repeats_the_rest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhooks.intake.commits.BATCH_ALERTS", 1)
+    desk.intake.start()
+    refused = desk.send(alert("A"), alert("B"), alert("C"))
+    await desk.disk.finish(0)
+    await desk.disk.finish(1, StoreFull("no room"))
+    await desk.disk.finish(2)
+    with pytest.raises(StoreFull):
+        await refused
+    again = desk.send(alert("A"), alert("B"), alert("C"), at_seconds=1.0)
+    for n in range(3, 6):
+        await desk.disk.finish(n)
+    await again
+    await desk.intake.stop()
+    assert sorted(one.labels["alertname"] for one in desk.told) == ["A", "B", "C"]
+    assert (desk.memory.n_open, len(desk.disk.rows)) == (3, 3)
