@@ -189,9 +189,7 @@ class JsonApi:
             )
         if sort not in (None, "priority"):
             return error_answer(400, "bad_data", f"sort is {sort!r}; write priority, or leave it out")
-        found = await self._views.incidents(state, limit if sort is None else MAX_LIMIT)
-        if sort is not None:
-            found = sorted(found, key=lambda one: one.priority)[:limit]
+        found = await self._views.incidents(state, limit, urgent_first=sort == "priority")
         responses = await self._views.responses()
         return json_answer([_shown(one, responses.get(one.incident_id)) for one in found])
 

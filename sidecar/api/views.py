@@ -40,8 +40,10 @@ class Views(Protocol):
         """
         ...
 
-    async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
-        """Newest first."""
+    async def incidents(
+        self, state: str | None, limit: int, *, urgent_first: bool = False
+    ) -> Sequence[Incident]:
+        """Newest first, or the most urgent and of equals the newest."""
         ...
 
     async def responses(self) -> Mapping[str, Response]:

@@ -93,9 +93,11 @@ class AppViews:
         rows.sort(key=lambda item: -item[0])
         return [_judgement(evaluation, row) for _, evaluation, row in rows[:limit]]
 
-    async def incidents(self, state: str | None, limit: int) -> Sequence[Incident]:
-        """Newest first."""
-        return await self._store.incidents(limit=limit, state=state)
+    async def incidents(
+        self, state: str | None, limit: int, *, urgent_first: bool = False
+    ) -> Sequence[Incident]:
+        """Newest first, or the most urgent."""
+        return await self._store.incidents(limit=limit, state=state, urgent_first=urgent_first)
 
     async def responses(self) -> Mapping[str, Response]:
         """What people did about open incidents, by their ids."""

@@ -174,12 +174,17 @@ class SqliteStore:
 
         await self._writer.run(work)
 
-    async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
-        """Newest first; `state` is open or resolved, None for both."""
+    async def incidents(
+        self, *, limit: int = 100, state: str | None = None, urgent_first: bool = False
+    ) -> list[Incident]:
+        """Newest first, or the most urgent, of equals the newest; `state`: open, resolved, None for both."""
+        order = ("json_extract(body, '$.priority'), " if urgent_first else "") + "started_at_ns desc"
+        # Each state by itself, so that its index serves: of a long past hundreds of thousands are over.
+        of_state = f"select * from (select * from incidents where state = ? order by {order} limit ?)"  # noqa: S608
+        states = [state] if state else ["open", "resolved"]
         return await self._read(
-            "select body from incidents where state = coalesce(?, state) "
-            "and (? is not null or state != 'merged') order by started_at_ns desc limit ?",
-            (state, state, limit),
+            f"select body from ({' union all '.join([of_state] * len(states))}) order by {order} limit ?",  # noqa: S608
+            (*(part for one in states for part in (one, limit)), limit),
             _incident,
         )
 

@@ -6,8 +6,8 @@ import asyncio
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +86,51 @@ async def test_every_record_comes_back_as_it_went_in(tmp_path: Path) -> None:
         assert await store.revisions(group="g") == [revision(1, state="superseded")]
         assert await store.revisions(state="superseded") == [revision(1, state="superseded")]
         assert await store.revisions(group="g", state="live") == []
+
+
+async def test_the_most_urgent_incident_is_not_behind_any_number_of_newer_ones(tmp_path: Path) -> None:
+    """Nor behind one that is over, nor one that went into another."""
+    rows = [("old", "open", "P1"), ("over", "resolved", "P0"), ("gone", "merged", "P0")]
+    rows += [(f"new{n}", "open", "P3") for n in range(5)]
+    incidents = [
+        Incident(name, "default", "", at, at, state=state, priority=priority)
+        for at, (name, state, priority) in enumerate(rows)
+    ]
+    async with opened(tmp_path) as (store, _):
+        await store.put_incidents(incidents, [])
+
+        async def asked(**how: Any) -> list[str]:
+            return [one.incident_id for one in await store.incidents(**how)]
+
+        assert await asked(state="open", limit=3) == ["new4", "new3", "new2"]
+        assert await asked(limit=7) == ["new4", "new3", "new2", "new1", "new0", "over", "old"]
+        assert await asked(state="open", limit=3, urgent_first=True) == ["old", "new4", "new3"]
+        assert await asked(limit=3, urgent_first=True) == ["over", "old", "new4"]
+
+
+@pytest.mark.parametrize("state", ["open", "resolved", None])
+async def test_incidents_are_found_by_an_index_however_many_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    """Read and sorted whole, a hundred thousand took most of a second at each look at the page."""
+    plan: list[str] = []
+
+    @contextmanager
+    def explained(path: Path, **how: float) -> Iterator[SimpleNamespace]:
+        with reading(path, **how) as connection:
+
+            def execute(sql: str, parameters: tuple[Any, ...]) -> sqlite3.Cursor:
+                plan.extend(row[3] for row in connection.execute(f"explain query plan {sql}", parameters))
+                return connection.execute(sql, parameters)
+
+            yield SimpleNamespace(execute=execute)
+
+    async with opened(tmp_path) as (store, _):
+        monkeypatch.setattr(sqlite, "reading", explained)
+        await store.incidents(state=state)
+    of_incidents = [step for step in plan if " incidents" in step]
+    assert of_incidents
+    assert all("USING INDEX" in step and "state=?" in step for step in of_incidents), plan
 
 
 async def test_intake_does_not_undo_what_correlation_wrote(tmp_path: Path) -> None:
