@@ -237,17 +237,19 @@ class AlertsLoop:
         self._wake.set()
 
     async def _run(self) -> None:
-        swept = time.monotonic()
+        swept, noted = time.monotonic(), True
         while True:
             await woken(self._wake, self._patience())
             self._at_work_since = time.monotonic()
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
-                    swept = time.monotonic()
+                    swept, noted = time.monotonic(), False
                     self._sweep()
-                    await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
-                    self.intake.trouble = None
                 await self._work()
+                if not noted:
+                    # Again until it is stored: a turn with nothing to store does not show that there is room.
+                    await self._store.put_note(NOTE, msgspec.json.encode(self.placing.storms.learned()))
+                    self.intake.trouble, noted = None, True
                 self.last_error = None
                 await self._rest()
                 if self.placing.pending:
@@ -255,7 +257,7 @@ class AlertsLoop:
             except StoreError as error:
                 self._metrics.failures.inc()
                 if self.last_error is None:
-                    self._log.warning("incidents not stored, will try again", err=str(error))
+                    self._log.warning("not stored, will try again", err=str(error))
                 self.last_error = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()

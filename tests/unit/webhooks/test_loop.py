@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.config.webhook import WebhookConfig
+from sidecar.errors import StoreFull
 from sidecar.events import EventBus
 from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
@@ -238,6 +240,30 @@ async def test_an_alert_that_cannot_be_placed_holds_up_no_other(
         (one,) = await bench.stored(1)
     assert one.title == "mail: Slow"
     assert bench.loop.last_error is None
+
+
+async def test_a_full_disk_is_told_once_and_until_something_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns in which there is nothing to store do not show that there is room; alerts are told of."""
+    monkeypatch.setattr(pipeline, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(pipeline, "RETRY_SECONDS", 0.01)
+    tries: list[str | None] = []
+
+    async def full(*_: object) -> None:
+        tries.append(bench.loop.last_error)
+        raise StoreFull("no room")
+
+    with capture_logs() as logs:
+        async with Bench(tmp_path) as bench:
+            with monkeypatch.context() as patch:
+                patch.setattr(bench.store, "put_note", full)
+                await bench.until(lambda: len(tries) > 5)
+                await bench.take(alert("Down", service="db"))
+                await bench.until(lambda: bool(bench.teller.told))
+            await bench.until(lambda: bench.loop.last_error is None)
+    assert tries[:5] == [None, *["no room"] * 4]
+    assert sum(one["log_level"] == "warning" for one in logs) == 1
 
 
 async def test_what_breaks_off_at_stop_does_not_keep_the_teller_from_writing(
