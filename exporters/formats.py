@@ -75,8 +75,8 @@ class VmanomalyFormat:
 
     EDGE = 0.99
 
-    def __init__(self, extra_labels: Mapping[str, str] | None = None) -> None:
-        self._extra = dict(extra_labels or {})
+    def __init__(self, extra_labels: Mapping[str, str]) -> None:
+        self._extra = extra_labels
 
     def label_text(self, labels: LabelSet, query: str, tenant: str, *, with_name: bool) -> bytes:
         """The source's labels, `for`, and aliases for what pronoia has one of."""
@@ -113,8 +113,8 @@ class PromqlAnomalyFormat:
     the alerts and dashboards of both strategies find what they select.
     """
 
-    def __init__(self, extra_labels: Mapping[str, str] | None = None) -> None:
-        self._extra = dict(extra_labels or {})
+    def __init__(self, extra_labels: Mapping[str, str]) -> None:
+        self._extra = extra_labels
 
     def label_text(self, labels: LabelSet, query: str, tenant: str, *, with_name: bool) -> bytes:
         """The source's labels and those that the framework selects by."""

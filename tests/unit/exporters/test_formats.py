@@ -15,12 +15,14 @@ from sidecar.series import Evaluation, Forecast, LabelSet
 SERIES = LabelSet({"__name__": "up", "job": "shop", "for": "theirs"})
 
 
-def shown(*formats: str, labels: LabelSet = SERIES, score: float = 1.5, **extra: str) -> list[str]:
+def shown(
+    *formats: str, labels: LabelSet = SERIES, score: float = 1.5, tenant: str = "default", **extra: str
+) -> list[str]:
     page = SyntheticPage(max_series=100, registry=CollectorRegistry(), formats=make_formats(formats, extra))
     values = np.array([5.0])
     page.publish(
         Evaluation(
-            "load", "default", 60_000, (labels,), values, values - 1, values - 2, np.array([np.nan]),
+            "load", tenant, 60_000, (labels,), values, values - 1, values - 2, np.array([np.nan]),
             np.array([score]), np.ones(1, dtype=np.int8), np.ones(1),
             (Forecast(3600.0, values + 1, values, values + 2),),
         )
@@ -68,6 +70,16 @@ def test_promql_anomaly_detection_to_the_letter(source: dict[str, str], expected
         f"anomaly:level{{{expected}}} 5",
         f"anomaly:lower_band{{{expected}}} 3",
     ]
+
+
+@pytest.mark.parametrize("name", ["vmanomaly", "promql_anomaly_detection"])
+def test_what_is_not_of_the_default_tenant_says_whose_it_is(name: str) -> None:
+    labels = LabelSet({"tenant": "theirs"})
+    told = shown(name, labels=labels, tenant="shop", team="core")
+    assert told
+    assert all('tenant="shop"' in line and 'team="core"' in line for line in told)
+    assert all('{exported_tenant="theirs"' in line for line in told)
+    assert all('{tenant="theirs"' in line for line in shown(name, labels=labels))
 
 
 def test_two_formats_stand_beside_each_other_and_share_the_room() -> None:

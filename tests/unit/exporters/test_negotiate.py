@@ -22,6 +22,10 @@ PROMETHEUS_2_42 = (
         pytest.param("application/openmetrics-text", True, id="no version"),
         pytest.param("application/openmetrics-text;version=0.0.1", False, id="only an old version"),
         pytest.param("application/openmetrics-text;q=0.2,text/plain;q=0.9", False, id="text preferred"),
+        pytest.param("text/plain,application/openmetrics-text", True, id="both as gladly"),
+        pytest.param(
+            "application/openmetrics-text;q=0.2,application/json", True, id="or what is not offered"
+        ),
         pytest.param("application/openmetrics-text;q=0", False, id="forbidden"),
         pytest.param("application/openmetrics-text;q=often", False, id="unreadable weight"),
         pytest.param(";;,=,", False, id="rubbish"),

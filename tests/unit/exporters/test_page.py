@@ -126,6 +126,14 @@ def test_a_small_page_to_the_letter(page: SyntheticPage) -> None:
             ['{metric="m1",exported_metric="s",query="q"}', '{metric="m2",exported_metric="s",query="q"}'],
             id="two names and a label metric",
         ),
+        pytest.param([{"metric": "s"}], "default", ['{metric="s",query="q"}'], id="metric is the source's"),
+        pytest.param(
+            [{"__name__": "m1", "a": "1"}, {"a": "1"}],
+            "default",
+            ['{metric="m1",a="1",query="q"}', '{a="1",query="q"}'],
+            id="one with a name and one without",
+        ),
+        pytest.param([{"5xx": "a", "x5": "b"}], "default", ['{_5xx="a",x5="b",query="q"}'], id="digits"),
         pytest.param([{"http.method": "GET"}], "default", ['{http_method="GET",query="q"}'], id="dotted"),
         pytest.param([{"__name__": "up"}], "default", ['{query="q"}'], id="no label"),
     ],
@@ -160,6 +168,19 @@ def test_a_missed_series_has_one_line(page: SyntheticPage) -> None:
     ]
     page.publish(evaluation([{"a": "1"}, {"a": "2"}], [1.0, 2.0]))
     assert lines(page, "pronoia_series_absent") == []
+
+
+def test_missed_series_take_no_more_room_than_is_left(registry: CollectorRegistry) -> None:
+    page = SyntheticPage(max_series=7, registry=registry)
+    seen = evaluation([{"a": str(n)} for n in range(4)], [1.0, NAN, NAN, NAN])
+    page.publish(dataclasses.replace(seen, absent=np.array([False, True, True, True])))
+    assert len(lines(page, "pronoia_series_absent")) == 2
+
+
+def test_only_an_alarm_has_a_severity(page: SyntheticPage) -> None:
+    seen = evaluation([{"a": "1"}, {"a": "2"}], [1.0, 2.0], score=[0.5, 3.0])
+    page.publish(dataclasses.replace(seen, severity=np.array([0, 2], dtype=np.int8)))
+    assert lines(page, "pronoia_anomaly_severity") == ['pronoia_anomaly_severity{a="2",query="q"} 2']
 
 
 def test_infinities_are_written_as_prometheus_reads_them(page: SyntheticPage) -> None:
