@@ -61,17 +61,11 @@ def backup(path: Path, target: Path) -> int:
     """
     if not path.exists():
         raise StoreError(f"{path}: there is no database to back up")
+    if target.exists() and target.samefile(path):
+        raise StoreError(f"{target}: is the database itself; name another file")
     partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
     try:
-        with reading(path) as source:
-            copy = sqlite3.connect(partial)
-            try:
-                source.backup(copy)
-                copy.execute("pragma journal_mode = delete")
-                verify(copy, partial)
-            finally:
-                copy.close()
+        _copy(path, partial)
         os.replace(partial, target)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{target}: not backed up: {error}") from error
@@ -83,31 +77,60 @@ def backup(path: Path, target: Path) -> int:
 def restore(path: Path, source: Path) -> None:
     """Put a backup in the database's place; the old one stays beside it as `….before-restore`.
 
-    The sidecar must not be running.
+    The sidecar must not be running. The backup may be a copy of the files of a database in use: what
+    stands in the log beside it comes along.
 
     Raises: StoreError where the backup is damaged or of a newer version, or the database is in use.
     """
     if not source.exists():
         raise StoreError(f"{source}: there is no such file")
-    with reading(source) as connection:
-        try:
-            verify(connection, source)
-        except sqlite3.Error as error:
-            raise StoreError(f"{source}: is no intact database: {error}") from error
-        if schema.version(connection) > schema.LATEST:
-            raise StoreError(f"{source}: is of a newer pronoia (schema {schema.version(connection)})")
+    if path.exists() and source.samefile(path):
+        raise StoreError(f"{source}: is the database itself; name a backup")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        _refuse_in_use(path)
     incoming = path.with_name(path.name + ".incoming")
-    incoming.write_bytes(source.read_bytes())
-    with incoming.open("rb+") as file:
-        os.fsync(file.fileno())
-    if path.exists():
-        os.replace(path, path.with_name(path.name + ".before-restore"))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    os.replace(incoming, path)
+    try:
+        _copy(source, incoming)
+        with reading(incoming) as connection:
+            found = schema.version(connection)
+        if found > schema.LATEST:
+            raise StoreError(f"{source}: is of a newer pronoia (schema {found})")
+        if path.exists():
+            _refuse_in_use(path)
+            _set_aside(path)
+        os.replace(incoming, path)
+    except (sqlite3.OperationalError, OSError) as error:
+        raise StoreError(f"{source}: not restored: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{source}: is no intact database: {error}") from error
+    finally:
+        incoming.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database as it is at one moment, with what its log holds, into one file, and check that.
+
+    Raises: sqlite3.Error; StoreError where the copy is damaged.
+    """
+    target.unlink(missing_ok=True)
+    with reading(source) as connection:
+        copy = sqlite3.connect(target)
+        try:
+            connection.backup(copy)
+            copy.execute("pragma journal_mode = delete")
+            verify(copy, source)
+        finally:
+            copy.close()
+
+
+def _set_aside(path: Path) -> None:
+    """Give the database and its log the names that end in `.before-restore`; one of an earlier time goes."""
+    aside = path.with_name(path.name + ".before-restore")
+    os.replace(path, aside)
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
+    log, log_aside = (file.with_name(file.name + "-wal") for file in (path, aside))
+    log_aside.unlink(missing_ok=True)
+    if log.exists():
+        os.replace(log, log_aside)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
@@ -125,6 +148,10 @@ def _refuse_in_use(path: Path) -> None:
         connection.execute("begin exclusive")
         connection.execute("rollback")
     except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: is in use; stop the sidecar first") from error
+        if (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY:
+            raise StoreError(f"{path}: is in use; stop the sidecar first") from error
+        # It cannot be used at all, which is what a backup is put in its place for.
+    except sqlite3.DatabaseError:
+        return  # Damaged: the same.
     finally:
         connection.close()
