@@ -82,7 +82,12 @@ def mean_of_day(s, hourly, row, now, y):
     hour = now // 3600.0
     if hour != s[row, HOUR_AT]:
         if s[row, HOUR_COUNT] > 0.0:
-            hourly[row, int(s[row, HOUR_AT]) % HOURS] = s[row, HOUR_SUM] / s[row, HOUR_COUNT]
+            ended, mean = int(s[row, HOUR_AT]), s[row, HOUR_SUM] / s[row, HOUR_COUNT]
+            hourly[row, ended % HOURS] = mean
+            if s[row, N_HOURS] < HOURS:
+                # Hours that a first day lacks are as the one before: as 0 they would drift when they come.
+                for lacking in range(1, int(min(hour - s[row, HOUR_AT], HOURS))):
+                    hourly[row, (ended + lacking) % HOURS] = mean
             s[row, N_HOURS] += 1.0
             if s[row, N_HOURS] >= HOURS:
                 s[row, DAY_MEAN] = np.mean(hourly[row])

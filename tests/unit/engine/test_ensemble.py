@@ -184,3 +184,12 @@ def test_a_number_that_wrapped_around_makes_no_series_deaf(odd: float) -> None:
     assert (found.score[0, incident] > 1).mean() > 0.8
     later = np.r_[5 * 1440 + 1 : 9 * 1440]
     assert np.isfinite(found.upper[0, later]).all()
+
+
+@pytest.mark.parametrize("hours", [(5, 7), (5, 9), (2, 6), (20, 23)])
+def test_hours_without_samples_in_a_first_day_are_no_drift_when_they_come_again(
+    hours: tuple[int, int],
+) -> None:
+    values = 1000 + np.random.default_rng(5).normal(0, 5, (5, 3 * 1440))
+    values[:, 60 * hours[0] : 60 * hours[1]] = np.nan
+    assert not (judge(values).shape != 0).any()
