@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sidecar.config.fields import LastingSeconds, Seconds
+from sidecar.config.fields import LastingSeconds, Seconds, within_living_memory
 from sidecar.config.section import Section
 from sidecar.config.unattended import UnattendedConfig
 
@@ -16,7 +16,7 @@ def _with_zone(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-Moment = Annotated[datetime, AfterValidator(_with_zone)]
+Moment = Annotated[datetime, AfterValidator(_with_zone), AfterValidator(within_living_memory)]
 """A time in ISO 8601; UTC where it names no zone."""
 
 

@@ -134,13 +134,17 @@ LastingSeconds = Annotated[PositiveSeconds, AfterValidator(_at_least_a_second)]
 """How often, or over how long: work every millisecond would be all that the process does."""
 
 
-def _within_living_memory(moment: datetime) -> datetime:
+def within_living_memory(moment: datetime) -> datetime:
+    """The time, where somebody may have meant it.
+
+    Raises: ValueError.
+    """
     if moment.year < FIRST_YEAR:  # YAML reads 10:30 without quotes as a number, and that as seconds of 1970.
         raise ValueError(f"lies in {moment.year}; write it like 2026-01-31T18:00:00Z")
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_within_living_memory)]
+Moment = Annotated[AwareDatetime, AfterValidator(within_living_memory)]
 """A point of time, with its zone."""
 
 _PREFIX = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?"
