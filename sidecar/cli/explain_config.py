@@ -94,14 +94,16 @@ def explain_config(file: Path | None, config_path: Path | None, output: str) -> 
 
 async def _explain_all(config: Config) -> list[Explained]:
     from sidecar.errors import PullError
+    from sidecar.loop.clock import SourceClock
 
     found: list[Explained] = []
     room = config.export.max_series
+    clock = SourceClock()
     try:
-        async with within_reach(config.prometheus) as client:
+        async with within_reach(config.prometheus, on_server_time=clock.observe) as client:
             for query in config.queries:
                 try:
-                    one = await _explain(query, config, client, room)
+                    one = await _explain(query, config, client, room, clock.now())
                 except PullError as error:
                     one = Explained(query.name, error=str(error))
                 room -= one.output_series
@@ -111,12 +113,14 @@ async def _explain_all(config: Config) -> list[Explained]:
     return found
 
 
-async def _explain(query: QueryConfig, config: Config, client: PrometheusClient, room: int) -> Explained:
+async def _explain(
+    query: QueryConfig, config: Config, client: PrometheusClient, room: int, now_seconds: float
+) -> Explained:
     from sidecar.cli.explain_cost import model_cost
     from sidecar.engine.detect.ensemble_parts import WARM_UP_SAMPLES
     from sidecar.engine.model import FULL_CONFIDENCE_SECONDS
 
-    end_ms = round(time.time() * 1000)
+    end_ms = round(now_seconds * 1000)
     began = time.monotonic()
     now = await client.instant(
         query.expr,
