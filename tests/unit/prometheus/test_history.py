@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cramjam
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from sidecar.config.model import SourceConfig
 from sidecar.errors import PullError, TooManySeries
 from sidecar.prometheus.client import PrometheusClient
+from sidecar.prometheus.remote_read import _MESSAGES
 from sidecar.prometheus.session import PullMetrics
 from sidecar.series import SeriesBatch
 from tests.unit.prometheus.served import client
@@ -138,3 +140,30 @@ async def test_what_a_server_need_not_offer_is_asked_for_once_and_is_no_error(pa
     assert asked.count(path) == 1
     for reason in ("bad_query", "unauthorized"):
         assert registry.get_sample_value("pronoia_pull_errors_total", {"reason": reason}) == 0
+
+
+async def test_raw_samples_are_asked_for_from_the_look_back_before_the_first_step() -> None:
+    """Of a sample before it the first step has its value, and a series of then may have such a label."""
+    asked: dict[str, tuple[float, float]] = {}
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if name == "read":
+            told = _MESSAGES["ReadRequest"]()
+            told.ParseFromString(bytes(cramjam.snappy.decompress_raw(await request.read())))
+            asked[name] = (told.queries[0].start / 1000, told.queries[0].end / 1000)
+            return web.Response(headers={"Content-Type": "application/x-streamed-protobuf"})
+        if name == "series":
+            form = await request.post()
+            asked[name] = (float(str(form["start"])), float(str(form["end"])))
+        data: object = {
+            "config": {"yaml": "global: {external_labels: {region: eu}}"},
+            "flags": {"query.lookback-delta": "4m"},
+            "buildinfo": {"version": "2.42.0"},
+            "series": [],
+        }[name]
+        return web.json_response({"status": "success", "data": data})
+
+    async with client(handle) as (opened, _):
+        await opened.history("up", start_ms=590_000, end_ms=721_000, step_ms=60_000, name="q", max_series=10)
+    assert asked == {"series": (360.0, 720.0), "read": (360.0, 720.0)}
