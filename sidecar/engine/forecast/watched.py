@@ -66,6 +66,8 @@ class WatchedSeries:
         self._index = SeriesIndex(step_seconds)
         self._times = np.empty(0, dtype=np.int64)
         self._values = np.empty((0, 0), dtype=np.float32)
+        # In single precision 9 of 10 lie below 0.9: what a series is now is compared as it is.
+        self._newest = np.empty(0)
         self._known: dict[int, _Known] = {}
         self._events: Sequence[EventConfig] = ()
         self._calendar: CalendarConfig | None = None
@@ -105,6 +107,7 @@ class WatchedSeries:
         if n_old:
             values[: len(self._values), :n_old] = self._values[:, -n_old:]
         self._values = values
+        self._newest = _newest_of(aligned.values, self._newest)
         for row in self._index.retire(int(self._times[-1])).tolist():
             self._values[row] = np.nan
             self._known.pop(row, None)
@@ -135,7 +138,7 @@ class WatchedSeries:
         kept = np.sort(newest_first[self._index.last_seen_ms[newest_first] > 0])
         labels = tuple(self._index.labels[row] for row in kept.tolist())
         self._index.restore(labels, self._index.last_seen_ms[kept])
-        self._values = self._values[kept]
+        self._values, self._newest = self._values[kept], self._newest[kept]
         self._known = {at: self._known[row] for at, row in enumerate(kept.tolist()) if row in self._known}
 
     def watch(self, thresholds: Sequence[Threshold]) -> None:
@@ -187,7 +190,7 @@ class WatchedSeries:
         grid = self._grid(row)
         if np.isfinite(grid).sum() < MIN_SAMPLES:
             return
-        newest = float(grid[-1])
+        newest = float(self._newest[row])
         grid, uplift = self._without_known(row, grid)
         moves = np.nanmin(grid) < np.nanmax(grid)
         reachable = [moves and within_reach(grid, threshold, uplift) for threshold in self._thresholds]
@@ -237,6 +240,7 @@ class WatchedSeries:
             "last_seen_ms": self._index.last_seen_ms,
             "times": self._times,
             "values": self._values,
+            "newest": self._newest,
             "selections": packed({row: k.chosen for row, k in self._known.items() if k.chosen is not None}),
         }
         return self._index.labels, arrays
@@ -251,6 +255,10 @@ class WatchedSeries:
             raise ModelError("the saved history's labels, times and values differ in number")
         self._index.restore(labels, last_seen)
         self._times, self._values = times.astype(np.int64), values.astype(np.float32)
+        newest = arrays.get("newest")  # Histories of before have none.
+        if newest is None or newest.shape != (len(labels),):
+            newest = _newest_of(self._values.astype(np.float64), np.full(len(labels), np.nan))
+        self._newest = newest
         self._take_over(arrays.get("selections"))
         return self
 
@@ -264,3 +272,14 @@ class WatchedSeries:
             self.notes = (f"selecting anew: {error}",)
             return
         self._known = {row: _Known(chosen=one) for row, one in found.items() if row < self._index.n_rows}
+
+
+def _newest_of(values: FloatArray, before: FloatArray) -> FloatArray:
+    """The newest sample of each row, (n_rows,): the last of `values` (n_rows, T), or the one `before`."""
+    newest = np.full(len(values), np.nan)
+    newest[: len(before)] = before
+    present = np.isfinite(values)
+    rows = np.flatnonzero(present.any(axis=1))
+    last = values.shape[1] - 1 - present[rows, ::-1].argmax(axis=1)
+    newest[rows] = values[rows, last]
+    return newest

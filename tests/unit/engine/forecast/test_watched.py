@@ -224,3 +224,30 @@ def test_one_sample_that_is_no_measurement_announces_nothing(size: float) -> Non
     assert found.work(10.0) == 0
     ((_, _, crossing),) = found.crossings()
     assert crossing.probability.max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("threshold", "value"), [("< 0.9", 0.9), ("> 0.1", 0.1), ("< 0.7", 0.7), ("< 16777217", 16777217.0)]
+)
+def test_what_stands_at_its_threshold_is_not_beyond_it(threshold: str, value: float, tmp_path: Path) -> None:
+    """Nine of ten instances are up: in single precision that is less than 0.9."""
+    found, restored = watched(), watched()
+    found.take(batch(0, {A: np.full(30, value)}))
+    save(found, tmp_path / "history")
+    load(restored, tmp_path / "history")
+    for one in (found, restored):
+        one.watch([Threshold.parse(threshold)])
+        one.work(10.0)
+        assert [crossing.probability.max() for _, _, crossing in one.crossings()] == [0.0]
+
+
+def test_a_history_that_was_saved_without_its_newest_samples_is_taken() -> None:
+    found, restored = watched(), watched()
+    found.take(batch(0, {A: RAMP, B: FLAT}))
+    labels, arrays = found.state()
+    del arrays["newest"]
+    restored.restore(labels, arrays)
+    for one in (found, restored):
+        one.watch([Threshold(4.0, above=True)])
+        one.work(10.0)
+    assert [c.eta_seconds(0.5) for _, _, c in restored.crossings()] == [0.0, 0.0]
