@@ -75,6 +75,7 @@ def correlate(
         for episode in sorted(_fresh(changes, memory, shown), key=lambda e: e.starts_at_ns):
             correlator.add(analyst.sight(episode), now=now)
     correlator.advance(now)
+    correlator.settle()  # What began just before the end would never be put with what it belongs to.
     groups = sorted(correlator.groups.values(), key=lambda group: (group.first, group.incident_id))
     for group in groups:
         analyst.learn(group)

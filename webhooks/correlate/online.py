@@ -93,7 +93,24 @@ class Correlator:
     def advance(self, now: float) -> list[Merge | Split]:
         """Let time pass: settle what is due; the merges and splits made, in order."""
         self._heed_clock(now)
+        merged = [*self._merge_at_once(), *self._merge_due(now)]
+        while self._to_learn and self._to_learn[0][0] <= now:
+            seen = self._to_learn.popleft()[1]
+            home = self.groups.get(self.home.get(seen.key, ""))
+            if home is not None:
+                self.bonds.habits.learn(seen, self.bonds.company(seen, home))
+        return [*merged, *self._part(now)]
+
+    def settle(self) -> list[Merge]:
+        """Merge what waits, each at its time, where nothing more is to come; nothing is split."""
         merged = self._merge_at_once()
+        while self._due:
+            merged += self._merge_due(self._due[0][0])
+        return merged
+
+    def _merge_due(self, now: float) -> list[Merge]:
+        """Merge the new incidents that have waited long enough, or let them wait on while they are young."""
+        merged: list[Merge] = []
         while self._due and self._due[0][0] <= now:
             deadline, _, incident_id = heapq.heappop(self._due)
             group = self.groups.get(incident_id)
@@ -114,12 +131,7 @@ class Correlator:
                 heapq.heappush(self._due, (group.deadline, group.first, group.incident_id))
             else:
                 group.deadline = 0.0
-        while self._to_learn and self._to_learn[0][0] <= now:
-            seen = self._to_learn.popleft()[1]
-            home = self.groups.get(self.home.get(seen.key, ""))
-            if home is not None:
-                self.bonds.habits.learn(seen, self.bonds.company(seen, home))
-        return [*merged, *self._part(now)]
+        return merged
 
     def _heed_clock(self, now: float) -> None:
         """Where the clock was set back, bring forward what waits: so long is so long by any clock."""

@@ -280,6 +280,15 @@ def test_what_may_still_part_at_the_end_of_a_record_is_written_apart() -> None:
     assert other["so_far_with"] == [one["incident_id"]]
 
 
+def test_what_began_just_before_the_end_of_a_record_is_put_with_what_it_belongs_to() -> None:
+    """Live it waits a minute for that; a record of one delivery had an incident for each of its alerts."""
+    over = [alert(name, ends="2026-01-01T00:00:20Z") for name in ("cart", "web")]
+    (incident,) = correlate([line(1, alert("cart"), alert("web")), line(21, *over)], topology=GRAPH)
+    assert len(incident["alerts"]) == 2
+    one, other = correlate([line(1, alert("cart"), alert("web"))], topology=GRAPH)
+    assert one["so_far_with"] == [other["incident_id"]]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
