@@ -99,6 +99,13 @@ SECONDS: JSON = {"type": "integer", "minimum": 1}
 QUANTITY: JSON = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?([EPTGMk]i?|m)?$"}
 PROMETHEUS_DURATION: JSON = {"type": "string", "pattern": r"^([0-9]+(ms|[smhdwy]))+$"}
 PORT: JSON = {"type": "integer", "minimum": 1, "maximum": 65535}
+# Helm drops a key that Kubernetes does not know without a word: `limit` would be no limit.
+RESOURCES: JSON = {
+    "type": "object",
+    "patternProperties": {"^(requests|limits|claims)$": {}},
+    "additionalProperties": False,
+}
+ACCESS_MODES = ("ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
 PROBES = ("startup", "liveness", "readiness")
 NAMESPACE: JSON = {"type": "string", "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
 DNS_LABEL: JSON = {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "maxLength": 56}
@@ -114,7 +121,7 @@ def chart_values() -> JSON:
         "externalLabels": STRINGS,
         "remoteRead": FREE,
         "alertmanager": FREE,
-        "resources": FREE,
+        "resources": RESOURCES,
     }
     return {
         "global": FREE,  # Helm itself hands this to every chart.
@@ -153,13 +160,16 @@ def chart_values() -> JSON:
             "items": _object({"name": DNS_LABEL, "existingSecret": NAME}, ("name", "existingSecret")),
         },
         "env": FREE_LIST,
+        "envFrom": FREE_LIST,
+        "extraVolumes": FREE_LIST,
+        "extraVolumeMounts": FREE_LIST,
         "persistence": _object(
             {
                 "enabled": BOOL,
                 "existingClaim": STRING,
                 "size": QUANTITY,
                 "storageClass": STRING,
-                "accessModes": {"type": "array", "minItems": 1, "items": STRING},
+                "accessModes": {"type": "array", "minItems": 1, "items": {"enum": list(ACCESS_MODES)}},
                 "keep": BOOL,
             },
             ("size", "accessModes"),
@@ -172,6 +182,15 @@ def chart_values() -> JSON:
                 "annotations": STRINGS,
             },
             ("type", "port"),
+        ),
+        "ingress": _object(
+            {
+                "enabled": BOOL,
+                "className": STRING,
+                "annotations": STRINGS,
+                "hosts": {"type": "array", "items": NAME},
+                "tls": FREE_LIST,
+            }
         ),
         "serviceMonitor": _object(
             {
@@ -219,7 +238,7 @@ def chart_values() -> JSON:
             },
             ("maxUnavailable",),
         ),
-        "resources": FREE,
+        "resources": RESOURCES,
         "terminationGracePeriodSeconds": SECONDS,
         "probes": _object(dict.fromkeys(PROBES, _object(timed)), PROBES),
         "podSecurityContext": FREE,

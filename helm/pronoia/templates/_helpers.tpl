@@ -83,10 +83,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default .Release.Namespace .Values.rules.prometheusRule.namespace -}}
 {{- end -}}
 
-{{/* The configuration file: the user's, with the keys that belong to the chart laid over it. */}}
+{{/* The configuration file: the user's, with the keys that belong to the chart laid over it. It listens on every
+interface: pods of some clusters have IPv6 addresses only. */}}
 {{- define "pronoia.config" -}}
 {{- $config := deepCopy .Values.config -}}
-{{- $ours := dict "server" (dict "listen" "0.0.0.0:9469") "store" (dict "directory" "/var/lib/pronoia") -}}
+{{- $ours := dict "server" (dict "listen" ":9469") "store" (dict "directory" "/var/lib/pronoia") -}}
 {{- if eq .Values.rules.mode "directory" -}}
 {{- $_ := set $ours "rules" (dict "directory" "/var/lib/pronoia-rules") -}}
 {{- else if eq .Values.rules.mode "prometheusRule" -}}
@@ -155,6 +156,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail (printf "serviceMonitor.scrapeTimeout: %s is longer than the interval of %s, so Prometheus would scrape nothing" $timeout .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.hosts: name the hosts that lead to pronoia when ingress.enabled is true" -}}
 {{- end -}}
 {{- if and .Values.rbac.create (not .Values.rbac.rules) -}}
 {{- fail "rbac.rules: name what the Role allows when rbac.create is true" -}}

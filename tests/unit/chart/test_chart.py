@@ -148,6 +148,46 @@ def test_a_pod_that_serves_https_is_asked_by_https() -> None:
     assert "https://demo-pronoia:9469" in only(objects, "Pod")["spec"]["containers"][0]["command"][-1]
 
 
+def test_a_long_migration_is_not_killed_over_and_over() -> None:
+    """Nothing is answered until the database has its schema; on a slow disk millions of alerts take long."""
+    startup = pod_of(render())["containers"][0]["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 600
+
+
+def test_it_listens_where_pods_have_ipv6_addresses_only() -> None:
+    assert config_of(render()).server.listen == ":9469"
+
+
+def test_an_ingress_leads_to_our_service() -> None:
+    objects = render(values=ci("ingress"))
+    ingress, service = only(objects, "Ingress")["spec"], only(objects, "Service")
+    assert ingress["ingressClassName"] == "nginx"
+    assert [rule["host"] for rule in ingress["rules"]] == ["pronoia.example.com", "foresight.example.com"]
+    for rule in ingress["rules"]:
+        (path,) = rule["http"]["paths"]
+        assert (path["path"], path["pathType"]) == ("/", "Prefix")
+        port = {"name": service["spec"]["ports"][0]["name"]}
+        assert path["backend"] == {"service": {"name": service["metadata"]["name"], "port": port}}
+
+
+def test_files_from_elsewhere_are_where_the_configuration_names_them() -> None:
+    objects = render(values=ci("extra-volumes"))
+    pod = pod_of(objects)
+    container = pod["containers"][0]
+    graph = config_of(objects).webhook.topology_file
+    assert graph is not None
+    assert str(graph.parent) in [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert {"name": "topology", "configMap": {"name": "service-graph"}} in pod["volumes"]
+    assert container["envFrom"] == [{"secretRef": {"name": "pronoia-environment"}}]
+
+
+def test_the_connection_test_runs_where_the_pod_may_run() -> None:
+    objects = render(values=ci("scheduling"))
+    pod, test = pod_of(objects), only(objects, "Pod")["spec"]
+    assert (test["nodeSelector"], test["tolerations"]) == (pod["nodeSelector"], pod["tolerations"])
+    assert set(test["containers"][0]["resources"]) == {"requests", "limits"}, "for a namespace with a quota"
+
+
 def test_one_writer_owns_the_volume() -> None:
     spec = only(render(), "Deployment")["spec"]
     assert spec["replicas"] == 1

@@ -68,6 +68,9 @@ pytestmark = pytest.mark.integration
             "rules.ruler.remoteRead=null", "'remoteRead'", id="a heading in a section without content"
         ),
         pytest.param("service.port=null", "'port'", id="a service without a port"),
+        pytest.param("resources.limit.memory=1Gi", "'limit'", id="a limit that would be none"),
+        pytest.param("persistence.accessModes={RWX}", "/persistence/accessModes/0", id="no access mode"),
+        pytest.param("ingress.enabled=true", "ingress.hosts", id="an ingress to nowhere"),
         pytest.param("podDisruptionBudget.maxUnavailable=", "maxUnavailable", id="no number of pods"),
     ],
 )
