@@ -263,6 +263,40 @@ def test_what_is_held_is_told_when_it_stays_and_spared_when_it_goes() -> None:
     assert (goes.n_spared, goes.due(100.0)) == (1, [])
 
 
+def test_the_wait_counts_from_the_beginning_of_an_incident() -> None:
+    holding = Holding(lambda _: 60.0)
+    late = Incident("i", "t", "x", started_at_ns=100 * SECOND, last_change_ns=0, priority="P2")
+    assert holding.sift([late], 150.0) == []
+    assert holding.next_due() == 160.0
+
+
+def test_who_was_told_of_a_page_hears_of_it_when_it_is_one_no_more() -> None:
+    holding = Holding(lambda _: 60.0)
+    page, calmer = incident(priority="P1"), incident(priority="P3")
+    assert holding.sift([page], 10.0) == [page]
+    assert holding.sift([calmer], 11.0) == [calmer]
+
+
+def test_what_goes_into_another_takes_along_only_who_was_told_of_it() -> None:
+    told, other = incident(priority="P1"), incident()
+    other.incident_id = "other"
+    holding = Holding(lambda _: 60.0)
+    holding.follow("of which nobody was told", "other")
+    assert holding.sift([told, other], 10.0) == [told]
+    holding.follow("i", "other")
+    assert holding.sift([other], 11.0) == [other]
+
+
+def test_what_passed_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.quieten.holding.MAX_PASSED", 2)
+    holding = Holding(lambda _: 0.0)
+    for name in ("a", "b", "c"):
+        one = incident()
+        one.incident_id = name
+        holding.sift([one], 10.0)
+    assert list(holding._passed) == ["b", "c"]
+
+
 @pytest.mark.parametrize("priority", ["P0", "P1"])
 def test_pages_are_never_held(priority: str) -> None:
     holding = Holding(lambda _: 60.0)

@@ -74,6 +74,17 @@ class Stream:
             self.passed(400.0)
 
 
+def test_what_is_over_is_kept_for_a_day() -> None:
+    """Late deliveries speak of it, and people look at it."""
+    stream = Stream()
+    stream.came_and_went(1)
+    groups = stream.placing.analyst.correlator.groups
+    stream.passed(KEPT_SECONDS - 3600.0)
+    assert len(groups) == 1
+    stream.passed(3600.0)
+    assert not groups
+
+
 def held(thing: object) -> Counter[str]:
     """How many entries every container has that one holds, by the path to it."""
     sizes: Counter[str] = Counter()

@@ -242,6 +242,31 @@ async def test_an_alert_that_cannot_be_placed_holds_up_no_other(
     assert bench.loop.last_error is None
 
 
+async def test_an_open_incident_stays_open_over_a_restart(tmp_path: Path) -> None:
+    async with Bench(tmp_path) as first:
+        await first.take(alert("Down", service="db"))
+        (before,) = await first.stored(1)
+    async with Bench(tmp_path) as second:
+        assert second.teller.told == [(before.incident_id, "open", 1)]
+    async with Bench(tmp_path) as third:
+        assert [(one.incident_id, one.state) for one in await third.store.incidents()] == [
+            (before.incident_id, "open")
+        ]
+
+
+async def test_an_alert_that_was_not_repeated_for_half_a_day_is_stored_as_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "SWEEP_SECONDS", 0.02)
+    async with Bench(tmp_path) as bench:
+        await bench.take(alert("Down", service="db"))
+        await bench.stored(1)
+        bench.now += 13 * 3600.0
+        async with asyncio.timeout(10):
+            while [one.state for one in await bench.store.open_episodes()] != ["unknown"]:
+                await asyncio.sleep(0.005)
+
+
 async def test_a_full_disk_is_told_once_and_until_something_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

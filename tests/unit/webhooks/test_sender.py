@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -214,6 +215,26 @@ async def test_a_burst_is_limited_and_the_urgent_go_first(tmp_path: Path) -> Non
         bench.pass_time(10)
         await bench.until(lambda: len(target.got) == 2)
         assert target.got[1] == "opened i3"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        pytest.param("sender.LOOK", 2, id="behind what is looked at together"),
+        pytest.param("limiter.BURST_SHARE", 0.0, id="until the next permit"),
+    ],
+)
+async def test_what_waits_is_not_given_the_pause_of_an_empty_outbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, value: float
+) -> None:
+    monkeypatch.setattr("webhooks.notify.sender.TICK_SECONDS", 600.0)
+    monkeypatch.setattr(f"webhooks.notify.{setting}", value)
+    target = Recorder()
+    bench = Bench(tmp_path, {"a": target})
+    bench.clock = cast(Clock, time.time)  # Permits come as time passes.
+    async with bench:
+        bench.notifier.consider([incident(f"i{n}") for n in range(5)])
+        await bench.until(lambda: len(target.got) == 5)
 
 
 async def test_an_incident_is_told_of_as_soon_as_it_has_settled(tmp_path: Path) -> None:
