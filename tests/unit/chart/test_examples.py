@@ -10,9 +10,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from sidecar.cli.main import main
 from sidecar.cli.options import ENVIRONMENT_FILE
 from sidecar.config.load import load_text
+from sidecar.store import maintenance
+from sidecar.store.connection import FILE
 from tests.integration.servers import binary
 from tests.unit.chart.helm_chart import CHART, of_kind, only, render
 
@@ -21,6 +25,7 @@ pytestmark = pytest.mark.integration
 EXAMPLES = CHART / "examples"
 OURS = ("in-prometheus", "in-prometheus-rules", "kube-prometheus-stack-beside", "ruler-beside")
 THEIRS = ("kube-prometheus-stack-alertmanager", "kube-prometheus-stack-sidecar", "prometheus-chart-sidecar")
+JOB = "restore-job"
 inside = pytest.mark.parametrize(
     ("theirs", "ours"),
     [
@@ -52,7 +57,26 @@ def scrape_jobs(name: str) -> list[dict[str, Any]]:
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {*OURS, *THEIRS}
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {*OURS, *THEIRS, JOB}
+
+
+def test_the_restoring_job_has_the_volume_and_the_rights_of_the_pod(tmp_path: Path) -> None:
+    job = load(JOB)
+    kubernetes_validate.validate(job, "1.34", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    deployed = only(render("--set", "fullnameOverride=pronoia"), "Deployment")["spec"]["template"]["spec"]
+    assert pod["securityContext"] == deployed["securityContext"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == deployed["containers"][0]["securityContext"]
+    for volume, mount in zip(pod["volumes"], container["volumeMounts"], strict=True):
+        assert volume in deployed["volumes"]
+        assert mount in deployed["containers"][0]["volumeMounts"]
+    maintenance.migrate(tmp_path / FILE)
+    maintenance.backup(tmp_path / FILE, tmp_path / "before.db")
+    words = [word.replace("/var/lib/pronoia", str(tmp_path)) for word in container["args"]]
+    answer = CliRunner().invoke(main, words)
+    assert answer.exit_code == 0, answer.output
+    assert (tmp_path / f"{FILE}.before-restore").exists()
 
 
 @pytest.mark.parametrize("name", OURS)
