@@ -1,4 +1,4 @@
-"""Which rewrites may be made now, and which of them without a person's approval."""
+"""Which rewrites may be made now, which of them without a person's approval, and which wait in vain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from rules.adapt.history import Adapted
 from rules.adapt.limits import cooling
 from rules.adapt.memory import failed_before
-from rules.adapt.plan import edited_since, last_change
+from rules.adapt.plan import edited_since, last_change, rules_told
 from rules.adapt.solve import NEVER, Proposal, Unchanged
 from sidecar.config.adapt import AdaptConfig
 from sidecar.config.unattended import UnattendedConfig
@@ -62,6 +62,21 @@ def divided(adapted: Sequence[Adapted], config: UnattendedConfig) -> tuple[list[
     ]
     alone = [one for one in changed if one not in waiting]
     return alone[: config.max_rewrites], waiting
+
+
+def outdated(waiting: RuleRevision, adapted: Sequence[Adapted]) -> str:
+    """Why what waits for a person is not proposed any more; empty where it is, or where nobody knows.
+
+    It is not where each of its rules was judged anew, and is to stay as it is.
+    """
+    by_key = {one.rule.key: one for one in adapted}
+    why = ""
+    for told in rules_told(waiting):
+        one = by_key.get(str(told["rule"]))
+        if one is None or one.changed or one.outcome.before is None:
+            return ""
+        why = why or f"no longer proposed: {one.why_not}"
+    return why
 
 
 def _relief(one: Adapted) -> int:

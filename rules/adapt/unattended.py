@@ -15,7 +15,7 @@ from rules.adapt.limits import frozen
 from rules.adapt.place import Place
 from rules.adapt.places import own_rules
 from rules.adapt.plan import Plan, argument, elsewhere, evidence_of, plan_places
-from rules.adapt.policy import allowed, divided
+from rules.adapt.policy import allowed, divided, outdated
 from rules.adapt.rewriter import Rewriter
 from rules.adapt.threshold_series import ThresholdSeries
 from rules.adapt.told import ToldChange, nothing_told
@@ -160,12 +160,22 @@ class Unattended:
                 if revision is not None:
                     done.append(revision)
                     self._tell(revision, plan.message())
-        waits = [*await self._rules.of_state("proposed"), *await self._series.of_state("proposed")]
-        self._metrics.waiting.set(len(waits))
+        self._metrics.waiting.set(await self._n_waiting(adapted))
         self._metrics.runs.labels("failed" if failed else "ok").inc()
         if not failed:
             self._metrics.last_success.set(self._now())
         return done
+
+    async def _n_waiting(self, adapted: Sequence[Adapted]) -> int:
+        """How many rewrites wait for a person, once those are withdrawn that are not proposed any more."""
+        n_waiting = 0
+        for revision in (*await self._rules.of_state("proposed"), *await self._series.of_state("proposed")):
+            if why := outdated(revision, adapted):
+                await self._rules.note(revision, "superseded", why)
+                self._log.info("rewrite withdrawn", group=revision.group, why=why)
+            else:
+                n_waiting += 1
+        return n_waiting
 
     async def _placed(self, plan: Plan, window: Window, approver: str | None) -> RuleRevision | None:
         if approver is None:

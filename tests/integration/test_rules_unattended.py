@@ -129,6 +129,21 @@ async def test_proposals_only_touch_nothing_and_what_is_refused_is_not_proposed_
     assert own.file.read_text() == RULES
 
 
+async def test_what_is_no_longer_argued_for_waits_no_longer(own: Own) -> None:
+    async with policy(own, CollectorRegistry(), unattended={"mode": "propose"}) as loop:
+        (revision,) = await loop.run_once()
+    registry = CollectorRegistry()
+    limits = {"LoadHigh": {"ceiling": 10.5}, "LoadPages": {"ceiling": 10.6}}
+    async with policy(own, registry, unattended={"mode": "propose"}, limits=limits) as loop:
+        assert await loop.run_once() == []
+        assert registry.get_sample_value("pronoia_rules_waiting") == 0
+    assert json.loads(await _stored(own, "log", "--state", "proposed", "--format", "json")) == []
+    assert "no longer proposed" in await _stored(own, "show", revision.content_hash)
+    async with policy(own, CollectorRegistry(), unattended={"mode": "propose"}) as loop:
+        (again,) = await loop.run_once()
+        assert again.content == revision.content, "that was no refusal"
+
+
 async def test_with_a_canary_policy_starts_shadows_and_waits_for_them(own: Own) -> None:
     async with policy(own, CollectorRegistry(), canary=3600) as loop:
         states = [one.state for one in await loop.run_once()]

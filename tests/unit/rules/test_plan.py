@@ -17,7 +17,7 @@ from rules.adapt.joined import with_series
 from rules.adapt.judge import Candidate, Verdict
 from rules.adapt.place_file import FilePlace
 from rules.adapt.plan import Plan, caught_words, elsewhere, message_of, plan_places
-from rules.adapt.policy import allowed, divided
+from rules.adapt.policy import allowed, divided, outdated
 from rules.adapt.solve import NEVER, Proposal, Unchanged
 from rules.adapt.text import rewrite_text
 from rules.learn import Segment, Threshold
@@ -321,3 +321,25 @@ def test_an_incident_that_will_not_be_caught_says_why(by_chance: set[str], words
     assert told.startswith("incidents caught 2 → 1; ")
     assert words in told
     assert told.endswith("trouble that nobody told of 1 → 1")
+
+
+@pytest.mark.parametrize(
+    ("why", "judged", "besides", "withdrawn"),
+    [
+        ("within its budget", True, (), "no longer proposed: within its budget"),
+        ("Prometheus: timed out", False, (), ""),
+        ("within its budget", True, ("B",), ""),
+    ],
+    ids=["judged anew", "not read", "another of it is proposed still"],
+)
+def test_what_waits_is_withdrawn_once_all_of_it_is_judged_to_stay(
+    why: str, judged: bool, besides: tuple[str, ...], withdrawn: str
+) -> None:
+    stays = replace(
+        adapted(rule("A")), outcome=Unchanged(why, Verdict(1, 1, 0.0, {}, 28.0) if judged else None)
+    )
+    found = [stays, *(adapted(rule(name)) for name in besides)]
+    told = [{"rule": one.rule.key} for one in found]
+    waiting = RuleRevision("1", "file:a", 0, "", "1", {"rules": told}, {}, "proposed")
+    assert outdated(waiting, found) == withdrawn
+    assert outdated(waiting, []) == "", "not among what was read"
