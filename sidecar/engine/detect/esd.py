@@ -33,13 +33,16 @@ SIGNIFICANCE = 0.001
 
 @functools.cache
 def critical_values() -> FloatArray:
-    """Rosner's critical deviate for a set of n, at index n; infinite where n is too few."""
+    """Rosner's critical deviate for a set of n, at index n; infinite where n is too few.
+
+    His deviations divide by n - 1; these are of those that divide by n, as `np.std` does.
+    """
     from scipy.special import stdtrit  # Heavy, and needed once.
 
     values = np.full(WINDOW + 1, np.inf)
     for n in range(LEAST // 2, WINDOW + 1):
         tail = stdtrit(n - 2, 1.0 - SIGNIFICANCE / (2.0 * n))
-        values[n] = (n - 1) * tail / np.sqrt((n - 2 + tail * tail) * n)
+        values[n] = tail * np.sqrt((n - 1) / (n - 2 + tail * tail))
     return values
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sidecar.config.model import QueryConfig
+from sidecar.engine.detect.esd import SIGNIFICANCE, critical_values
 from sidecar.engine.model import QueryModel
 from sidecar.engine.registry import DETECTORS
 from sidecar.series import FloatArray, LabelSet, SeriesBatch
@@ -147,6 +149,15 @@ def test_outliers_do_not_hide_each_other_from_esd() -> None:
     values = np.random.default_rng(6).normal(100, 2, (1, N))
     values[0, 2000:2008] += 60.0
     assert (judge("esd", values).score[0, 2000:2008] > 1).all()
+
+
+@pytest.mark.parametrize("n", [20, 40, 61])
+def test_the_deviates_of_esd_are_rosners(n: int) -> None:
+    """His equation, whose deviations divide by n - 1."""
+    tail = stats.t.ppf(1.0 - SIGNIFICANCE / (2.0 * n), n - 2)
+    his = (n - 1) * tail / np.sqrt((n - 2 + tail * tail) * n)
+    sample = np.random.default_rng(n).normal(0, 1, n)
+    assert critical_values()[n] * np.std(sample) == pytest.approx(his * np.std(sample, ddof=1))
 
 
 def test_the_quantiles_know_the_hour() -> None:
