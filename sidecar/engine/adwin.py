@@ -21,7 +21,7 @@ CONFIDENCE = 0.002
 """ADWIN's delta: bound on the probability of a cut where nothing changed."""
 
 BUCKETS, LEVELS = 4, 7
-"""Buckets of a level, of which the two oldest become one of the next; 7 levels hold five months of hours."""
+"""Buckets of a level, of which the two oldest become one of the next; all hold the hours of 16 to 21 days."""
 
 LEAST_HOURS = 5
 """No part of a window that is shorter is compared."""

@@ -1,4 +1,4 @@
-"""Distance from the median of the last hour's samples in units of their median absolute deviation.
+"""Distance from the median of the last 61 samples in units of their median absolute deviation.
 
 The identifier of Hampel (1974) as a causal filter: the point itself is not in its
 window. Blind to slow drifts and shifts by design; what it sees is the lone outlier.

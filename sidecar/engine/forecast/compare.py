@@ -83,8 +83,8 @@ def compare(
     """Standings after each round, until all origins were tried or time is over.
 
     A round tries every model that is left at the same origin of every series;
-    after each, the worse half goes (successive halving), but for the pool and
-    the seasonal naive. Stop taking rounds to pause; what was yielded stands.
+    after the first, and whenever twice as many are done, the worse half goes (successive halving),
+    but for the pool and the seasonal naive. Stop taking rounds to pause; what was yielded stands.
     """
     standings = {name: Standing(name) for name in models}
     naive = Standing(YARDSTICK)

@@ -64,7 +64,7 @@ def forecast_series(
     seen = np.isfinite(values)
     if not seen.any():
         raise ModelError(
-            "has no value at all, only absent samples (beyond 1e150 counts as absent); "
+            "has no value at all, only absent samples (beyond 1e36 counts as absent); "
             "there is nothing to forecast from"
         )
     end_ms = int(timestamps[seen][-1])
