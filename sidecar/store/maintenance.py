@@ -96,7 +96,7 @@ def restore(path: Path, source: Path) -> None:
             raise StoreError(f"{source}: is of a newer pronoia (schema {found})")
         if path.exists():
             _refuse_in_use(path)
-            _set_aside(path)
+        _set_aside(path)
         os.replace(incoming, path)
     except (sqlite3.OperationalError, OSError) as error:
         raise StoreError(f"{source}: not restored: {error}") from error
@@ -123,14 +123,17 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Give the database and its log the names that end in `.before-restore`; one of an earlier time goes."""
+    """Give the database and its log names with `.before-restore`; those of an earlier time go.
+
+    Also a log whose database is gone: SQLite would take it for that of the one that comes.
+    """
     aside = path.with_name(path.name + ".before-restore")
-    os.replace(path, aside)
     path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    log, log_aside = (file.with_name(file.name + "-wal") for file in (path, aside))
-    log_aside.unlink(missing_ok=True)
-    if log.exists():
-        os.replace(log, log_aside)
+    for suffix in ("", "-wal"):
+        former, kept = Path(f"{path}{suffix}"), Path(f"{aside}{suffix}")
+        kept.unlink(missing_ok=True)
+        if former.exists():
+            os.replace(former, kept)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:

@@ -61,6 +61,20 @@ def test_a_copy_of_the_files_of_a_database_in_use_comes_back_with_its_log(
     assert notes(database) == ["in the log", "kept"]
 
 
+def test_a_log_that_was_left_behind_is_not_taken_for_that_of_the_backup(
+    database: Path, tmp_path: Path
+) -> None:
+    copy, log = tmp_path / "copy.db", Path(f"{database}-wal")
+    backup(database, copy)
+    with closing(connect(database)) as connection:
+        connection.execute("insert into notes (name, body) values ('of another', x'00')")
+        shutil.copy(log, tmp_path / "log")
+    database.unlink()
+    shutil.copy(tmp_path / "log", log)
+    restore(database, copy)
+    assert notes(database) == ["kept"]
+
+
 def test_the_database_is_no_backup_of_itself(database: Path) -> None:
     before = database.stat().st_ino
     for refused in (backup, restore):
