@@ -92,3 +92,57 @@ def test_nothing_to_take_apart(expr: str) -> None:
     assert asked(memory, expr) == []
     assert memory.asked == []
     assert in_words([]) == ""
+
+
+class Ratios(Memory):
+    """Answers for paths with `(errors, requests)` before and now: by all requests, or by the path's own."""
+
+    def __init__(self, of_path: dict[str, tuple[tuple[float, float], tuple[float, float]]]) -> None:
+        super().__init__({LabelSet({"job": "a", "path": path}): (0.0, 0.0) for path in of_path})
+        self.of_path = of_path
+
+    async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+        self.asked.append(expr)
+        moment = {path: both[at_ms > 1_000_000] for path, both in self.of_path.items()}
+        every = sum(requests for _, requests in moment.values())
+        by_all = "ignoring (path) group_left ()" in expr
+        shares = [errors / (every if by_all else requests) for errors, requests in moment.values()]
+        labels = tuple(LabelSet({"job": "a", "path": path}) for path in moment)
+        return SeriesBatch(name, labels, np.array([at_ms], dtype=np.int64), np.array(shares)[:, None])
+
+
+ERRORS, REQUESTS = 'sum by (job) (rate(x{code=~"5.."}[5m]))', "sum by (job) (rate(x[5m]))"
+
+
+@pytest.mark.parametrize(
+    ("expr", "asks"),
+    [
+        (f"{ERRORS} / {REQUESTS}", ""),
+        (f"100 * {ERRORS} / {REQUESTS}", ""),
+        (f"({ERRORS} / {REQUESTS}) * 100", " * 100"),
+    ],
+)
+def test_what_is_rare_does_not_carry_a_ratio(expr: str, asks: str) -> None:
+    """Four in a hundred more of nearly all requests fail; the path that fails wholly has two in an hour."""
+    memory = Ratios({"/buy": ((10.0, 1000.0), (50.0, 1000.0)), "/old": ((0.0, 0.001), (0.001, 0.001))})
+    (found,) = asked(memory, expr)
+    first, second = found["values"]  # type: ignore[misc]
+    assert (first["value"], second["value"]) == ("/buy", "/old")
+    assert first["share"] == 1.0
+    assert first["now"] == pytest.approx(0.05)
+    assert memory.asked[0].endswith(asks)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"{REQUESTS} / 60",
+        f"avg by (job) (x) / {REQUESTS}",
+        f"1 - {ERRORS} / {REQUESTS}",
+        f"{ERRORS} / scalar(sum(x))",
+    ],
+)
+def test_what_is_no_ratio_of_sums_is_split_as_it_is(expr: str) -> None:
+    memory = Ratios({"/buy": ((1.0, 10.0), (2.0, 10.0)), "/old": ((1.0, 10.0), (1.0, 10.0))})
+    asked(memory, expr)
+    assert not any("group_left" in one for one in memory.asked)
