@@ -146,7 +146,7 @@ def why(
     if incident.merged_into:
         click.echo(f"pronoia: {incident_id} went into {incident.merged_into}; ask why of that one", err=True)
         raise SystemExit(1)
-    told = answers(incident, episodes, alert)
+    told = list(answers(incident, episodes, alert))
     if not told:
         click.echo(f"pronoia: {incident_id} has no alert {alert}; see pronoia incidents show", err=True)
         raise SystemExit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
@@ -97,21 +97,18 @@ def _together(values: Iterable[float]) -> float:
 
 def answers(
     incident: Incident, episodes: Iterable[Episode], alert: str | None = None
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Why each alert of an incident is in it, in data and in `words`, line by line.
 
+    One after another, as they are asked for: a storm has a hundred thousand.
     `alert`: a fingerprint or a name; None asks of all.
     """
-    told = []
     for episode in episodes:
         name = episode.labels.get("alertname", "")
         if alert in (None, episode.fingerprint, name):
             found = why(episode)
             words = sentences(episode, incident, found)
-            told.append(
-                {"fingerprint": episode.fingerprint, "alertname": name, "words": words, **asdict(found)}
-            )
-    return told
+            yield {"fingerprint": episode.fingerprint, "alertname": name, "words": words, **asdict(found)}
 
 
 def sentences(episode: Episode, incident: Incident, found: Why) -> list[str]:

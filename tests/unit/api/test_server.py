@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from sidecar.api.views import ComponentHealth
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident, Response, RuleRevision
+from webhooks.correlate.why import Why, why
 from webhooks.incident import merged
 from webhooks.judge.evidence_feed import ChangesEndpoint
 from webhooks.respond.http import ResponseEndpoints
@@ -259,6 +261,26 @@ async def test_why_an_alert_is_in_its_incident(client: TestClient[Any, Any], ask
     assert (told["fingerprint"], told["alertname"], told["strength"]) == ("f1", "Down", 0.5)
     assert told["words"][1] == "  0.50  mention: one's text names the other"
     assert told["keeps_out"] == [[["mention"], 0.0]]
+
+
+async def test_why_of_a_storm_is_worked_out_for_no_more_than_is_asked_for_and_beside_the_event_loop(
+    client: TestClient[Any, Any], process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred thousand alerts nothing else was answered for twenty seconds, to show a hundred."""
+    threads: list[int] = []
+
+    def seen(episode: Episode) -> Why:
+        threads.append(threading.get_ident())
+        return why(episode)
+
+    async def incident(_: str) -> tuple[Incident, list[Episode]]:
+        return INCIDENT, [EPISODE] * 1000
+
+    monkeypatch.setattr("webhooks.correlate.why.why", seen)
+    monkeypatch.setattr(process.views, "incident", incident)
+    answer = await client.get("/api/v1/incidents/i1/why?alert=Down&limit=7")
+    assert (len((await answer.json())["data"]), len(threads)) == (7, 7)
+    assert threading.get_ident() not in threads
 
 
 async def test_a_store_in_trouble_is_unavailable(client: TestClient[Any, Any], process: Process) -> None:
