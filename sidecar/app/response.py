@@ -258,10 +258,9 @@ class Responding:
         return found[1] if found is not None else []
 
     async def _view(self, incident_id: str) -> Mapping[str, Any] | None:
-        found = await self._store.incident(incident_id)
-        if found is None:
+        incident = await self._store.incident_record(incident_id)
+        if incident is None:
             return None
-        incident, _ = found
         kept = self._store.response_store
         response = self.desk.response(incident_id) or await kept.response(incident_id)
         timeline = await kept.timeline(incident_id)

@@ -190,13 +190,18 @@ class SqliteStore:
 
     async def incident(self, incident_id: str) -> tuple[Incident, list[Episode]] | None:
         """The incident and its episodes, or None where there is none of that id."""
+        found = await self.incident_record(incident_id)
+        if found is None:
+            return None
+        members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
+        return found, members
+
+    async def incident_record(self, incident_id: str) -> Incident | None:
+        """The incident without its episodes, of which a storm has a hundred thousand."""
         found = await self._read(
             "select body from incidents where incident_id = ?", (incident_id,), _incident
         )
-        if not found:
-            return None
-        members = await self.episodes("where incident_id = ? order by starts_at_ns", (incident_id,))
-        return found[0], members
+        return found[0] if found else None
 
     async def put_messages(self, messages: Sequence[OutboxMessage]) -> None:
         """Messages of the outbox as they now are, by key, in one transaction."""

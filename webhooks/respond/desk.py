@@ -307,8 +307,8 @@ class Desk:
 
         No entry where the same was done a moment ago.
         """
-        stored, _ = await self._found(incident_id)
-        incident = self._open.get(incident_id, stored)
+        # Of an open one the record is here; the store would read all alerts with it, of a storm for seconds.
+        incident = self._open.get(incident_id) or (await self._found(incident_id))[0]
         response = await self._known(incident)
         deed = action, actor, text
         if self._is_repeated(deed, response):

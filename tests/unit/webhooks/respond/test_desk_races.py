@@ -53,6 +53,20 @@ class Bench:
         return [entry.kind for entry in await self.store.response_store.timeline("i1")]
 
 
+async def test_what_is_done_to_an_open_incident_waits_for_none_of_its_alerts(tmp_path: Path) -> None:
+    """Of a storm they take seconds to read, and Slack gives a pressed button three."""
+    read: list[str] = []
+
+    async def find(incident_id: str) -> None:
+        read.append(incident_id)
+
+    async with Bench(tmp_path) as bench:
+        bench.desk._find = find
+        bench.desk.observe([incident()])
+        await bench.desk.do("i1", "acknowledge", actor="ann")
+        assert (bench.desk.status(incident()), read) == ("acknowledged", [])
+
+
 async def test_what_two_people_do_at_once_is_both_done(tmp_path: Path) -> None:
     async with Bench(tmp_path) as bench:
         bench.desk.observe([incident()])

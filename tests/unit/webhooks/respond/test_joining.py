@@ -132,7 +132,9 @@ class Office:
         return self.desk.status(found) if found is not None else ""
 
     async def timeline(self, name: str) -> list[tuple[str, str, str, str]]:
-        await self.desk._ledger._flush()
+        ledger = self.desk._ledger
+        while ledger._entries or ledger._responses or ledger._writing is not None:
+            await ledger._flush()  # A write that is under way has not what was added since.
         found = await self.store.response_store.timeline(name)
         return [(one.incident_id, one.kind, one.actor, one.text) for one in found]
 
