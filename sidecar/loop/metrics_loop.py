@@ -230,8 +230,6 @@ class MetricsLoop:
 
 def pause(until_next_seconds: float, failure: SidecarError | None) -> float:
     """How long to wait with a query that has no model yet: briefly, unless asking again soon is of no use."""
-    # An open breaker asks nobody; what a server refuses, or what is too large, costs it the same each time.
-    refused = (
-        isinstance(failure, PullError) and not failure.retryable and failure.reason != PullReason.CIRCUIT_OPEN
-    )
+    # What a server refuses, or what is too large, costs it the same each time.
+    refused = isinstance(failure, PullError) and not failure.retryable
     return until_next_seconds if refused else min(until_next_seconds, RETRY_SECONDS)

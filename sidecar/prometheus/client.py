@@ -356,7 +356,7 @@ class PrometheusClient:
             config, flags = await self.settings_told()
             version = (await self.build_info()).version
         except PullError as error:
-            if error.retryable or error.reason == PullReason.CIRCUIT_OPEN:
+            if error.retryable:
                 raise
             return None
         return raw_terms(config, flags, version)

@@ -225,6 +225,7 @@ class Session:
                 PullReason.CIRCUIT_OPEN,
                 f"{self._failure} (failed repeatedly, is tried every "
                 f"{self.settings.breaker_cooldown_seconds:g} s)",
+                retryable=True,
             )
         async with self._slots:
             began = self._monotonic()

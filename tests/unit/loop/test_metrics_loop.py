@@ -71,7 +71,7 @@ def loop_of(watch: Script, registry: CollectorRegistry, propose: Any = None) -> 
     [
         pytest.param(None, 5.0, id="another defect"),
         pytest.param(PullError(PullReason.TIMEOUT, "", retryable=True), 5.0, id="may do better soon"),
-        pytest.param(PullError(PullReason.CIRCUIT_OPEN, ""), 5.0, id="nobody is asked"),
+        pytest.param(PullError(PullReason.CIRCUIT_OPEN, "", retryable=True), 5.0, id="nobody is asked"),
         pytest.param(PullError(PullReason.BAD_QUERY, ""), 60.0, id="refused"),
         pytest.param(TooManySeries("up", 10**6, 100), 60.0, id="a million series each time"),
     ],

@@ -193,6 +193,7 @@ async def test_nobody_there_is_unreachable_and_the_breaker_opens() -> None:
             assert "http://127.0.0.1:1/api/v1/" in str(caught.value), (
                 "what failed is said, also while it rests"
             )
+            assert caught.value.retryable, "a rule whose check met this is not at fault"
         assert registry.get_sample_value("pronoia_pull_circuit_open", {"server": "http://127.0.0.1:1"}) == 1
     assert registry.get_sample_value("pronoia_pull_circuit_open", {"server": "http://127.0.0.1:1"}) is None
 
