@@ -35,6 +35,16 @@ PEOPLE = f"notify: {{targets: [{{name: t, {SLACK}}}]}}\npeople: [{{name: ann, ta
             "response.maintenance[0]",
             "ends before",
         ),
+        (
+            "response: {maintenance: [{match: {a: b}, start: 2026-01-02T00:00Z}]}",
+            "response.maintenance[0]",
+            "start and end, or hours",
+        ),
+        (
+            "rules: {adapt: {freeze: [{start: 2026-01-02, end: 2026-01-02}]}}",
+            "rules.adapt.freeze[0]",
+            "exchange them",
+        ),
         # Bounds.
         (
             "rules: {adapt: {limits: {Slow: {floor: 2, ceiling: 1}}}}",
@@ -90,6 +100,12 @@ PEOPLE = f"notify: {{targets: [{{name: t, {SLACK}}}]}}\npeople: [{{name: ann, ta
             "response.hooks",
             "above: none",
         ),
+        (
+            "response: {hooks: [{name: x, match: {a: b}, url: 'http://h'}, "
+            "{name: x, match: {a: b}, url: 'http://h'}]}",
+            "response.hooks",
+            "used twice",
+        ),
         # Names of one thing.
         ("webhook: {receivers: [{name: a}, {name: a}]}", "webhook.receivers", "used twice"),
         (
@@ -136,6 +152,33 @@ PEOPLE = f"notify: {{targets: [{{name: t, {SLACK}}}]}}\npeople: [{{name: ann, ta
             "schedules[0].overrides[0]",
             "ends before",
         ),
+        (
+            f"notify: {{targets: [{{name: t, {SLACK}}}]}}\npeople: [{{name: ann, targets: [u]}}]",
+            "(top)",
+            "people: ann: there is no target 'u'; known: t",
+        ),
+        (
+            f"notify: {{targets: [{{name: t, {SLACK}}}]}}\n"
+            "people: [{name: ann, targets: [t]}, {name: ann, targets: [t]}]",
+            "(top)",
+            "people: the name 'ann' is used twice",
+        ),
+        (
+            PEOPLE + "schedules: [{name: s, rotations: [{people: [ann], start: 2026-01-01}],"
+            " overrides: [{person: bob, start: 2026-01-02, end: 2026-01-03}]}]",
+            "(top)",
+            "no person 'bob'; known: ann",
+        ),
+        (
+            PEOPLE + "teams: [{name: a, match: {job: '('}, steps: [{targets: [t]}]}]",
+            "teams[0].match.job",
+            "no regular expression",
+        ),
+        (
+            "teams: [{name: a, steps: [{targets: [t]}]}]",
+            "(top)",
+            "no target 't'; known: none",
+        ),
         (PEOPLE + "teams: [{name: a, steps: [{}]}]", "teams[0].steps[0]", "tells nobody"),
         (PEOPLE + "teams: [{name: a, steps: [{targets: [t], after: 1m}]}]", "teams[0]", "begin at once"),
         (
@@ -173,3 +216,25 @@ def test_a_freeze_without_a_zone_is_in_utc() -> None:
         datetime(2026, 1, 1, tzinfo=UTC),
         datetime(2026, 1, 1, 6, tzinfo=UTC),
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: {adapt: {limits: {A: {floor: 1}, B: {ceiling: 1}, C: {floor: 1, ceiling: 1}}}}",
+        "calendar: {country: DE}",
+        "calendar: {country: DE, subdivision: BY}",
+        "response: {maintenance: [{match: {a: b}, hours: {}}]}",
+        "response: {maintenance: [{match: {a: b}, start: 2026-01-01T00:00Z, end: 2026-01-02T00:00Z}]}",
+        "response: {hooks: [{name: x, match: {a: b}, url: 'http://h'}, "
+        "{name: y, match: {a: b}, url: 'http://h', after: x}]}",
+        "prometheus: {http: {basic_auth: {username: a, password_file: b}, tls: {cert_file: a, key_file: b}}}",
+        "webhook: {auth: {bearer_token_file: a}, impact: {services: [{name: a, users: up}, {name: b}]}}",
+        f"notify: {{targets: [{{name: a, {EMAIL}, username: u, password: p, tls: implicit}}}}]}}",
+        PEOPLE + "schedules: [{name: s, source: {ical: a, token: b}, "
+        "overrides: [{person: ann, start: 2026-01-02, end: 2026-01-03}]}]",
+        PEOPLE + "teams: [{name: a, steps: [{targets: [t]}, {experts: 1, after: 1m}], weekly_report: [t]}]",
+    ],
+)
+def test_what_only_looks_alike_is_taken(text: str) -> None:
+    load_text(text)
