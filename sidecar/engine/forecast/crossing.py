@@ -16,13 +16,20 @@ from sidecar.series import FloatArray
 
 _FORM = re.compile(r"^\s*(>=?|<=?)\s*([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*$")
 
+LAST_DIGIT = 1e-7
+"""Part of a number that single precision, in which live history is kept, may be off by."""
+
 
 @dataclass(frozen=True)
 class Threshold:
-    """A bound as an alert rule has it: values above (or below) it are bad."""
+    """A bound as an alert rule has it: values above (or below) it are bad.
+
+    `inclusive`: `value` is the number next to the one that was written, which is bad itself.
+    """
 
     value: float
     above: bool
+    inclusive: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -43,10 +50,10 @@ class Threshold:
         >>> 100.0 > at_the_top.value, str(at_the_top)
         (True, '> 100')
         """
-        above = operator.startswith(">")
-        if operator.endswith("="):
+        above, inclusive = operator.startswith(">"), operator.endswith("=")
+        if inclusive:
             value = math.nextafter(value, -math.inf if above else math.inf)
-        return cls(value, above)
+        return cls(value, above, inclusive)
 
     @property
     def shown(self) -> float:
@@ -63,11 +70,15 @@ def probabilities(
     """The probability that the value lies beyond the threshold, at each step, (h,).
 
     Either side of the forecast is taken as half of a normal distribution whose
-    quantile the interval's end is; a side of no width is certain.
+    quantile the interval's end is; a side of no width is certain. What stands at the threshold has
+    crossed it if that is inclusive, and has not if it is not.
     """
     normal = NormalDist()
     z = normal.inv_cdf(0.5 + level / 2.0)
     distance = threshold.value - yhat if threshold.above else yhat - threshold.value
+    # Nine of ten instances that are up stay nine of ten, whatever the last digit of their forecast.
+    digit = LAST_DIGIT * abs(threshold.value)
+    distance = np.where(np.abs(distance) <= digit, -digit if threshold.inclusive else digit, distance)
     away, toward = (upper - yhat, yhat - lower) if threshold.above else (yhat - lower, upper - yhat)
     # Beyond the centre the far side's width counts, before it the near side's.
     width = np.where(distance >= 0, away, toward) / z

@@ -51,6 +51,32 @@ def test_without_width_it_is_certain_either_way(threshold: float, expected: floa
     assert probabilities(Threshold(threshold, above=True), flat, flat, flat, 0.95).tolist() == [expected]
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "crossed"),
+    [
+        pytest.param("< 0.9", np.nextafter(0.9, 0.0), False, id="nine of ten are up, but for a rounding"),
+        pytest.param("< 0.9", float(np.float32(0.9)), False, id="the same in single precision"),
+        pytest.param("<= 0.9", np.nextafter(0.9, 1.0), True, id="which is asked for"),
+        pytest.param("> 0.1", float(np.float32(0.1)), False, id="one of ten fails"),
+        pytest.param(">= 100", 100.0, True, id="full"),
+        pytest.param("> 0", 0.0, False, id="none"),
+        pytest.param(">= 0", 0.0, True, id="none, which is asked for"),
+        pytest.param("< 0.9", 0.9 - 1e-6, True, id="more than a rounding"),
+    ],
+)
+def test_what_stands_at_its_threshold_is_beyond_where_that_is_inclusive(
+    text: str, value: float, crossed: bool
+) -> None:
+    flat = np.array([value])
+    assert probabilities(Threshold.parse(text), flat, flat, flat, 0.95)[0] == float(crossed)
+
+
+def test_where_it_may_move_either_way_it_is_no_more_likely_than_not_to_cross() -> None:
+    at, wide = np.array([float(np.float32(0.9))]), np.array([0.01])
+    assert probabilities(Threshold.parse("< 0.9"), at, at - wide, at + wide, 0.95)[0] < 0.5
+    assert probabilities(Threshold.parse("<= 0.9"), at, at - wide, at + wide, 0.95)[0] > 0.5
+
+
 def test_a_disk_that_fills_is_announced_about_when_it_is_full() -> None:
     at = np.arange(7 * 288)
     used = 20 + 60 * at / len(at) + np.random.default_rng(0).normal(0, 0.2, len(at))
