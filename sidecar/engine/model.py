@@ -55,7 +55,8 @@ class QueryModel:
     """Scores and forecasts every series of one query, online and without look-ahead.
 
     The same columns give the same answers however they are batched, so a
-    restart from saved state continues as if nothing had happened.
+    restart from saved state continues as if nothing had happened. But a series
+    that is back before the batch ends has only paused, however long.
     """
 
     def __init__(
