@@ -43,21 +43,28 @@ class _PartsOfRatio:
 
     What each part's own ratio is says nothing of the whole: a path that is asked for twice an hour may fail
     every time, and one in twenty failures of the others is the incident.
+    `every`: of `1 - A / B`, B taken apart; the parts are then those of what A lacks.
     """
 
     above: Breakdown
     below: str
     factor: str
+    every: Breakdown | None
     additive: bool = True
 
     @property
     def selectors(self) -> tuple[str, ...]:
         """What is aggregated, narrowed to one series of the answer."""
-        return self.above.selectors
+        every = self.every.selectors if self.every is not None else ()
+        return tuple(dict.fromkeys((*self.above.selectors, *every)))
 
     def by(self, label: str) -> str:
         """The expression, with what it aggregates split by `label`."""
-        split = f"({self.above.by(label)}) / ignoring ({written(label)}) group_left () ({self.below})"
+        above = self.above.by(label)
+        if self.every is not None:
+            every = self.every.by(label)
+            above = f"({every}) - (({above}) or 0 * ({every}))"
+        split = f"({above}) / ignoring ({written(label)}) group_left () ({self.below})"
         return f"({split}) * {self.factor}" if self.factor else split
 
 
@@ -67,13 +74,19 @@ def _taken_apart(expr: str, labels: LabelSet) -> Breakdown | _PartsOfRatio | Non
     if whole is None:
         return None
     syntax = Syntax.parse(expr)
-    ratio, factor = _without_factor(syntax, bare(syntax.tree))
+    node, factor = _without_factor(syntax, bare(syntax.tree))
+    ratio = _taken_from_one(node) or node
     if not isinstance(ratio, promql.BinaryExpr) or str(ratio.op) != "/":
         return whole
-    above = Breakdown.of(syntax.text(ratio.lhs), labels)
+    above, below = (Breakdown.of(syntax.text(side), labels) for side in (ratio.lhs, ratio.rhs))
     if above is None or not _adds_up(syntax, ratio.lhs) or not _is_vector(ratio.rhs):
         return whole
-    return _PartsOfRatio(above, syntax.text(ratio.rhs), factor)
+    every = None
+    if ratio is not node:
+        if below is None or not _adds_up(syntax, ratio.rhs):
+            return whole
+        every = below
+    return _PartsOfRatio(above, syntax.text(ratio.rhs), factor, every)
 
 
 def _without_factor(syntax: Syntax, node: promql.Expr) -> tuple[promql.Expr, str]:
@@ -83,6 +96,15 @@ def _without_factor(syntax: Syntax, node: promql.Expr) -> tuple[promql.Expr, str
             if isinstance(bare(side), promql.NumberLiteral):
                 return bare(other), syntax.text(side)
     return node, ""
+
+
+def _taken_from_one(node: promql.Expr) -> promql.Expr | None:
+    """What is taken from 1: of an objective what is good by all, mostly."""
+    if isinstance(node, promql.BinaryExpr) and str(node.op) == "-":
+        one = bare(node.lhs)
+        if isinstance(one, promql.NumberLiteral) and one.val == 1:
+            return bare(node.rhs)
+    return None
 
 
 def _adds_up(syntax: Syntax, node: promql.Expr) -> bool:

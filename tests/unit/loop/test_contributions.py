@@ -114,12 +114,16 @@ class Ratios(Memory):
 ERRORS, REQUESTS = 'sum by (job) (rate(x{code=~"5.."}[5m]))', "sum by (job) (rate(x[5m]))"
 
 
+GOOD = 'sum by (job) (rate(x{code!~"5.."}[5m]))'
+
+
 @pytest.mark.parametrize(
     ("expr", "asks"),
     [
         (f"{ERRORS} / {REQUESTS}", ""),
         (f"100 * {ERRORS} / {REQUESTS}", ""),
         (f"({ERRORS} / {REQUESTS}) * 100", " * 100"),
+        (f"100 * (1 - {GOOD} / {REQUESTS})", " * 100"),
     ],
 )
 def test_what_is_rare_does_not_carry_a_ratio(expr: str, asks: str) -> None:
@@ -138,7 +142,7 @@ def test_what_is_rare_does_not_carry_a_ratio(expr: str, asks: str) -> None:
     [
         f"{REQUESTS} / 60",
         f"avg by (job) (x) / {REQUESTS}",
-        f"1 - {ERRORS} / {REQUESTS}",
+        f"1 - avg(x) / {REQUESTS}",
         f"{ERRORS} / scalar(sum(x))",
     ],
 )
@@ -146,3 +150,13 @@ def test_what_is_no_ratio_of_sums_is_split_as_it_is(expr: str) -> None:
     memory = Ratios({"/buy": ((1.0, 10.0), (2.0, 10.0)), "/old": ((1.0, 10.0), (1.0, 10.0))})
     asked(memory, expr)
     assert not any("group_left" in one for one in memory.asked)
+
+
+def test_what_is_taken_from_one_is_split_into_what_is_lacking() -> None:
+    """A path of which nothing is good any more has no series above the line."""
+    memory = Ratios({"/buy": ((1.0, 10.0), (2.0, 10.0)), "/old": ((1.0, 10.0), (1.0, 10.0))})
+    asked(memory, f"1 - {GOOD} / {REQUESTS}")
+    good = 'sum by (job, path) (rate(x{code!~"5..",job="a"}[5m]))'
+    every = 'sum by (job, path) (rate(x{job="a"}[5m]))'
+    of_all = " / ignoring (path) group_left () (sum by (job)(rate(x[5m])))"
+    assert memory.asked[0] == f"(({every}) - (({good}) or 0 * ({every}))){of_all}"
