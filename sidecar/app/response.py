@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from sidecar.records import Episode, Incident
 from sidecar.store.sqlite import SqliteStore
 from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Poster
-from webhooks.notify.notifier import Notifier
+from webhooks.notify.notifier import REMEMBER_SECONDS, Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.respond.audience import TeamAudience
@@ -191,6 +191,20 @@ class Responding:
         await self._tools.open()
         self._noise_week.start()
         self._tools.consider(incidents)
+        self.consider(await self._ended_untold({one.incident_id for one in incidents}))
+
+    async def _ended_untold(self, still_open: Collection[str]) -> list[Incident]:
+        """Those that are over, of which people know only that they began: it was killed in between."""
+        since_ns = int((self._wall() - REMEMBER_SECONDS) * 1e9)
+        ended = []
+        for response in await self._store.response_store.responses(since_ns=since_ns):
+            incident_id = response.incident_id
+            if incident_id in still_open or not self.notifier.has_told(incident_id):
+                continue
+            record = await self._store.incident_record(incident_id)
+            if record is not None and record.state != "open":
+                ended.append(record)
+        return ended
 
     def consider(self, incidents: Iterable[Incident]) -> None:
         """Take incidents as they now are."""

@@ -1,0 +1,64 @@
+"""What people are told after a restart: the end of an incident that was stored, and not told of any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporters.page import SyntheticPage
+from sidecar.app.ground import Ground
+from sidecar.app.response import Responding
+from sidecar.config.load import load_text
+from sidecar.prometheus.session import PullMetrics
+from sidecar.records import Incident, OutboxMessage, Response
+from sidecar.store.sqlite import SqliteStore
+from webhooks.pipeline import AlertsLoop
+
+SECOND = 1_000_000_000
+NOW = 1_800_000_000
+
+
+def told(incident_id: str, kind: str, number: int) -> OutboxMessage:
+    at_ns = (NOW - 60) * SECOND
+    return OutboxMessage(
+        f"hook/{incident_id}/{number}", "hook", incident_id, number, kind, "P1", 1, at_ns, at_ns, {}, "sent"
+    )
+
+
+@pytest.mark.parametrize("end", ["resolved", "merged"])
+async def test_an_end_that_was_stored_and_not_told_is_told_after_the_restart(
+    tmp_path: Path, end: str
+) -> None:
+    config = load_text(
+        f"store: {{directory: {tmp_path}}}\n"
+        "notify: {targets: [{name: hook, url: 'http://127.0.0.1:1/hook', min_priority: P3}]}"
+    )
+    registry = CollectorRegistry()
+    ground = Ground(
+        registry=registry,
+        store=await SqliteStore.open(config.store, registry=registry),
+        page=SyntheticPage(max_series=1, registry=registry),
+        wall=lambda: float(NOW),
+        pull_metrics=PullMetrics(registry),
+    )
+    store, at_ns = ground.store, (NOW - 60) * SECOND
+    names = ("killed before", "told")
+    await store.put_incidents(
+        [Incident(name, "default", name, at_ns, at_ns, state=end, priority="P1") for name in names],
+        [],
+    )
+    await store.response_store.put_responses([Response(name, "default", at_ns) for name in names])
+    await store.put_messages([*(told(name, "opened", 1) for name in names), told("told", end, 2)])
+    responding = Responding(config, ground, alerts=lambda: loop, secret=b"x" * 16)
+    loop = AlertsLoop(
+        store, bus=ground.bus, config=config.webhook, registry=registry, teller=responding, now=ground.wall
+    )
+    try:
+        await loop.open()
+        await loop.stop()
+        kinds = {name: [one.kind for one in await store.messages_of(name)] for name in names}
+    finally:
+        await ground.close()
+    assert kinds == {"killed before": ["opened", end], "told": ["opened", end]}
