@@ -94,18 +94,26 @@ def ets(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> Po
         seasonal_periods=period if period > 1 else None,
         initialization_method="heuristic",
     ).fit(minimize_kwargs={"options": {"maxiter": 60}})
-    params = fitted.params
-    a, b, g = (
-        np.nan_to_num(params.get(key) or 0.0)
-        for key in ("smoothing_level", "smoothing_trend", "smoothing_seasonal")
+    level_share, trend_share, seasonal_share, damping = (
+        float(np.nan_to_num(fitted.params.get(key) or 0.0))
+        for key in ("smoothing_level", "smoothing_trend", "smoothing_seasonal", "damping_trend")
     )
+    error = float(np.sqrt(np.mean(np.asarray(fitted.resid) ** 2)))
+    grown = growth_of_ets(level_share, level_share * trend_share, seasonal_share, damping, period, horizon)
+    return _around(np.asarray(fitted.forecast(horizon)), error * grown, level)
+
+
+def growth_of_ets(
+    alpha: float, beta: float, gamma: float, phi: float, period: int, horizon: int
+) -> FloatArray:
+    """Deviations of forecast errors at each step, (horizon,), in those of one step.
+
+    Of the model in its form with innovations; Holt-Winters' share of the trend is beta / alpha.
+    Source: Hyndman, Koehler, Ord & Snyder 2008, "Forecasting with Exponential Smoothing", table 6.1.
+    """
     later = np.arange(1, horizon)
-    damping = np.cumsum(np.nan_to_num(params.get("damping_trend") or 1.0) ** later)
-    weight = a + a * b * damping + g * (1 - a) * (later % period == 0 if period > 1 else 0)
-    spread = np.sqrt(
-        np.mean(np.asarray(fitted.resid) ** 2) * (1 + np.concatenate([[0], np.cumsum(weight**2)]))
-    )
-    return _around(np.asarray(fitted.forecast(horizon)), spread, level)
+    weight = alpha + beta * np.cumsum(phi**later) + gamma * (later % period == 0 if period > 1 else 0)
+    return np.sqrt(1 + np.concatenate([[0], np.cumsum(weight**2)]))
 
 
 def theta(grid: FloatArray, step_seconds: float, horizon: int, level: float) -> PoolForecast:
