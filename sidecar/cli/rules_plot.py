@@ -26,19 +26,30 @@ def draw_days(path: Path, comparison: Comparison) -> None:
     except ImportError as error:
         raise SidecarError("drawing needs matplotlib: pip install 'pronoia[plot]'") from error
     window = comparison.before[0].window
-    days = np.arange(window.start_ms, window.end_ms + DAY_MS, DAY_MS)
+    edges = np.arange(window.start_ms, window.end_ms + DAY_MS, DAY_MS)
     figure = Figure(figsize=(10, 4), layout="constrained")
     axes = figure.subplots()
-    middles = (days[:-1] - days[0]) / DAY_MS + 0.5
-    axes.bar(middles, _by_day(comparison.before, days), color="#d9d9d9", label="before")
-    axes.bar(middles, _by_day(comparison.after, days), color="#1f6feb", label="after", width=0.4)
-    for row in comparison.incidents:
-        at = (row.incident.start_ms - days[0]) / DAY_MS
-        axes.axvline(at, color="#c00000", linewidth=1, linestyle=":")
-    axes.set_yscale("symlog")
-    axes.set_xlabel("days; dotted: known incidents")
-    axes.set_ylabel("firings")
-    axes.legend(loc="lower right")
+    axes.xaxis_date()  # Days since 1970.
+    middles = edges[:-1] / DAY_MS + 0.5
+    most = 1
+    for label, pasts, color, width in (
+        ("before", comparison.before, "#d9d9d9", 0.8),
+        ("after", comparison.after, "#1f6feb", 0.4),
+    ):
+        firings = _by_day(pasts, edges)
+        axes.bar(middles, firings, color=color, width=width, label=f"{label}: {firings.sum():,}")
+        most = max(most, int(firings.max(initial=0)))
+    for n, row in enumerate(comparison.incidents):
+        at = row.incident.start_ms / DAY_MS
+        label = "a known incident" if n == 0 else "_"
+        axes.axvline(at, color="#c00000", linewidth=1, linestyle=":", label=label)
+    axes.set_xlim(window.start_ms / DAY_MS, window.end_ms / DAY_MS)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(0, 1.5 * most)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("UTC")
+    axes.set_ylabel("firings in a day, logarithmic")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     save(figure, path)
 
 

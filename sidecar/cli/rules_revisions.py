@@ -34,6 +34,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 STATES = ("proposed", "begun", "undone", "canary", "live", "superseded", "rolled_back", "rejected")
 """What a revision may be: waiting, on its way or interrupted there, a shadow, in place, or over."""
 
+SHOWN = 1_000
+"""Revisions that a log tells of, the newest."""
+
 
 def server_options(command: F) -> F:
     """`--prometheus URL --rules-dir DIR`."""
@@ -87,7 +90,10 @@ def log(
       pronoia rules list --state live
     """
     config = stated_config(config_path, data_directory)
-    found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=1000))
+    found = with_store(config, lambda store: store.revisions(group=group, state=state, limit=SHOWN + 1))
+    if len(found) > SHOWN:
+        click.echo(f"the newest {SHOWN:,}; there are older ones: ask for a --group or a --state", err=True)
+        found = found[:SHOWN]
     if output == "json":
         click.echo(json.dumps(msgspec.to_builtins(found)))
         return
@@ -98,10 +104,11 @@ def log(
             "no rule was generated or rewritten yet; rules.directory or rules.publish must be set, "
             "and history be long enough"
         )
+    width = max((len(revision.group) for revision in found), default=0)
     for revision in found:
         approver = revision.evidence.get("approver")
         why = (_rewritten(revision), f"by {approver}" if approver else "", revision.reason)
-        line = f"{_when(revision.created_at_ns)}  {revision.state:<11} {revision.group}  "
+        line = f"{_when(revision.created_at_ns)}  {revision.state:<11} {revision.group:<{width}}  "
         click.echo("  ".join((line + revision.content_hash, *filter(None, why))))
 
 

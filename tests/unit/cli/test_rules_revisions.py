@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from sidecar.cli import rules_revisions
 from sidecar.cli.main import main
 from sidecar.cli.stored import with_store
 from sidecar.config.model import Config
@@ -48,6 +49,14 @@ def test_where_there_is_no_database_none_is_made(tmp_path: Path, arguments: tupl
     assert done.exit_code == 2
     assert f"no database at {tmp_path}" in done.output
     assert not list(tmp_path.iterdir())
+
+
+def test_a_log_says_that_there_are_older_ones(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "older" not in run(data, "log").output
+    monkeypatch.setattr(rules_revisions, "SHOWN", 1)
+    done = run(data, "log")
+    assert len(done.stdout.splitlines()) == 1
+    assert "the newest 1; there are older ones" in done.stderr
 
 
 def test_only_what_waits_is_refused(data: Path) -> None:
