@@ -185,7 +185,8 @@ class AlertsLoop:
         self.placing.recall(incidents, remembered, now, over=over)
         self._wake.set()
         if self._teller is not None:
-            await self._teller.open(self._holding.sift(self.placing.known.values(), now))
+            still_open = [one for one in self.placing.known.values() if one.state == "open"]
+            await self._teller.open(self._holding.sift(still_open, now))
         self.intake.start()
         self._task.start(self._run())
 

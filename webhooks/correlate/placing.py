@@ -223,7 +223,8 @@ class Placing:
         correlator = self.analyst.correlator
         for incident_id, members in by_incident.items():
             correlator.recall(incident_id, [self.analyst.sight(episode) for episode in members], now=now)
-        for incident in chain(self.known.values(), over):
+        remembered = [one for one in over if one.incident_id in correlator.groups]
+        for incident in chain(self.known.values(), remembered):
             group = correlator.groups.get(incident.incident_id)
             if group is not None and incident.split_from is not None:
                 group.split = Split(incident.split_from, incident.incident_id, (), incident.split_reason)
@@ -234,6 +235,7 @@ class Placing:
             self.analyst.learn(group)
             group.flapping |= {key[:2] for key in group.members} & flapping
         self._find_untold(now)
+        self.known.update((one.incident_id, one) for one in remembered)
         self._advance(now)
 
     def _find_untold(self, now: float) -> None:

@@ -337,6 +337,19 @@ async def test_what_a_told_incident_goes_into_is_not_held(tmp_path: Path) -> Non
     assert stays != one.incident_id
 
 
+async def test_what_was_over_before_a_restart_is_marked_as_merged_after_it(tmp_path: Path) -> None:
+    """Its alerts are the other's then; without the mark it stands among the resolved with none."""
+    async with Bench(tmp_path) as first:
+        await first.take(alert("Blip", service="db"))
+        (one,) = await first.stored(1)
+        await first.take(alert("Blip", service="db", ends="2026-01-01T00:00:50Z"))
+        await first.until(lambda: (one.incident_id, "resolved", 0) in first.teller.told)
+    async with Bench(tmp_path) as second:
+        assert second.teller.told == [], "what is over is no news"
+        await second.take(*(alert("Blip", service="mail", i=str(i)) for i in range(3)))
+        await second.until(lambda: (one.incident_id, "merged", 0) in second.teller.told)
+
+
 async def test_of_two_incidents_the_one_that_people_know_stays(tmp_path: Path) -> None:
     """Its message, its thread and whoever has it are theirs; the other is larger, and nobody's."""
     async with Bench(tmp_path) as bench:
