@@ -55,7 +55,7 @@ def build_app(
     `access`: None lets everybody in; `own_proof`: the routes that check their senders by themselves.
     """
     guard = authentication(access or AccessConfig(), own_proof=own_proof)
-    app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors, guard])
+    app = web.Application(client_max_size=max_body_bytes, middlewares=[_json_errors, _hang_ups, guard])
     app.on_response_prepare.append(_secure)
     Lifecycle(views, reload, quit_process).add_routes(app.router)
     JsonApi(views).add_routes(app.router)
@@ -293,6 +293,18 @@ async def _json_errors(request: web.Request, handler: Callable[[web.Request], An
         # The request's edge: a defect in one answer is told in the form that every client reads.
         get_logger("api").exception("a request broke off", path=request.path)
         return error_answer(500, "internal", "a defect of pronoia's; its log has the trace")
+
+
+@web.middleware
+async def _hang_ups(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+    """Who hangs up amid its own request is no fault of ours, and needs no trace in the log."""
+    try:
+        response: web.StreamResponse = await handler(request)
+        return response
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=400)  # Nobody hears it.
 
 
 def _words(request: web.Request, error: web.HTTPException) -> str:

@@ -14,14 +14,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from sidecar.api import stream as stream_module
 from sidecar.api.explain import Explanations
 from sidecar.api.families import FamilyEndpoints
 from sidecar.api.outlook import OutlookEndpoints
+from sidecar.api.request_log import request_logger
 from sidecar.api.series_feedback import SeriesFeedback
 from sidecar.api.server import build_app
 from sidecar.api.views import ComponentHealth
+from sidecar.bodies import read_up_to
 from sidecar.errors import ConfigError, ConfigProblem, StoreError
 from sidecar.events import Event, EventBus
 from sidecar.records import Episode, Incident, Response, RuleRevision
@@ -298,6 +301,38 @@ async def test_a_defect_is_told_as_every_error_is(
     assert answer.status == 500
     assert (await answer.json())["errorType"] == "internal"
     assert (await client.get("/-/healthy")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/read", "/webhooks/read"])
+async def test_who_hangs_up_amid_a_body_leaves_no_trace(
+    process: Process, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(request: web.Request) -> web.Response:
+        begun.set()
+        try:
+            return web.Response(body=await read_up_to(request.content, 100))
+        finally:
+            ended.set()
+
+    app = build_app(
+        views=process.views, bus=process.bus, reload=process.reload,
+        quit_process=process.stopped.set, max_body_bytes=1024,
+    )  # fmt: skip
+    app.router.add_post(path, read)
+    runner = web.AppRunner(app, logger=request_logger(), handler_cancellation=False)  # As the process has it.
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with asyncio.timeout(10):
+        _, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+        writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf".encode())
+        with capture_logs() as logs:
+            await begun.wait()
+            writer.close()
+            await ended.wait()
+    await runner.cleanup()
+    assert (logs, caplog.records) == ([], [])
 
 
 async def test_the_description_lists_every_route_and_no_other(client: TestClient[Any, Any]) -> None:
