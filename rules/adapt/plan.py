@@ -207,7 +207,7 @@ def _unit(rule: WrittenRule) -> str:
 async def check_cost(rewrites: Sequence[Rewrite], source: Source, *, at_ms: int) -> dict[str, str]:
     """That no rewritten rule matches far more series or takes far longer than the one before.
 
-    Raises: RuleError naming the rule.
+    Raises: RuleError naming the rule; unreachable, where asking again later may help.
     """
     worst = 1.0
     for old, new in rewrites:
@@ -229,7 +229,8 @@ async def _cost(rule: WrittenRule, source: Source, at_ms: int) -> tuple[float, i
     try:
         batch = await source.instant(rule.expr, at_ms=at_ms, name=rule.name, max_series=100 * MAX_SERIES)
     except PullError as error:
-        raise RuleError(RuleReason.CHECK_FAILED, f"{rule.name}: {error}") from error
+        reason = RuleReason.UNREACHABLE if error.retryable else RuleReason.CHECK_FAILED
+        raise RuleError(reason, f"{rule.name}: {error}") from error
     return time.monotonic() - began, batch.n_series
 
 

@@ -44,17 +44,33 @@ def flatline(name: str, expr: str, *, severity: str = "warning") -> Rule:
     )
 
 
-def sibling(name: str, expr: str, *, by: Sequence[str] = (), severity: str = "warning") -> Rule:
-    """One of a group that is far from the group's middle; groups of fewer than five are left alone."""
+def sibling(
+    name: str,
+    expr: str,
+    *,
+    by: Sequence[str] = (),
+    severity: str = "warning",
+    min_deviation: float = 0.0,
+    min_relative_deviation: float = 0.0,
+) -> Rule:
+    """One of a group that is far from the group's middle; groups of fewer than five are left alone.
+
+    Where siblings are all alike any other number is far. `min_deviation`, `min_relative_deviation`: in units
+    of `expr`, and as a part of the middle, what is no further from it is not.
+    """
     group = ", ".join(by)
     middle = f"quantile by ({group}) (0.5, {expr})"
     wide = f"(quantile by ({group}) (0.75, {expr}) - quantile by ({group}) (0.25, {expr}))"
     away = f"abs(({expr}) - on ({group}) group_left () {middle})"
+    far = f"{away}\n> on ({group}) group_left ()\n{plain_number(SIBLING_DISTANCE)} * {wide}"
+    if min_deviation:
+        far += f"\n> {plain_number(min_deviation)}"
+    if min_relative_deviation:
+        far += f"\n> on ({group}) group_left ()\n{plain_number(min_relative_deviation)} * abs({middle})"
     return _alert(
         name,
         "UnlikeItsSiblings",
-        f"{away}\n> on ({group}) group_left ()\n{plain_number(SIBLING_DISTANCE)} * {wide}\n"
-        f"and on ({group})\ncount by ({group}) ({expr}) >= {MIN_SIBLINGS}",
+        f"{far}\nand on ({group})\ncount by ({group}) ({expr}) >= {MIN_SIBLINGS}",
         severity,
         hold="10m",
         words="is far from the others of its group",
@@ -69,7 +85,13 @@ def recorded(name: str, expr: str) -> Rule:
 KINDS: Mapping[str, Callable[[QueryConfig], Rule]] = {
     "absence": lambda query: absence(query.name, query.expr, severity=query.severity),
     "flatline": lambda query: flatline(query.name, query.expr, severity=query.severity),
-    "sibling": lambda query: sibling(query.name, query.expr, severity=query.severity),
+    "sibling": lambda query: sibling(
+        query.name,
+        query.expr,
+        severity=query.severity,
+        min_deviation=query.min_deviation,
+        min_relative_deviation=query.min_relative_deviation,
+    ),
     "recording": lambda query: recorded(query.name, query.expr),
 }
 """What can be written for a watched query, by its name on the command line."""

@@ -75,6 +75,10 @@ def test_every_alert_says_what_to_do(pack: Pack) -> None:
 GROUP = {f'load{{pod="{n}"}}': f"{10 + n % 2}+0x200" for n in range(6)}
 
 
+def alike(metric: str, value: str) -> dict[str, str]:
+    return {f'{metric}{{pod="{n}"}}': f"{value}x200" for n in range(6)}
+
+
 def test_kinds_and_slos_fire_when_they_must_and_only_then(tmp_path: Path) -> None:
     slo = slo_file(SLO)
     kinds = rule_file(
@@ -87,6 +91,7 @@ def test_kinds_and_slos_fire_when_they_must_and_only_then(tmp_path: Path) -> Non
                     absence("rate", "rate(asked_total[5m])"),
                     flatline("load", "load"),
                     sibling("load", "load"),
+                    sibling("rest", "rest", min_deviation=0.5, min_relative_deviation=0.1),
                     recorded("load", "sum(load)"),
                 ],
             }
@@ -110,6 +115,10 @@ def test_kinds_and_slos_fire_when_they_must_and_only_then(tmp_path: Path) -> Non
         Case("LoadUnlikeItsSiblings", {**GROUP, 'load{pod="x"}': "90x200"}, 1),
         Case("LoadUnlikeItsSiblings", GROUP, 0),
         Case("LoadUnlikeItsSiblings", {'load{pod="1"}': "1x200", 'load{pod="x"}': "90x200"}, 0),
+        Case("LoadUnlikeItsSiblings", {**alike("load", "10"), 'load{pod="x"}': "10.1x200"}, 1),
+        Case("RestUnlikeItsSiblings", {**alike("rest", "10"), 'rest{pod="x"}': "10.9x200"}, 0),
+        Case("RestUnlikeItsSiblings", {**alike("rest", "0.1"), 'rest{pod="x"}': "0.5x200"}, 0),
+        Case("RestUnlikeItsSiblings", {**alike("rest", "-10"), 'rest{pod="x"}': "-8.9x200"}, 1),
     ]
     (tmp_path / "test.yaml").write_text(promtool_file([slo.file_name, kinds.file_name], cases))
     promtool("check", "rules", slo.file_name, kinds.file_name, cwd=tmp_path)
