@@ -66,6 +66,8 @@ class Sender:
         self._looked_at: dict[str, float] = {}
         self._fates: dict[str, dict[str, OutboxMessage]] = {name: {} for name in targets}
         """By target, what became of tries and is not stored yet."""
+        self._unreached: set[str] = set()
+        """Targets of which it was told that they do not take messages."""
         self._opened_at_ns = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._log = get_logger("sender")
@@ -235,6 +237,9 @@ class Sender:
             message.state, message.error = "sent", ""
             self._metrics.up.labels(name).set(1)
             self._metrics.sent.labels(name, "sent").inc()
+            if name in self._unreached:
+                self._unreached.discard(name)
+                self._log.info("target takes messages again", target=name)
             if repeated:
                 self._metrics.sent.labels(name, "repeated").inc()
                 self._log.warning("message may have arrived twice", target=name, key=message.key)
@@ -315,7 +320,9 @@ class Sender:
             wait = min(wait, max(target.fallback_after - age, 1.0))
         message.due_at_ns = int((self._now() + wait) * 1e9)
         self._metrics.sent.labels(name, "failed").inc()
-        if message.attempts == 1:
+        if name not in self._unreached:
+            # Once: in a bad hour hundreds wait for the same target.
+            self._unreached.add(name)
             self._log.warning("message not delivered, will try again", target=name, err=message.error)
         return []
 
