@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from sidecar.config.detectors import DetectorName
+    from sidecar.config.detector_names import DetectorName
     from sidecar.config.model import QueryConfig
     from sidecar.series import SeriesBatch
 

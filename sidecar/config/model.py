@@ -24,7 +24,8 @@ from sidecar.config.business import (
     check_factors,
 )
 from sidecar.config.channels import NotifyConfig
-from sidecar.config.detectors import USUAL_MEMBERS, DetectorName, Member
+from sidecar.config.council import USUAL_MEMBERS, Member
+from sidecar.config.detector_names import DetectorName
 from sidecar.config.enrichment import EnrichmentConfig
 from sidecar.config.export import ExportConfig
 from sidecar.config.fields import (
@@ -48,6 +49,7 @@ from sidecar.config.ruler import RulerConfig
 from sidecar.config.runbooks import RunbookConfig
 from sidecar.config.section import Section
 from sidecar.config.slo import PackName, SloConfig
+from sidecar.config.store_names import StoreName
 from sidecar.config.teams import Person, Schedule, Team, check_names
 from sidecar.config.webhook import WebhookConfig
 
@@ -308,6 +310,7 @@ class RulesConfig(Section):
 class StoreConfig(Section):
     """Where things are kept, and for how long."""
 
+    kind: StoreName = Field("sqlite", description="what keeps alerts, incidents, messages and revisions")
     directory: Path = Field(Path("pronoia-data"), description="folder of the database and the models")
     retention_deliveries: LastingSeconds = Field(7 * 86400.0, description="so long deliveries are kept")
     retention_episodes: LastingSeconds = Field(

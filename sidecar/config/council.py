@@ -1,34 +1,8 @@
-"""Names of the detectors that a query may choose from; docs/detectors/ has a page of each."""
+"""Who may sit in a council, and who does where nothing is said."""
 
 from __future__ import annotations
 
 from typing import Literal
-
-DetectorName = Literal[
-    "ensemble",
-    "point",
-    "windows",
-    "slow",
-    "shape",
-    "seasonal",
-    "smoothing",
-    "hampel",
-    "esd",
-    "quantile",
-    "cusum",
-    "bocpd",
-    "spectral_residual",
-    "siblings",
-    "council",
-    "multivariate",
-    "autoencoder",
-    "matrix_profile",
-    "isolation_forest",
-    "kmeans",
-    "dbscan",
-    "gaussian_mixture",
-    "spectral_clusters",
-]
 
 Member = Literal[
     "matrix_profile",
