@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from rules.adapt.bounds import Bound, Family, Static
+from rules.adapt.bounds import Bound, Family, Static, ordinary
 from rules.adapt.judge import Candidate, Evidence, judge
 
 FORS = (120.0, 300.0, 900.0)
@@ -155,7 +155,7 @@ def _nearer(table: Candidate, number: Candidate, evidence: Evidence) -> bool:
 def _distance(candidate: Candidate, evidence: Evidence) -> float:
     """How far from the threshold normal life is in the mean: so much must happen before anyone is told."""
     sign = 1 if evidence.comparison.above else -1
-    gap = sign * (candidate.bound.at(evidence.times) - evidence.values)[:, evidence.normal]
+    gap = sign * (candidate.bound.at(evidence.times) - ordinary(evidence.values))[:, evidence.normal]
     return float(np.nanmean(np.maximum(gap, 0.0)))
 
 
@@ -282,7 +282,7 @@ def _cost(
 def _blinded(bound: Bound, evidence: Evidence) -> float:
     """How much more than normal life spans must happen before the bound is reached; 0 within that."""
     sign = 1 if evidence.comparison.above else -1
-    quiet = sign * evidence.values[:, evidence.normal]
+    quiet = sign * ordinary(evidence.values[:, evidence.normal])
     middle, high = float(np.nanmedian(quiet)), float(np.nanquantile(quiet, 0.999))
     reach = float(np.median(sign * bound.at(evidence.times))) - high
     return max(reach / ((high - middle) or abs(high) or 1.0), 0.0)

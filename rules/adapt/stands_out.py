@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rules.adapt.bounds import Family
+from rules.adapt.bounds import Family, ordinary
 from rules.adapt.judge import Evidence
 from rules.incidents import KnownIncident
 from sidecar.series import BoolArray, FloatArray
@@ -26,7 +26,11 @@ thousand samples one that is beyond 999 in a thousand says nothing."""
 def stands_out(evidence: Evidence, incident: KnownIncident, forms: Sequence[Family]) -> bool:
     """Whether the incident went beyond normal life, in the view of any form."""
     rows, inside = _where(evidence, incident)
-    return any(_beyond(family.relative[rows], inside, evidence.normal) for family in forms)
+    return any(
+        _beyond(view[:, inside], view[:, evidence.normal])
+        for family in forms
+        for view in _views(family.relative[rows])
+    )
 
 
 def stood_out_after(evidence: Evidence, incident: KnownIncident, forms: Sequence[Family]) -> float:
@@ -34,12 +38,12 @@ def stood_out_after(evidence: Evidence, incident: KnownIncident, forms: Sequence
     rows, inside = _where(evidence, incident)
     first = np.inf
     for family in forms:
-        relative = family.relative[rows]
-        if not np.isfinite(relative[:, evidence.normal]).any():
-            continue
-        beyond = (relative[:, inside] > _peak(relative[:, evidence.normal])).any(axis=0)
-        if beyond.any():
-            first = min(first, float(evidence.times[inside][beyond][0] - incident.start_ms) / 1000)
+        for view in _views(family.relative[rows]):
+            if not np.isfinite(view[:, evidence.normal]).any():
+                continue
+            beyond = (view[:, inside] > _peak(view[:, evidence.normal])).any(axis=0)
+            if beyond.any():
+                first = min(first, float(evidence.times[inside][beyond][0] - incident.start_ms) / 1000)
     return first
 
 
@@ -49,18 +53,22 @@ def _where(evidence: Evidence, incident: KnownIncident) -> tuple[BoolArray, Bool
     return rows, (evidence.times >= incident.start_ms) & (evidence.times <= incident.end_ms)
 
 
+def _views(relative: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """All of it, and what is finite: a ratio that is over nothing once a day hides no height from people."""
+    return relative, ordinary(relative)
+
+
 def _peak(quiet: FloatArray) -> float:
     return float(np.nanquantile(quiet, PEAKS))
 
 
-def _beyond(relative: FloatArray, inside: BoolArray, normal: BoolArray) -> bool:
-    there, quiet = relative[:, inside], relative[:, normal]
+def _beyond(there: FloatArray, quiet: FloatArray) -> bool:
     if not (np.isfinite(there).any() and np.isfinite(quiet).any()):
         return False
     highest = np.nanmax(there)
     if highest <= _peak(quiet):
         return False
-    reached = _by_stretch(quiet, int(inside.sum()))
+    reached = _by_stretch(quiet, there.shape[1])
     return bool(not reached.size or highest > np.quantile(reached, STRETCHES))
 
 

@@ -86,7 +86,8 @@ def _far_by(mirrored: FloatArray, normal: BoolArray) -> FloatArray:
         quiet = values[normal & np.isfinite(ordinary(values))]
         if quiet.size:
             centre = float(np.median(quiet))
-            far_by[row] = (values - centre) / robust_spread(quiet - centre)
+            with np.errstate(over="ignore"):  # What stands for infinity, over hardly any spread.
+                far_by[row] = (values - centre) / robust_spread(quiet - centre)
     return far_by
 
 
@@ -119,9 +120,10 @@ def _between(first_ms: int, last_ms: int, evidence: Evidence) -> BoolArray:
 
 def _beyond_life(mirrored: FloatArray, there: BoolArray, life: BoolArray) -> bool:
     """Whether what lasted was mostly further out than life's peaks, short ones included."""
-    if not np.isfinite(mirrored[:, life]).any():
+    rest = ordinary(mirrored[:, life])
+    if not np.isfinite(rest).any():
         return False
-    return bool(np.nanmedian(mirrored[there]) > np.nanquantile(mirrored[:, life], PEAKS))
+    return bool(np.nanmedian(mirrored[there]) > np.nanquantile(rest, PEAKS))
 
 
 def _rare(stretches: Sequence[Stretch], evidence: Evidence) -> bool:

@@ -116,3 +116,10 @@ def test_it_begins_where_the_series_left_normal_life_and_names_that_series() -> 
 @pytest.mark.parametrize("values", [np.full((1, 300), np.nan), np.ones((1, 300)), np.ones((1, 1))])
 def test_nothing_is_suspected_of_next_to_nothing(values: np.ndarray) -> None:
     assert suspected(past(values)) == ()
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_is_nothing_or_infinite_and_never_else_is_looked_at_without_a_warning() -> None:
+    values = np.zeros((1, DAYS * A_DAY))
+    values[0, 77::A_DAY] = 1e300  # As infinity is read.
+    assert suspected(past(values, "failed / asked > 0.05")) == ()
