@@ -19,8 +19,8 @@ CHUNK = 5_000
 class PastStore(AlertStore, Protocol):
     """What is asked of the store."""
 
-    async def episodes(self, where: str, parameters: tuple[int, ...] = ()) -> list[Episode]:
-        """Episodes that match an SQL tail."""
+    async def recent_episodes(self, since_ns: int) -> list[Episode]:
+        """Open episodes, and those last seen since then."""
         ...
 
 
@@ -32,7 +32,7 @@ async def store_past(store: PastStore, config: WebhookConfig, episodes: Sequence
     if not episodes:
         return 0, 0
     since_ns = min(episode.starts_at_ns for episode in episodes)
-    stored = await store.episodes("where last_seen_ns >= ?", (since_ns,))
+    stored = await store.recent_episodes(since_ns)
     new = await asyncio.to_thread(unknown, episodes, stored)
     incidents = await asyncio.to_thread(_grouped, config, new)
     for first in range(0, len(new), CHUNK):

@@ -46,11 +46,6 @@ REMEMBER_RESOLVED_NS = 24 * 3600 * 1_000_000_000
 UNKNOWN_AFTER_NS = 12 * 3600 * 1_000_000_000
 """Three times Alertmanager's default repeat_interval: what was not repeated for so long may be over."""
 
-OLDER_OF_OPEN_INCIDENTS = (
-    "where state = 'resolved' and last_seen_ns < ? and incident_id in "
-    "(select incident_id from incidents where state = 'open') order by starts_at_ns"
-)
-
 RETRY_SECONDS = 5.0
 PLACING_SECONDS = 0.3
 """So long a pass goes on to place alerts before it stores where they are."""
@@ -72,8 +67,8 @@ class LoopStore(AlertStore, NoteStore, Protocol):
         """Open episodes, and those last seen since then."""
         ...
 
-    async def episodes(self, where: str, parameters: tuple[int, ...] = ()) -> list[Episode]:
-        """Episodes that match an SQL tail."""
+    async def older_of_open_incidents(self, before_ns: int) -> list[Episode]:
+        """Resolved episodes, last seen before then, of incidents that are open."""
         ...
 
 
@@ -175,7 +170,7 @@ class AlertsLoop:
             self.placing.storms.relearn(msgspec.json.decode(learned))
         since_ns = self._listening_since_ns - REMEMBER_RESOLVED_NS
         episodes = await self._store.recent_episodes(since_ns)
-        episodes += await self._store.episodes(OLDER_OF_OPEN_INCIDENTS, (since_ns,))
+        episodes += await self._store.older_of_open_incidents(since_ns)
         memory = self.intake.memory
         memory.recall(episodes)
         held = {episode.key: episode for episode in memory.episodes.values()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from sidecar.config.fields import parse_duration
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
-from sidecar.store.sqlite import SqliteStore
+from sidecar.store.protocol import Store
 from webhooks.correlate.by_hand import ByHand
 from webhooks.respond.desk import Desk
 from webhooks.respond.lifecycle import ActionError
@@ -19,9 +19,7 @@ DEFAULT_SILENCE = "1h"
 class Deeds:
     """Each deed is given the incident, who does it, and a text; it answers what came of it."""
 
-    def __init__(
-        self, store: SqliteStore, desk: Desk, silencer: Silencer, by_hand: Callable[[], ByHand]
-    ) -> None:
+    def __init__(self, store: Store, desk: Desk, silencer: Silencer, by_hand: Callable[[], ByHand]) -> None:
         self._store = store
         self._desk = desk
         self._silencer = silencer

@@ -12,7 +12,7 @@ from sidecar.events import EventBus
 from sidecar.fitting import FitProcess
 from sidecar.offload import Offload
 from sidecar.prometheus.session import PullMetrics
-from sidecar.store.sqlite import SqliteStore
+from sidecar.store.protocol import Store
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Ground:
     """Made once at the start; parts are given it whole, and each other only where they must."""
 
     registry: CollectorRegistry
-    store: SqliteStore
+    store: Store
     page: SyntheticPage
     wall: Callable[[], float]
     pull_metrics: PullMetrics

@@ -36,7 +36,7 @@ from sidecar.loop.watch import Watch
 from sidecar.prometheus.session import PullMetrics
 from sidecar.store.folder_lock import FolderLock
 from sidecar.store.leftovers import remove_leftovers
-from sidecar.store.sqlite import SqliteStore
+from sidecar.store.registry import open_store
 from sidecar.telemetry import get_logger, new_registry
 from webhooks.pipeline import AlertsLoop
 
@@ -231,7 +231,7 @@ class Sidecar:
         config, registry = self._config, new_registry()
         ground = Ground(
             registry=registry,
-            store=await SqliteStore.open(config.store, registry=registry),
+            store=await open_store(config.store, registry=registry),
             page=SyntheticPage(
                 max_series=config.export.max_series,
                 registry=registry,

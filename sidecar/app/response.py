@@ -16,7 +16,7 @@ from sidecar.config.model import Config
 from sidecar.config.response import ResponseConfig
 from sidecar.prometheus.client import PrometheusClient
 from sidecar.records import Episode, Incident
-from sidecar.store.sqlite import SqliteStore
+from sidecar.store.protocol import Store
 from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Poster
 from webhooks.notify.notifier import REMEMBER_SECONDS, Notifier
@@ -45,7 +45,7 @@ MAX_CANDIDATES = 10
 SLACK_ANSWER_SECONDS = 10.0
 
 
-async def link_secret(config: ResponseConfig, store: SqliteStore) -> bytes:
+async def link_secret(config: ResponseConfig, store: Store) -> bytes:
     """The stated secret that signs links, or one made at the first start.
 
     Raises: StoreError.

@@ -17,7 +17,7 @@ from sidecar.config.fields import format_duration, parse_duration
 if TYPE_CHECKING:
     from sidecar.config.model import Config
     from sidecar.records import Episode, Incident, Response
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
     from webhooks.replay import Change, Comparison, Run
 
 MAX_EPISODES = 200_000
@@ -220,7 +220,7 @@ def simulate(
 
 
 async def _with_responses(
-    store: SqliteStore, limit: int, state: str | None
+    store: Store, limit: int, state: str | None
 ) -> tuple[list[Incident], dict[str, Response]]:
     """The newest incidents, and what people did about those that are open."""
     responses = await store.response_store.responses(open_only=True)
@@ -241,8 +241,7 @@ def _episodes(config: Config, past_seconds: float) -> list[Episode]:
     from sidecar.cli.stored import with_store
 
     since_ns = int((time.time() - past_seconds) * 1e9)
-    where = f"where first_seen_ns >= ? order by first_seen_ns limit {MAX_EPISODES}"
-    return with_store(config, lambda store: store.episodes(where, (since_ns,)))
+    return with_store(config, lambda store: store.episodes_heard(since_ns, limit=MAX_EPISODES))
 
 
 def _document(before: Run, after: Run, comparison: Comparison) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import click
 from sidecar.cli.options import config_option, data_option, read_config
 
 if TYPE_CHECKING:
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
     from webhooks.respond.document import Report
 
 MAX_PAST = 1000
@@ -41,7 +41,7 @@ def incident(config_path: Path | None, data_directory: Path | None, form: str, i
     click.echo(found.page() if form == "html" else found.markdown(), nl=False)
 
 
-async def _report(store: SqliteStore, incident_id: str) -> Report | None:
+async def _report(store: Store, incident_id: str) -> Report | None:
     from webhooks.respond.report import incident_report
     from webhooks.respond.similar import similar
 

@@ -9,10 +9,10 @@ from sidecar.config.model import Config
 if TYPE_CHECKING:
     from rules.adapt.adapted import AdaptedRules
     from sidecar.prometheus.client import PrometheusClient
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 
-def adapted_rules(config: Config, client: PrometheusClient, store: SqliteStore) -> AdaptedRules:
+def adapted_rules(config: Config, client: PrometheusClient, store: Store) -> AdaptedRules:
     """What rewrites and takes back, against that server and store."""
     from rules.adapt.adapted import AdaptedRules
     from rules.adapt.places import place_finder

@@ -17,7 +17,7 @@ from sidecar.config.fields import format_duration
 from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 
 @click.command()
@@ -45,7 +45,7 @@ def approve(
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> str:
+    async def work(store: Store) -> str:
         from prometheus_client import CollectorRegistry
 
         from rules.adapt.limits import refuse_frozen
@@ -90,7 +90,7 @@ def reject(config_path: Path | None, data_directory: Path | None, why: str, revi
     """
     config = stated_config(config_path, data_directory)
 
-    async def work(store: SqliteStore) -> str:
+    async def work(store: Store) -> str:
         import msgspec
 
         waiting = await found_revision(store, revision)

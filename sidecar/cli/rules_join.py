@@ -18,7 +18,7 @@ from sidecar.errors import RuleError, RuleReason
 
 if TYPE_CHECKING:
     from rules.read import WrittenRule
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 
 @click.command()
@@ -51,7 +51,7 @@ def join(
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> str:
+    async def work(store: Store) -> str:
         from prometheus_client import CollectorRegistry
 
         from rules.adapt.change import Change

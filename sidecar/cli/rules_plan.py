@@ -25,7 +25,7 @@ from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
 if TYPE_CHECKING:
     from rules.adapt.history import Adapted
     from rules.adapt.plan import Plan
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def plan(only: tuple[str, ...], again: bool, config_path: Path | None, output: s
 
     source = RuleSource.of(options, config_path)
 
-    async def work(opened: OpenedSource, store: SqliteStore) -> tuple[list[Adapted], list[Plan]]:
+    async def work(opened: OpenedSource, store: Store) -> tuple[list[Adapted], list[Plan]]:
         adapted = await adapt_all(opened, store, again=again, only=only)
         return adapted, (await _planned(opened, adapted))[0]
 
@@ -117,7 +117,7 @@ def apply(
     """
     source = RuleSource.of(options, config_path)
 
-    async def work(opened: OpenedSource, store: SqliteStore) -> int:
+    async def work(opened: OpenedSource, store: Store) -> int:
         if target == "git":
             await asyncio.to_thread(_in_git, source.rule_paths)  # Before a minute's work, not after it.
         adapted = await adapt_all(opened, store, again=again, only=only)
@@ -138,7 +138,7 @@ def apply(
     raise SystemExit(_run(source, work))
 
 
-def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitable[T]]) -> T:
+def _run(source: RuleSource, work: Callable[[OpenedSource, Store], Awaitable[T]]) -> T:
     async def run() -> T:
         async with source.opened() as opened, opened_store(opened.config) as store:
             return await work(opened.with_alerts(), store)
@@ -151,7 +151,7 @@ def _run(source: RuleSource, work: Callable[[OpenedSource, SqliteStore], Awaitab
 
 
 async def adapt_all(
-    opened: OpenedSource, store: SqliteStore, *, again: bool, only: Collection[str] = ()
+    opened: OpenedSource, store: Store, *, again: bool, only: Collection[str] = ()
 ) -> list[Adapted]:
     """What becomes of every rule, or of `only` these, with what may not be changed now left as it is.
 
@@ -204,7 +204,7 @@ async def _planned(opened: OpenedSource, adapted: list[Adapted]) -> tuple[list[P
     return await plan_places(adapted, place_finder(opened.config.rules), on_refused=on_refused), refused
 
 
-async def _to_series(opened: OpenedSource, store: SqliteStore, adapted: list[Adapted], approver: str) -> None:
+async def _to_series(opened: OpenedSource, store: Store, adapted: list[Adapted], approver: str) -> None:
     """Thresholds that are series: nothing is reloaded, the running sidecar exports them."""
     from rules.adapt.plan import evidence_of
     from rules.adapt.threshold_series import ThresholdSeries
@@ -216,7 +216,7 @@ async def _to_series(opened: OpenedSource, store: SqliteStore, adapted: list[Ada
                 click.echo(f"{one.rule.name}: {'; '.join(one.changes)}, exported as a series")
 
 
-async def _to_places(opened: OpenedSource, store: SqliteStore, plans: list[Plan], approver: str) -> int:
+async def _to_places(opened: OpenedSource, store: Store, plans: list[Plan], approver: str) -> int:
     from rules.adapt.rewriter import Rewriter
     from rules.publisher import NotPutBack
 

@@ -21,7 +21,7 @@ from sidecar.cli.stored import with_store
 from sidecar.config.fields import format_duration
 
 if TYPE_CHECKING:
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 
 @click.command()
@@ -52,7 +52,7 @@ def republish(
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> str:
+    async def work(store: Store) -> str:
         from rules.republish import checked, republish
 
         wanted = await found_revision(store, revision)

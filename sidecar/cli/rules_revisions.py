@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rules.loop import RulesLoop
     from sidecar.prometheus.client import PrometheusClient
     from sidecar.records import RuleRevision
-    from sidecar.store.sqlite import SqliteStore
+    from sidecar.store.protocol import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,7 +163,7 @@ def diff(config_path: Path | None, data_directory: Path | None, revision: str) -
       pronoia rules diff 3f9c2ab1
     """
 
-    async def work(store: SqliteStore) -> tuple[str, str]:
+    async def work(store: Store) -> tuple[str, str]:
         found = await found_revision(store, revision)
         if "before" in found.evidence:
             return str(found.evidence["before"]), found.content
@@ -207,7 +207,7 @@ def drift(
     """
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> list[Drift]:
+    async def work(store: Store) -> list[Drift]:
         from rules.adapt.place import THRESHOLD, is_adapted
         from rules.adapt.places import place_finder
         from rules.drift import drift_of, drift_of_place
@@ -295,7 +295,7 @@ def rollback(
 
     config = stated_config(config_path, data_directory, prometheus_url, rules_directory)
 
-    async def work(store: SqliteStore) -> str:
+    async def work(store: Store) -> str:
         if not await store.revisions(group=group, limit=1):
             known = dict.fromkeys(one.group for one in await store.revisions(limit=10_000))
             near = next((one for one in known if group in one), None)
@@ -321,7 +321,7 @@ def rollback(
 
 @asynccontextmanager
 async def rule_servers(
-    config: Config, store: SqliteStore
+    config: Config, store: Store
 ) -> AsyncIterator[tuple[RulesLoop | None, AdaptedRules, PrometheusClient]]:
     """The parts that change rules, as in the running sidecar but not started."""
     from prometheus_client import CollectorRegistry
@@ -368,7 +368,7 @@ async def _repair(group: str, revisions: list[RuleRevision], loop: RulesLoop) ->
     await loop.publisher.restore(group, live.content)
 
 
-async def found_revision(store: SqliteStore, beginning: str) -> RuleRevision:
+async def found_revision(store: Store, beginning: str) -> RuleRevision:
     """The newest revision of the text whose hash begins so. Raises: RuleError, StoreError."""
     found = [one for one in await store.revisions(limit=10_000) if one.content_hash.startswith(beginning)]
     if not found:

@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 from sidecar.config.model import Config
 from sidecar.errors import SidecarError
 from sidecar.store.connection import FILE
-from sidecar.store.sqlite import SqliteStore
+from sidecar.store.protocol import Store
+from sidecar.store.registry import open_store, store_is_there
 
 T = TypeVar("T")
 
@@ -25,12 +26,12 @@ def no_database(folder: Path) -> str:
     return f"pronoia: no database at {path}; name pronoia's folder with --data, or its file with --config"
 
 
-def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, make: bool = False) -> T:
+def with_store(config: Config, work: Callable[[Store], Awaitable[T]], *, make: bool = False) -> T:
     """The result of `work(store)`; ends the process with code 1 where the database cannot be used.
 
     `make`: whether an absent database is made; else it ends the process with code 2.
     """
-    if not make and not (config.store.directory / FILE).exists():
+    if not make and not store_is_there(config.store):
         click.echo(no_database(config.store.directory), err=True)
         raise SystemExit(2)
 
@@ -46,9 +47,9 @@ def with_store(config: Config, work: Callable[[SqliteStore], Awaitable[T]], *, m
 
 
 @asynccontextmanager
-async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
+async def opened_store(config: Config) -> AsyncIterator[Store]:
     """The configured store, made if need be, for as long as the block lasts. Raises: StoreError."""
-    store = await SqliteStore.open(config.store, registry=CollectorRegistry())
+    store = await open_store(config.store, registry=CollectorRegistry())
     try:
         yield store
     finally:

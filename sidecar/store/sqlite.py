@@ -47,7 +47,7 @@ _decode_bonds = msgspec.json.Decoder(dict[str, float]).decode
 
 
 class SqliteStore:
-    """Everything that outlives the process, in one file. See the protocols in `sidecar.ports`."""
+    """Everything that outlives the process, in one file. See `sidecar.store.protocol`."""
 
     def __init__(self, path: Path, config: StoreConfig, metrics: StoreMetrics) -> None:
         self.path = path
@@ -90,6 +90,11 @@ class SqliteStore:
             return cls(config.directory / FILE, config, StoreMetrics(registry))
 
         return await asyncio.to_thread(make)
+
+    @classmethod
+    def is_there(cls, config: StoreConfig) -> bool:
+        """Whether the configured directory has a database."""
+        return (config.directory / FILE).exists()
 
     def end_within(self, seconds: float) -> None:
         """Let all work together wait no longer than that for what another process has locked."""
@@ -146,8 +151,26 @@ class SqliteStore:
             "where state != 'resolved' or last_seen_ns >= ? order by starts_at_ns", (since_ns,)
         )
 
+    async def older_of_open_incidents(self, before_ns: int) -> list[Episode]:
+        """Resolved episodes, last seen before then, of incidents that are open, by when they began."""
+        return await self.episodes(
+            "where state = 'resolved' and last_seen_ns < ? and incident_id in "
+            "(select incident_id from incidents where state = 'open') order by starts_at_ns",
+            (before_ns,),
+        )
+
+    async def episodes_begun(self, since_ns: int, *, limit: int) -> list[Episode]:
+        """Those that began since then, by when they did; of too many the earliest."""
+        return await self.episodes("where starts_at_ns >= ? order by starts_at_ns limit ?", (since_ns, limit))
+
+    async def episodes_heard(self, since_ns: int, *, limit: int) -> list[Episode]:
+        """Those first heard of since then, by when they were; of too many the earliest."""
+        return await self.episodes(
+            "where first_seen_ns >= ? order by first_seen_ns limit ?", (since_ns, limit)
+        )
+
     async def episodes(self, where: str, parameters: tuple[Any, ...] = ()) -> list[Episode]:
-        """Episodes that match an SQL tail."""
+        """Episodes that match an SQL tail; of this store only."""
         return await self._read(f"select {_EPISODE} from episodes {where}", parameters, _episode)  # noqa: S608
 
     async def put_incidents(self, incidents: Sequence[Incident], members: Sequence[Episode]) -> None:

@@ -35,8 +35,8 @@ class PastStore(Protocol):
         """Newest first."""
         ...
 
-    async def episodes(self, where: str, arguments: tuple[object, ...]) -> list[Episode]:
-        """Episodes by a condition."""
+    async def episodes_begun(self, since_ns: int, *, limit: int) -> list[Episode]:
+        """Those that began since then, the earliest first."""
         ...
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
@@ -68,9 +68,7 @@ class AlertPast:
             return team is None or (response is not None and response.team == team)
 
         incidents = await store.incidents(limit=MAX_INCIDENTS)
-        episodes = await store.episodes(
-            "where starts_at_ns >= ? order by starts_at_ns limit ?", (since_ns, MAX_EPISODES)
-        )
+        episodes = await store.episodes_begun(since_ns, limit=MAX_EPISODES)
         messages = await store.messages_of_recent_incidents(since_ns)
         return cls(
             [one for one in incidents if one.started_at_ns >= since_ns and wanted(one.incident_id)],

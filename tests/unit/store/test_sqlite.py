@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
-from sidecar.records import Cause, Delivery, Episode, Incident, OutboxMessage, Response, RuleRevision
+from sidecar.records import Delivery, Episode, Incident, OutboxMessage, Response, RuleRevision
 from sidecar.store import maintenance, responses, schema, sqlite
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.sqlite import SqliteStore
@@ -69,45 +69,6 @@ def revision(i: int, **changes: object) -> RuleRevision:
     return RuleRevision(**{**values, **changes})  # type: ignore[arg-type]
 
 
-async def test_every_record_comes_back_as_it_went_in(tmp_path: Path) -> None:
-    incident = Incident("i1", "default", "t", 5, 6, causes=[Cause("f", "s", 1.5, ["first"])])
-    async with opened(tmp_path) as (store, _):
-        await store.commit_deliveries([delivery()], [episode()])
-        assert await store.open_episodes() == [episode()]
-        await store.put_incidents([incident], [episode(incident_id="i1")])
-        assert await store.incidents() == [incident]
-        found = await store.incident("i1")
-        assert found == (incident, [episode(incident_id="i1")])
-        assert await store.incident("none") is None
-        await store.put_revision(revision(1))
-        await store.put_revision(revision(2, group="h"))
-        await store.put_revision(revision(1, state="superseded"))
-        assert [r.revision_id for r in await store.revisions()] == ["r2", "r1"]
-        assert await store.revisions(group="g") == [revision(1, state="superseded")]
-        assert await store.revisions(state="superseded") == [revision(1, state="superseded")]
-        assert await store.revisions(group="g", state="live") == []
-
-
-async def test_the_most_urgent_incident_is_not_behind_any_number_of_newer_ones(tmp_path: Path) -> None:
-    """Nor behind one that is over, nor one that went into another."""
-    rows = [("old", "open", "P1"), ("over", "resolved", "P0"), ("gone", "merged", "P0")]
-    rows += [(f"new{n}", "open", "P3") for n in range(5)]
-    incidents = [
-        Incident(name, "default", "", at, at, state=state, priority=priority)
-        for at, (name, state, priority) in enumerate(rows)
-    ]
-    async with opened(tmp_path) as (store, _):
-        await store.put_incidents(incidents, [])
-
-        async def asked(**how: Any) -> list[str]:
-            return [one.incident_id for one in await store.incidents(**how)]
-
-        assert await asked(state="open", limit=3) == ["new4", "new3", "new2"]
-        assert await asked(limit=7) == ["new4", "new3", "new2", "new1", "new0", "over", "old"]
-        assert await asked(state="open", limit=3, urgent_first=True) == ["old", "new4", "new3"]
-        assert await asked(limit=3, urgent_first=True) == ["over", "old", "new4"]
-
-
 @pytest.mark.parametrize("state", ["open", "resolved", None])
 async def test_incidents_are_found_by_an_index_however_many_are_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
@@ -131,15 +92,6 @@ async def test_incidents_are_found_by_an_index_however_many_are_over(
     of_incidents = [step for step in plan if " incidents" in step]
     assert of_incidents
     assert all("USING INDEX" in step and "state=?" in step for step in of_incidents), plan
-
-
-async def test_intake_does_not_undo_what_correlation_wrote(tmp_path: Path) -> None:
-    async with opened(tmp_path) as (store, _):
-        await store.commit_deliveries([], [episode()])
-        await store.put_incidents([], [episode(incident_id="i1")])
-        await store.commit_deliveries([], [episode(state="resolved", ends_at_ns=20)])
-        (stored,) = await store.episodes("")
-        assert (stored.incident_id, stored.state, stored.ends_at_ns) == ("i1", "resolved", 20)
 
 
 async def test_many_writers_share_few_commits(tmp_path: Path) -> None:
