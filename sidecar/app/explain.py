@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -42,12 +43,13 @@ class Explaining:
         said: Callable[[str, LabelSet], str],
     ) -> None:
         self.journal = journal
-        self._quality = QualitySink(QualityMetrics(ground.registry), self._most_series)
+        self._quality = QualitySink(QualityMetrics(ground.registry), self._most_series, journal.directory)
         self._offload = ground.offload
         self._config = config
         self._watches = watches
         self._client = client
         self._said = said
+        self._ending = False
         self._rounds = Rounds("explain", self._save, pause=self._pause, undone="past events not saved")
 
     @property
@@ -78,6 +80,7 @@ class Explaining:
 
     async def stop(self) -> None:
         """Save once more, end."""
+        self._ending = True
         if self._rounds.started:
             await self._rounds.stop()
             await self._rounds.once()
@@ -121,5 +124,6 @@ class Explaining:
     async def _save(self) -> None:
         try:
             await self._offload.run(self.journal.save)
+            await self._offload.run(partial(self._quality.save, all_of_them=self._ending))
         except OSError as error:
             raise StoreError(str(error)) from error

@@ -10,11 +10,14 @@ condition of its second version, with M buckets a level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 
 from sidecar.engine.arrays import RowArrays
 from sidecar.engine.protocols import State
+from sidecar.errors import ModelError
 from sidecar.series import BoolArray, FloatArray
 
 CONFIDENCE = 0.002
@@ -47,7 +50,7 @@ class AdaptiveWindow(RowArrays):
 
     def __init__(self) -> None:
         super().__init__({"buckets": ((LEVELS, BUCKETS, 3), np.float32)})
-        self._used = [0] * LEVELS
+        self.used = [0] * LEVELS
         """Buckets of each level, the oldest first."""
 
     def observe(self, values: FloatArray) -> BoolArray:
@@ -60,19 +63,19 @@ class AdaptiveWindow(RowArrays):
     def _push(self, bucket: FloatArray) -> None:
         buckets = self.arrays["buckets"]
         for level in range(LEVELS):
-            if self._used[level] < BUCKETS:
-                buckets[:, level, self._used[level]] = bucket
-                self._used[level] += 1
+            if self.used[level] < BUCKETS:
+                buckets[:, level, self.used[level]] = bucket
+                self.used[level] += 1
                 return
             merged = buckets[:, level, 0] + buckets[:, level, 1]
             buckets[:, level, : BUCKETS - 2] = buckets[:, level, 2:].copy()
             buckets[:, level, BUCKETS - 2] = bucket
             buckets[:, level, BUCKETS - 1] = 0.0
-            self._used[level] = BUCKETS - 1
+            self.used[level] = BUCKETS - 1
             bucket = merged
 
     def _cut(self) -> BoolArray:
-        places = [(level, k) for level in range(LEVELS - 1, -1, -1) for k in range(self._used[level])]
+        places = [(level, k) for level in range(LEVELS - 1, -1, -1) for k in range(self.used[level])]
         cut = np.zeros(self.n_rows, dtype=np.bool_)
         _cut_rows(self.arrays["buckets"], np.array(places), cut)
         return cut
@@ -142,11 +145,27 @@ class InputDrift(RowArrays):
         """The arrays themselves, those of the window included."""
         return super().state() | self._window.state()
 
+    @property
+    def clock(self) -> list[int]:
+        """What is the same for all rows: how many buckets of a level are used, and the hour once known."""
+        return [*self._window.used, *([] if self._hour is None else [self._hour])]
+
+    def go_on(self, clock: Sequence[int]) -> None:
+        """Go on with arrays that an earlier one of the `clock` had.
+
+        Raises: ModelError where it is none.
+        """
+        used, hour = list(clock[:LEVELS]), list(clock[LEVELS:])
+        if len(used) != LEVELS or len(hour) > 1 or not all(0 <= n <= BUCKETS for n in used):
+            raise ModelError(f"no clock of windows: {clock}")
+        self._window.used = used
+        self._hour = hour[0] if hour else None
+
     def observe(self, timestamp_ms: int, values: FloatArray) -> None:
         """Take the newest column, (n_rows,); an hour is looked at when it is over."""
         hour = timestamp_ms // HOUR_MS
         if self._hour is not None and hour != self._hour:
-            self._end_hour(self._hour)
+            self._end_hour(self._hour, hour)
         self._hour = hour
         scalars = self.arrays["scalars"]
         with np.errstate(over="ignore"):
@@ -157,7 +176,7 @@ class InputDrift(RowArrays):
         """Rows whose input changed within the last day, (n_rows,)."""
         return np.asarray(self.arrays["scalars"][:, _CHANGED] > 0)
 
-    def _end_hour(self, hour: int) -> None:
+    def _end_hour(self, hour: int, now: int) -> None:
         scalars, profile = self.arrays["scalars"], self.arrays["profile"][:, hour % HOURS]
         points, seen = scalars[:, _POINTS], scalars[:, _SEEN]
         known = (points > 0) & np.isfinite(scalars[:, _OF_HOUR])
@@ -170,7 +189,7 @@ class InputDrift(RowArrays):
         usual = scalars[:, _SCALE]
         with np.errstate(divide="ignore", invalid="ignore"):
             value = np.where(seen >= YOUNG_HOURS, np.clip(deviation / (CLIP * usual), -1.0, 1.0), np.nan)
-        scalars[:, _CHANGED] = np.maximum(scalars[:, _CHANGED] - 1.0, 0.0)
+        scalars[:, _CHANGED] = np.maximum(scalars[:, _CHANGED] - (now - hour), 0.0)
         scalars[self._window.observe(value), _CHANGED] = LASTS_HOURS
         size = np.minimum(np.abs(deviation), np.where(seen >= YOUNG_HOURS, CLIP * usual, np.inf))
         pace = np.maximum(1.0 / np.maximum(seen - HOURS + 1.0, 1.0), 1.0 / SCALE_HOURS)

@@ -93,7 +93,7 @@ class Journal:
     """Takes every evaluation; may be asked and fed from any thread."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._pages: dict[str, Page] = {}
         self._learnt: dict[str, dict[LabelSet, list[float]]] = {}
         self._files: dict[str, tuple[_Saved, FloatArray] | None] = {}
@@ -191,7 +191,7 @@ class Journal:
                 )
                 for name, page in self._pages.items()
             }
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         trouble: OSError | None = None
         for name, (evaluation, tail, past, still_open) in pages.items():
             labels = evaluation.labels
@@ -206,7 +206,7 @@ class Journal:
             raise trouble
 
     def _file(self, query: str) -> Path:
-        return self._directory / f"{query}.events"
+        return self.directory / f"{query}.events"
 
     def _opened(self, evaluation: Evaluation) -> Page:
         """A page for a query that is seen for the first time, with what an earlier process remembered."""

@@ -10,7 +10,7 @@ from pathlib import Path
 KEPT_SECONDS = 30 * 86400.0
 """A query that comes back within this finds its model, its past events and its versions."""
 
-_OF_A_QUERY = re.compile(r"(\w+)\.(model|events|trial|\w+\.version)")
+_OF_A_QUERY = re.compile(r"(\w+)\.(model|events|quality|trial|\w+\.version)")
 
 
 def remove_old_models(directory: Path, watched: Collection[str], now_seconds: float) -> dict[str, int]:

@@ -251,7 +251,7 @@ def test_how_rare_is_known_at_once_of_a_past_that_was_learnt_from(journal: Journ
 
     short = np.zeros((len(LABELS), 5))
     short[:, 4] = 86400.0
-    again = Journal(journal._directory)
+    again = Journal(journal.directory)
     again.learn("load", LABELS, short)
     Told(again).step(1)
     assert explain(again, "load", fingerprint(0))["watched_seconds"] > 10 * 86400, "the longer memory counts"

@@ -20,6 +20,7 @@ def models(tmp_path: Path) -> Path:
         "gone.model": OLD,
         "gone.events": OLD,
         "gone.trial": OLD,
+        "gone.quality": OLD,
         "gone.v12.version": OLD,
         "gone.challenger.version": OLD,
         "lately.model": OLD,
@@ -33,7 +34,7 @@ def models(tmp_path: Path) -> Path:
 
 
 def test_what_was_not_watched_for_long_goes_with_all_its_files(models: Path) -> None:
-    assert remove_old_models(models, ["watched"], NOW) == {"gone": 25}
+    assert remove_old_models(models, ["watched"], NOW) == {"gone": 30}
     left = {file.name for file in models.iterdir()}
     assert left == {"watched.model", "lately.model", "lately.events", "notes.txt", ".gone.model.1.tmp"}
     assert remove_old_models(models / "none", ["watched"], NOW) == {}

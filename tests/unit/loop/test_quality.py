@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from prometheus_client import CollectorRegistry
 
@@ -68,3 +70,49 @@ def test_expectations_that_stay_off_are_counted() -> None:
     assert sink.drifting("load") == 0.5
     labels = {"query": "load", "trait": "drifting"}
     assert registry.get_sample_value("pronoia_query_doubtful_series", labels) == 2
+
+
+HOUR = 60
+
+
+def hours(
+    sink: QualitySink, first: int, last: int, labels: tuple[LabelSet, ...], factor: float = 1.0
+) -> None:
+    """A sample of each of these hours."""
+    for step in range(first * HOUR, last * HOUR, HOUR):
+        actual = 100.0 + np.random.default_rng(step).normal(0, 1, len(labels))
+        sink.publish(evaluation(step, actual * factor, labels))
+
+
+def test_a_restart_costs_nothing_of_what_is_known_of_the_data(tmp_path: Path) -> None:
+    last = LabelSet({"pod": "new"})
+    straight = QualitySink(QualityMetrics(CollectorRegistry()))
+    hours(straight, 0, 400, LABELS)
+    before = QualitySink(QualityMetrics(CollectorRegistry()), directory=tmp_path)
+    hours(before, 0, 400, LABELS)
+    before.save()
+    after = QualitySink(QualityMetrics(CollectorRegistry()), directory=tmp_path)
+    for sink in (straight, after):
+        hours(sink, 400, 420, LABELS, factor=1.2)
+    assert after.report() == straight.report()
+    assert after.report()[0]["changed_series"] == len(LABELS)
+    moved = QualitySink(QualityMetrics(CollectorRegistry()), directory=tmp_path)
+    hours(moved, 400, 420, (last, *LABELS[::-1][:2]), factor=1.2)
+    (found,) = moved.report()
+    assert (found["changed_series"], found["young_series"]) == (2, 1)
+
+
+def test_counts_are_written_once_an_hour_and_damaged_ones_set_aside(tmp_path: Path) -> None:
+    sink = QualitySink(QualityMetrics(CollectorRegistry()), directory=tmp_path)
+    file = tmp_path / "load.quality"
+    sink.publish(evaluation(HOUR, np.full(4, 5.0)))
+    sink.save(all_of_them=False)
+    file.write_bytes(file.read_bytes()[:100])
+    sink.publish(evaluation(HOUR + 1, np.full(4, 5.0)))
+    sink.save(all_of_them=False)
+    assert file.stat().st_size == 100
+    again = QualitySink(QualityMetrics(CollectorRegistry()), directory=tmp_path)
+    again.publish(evaluation(HOUR + 2, np.full(4, 5.0)))
+    assert again.report()[0]["n_series"] == 4
+    again.save()
+    assert file.stat().st_size > 100
