@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rules.adapt.judge import Evidence, Verdict, fired, verdict
+from rules.adapt.judge import Evidence, bursts, fired, verdict
 from rules.adapt.search import as_it_is
 from rules.adapt.solve import FOLDS, Proposal, Unchanged
-from rules.adapt.uncertainty import poisson_interval, share_interval
+from rules.adapt.uncertainty import rate_interval, share_interval
 from rules.backtest.firing import Firing
 from rules.rewrite import plain_number
 from sidecar.promql.threshold import Comparison, parse_comparison
@@ -70,16 +70,16 @@ def with_grouping(
     after = verdict(fired(as_it_is(grouping.evidence), grouping.evidence), grouping.evidence)
     if after.n_false >= before.n_false or before.delays.keys() - after.delays.keys():
         return Unchanged(outcome.why, before)
-    old, new, days = _later(evidence), _later(grouping.evidence), _unseen(evidence).days
+    old, new = _later(evidence), _later(grouping.evidence)
     return Proposal(
         as_it_is(grouping.evidence),
         grouping.evidence.rule.expr,
         before,
         after,
-        old.n_false,
-        new.n_false,
-        poisson_interval(new.n_false, days / 30),
-        share_interval(len(after.delays), len(before.delays)),
+        sum(old),
+        sum(new),
+        rate_interval(new, _unseen(evidence).days / 30),
+        share_interval(len(after.delays.keys() & before.delays.keys()), len(before.delays)),
         (words,),
     )
 
@@ -132,6 +132,7 @@ def _unseen(evidence: Evidence) -> Evidence:
     return evidence.between(int(evidence.times[0] + length // FOLDS), int(evidence.times[-1]) + 1)
 
 
-def _later(evidence: Evidence) -> Verdict:
+def _later(evidence: Evidence) -> list[int]:
+    """How many false alarms came together there, each time."""
     later = _unseen(evidence)
-    return verdict(fired(as_it_is(later), later), later)
+    return bursts(fired(as_it_is(later), later), later)

@@ -23,6 +23,9 @@ LATE_MS = 10 * 60_000
 
 DAY_SECONDS = 86_400
 
+AGAIN_MS = 60 * 60_000
+"""A false alarm that begins so soon after another is no second accident: one cause, seen twice."""
+
 Troubled = tuple[tuple[tuple[int, int], ...], ...]
 """Windows (ms) by row."""
 
@@ -157,6 +160,21 @@ def false_alarms(found: Sequence[Firing], evidence: Evidence) -> Counts:
     for firing in found:
         n_false[firing.row] += _false(firing, evidence.troubled[firing.row])
     return n_false
+
+
+def bursts(found: Sequence[Firing], evidence: Evidence) -> list[int]:
+    """How many false alarms came together, in each stretch of time that had any; in order."""
+    sizes: list[int] = []
+    until = -math.inf
+    for firing in sorted(found, key=lambda one: one.start_ms):
+        n_false = _false(firing, evidence.troubled[firing.row])
+        if not n_false:
+            continue
+        if firing.start_ms > until:
+            sizes.append(0)
+        sizes[-1] += n_false
+        until = max(until, firing.end_ms + AGAIN_MS)
+    return sizes
 
 
 def _false(firing: Firing, windows: Sequence[tuple[int, int]]) -> int:

@@ -7,6 +7,7 @@ part, in the order of time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +16,7 @@ import numpy as np
 
 from rules.adapt.bounds import Bound, Family, Static, Trend
 from rules.adapt.growth import WATCH, outgrown
-from rules.adapt.judge import Candidate, Evidence, Verdict, judge
+from rules.adapt.judge import Candidate, Evidence, Verdict, bursts, fired, judge, verdict
 from rules.adapt.search import (
     Objective,
     as_it_is,
@@ -30,13 +31,14 @@ from rules.adapt.thin import too_thin
 from rules.adapt.uncertainty import (
     CHANCE,
     chance_of,
-    poisson_interval,
+    rate_interval,
     share_interval,
     within_by_chance,
 )
 from rules.adapt.unlike import unlike
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
+from sidecar.promql.quoted import written as as_label
 
 FOLDS = 4
 SUSPECTED_LATER = 0.25
@@ -80,18 +82,24 @@ class Proposal:
 class Unseen:
     """False alarms of the old and of the new rule on parts not learned from, and their days together.
 
-    `lost`: the incidents that only the old rule caught there.
+    `bursts`: how many of the new rule's came together, each time; `lost`: the incidents that only the old
+    rule caught there.
     """
 
     n_before: int
-    n_after: int
+    bursts: Sequence[int]
     days: float
     lost: Sequence[str]
 
     @property
+    def n_after(self) -> int:
+        """False alarms of the new rule."""
+        return sum(self.bursts)
+
+    @property
     def false_per_month(self) -> tuple[float, float]:
         """The 95 % interval of the new rule's false alarms in 30 days."""
-        return poisson_interval(self.n_after, self.days / 30)
+        return rate_interval(self.bursts, self.days / 30)
 
 
 def solve(evidence: Evidence, objective: Objective) -> Proposal | Unchanged:
@@ -306,7 +314,8 @@ def on_unseen(
     """
     old = as_it_is(evidence)
     edges = np.linspace(evidence.times[0], evidence.times[-1] + 1, FOLDS + 1).astype(np.int64)
-    n_old, n_new, days = 0, 0, 0.0
+    n_old, days = 0, 0.0
+    together: list[int] = []
     lost: list[str] = []
     for fold in range(1, FOLDS):
         known = evidence.between(int(edges[0]), int(edges[fold]))
@@ -328,12 +337,13 @@ def on_unseen(
             # is proposed gives the rule more room: the weeks after it say nothing of this choice.
             continue
         refit = replace(refit, bound=bent(refit.bound))
-        as_it_was, as_it_would = judge(old, later), judge(refit, later)
+        found = fired(refit, later)
+        as_it_was, as_it_would = judge(old, later), verdict(found, later)
         n_old += as_it_was.n_false
-        n_new += as_it_would.n_false
+        together += bursts(found, later)
         days += later.days
         lost += sorted((as_it_was.delays.keys() - as_it_would.delays.keys()) & set(kept))
-    return Unseen(n_old, n_new, days, lost)
+    return Unseen(n_old, together, days, lost)
 
 
 def _tighter(one: Candidate, other: Candidate, evidence: Evidence) -> bool:
@@ -348,9 +358,20 @@ def written(candidate: Candidate, evidence: Evidence) -> str:
     if candidate.hysteresis is None:
         return expr
     low = Static(float(candidate.low(evidence.times[:1])[0])).rewritten(evidence.rule.expr)
-    on = ", ".join(sorted({name for labels in evidence.labels for name in labels}))
-    firing = f'ALERTS{{alertname="{evidence.rule.name}",alertstate="firing"}}'
-    return f"({expr}\n)\nor ({low}\n) and on ({on}) {firing}"
+    return f"({expr}\n)\nor ({low}\n) and {_while_firing(evidence)}"
+
+
+def _while_firing(evidence: Evidence) -> str:
+    """The rule's own alert by the labels that its series brings along, and not a graver namesake's."""
+    own = evidence.rule.labels
+    names = {name for labels in evidence.labels for name in labels} - own.keys()
+    told = {"alertname": evidence.rule.name, "alertstate": "firing"}
+    told |= {name: value for name, value in own.items() if "{{" not in value}
+    # Quoted as JSON is, which PromQL reads alike.
+    matchers = ",".join(
+        f"{as_label(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in told.items()
+    )
+    return f"on ({', '.join(map(as_label, sorted(names)))}) ALERTS{{{matchers}}}"
 
 
 def _changes(old: Candidate, new: Candidate) -> Iterator[str]:

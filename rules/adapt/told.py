@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from rules.adapt.judge import Evidence, judge
+from rules.adapt.judge import Evidence, bursts, fired, judge, verdict
 from rules.adapt.search import as_it_is
 from rules.adapt.solve import Proposal, Unchanged, describe
-from rules.adapt.uncertainty import poisson_interval, share_interval
+from rules.adapt.uncertainty import rate_interval, share_interval
 
 KEEP = "keep_firing_for"
 
@@ -46,7 +46,8 @@ def tried(evidence: Evidence, change: ToldChange, *, knows_keep_firing: bool) ->
         new = replace(old, keep_firing_seconds=old.keep_firing_seconds + change.seconds)
     else:
         new = replace(old, for_seconds=old.for_seconds + change.seconds)
-    after = judge(new, evidence)
+    found = fired(new, evidence)
+    after = verdict(found, evidence)
     lost = before.delays.keys() - after.delays.keys()
     if lost:
         return Unchanged(
@@ -65,7 +66,7 @@ def tried(evidence: Evidence, change: ToldChange, *, knows_keep_firing: bool) ->
         after,
         before.n_false,  # The past had no part in the choice.
         after.n_false,
-        poisson_interval(after.n_false, evidence.days / 30),
+        rate_interval(bursts(found, evidence), evidence.days / 30),
         share_interval(len(after.delays), len(before.delays)),
         describe(evidence, new),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 LEVEL = 0.95
 CHANCE = 0.05
@@ -29,19 +30,24 @@ def chance_of(count: int, usual: float) -> float:
     return float(gammainc(count, usual)) if count else 1.0
 
 
-def poisson_interval(count: int, exposure: float) -> tuple[float, float]:
-    """Of the rate per unit of exposure behind a count of rare events (Garwood 1936).
+def rate_interval(sizes: Sequence[int], exposure: float) -> tuple[float, float]:
+    """Of the rate per unit of exposure behind rare events that come several at a time, so many in each.
 
-    >>> poisson_interval(0, 1.0)
-    (0.0, 3.69)
+    As Fay and Feuer (1997) have it for weighted sums of rare events; Garwood's (1936) where all come alone.
+
+    >>> rate_interval([], 1.0), rate_interval([1, 1, 1], 1.0), rate_interval([3], 1.0)
+    ((0.0, 3.69), (0.62, 8.77), (0.08, 16.71))
     """
     from scipy.special import chdtri  # The chi-squared distribution's upper quantiles.
 
     if exposure <= 0:
         return 0.0, float("inf")
     tail = (1 - LEVEL) / 2
-    low = 0.0 if count == 0 else float(chdtri(2 * count, 1 - tail)) / 2
-    high = float(chdtri(2 * count + 2, tail)) / 2
+    total, squares, largest = sum(sizes), sum(size * size for size in sizes), max(sizes, default=1)
+    low = squares / (2 * total) * float(chdtri(2 * total**2 / squares, 1 - tail)) if total else 0.0
+    # As if one more of the largest had just not come.
+    total, squares = total + largest, squares + largest**2
+    high = squares / (2 * total) * float(chdtri(2 * total**2 / squares, tail))
     return round(low / exposure, 2), round(high / exposure, 2)
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from rules.adapt.grouping import grouping_of, with_grouping
-from rules.adapt.judge import Evidence
-from rules.adapt.search import Objective
+from rules.adapt.judge import Evidence, fired
+from rules.adapt.search import Objective, as_it_is
 from rules.adapt.solve import Proposal, Unchanged, solve
+from rules.incidents import KnownIncident
 from sidecar.series import LabelSet
-from tests.unit.rules.histories import evidence, noise, proposal, with_incident
+from tests.unit.rules.histories import MINUTE, evidence, noise, proposal, with_incident
 
 
 def fleet(days: float, n_pods: int = 6) -> Evidence:
@@ -60,6 +61,20 @@ def test_pods_that_fire_each_on_its_own_are_not_grouped() -> None:
     assert grouping_of(replace(fleet(14), labels=alike)) is None, "they share no label"
     conditioned = replace(fleet(14).comparison, conditions=("and on () up",))
     assert grouping_of(replace(fleet(14), comparison=conditioned)) is None
+
+
+def test_a_group_may_catch_what_none_of_its_series_did() -> None:
+    """What differs in a group is not in its labels, so that it tells of trouble of any pod of the service."""
+    seen = fleet(14)
+    first = next(one for one in fired(as_it_is(seen), seen) if one.row == 1)
+    window = (first.start_ms - 30 * MINUTE, first.start_ms + 20 * MINUTE)
+    trouble = tuple(KnownIncident(pod, *window, match={"pod": pod}) for pod in ("p00", "elsewhere"))
+    seen = replace(seen, incidents=trouble)
+    found = grouping_of(seen)
+    assert found is not None
+    told = proposal(with_grouping(seen, found, Unchanged("its false alarms are within the budget")))
+    assert len(told.after.delays) > len(told.before.delays) > 0
+    assert told.caught_share[0] < told.caught_share[1] == 1.0
 
 
 def torn() -> Evidence:

@@ -56,6 +56,17 @@ def test_a_limit_keeps_what_ends_an_alert_on_an_old_server() -> None:
     assert "(load > 11\n) and on" in bent.expr
 
 
+def test_an_alert_goes_on_by_itself_and_not_by_a_namesake_of_other_labels() -> None:
+    ours = evidence(noise(1))
+    labels = {"severity": "critical", "zone": "{{ $labels.zone }}", "pod": "any"}
+    tier = replace(ours, rule=replace(ours.rule, name='"Load" high', labels=labels))
+    told = written(Candidate(Static(12.0), 0.0, hysteresis=0.5, rest=10.0), tier)
+    assert told.endswith(
+        r'and on () ALERTS{alertname="\"Load\" high",alertstate="firing",severity="critical",pod="any"}'
+    )
+    assert "and on (pod) ALERTS{" in written(Candidate(Static(12.0), 0.0, hysteresis=0.5, rest=10.0), ours)
+
+
 @pytest.mark.parametrize(
     ("config", "least", "most"),
     [
