@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 def test_the_noisy_example_falls_silent_and_still_catches_every_incident(tmp_path: Path) -> None:
     picture = tmp_path / "days.svg"
-    arguments = ["rules", "replay", "--example", "--step", "2m", "--format", "json", "--plot", str(picture)]
+    arguments = ["rules", "replay", "--example", "--step", "5m", "--format", "json", "--plot", str(picture)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
