@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from sidecar.records import Episode, Incident
 from sidecar.store.protocol import Store
 from sidecar.telemetry import get_logger
 from webhooks.notify.channel import Poster
-from webhooks.notify.notifier import REMEMBER_SECONDS, Notifier
+from webhooks.notify.notifier import Notifier
 from webhooks.notify.outbox import NotifyMetrics
 from webhooks.pipeline import AlertsLoop
 from webhooks.respond.audience import TeamAudience
@@ -191,16 +191,15 @@ class Responding:
         await self._tools.open()
         self._noise_week.start()
         self._tools.consider(incidents)
-        self.consider(await self._ended_untold({one.incident_id for one in incidents}))
+        self.consider(await self._ended_unheard({one.incident_id for one in incidents}))
 
-    async def _ended_untold(self, still_open: Collection[str]) -> list[Incident]:
-        """Those that are over, of which people know only that they began: it was killed in between."""
-        since_ns = int((self._wall() - REMEMBER_SECONDS) * 1e9)
+    async def _ended_unheard(self, still_open: Set[str]) -> list[Incident]:
+        """Those that are over, of which people or the timeline know only that they began.
+
+        It was killed in between.
+        """
         ended = []
-        for response in await self._store.response_store.responses(since_ns=since_ns):
-            incident_id = response.incident_id
-            if incident_id in still_open or not self.notifier.has_told(incident_id):
-                continue
+        for incident_id in sorted((self.notifier.not_told_over() | self.desk.not_noted_over) - still_open):
             record = await self._store.incident_record(incident_id)
             if record is not None and record.state != "open":
                 ended.append(record)

@@ -155,7 +155,7 @@ class Store(AlertStore, RuleStore, Maintenance, Protocol):
         ...
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        """Messages made since then, or of incidents that are open, in the order in which they were made."""
+        """Messages made since then, or of incidents that are open or changed since, the oldest first."""
         ...
 
     async def messages_of(self, incident_id: str) -> list[OutboxMessage]:

@@ -270,11 +270,12 @@ class SqliteStore:
         )
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        """Messages made since then, or of incidents that are open, in the order in which they were made."""
+        """Messages made since then, or of incidents that are open or changed since, the oldest first."""
         return await self._read(
             "select body from outbox where created_at_ns >= ? or incident_id in "
-            "(select incident_id from incidents where state = 'open') order by created_at_ns, number, key",
-            (since_ns,),
+            "(select incident_id from incidents where state = 'open' or "
+            "(state in ('resolved', 'merged') and last_change_ns >= ?)) order by created_at_ns, number, key",
+            (since_ns, since_ns),
             _message,
         )
 

@@ -161,9 +161,12 @@ class MemoryStore:
         return sorted(due, key=lambda one: urgency[id(one)])[:limit]
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        return self._messages(
-            lambda one: one.created_at_ns >= since_ns or self._kept.is_open(one.incident_id)
-        )
+        current = {
+            one.incident_id
+            for one in self._kept.incidents.values()
+            if one.state == "open" or one.last_change_ns >= since_ns
+        }
+        return self._messages(lambda one: one.created_at_ns >= since_ns or one.incident_id in current)
 
     async def messages_of(self, incident_id: str) -> list[OutboxMessage]:
         return self._messages(lambda one: one.incident_id == incident_id)

@@ -202,9 +202,12 @@ async def test_messages_come_in_the_order_in_which_people_need_them(opened: Open
         assert await store.messages_due(10, limit=9, target="mail") == other[:1]
         await store.put_messages([message("i1", 1, state="sent")])
         assert await store.messages_due(10, limit=1) == held[1:]
-        await store.put_incidents([incident("i1"), incident("i2", state="resolved")], [])
+        await store.put_incidents([incident("i1"), incident("i2", 3, state="resolved")], [])
         recent = [(one.incident_id, one.number) for one in await store.messages_of_recent_incidents(4)]
         assert recent == [("i1", 1), ("i1", 2), ("i2", 2), ("i3", 1), ("late", 1)]
+        # One that ended lately began with a message long ago.
+        await store.put_incidents([incident("i2", 4, state="resolved")], [])
+        assert len(await store.messages_of_recent_incidents(4)) == len(recent) + 1
 
 
 async def test_revisions_are_replaced_and_the_newest_come_first(opened: Open) -> None:

@@ -149,6 +149,10 @@ class Notifier:
         """Whether anybody was told of an incident, and not of its end."""
         return any(told.kind not in ENDED for told in self._told.get(incident_id, {}).values())
 
+    def not_told_over(self) -> set[str]:
+        """Incidents, of the last days or open, of which somebody was told, and not of their end."""
+        return {incident_id for incident_id in self._told if self.has_told(incident_id)}
+
     async def _run(self) -> None:
         while True:
             try:

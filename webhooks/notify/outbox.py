@@ -24,7 +24,7 @@ class OutboxStore(Protocol):
         ...
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        """Messages made since then or of incidents that are open, in the order in which they were made."""
+        """Messages made since then, or of incidents that are open or changed since, the oldest first."""
         ...
 
 

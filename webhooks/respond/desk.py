@@ -19,6 +19,7 @@ from webhooks.respond.joining import Part, joined, parted, stays
 from webhooks.respond.ledger import Ledger, Written
 from webhooks.respond.lifecycle import OF_ITS_ALERTS, ActionError, act, status_of
 from webhooks.respond.spare import SpareFile
+from webhooks.respond.unnoted import not_noted_over
 
 RECENT_SECONDS = 30 * 86400.0
 MAX_JOINING = 1000
@@ -40,6 +41,10 @@ class Responses(Written, Protocol):
 
     async def responses(self, *, open_only: bool = False, since_ns: int = 0) -> list[Response]:
         """Those of open incidents, or changed since then."""
+        ...
+
+    async def timeline(self, incident_id: str) -> list[TimelineEntry]:
+        """What happened in one incident, in order."""
         ...
 
     async def put_feedback(self, given: Sequence[Feedback]) -> None:
@@ -97,7 +102,9 @@ class Desk:
         self._now = now
         self._open: dict[str, Incident] = {}
         self._was_open: set[str] = set()
-        """Incidents that are open as the store has it, and were not heard of since the start."""
+        """Incidents that are open as the store or their timeline has it, not heard of since the start."""
+        self.not_noted_over: set[str] = set()
+        """Those of them that the store has as ended."""
         self._responses: dict[str, Response] = {}
         self._ledger = Ledger(store, is_newest=self._is_newest, written=self._forget_over, spare=spare)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -133,6 +140,10 @@ class Desk:
             if kept is not None and kept.over_at_ns is not None:
                 # A crash came between its new beginning and our word of it.
                 self._keep(lifecycle.reopen(kept, int(self._now() * 1e9)), "reopened", AGAIN)
+        self.not_noted_over = await not_noted_over(
+            self._responses.values(), self._was_open, self._store.timeline
+        )
+        self._was_open |= self.not_noted_over
         self._ledger.start()
 
     async def stop(self) -> None:

@@ -40,7 +40,7 @@ class PastStore(Protocol):
         ...
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
-        """Messages made since then or of incidents that are open."""
+        """Messages made since then, or of incidents that are open or changed since."""
         ...
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -37,7 +36,7 @@ class Store:
     async def incidents(self, *, limit: int = 100, state: str | None = None) -> list[Incident]:
         return []
 
-    async def episodes(self, where: str, parameters: tuple[Any, ...] = ()) -> list[Episode]:
+    async def episodes_begun(self, since_ns: int, *, limit: int) -> list[Episode]:
         return self.past
 
     async def messages_of_recent_incidents(self, since_ns: int) -> list[OutboxMessage]:
