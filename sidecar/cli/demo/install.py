@@ -7,7 +7,6 @@ are there: `python -m sidecar.cli.demo.install`.
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import shutil
 import subprocess
@@ -76,14 +75,10 @@ def missing() -> list[Program]:
 
 
 def missing_for_tests() -> list[str]:
-    """Debian packages that only the tests need: a clock to bend, a certificate to make, another server."""
+    """Debian packages that only the tests need: a certificate to make, another server."""
     absent = []
     if shutil.which("victoria-metrics") is None or shutil.which("vmalert") is None:
         absent.append("victoria-metrics")
-    if not glob.glob("/usr/lib*/*/faketime/libfaketime.so.1") and not glob.glob(
-        "/usr/lib/faketime/lib*.so.1"
-    ):
-        absent.append("libfaketime")
     if shutil.which("openssl") is None:
         absent.append("openssl")
     return absent

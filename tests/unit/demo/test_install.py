@@ -71,10 +71,10 @@ def test_what_only_the_tests_need_is_named(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(install, "missing", list)
-    monkeypatch.setattr(install, "missing_for_tests", lambda: ["libfaketime", "openssl"])
+    monkeypatch.setattr(install, "missing_for_tests", lambda: ["victoria-metrics", "openssl"])
     monkeypatch.setattr(install, "plan", lambda packages, root: commands)
     assert not install.install(say=said.append, run=lambda command: 100, root=True, for_tests=True)
-    assert said[-1] == "pronoia's tests need: libfaketime, openssl (the names of Debian's packages)."
+    assert said[-1] == "pronoia's tests need: victoria-metrics, openssl (the names of Debian's packages)."
 
 
 def test_what_apt_installed_in_vain_is_missing_still(monkeypatch: pytest.MonkeyPatch) -> None:
