@@ -31,7 +31,7 @@ from webhooks.correlate.weights import Weights
 from webhooks.heartbeats.heartbeat import Heartbeats
 from webhooks.incident import describe
 from webhooks.intake.commits import Intake
-from webhooks.intake.fold import Memory
+from webhooks.intake.fold import MAX_EPISODES, Memory
 from webhooks.judge.analyst import Analyst
 from webhooks.judge.impact import Impact
 from webhooks.loop_metrics import LoopMetrics
@@ -174,7 +174,8 @@ class AlertsLoop:
         memory = self.intake.memory
         memory.recall(episodes)
         held = {episode.key: episode for episode in memory.episodes.values()}
-        incidents = reversed(await self._store.incidents(state="open", limit=10_000))
+        # All of them, each of an alert that is held: one that is left out would be told of as new.
+        incidents = reversed(await self._store.incidents(state="open", limit=MAX_EPISODES))
         over = await self._store.incidents(state="resolved", limit=1000)
         remembered = [held.get(episode.key, episode) for episode in episodes]
         self.placing.recall(incidents, remembered, now, over=over)

@@ -20,7 +20,7 @@ from sidecar.store.sqlite import SqliteStore
 from tests.unit.webhooks.deliveries import EPOCH, T1, T3, alert, delivery
 from webhooks import pipeline
 from webhooks.correlate.group import Merge
-from webhooks.intake.fold import Memory
+from webhooks.intake.fold import MAX_EPISODES, Memory
 from webhooks.judge.analyst import Analyst
 from webhooks.pipeline import AlertsLoop
 
@@ -145,6 +145,22 @@ async def test_an_open_incident_without_alerts_does_not_stay_open_for_ever(tmp_p
         found = await bench.store.incident("inc-stray")
     assert found is not None
     assert (found[0].state, found[0].ended_at_ns) == ("resolved", EPOCH + 7)
+
+
+async def test_a_restart_takes_up_every_open_incident_that_may_have_an_alert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20,000 open ones it took up the newest 10,000, and told of the others as new."""
+    asked: dict[str | None, int] = {}
+    read = SqliteStore.incidents
+
+    async def noted(store: SqliteStore, *, limit: int = 100, state: str | None = None) -> list[Incident]:
+        asked.setdefault(state, limit)
+        return await read(store, limit=limit, state=state)
+
+    monkeypatch.setattr(SqliteStore, "incidents", noted)
+    async with Bench(tmp_path):
+        assert asked["open"] >= MAX_EPISODES
 
 
 class SlowStore:
