@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
 from sidecar.engine.forecast.library import growth_of_ets
 
 
 def test_errors_of_exponential_smoothing_grow_as_statsmodels_state_space_form_says() -> None:
+    # Here, so that not every worker that only reads this file imports them.
+    import pandas as pd
+    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+
     period, horizon = 12, 40
     wave = np.sin(2 * np.pi * np.arange(10 * period) / period)
     series = pd.Series(10 + wave + np.random.default_rng(0).normal(0, 0.1, len(wave)))
