@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from sidecar import plain_yaml
 from sidecar.errors import RuleError, RuleReason
 from sidecar.ports import AlertStore
 from sidecar.records import Episode, Incident
@@ -55,9 +56,12 @@ def read_incidents(path: Path) -> list[KnownIncident]:
     Raises: RuleError naming the entry at fault.
     """
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RuleError(RuleReason.CHECK_FAILED, f"{path}: {' '.join(str(error).split())}") from error
+        entries = plain_yaml.load(path.read_text(encoding="utf-8")) or []
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(RuleReason.CHECK_FAILED, f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        words = f"{path}: {plain_yaml.place_of(error)} {plain_yaml.words_of(error)}"
+        raise RuleError(RuleReason.CHECK_FAILED, words) from error
     if not isinstance(entries, list):
         raise RuleError(
             RuleReason.CHECK_FAILED, f"{path}: write a list: name, start and end of each incident"
@@ -67,11 +71,14 @@ def read_incidents(path: Path) -> list[KnownIncident]:
     for n, entry in enumerate(entries):
         try:
             one = _incident(entry, f"incident {n + 1}")
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, re.error) as error:
-            raise RuleError(
-                RuleReason.CHECK_FAILED,
-                f"{path}: entry {n + 1}: {type(error).__name__} {error}; write name, start and end",
-            ) from error
+        except KeyError as error:
+            words = f"{path}: entry {n + 1} has no {error}; write name, start and end"
+            raise RuleError(RuleReason.CHECK_FAILED, words) from error
+        except (AttributeError, TypeError) as error:
+            words = f"{path}: entry {n + 1} is none: write name, start and end, and perhaps alerts and match"
+            raise RuleError(RuleReason.CHECK_FAILED, words) from error
+        except (ValueError, OverflowError, re.error) as error:
+            raise RuleError(RuleReason.CHECK_FAILED, f"{path}: entry {n + 1}: {error}") from error
         # What was caught is told by name, so that one of two namesakes would stand for both.
         seen[one.name] += 1
         found.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name} ({seen[one.name]})"))
@@ -81,7 +88,7 @@ def read_incidents(path: Path) -> list[KnownIncident]:
 def _incident(entry: Mapping[str, Any], usual_name: str) -> KnownIncident:
     start, end = _moment_ms(entry["start"]), _moment_ms(entry["end"])
     if start >= end:
-        raise ValueError("start lies after end")
+        raise ValueError("start lies after end, or at it")
     match = {str(name): str(pattern) for name, pattern in (entry.get("match") or {}).items()}
     for pattern in match.values():
         re.compile(pattern)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from rules.adapt.joined import without_series
+from sidecar import plain_yaml
 from sidecar.config.fields import parse_duration
 from sidecar.errors import RuleError, RuleReason
 from sidecar.prometheus.answers import Rule
@@ -185,7 +186,12 @@ def read_text(text: str, file: str = "") -> list[WrittenRule]:
         documents = list(yaml.load_all(text, _AsWritten))
         return [rule for document in documents for rule in _rules_in(document, file)]
     except yaml.YAMLError as error:
-        raise RuleError(RuleReason.CHECK_FAILED, f"{file}: {' '.join(str(error).split())}") from error
+        words = f"{file}: {plain_yaml.place_of(error)} {plain_yaml.words_of(error)}"
+        raise RuleError(RuleReason.CHECK_FAILED, words) from error
+    except RecursionError as error:
+        raise RuleError(
+            RuleReason.CHECK_FAILED, f"{file}: not a rule file: it is nested too deeply"
+        ) from error
     except KeyError as error:
         words = f"{file}: not a rule file: something in it has no {error.args[0]!r}"
         raise RuleError(RuleReason.CHECK_FAILED, words) from error
@@ -209,7 +215,15 @@ def _rules_in(document: Any, file: str) -> Iterator[WrittenRule]:
         document = {"groups": (), **(document["spec"] or {})}
     for group in document["groups"] or ():
         for rule in group.get("rules") or ():
-            yield _rule_of(rule, group, file)
+            name = rule.get("alert") or rule.get("record")
+            if not name:
+                raise ValueError(f"a rule of the group {group['name']} has neither `alert` nor `record`")
+            if rule.get("expr") is None:
+                raise ValueError(f"{name} has no `expr`")
+            try:
+                yield _rule_of(rule, group, file)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
 
 
 def _rule_of(rule: Mapping[str, Any], group: Mapping[str, Any], file: str) -> WrittenRule:

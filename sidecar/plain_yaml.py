@@ -34,6 +34,32 @@ def load_data(text: str) -> Any:
         raise yaml.YAMLError("is nested too deeply; write it flatter") from error
 
 
+def place_of(error: yaml.YAMLError) -> str:
+    """Where in the file it is, for people."""
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
+
+
+_WORDS = {
+    "expected <block end>, but found": "is indented unlike the lines above it, or lacks quotes",
+    "mapping values are not allowed here": "has one ': ' too many; is it indented wrongly, or lacks quotes?",
+    "could not find expected ':'": "is no `key: value`; is a ':' missing, or a quote open?",
+    "found character '\\t'": "begins with a tab; indent with spaces",
+    "found character": "begins with a sign that YAML keeps for itself; put the text in quotes",
+}
+"""What the parser says of the faults that are made most, by its beginning, and what it means."""
+
+
+def words_of(error: yaml.YAMLError) -> str:
+    """What is wrong there, for people."""
+    words = str(getattr(error, "problem", None) or error)
+    begun = getattr(error, "context_mark", None)
+    if begun and words == "found unexpected end of stream":
+        return f"the file ends within quotes that begin on line {begun.line + 1}"
+    meant = next((meant for said, meant in _WORDS.items() if words.startswith(said)), None)
+    return f"{meant} (YAML: {words})" if meant else words
+
+
 class _Values:
     """Where a loader makes values: what looks like a day or a number and is none is a fault of the file."""
 

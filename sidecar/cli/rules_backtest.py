@@ -11,7 +11,7 @@ import click
 
 from sidecar.cli.options import config_option, format_option
 from sidecar.cli.rules_progress import progress
-from sidecar.cli.rules_source import RuleSource, rule_source_options
+from sidecar.cli.rules_source import RuleSource, in_a_folder, rule_source_options
 from sidecar.cli.rules_table import print_table
 from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     help="Rule files with the same alerts as they would be: both side by side.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="With --against: draw firings by day, PNG or SVG."
+    "--plot",
+    type=click.Path(path_type=Path),
+    callback=in_a_folder,
+    help="With --against: draw firings by day, PNG or SVG.",
 )
 @config_option
 @format_option
@@ -61,6 +64,8 @@ def backtest(
             others = await asyncio.to_thread(read_files, against)
             if not against:
                 opened.with_alerts()
+            elif not any(rule.alerting for rule in others):
+                raise click.UsageError("the files of --against have no alerting rule")
             asked = [*opened.rules, *others]
             with progress("back-testing", sum(rule.alerting for rule in asked)) as advance:
                 before = await opened.tester.all(opened.rules, opened.window, on_done=advance)

@@ -20,7 +20,11 @@ DAY_MS = 86_400_000
 
 
 def draw_days(path: Path, comparison: Comparison) -> None:
-    """Write a PNG or SVG. Raises: SidecarError where matplotlib is not installed or draws no such format."""
+    """Write a PNG or SVG.
+
+    Raises: SidecarError where matplotlib is not installed, draws no such format, or the file cannot be
+    written.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -50,7 +54,10 @@ def draw_days(path: Path, comparison: Comparison) -> None:
     axes.set_xlabel("UTC")
     axes.set_ylabel("firings in a day, logarithmic")
     figure.legend(loc="outside upper left", ncols=3, frameon=False)
-    save(figure, path)
+    try:
+        save(figure, path)
+    except OSError as error:
+        raise SidecarError(f"--plot {path}: {error.strerror or error}") from error
 
 
 def _by_day(pasts: Sequence[RulePast], days: np.ndarray) -> np.ndarray:

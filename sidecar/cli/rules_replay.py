@@ -13,7 +13,7 @@ import click
 
 from sidecar.cli.left_alone import in_thread
 from sidecar.cli.options import config_option, format_option
-from sidecar.cli.rules_source import RuleSource, rule_source_options
+from sidecar.cli.rules_source import RuleSource, in_a_folder, rule_source_options
 from sidecar.cli.rules_table import print_table
 from sidecar.config.fields import format_duration
 from sidecar.errors import SidecarError
@@ -43,7 +43,12 @@ class Replayed:
     is_flag=True,
     help="Forty rules, half of them badly set, on eight weeks of a simulated platform.",
 )
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw firings by day: a PNG or SVG file.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    callback=in_a_folder,
+    help="Draw firings by day: a PNG or SVG file.",
+)
 @config_option
 @format_option
 def replay(
@@ -69,17 +74,17 @@ def replay(
     source = RuleSource.of(options, config_path, example=example)
     try:
         done = asyncio.run(_replay(source, learn))
+        if output == "json":
+            click.echo(json.dumps(_as_json(done)))
+        else:
+            _show(done)
+        if plot is not None:
+            from sidecar.cli.rules_plot import draw_days
+
+            draw_days(plot, done.comparison)
     except SidecarError as error:
         click.echo(f"pronoia: {error}", err=True)
         raise SystemExit(1) from error
-    if plot is not None:
-        from sidecar.cli.rules_plot import draw_days
-
-        draw_days(plot, done.comparison)
-    if output == "json":
-        click.echo(json.dumps(_as_json(done)))
-    else:
-        _show(done)
     raise SystemExit(1 if done.comparison.lost else 0)
 
 

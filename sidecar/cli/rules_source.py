@@ -60,6 +60,16 @@ def rule_source_options(command: F) -> F:
     return command
 
 
+def in_a_folder(_: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """The picture's path as it was given, so that nobody waits for minutes to hear that it has no place.
+
+    Raises: click.BadParameter.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}", param=option)
+    return path
+
+
 @dataclass(frozen=True)
 class OpenedSource:
     """A source that answers: its rules, their past's window, the incidents known in it.
@@ -169,10 +179,19 @@ class RuleSource:
         start = moment(self.start, end, "--start")
         if start >= end:
             raise click.BadParameter("lies after the end", param_hint="--start")
+        if start >= time.time():
+            raise click.BadParameter("lies in the future", param_hint="--start")
         step = self.step_ms
         window = Window(round(start * 1000) // step * step, round(end * 1000) // step * step, step)
+        if window.n_steps < 3:
+            words = f"hardly one step of {step // 1000} s before the end; begin earlier, or give --step"
+            raise click.BadParameter(words, param_hint="--start")
         async with PrometheusClient(config.prometheus, metrics=PullMetrics(CollectorRegistry())) as client:
             rules = read_files(self.rule_paths) if self.rule_paths else of_server(await client.rules())
+            if self.rule_paths and not rules:
+                raise click.UsageError(
+                    "the files of --rules have no rule; name rule files, or folders of *.yml or *.yaml"
+                )
             memory = config.store.directory / "backtests" / _short(config.prometheus.url)
             forget_old(memory, time.time())
             yield OpenedSource(

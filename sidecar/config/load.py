@@ -62,7 +62,9 @@ def load_text(
     try:
         document = plain_yaml.load(text)
     except yaml.YAMLError as error:
-        raise ConfigError([ConfigProblem(_yaml_place(error), _yaml_words(error))], source) from error
+        raise ConfigError(
+            [ConfigProblem(plain_yaml.place_of(error), plain_yaml.words_of(error))], source
+        ) from error
     if document is None:
         document = {}
     if not isinstance(document, dict):
@@ -102,30 +104,6 @@ def read_secret(value: SecretStr | None, file: Path | None) -> str | None:
         except UnicodeDecodeError as error:
             raise OSError(errno.EILSEQ, "is not UTF-8 text", str(file)) from error
     return None
-
-
-def _yaml_place(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(file)"
-
-
-_YAML_WORDS = {
-    "expected <block end>, but found": "is indented unlike the lines above it, or lacks quotes",
-    "mapping values are not allowed here": "has one ': ' too many; is it indented wrongly, or lacks quotes?",
-    "could not find expected ':'": "is no `key: value`; is a ':' missing, or a quote open?",
-    "found character '\\t'": "begins with a tab; indent with spaces",
-    "found character": "begins with a sign that YAML keeps for itself; put the text in quotes",
-}
-"""What the parser says of the faults that are made most, by its beginning, and what it means."""
-
-
-def _yaml_words(error: yaml.YAMLError) -> str:
-    words = str(getattr(error, "problem", None) or error)
-    begun = getattr(error, "context_mark", None)
-    if begun and words == "found unexpected end of stream":
-        return f"the file ends within quotes that begin on line {begun.line + 1}"
-    meant = next((meant for said, meant in _YAML_WORDS.items() if words.startswith(said)), None)
-    return f"{meant} (YAML: {words})" if meant else words
 
 
 def _expand(node: Any, env: Mapping[str, str], path: str, problems: list[ConfigProblem]) -> Any:

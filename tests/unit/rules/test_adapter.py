@@ -241,6 +241,7 @@ def test_incidents_of_one_name_are_told_apart_and_one_alert_is_a_list_of_one(tmp
         "- x",
         "{",
         "- {start: 1, end: 2, match: {a: '('}}",
+        "- {name: a, start: 2026-13-45, end: 2026-11-02}",
     ],
 )
 def test_what_is_no_incident_is_named(tmp_path: Path, text: str) -> None:

@@ -17,11 +17,20 @@ from sidecar.errors import RuleError
         pytest.param("- name: an incident", "write groups, each with a name and rules", id="a list"),
         pytest.param("just words", "write groups, each with a name and rules", id="words"),
         pytest.param("queries: []", "has no 'groups'", id="a configuration"),
-        pytest.param("groups: [{name: g, rules: [{expr: up}]}]", "has no 'record'", id="a rule without name"),
-        pytest.param("groups: [{name: g, rules: [{alert: A}]}]", "has no 'expr'", id="without expression"),
         pytest.param(
-            "groups: [{name: g, rules: [{alert: A, expr: up, for: soon}]}]", "soon", id="no duration"
+            "groups: [{name: g, rules: [{expr: up}]}]",
+            "a rule of the group g has neither `alert` nor `record`",
+            id="a rule without name",
         ),
+        pytest.param("groups: [{name: g, rules: [{alert: A}]}]", "A has no `expr`", id="without expression"),
+        pytest.param(
+            "groups: [{name: g, rules: [{alert: A, expr: }]}]", "A has no `expr`", id="empty expression"
+        ),
+        pytest.param(
+            "groups: [{name: g, rules: [{alert: A, expr: up, for: soon}]}]", "A: 'soon'", id="no duration"
+        ),
+        pytest.param("groups:\n\t- name: g", "line 2, column 1 begins with a tab", id="a tab"),
+        pytest.param("groups: " + "[" * 5000, "nested too deeply", id="deep"),
     ],
 )
 def test_what_is_no_rule_file_is_said_in_words(text: str, words: str) -> None:
