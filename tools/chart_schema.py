@@ -105,6 +105,10 @@ RESOURCES: JSON = {
     "patternProperties": {"^(requests|limits|claims)$": {}},
     "additionalProperties": False,
 }
+GATEWAY: JSON = _object(
+    {"name": NAME, "namespace": NAME, "sectionName": NAME, "port": PORT, "group": STRING, "kind": NAME},
+    ("name",),
+)
 ACCESS_MODES = ("ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany")
 PROBES = ("startup", "liveness", "readiness")
 NAMESPACE: JSON = {"type": "string", "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", "maxLength": 63}
@@ -190,6 +194,14 @@ def chart_values() -> JSON:
                 "annotations": STRINGS,
                 "hosts": {"type": "array", "items": NAME},
                 "tls": FREE_LIST,
+            }
+        ),
+        "httpRoute": _object(
+            {
+                "enabled": BOOL,
+                "annotations": STRINGS,
+                "parentRefs": {"type": "array", "items": GATEWAY},
+                "hostnames": {"type": "array", "items": NAME},
             }
         ),
         "serviceMonitor": _object(

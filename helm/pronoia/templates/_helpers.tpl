@@ -160,6 +160,9 @@ interface: pods of some clusters have IPv6 addresses only. */}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.hosts: name the hosts that lead to pronoia when ingress.enabled is true" -}}
 {{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: name the Gateway that leads to pronoia when httpRoute.enabled is true" -}}
+{{- end -}}
 {{- if and .Values.rbac.create (not .Values.rbac.rules) -}}
 {{- fail "rbac.rules: name what the Role allows when rbac.create is true" -}}
 {{- end -}}

@@ -24,7 +24,10 @@ from tests.unit.chart.helm_chart import CHART, CI_VALUES, NAMESPACE, ci, helm, o
 pytestmark = pytest.mark.integration
 
 KUBERNETES = ("1.25", "1.34")
-SERVICE_MONITOR = json.loads((Path(__file__).parent / "servicemonitor.schema.json").read_text())
+CUSTOM = {
+    kind: json.loads((Path(__file__).parent / f"{kind.lower()}.schema.json").read_text())
+    for kind in ("ServiceMonitor", "HTTPRoute")
+}
 ENV = {"PROMETHEUS_PASSWORD": "not-a-real-one"}
 each_option = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.name[: -len("-values.yaml")])
 
@@ -54,8 +57,8 @@ def test_objects_are_valid_kubernetes(values: Path) -> None:
     objects = render(values=values)
     assert objects
     for each in objects:
-        if each["kind"] == "ServiceMonitor":
-            jsonschema.validate(each, SERVICE_MONITOR)
+        if each["kind"] in CUSTOM:
+            jsonschema.validate(each, CUSTOM[each["kind"]])
             continue
         if each["kind"] == "PrometheusRule":
             continue  # A kind of the operator's; promtool has checked its rules where the pack is tested.
@@ -168,6 +171,20 @@ def test_an_ingress_leads_to_our_service() -> None:
         assert (path["path"], path["pathType"]) == ("/", "Prefix")
         port = {"name": service["spec"]["ports"][0]["name"]}
         assert path["backend"] == {"service": {"name": service["metadata"]["name"], "port": port}}
+
+
+def test_a_route_of_a_gateway_leads_to_our_service() -> None:
+    objects = render(values=ci("http-route"))
+    route, service = only(objects, "HTTPRoute"), only(objects, "Service")
+    assert route["metadata"]["annotations"] == {"example.com/owner": "sre"}
+    assert route["spec"]["parentRefs"] == [
+        {"name": "public", "namespace": "gateways", "sectionName": "https"}
+    ]
+    assert route["spec"]["hostnames"] == ["pronoia.example.com"]
+    (rule,) = route["spec"]["rules"]
+    port = service["spec"]["ports"][0]["port"]
+    assert port == 80
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": port}]
 
 
 def test_files_from_elsewhere_are_where_the_configuration_names_them() -> None:

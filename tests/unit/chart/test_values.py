@@ -71,6 +71,7 @@ pytestmark = pytest.mark.integration
         pytest.param("resources.limit.memory=1Gi", "'limit'", id="a limit that would be none"),
         pytest.param("persistence.accessModes={RWX}", "/persistence/accessModes/0", id="no access mode"),
         pytest.param("ingress.enabled=true", "ingress.hosts", id="an ingress to nowhere"),
+        pytest.param("httpRoute.enabled=true", "httpRoute.parentRefs", id="a route on no Gateway"),
         pytest.param("podDisruptionBudget.maxUnavailable=", "maxUnavailable", id="no number of pods"),
     ],
 )
