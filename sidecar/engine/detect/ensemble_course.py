@@ -5,6 +5,8 @@ No single value is out of place in either. Inlined into the ensemble's loop.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -69,32 +71,36 @@ def learn_runs(s, row, y, dt, stands, samples, in_alarm):
 
 
 @njit(cache=True, inline="always")
-def learn_drift(s, hourly, row, now, y, scale, stands, samples):
+def learn_drift(s, hourly, row, now, y, scale, step, stands, samples):
     """Follow the mean of the last 24 hours, and how far it usually is from what it usually is."""
-    mean_of_day(s, hourly, row, now, y)
+    mean_of_day(s, hourly, row, now, y, step)
     moved = min(abs(s[row, DAY_MEAN] - s[row, USUAL_DAY]), CLIP_SCALE * max(s[row, DRIFT], scale))
     s[row, DRIFT] += memory(stands, 2.0 * LONG_SECONDS, samples) * (moved - s[row, DRIFT])
 
 
 @njit(cache=True, inline="always")
-def mean_of_day(s, hourly, row, now, y):
-    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is."""
+def mean_of_day(s, hourly, row, now, y, step):
+    """Follow the mean of the last 24 hours, whatever the daily cycle, and what it usually is.
+
+    Where a `step` is longer than an hour, a sample is also what the hours until the next one are.
+    """
     hour = now // 3600.0
     if hour != s[row, HOUR_AT]:
         if s[row, HOUR_COUNT] > 0.0:
             ended, mean = int(s[row, HOUR_AT]), s[row, HOUR_SUM] / s[row, HOUR_COUNT]
             hourly[row, ended % HOURS] = mean
-            if s[row, N_HOURS] < HOURS:
-                # Hours that a first day lacks are as the one before: as 0 they would drift when they come.
-                for lacking in range(1, int(min(hour - s[row, HOUR_AT], HOURS))):
-                    hourly[row, (ended + lacking) % HOURS] = mean
-            s[row, N_HOURS] += 1.0
+            passed = min(hour - s[row, HOUR_AT], math.ceil(step / 3600.0), float(HOURS))
+            # Hours that a first day lacks are as the one before: as 0 they would drift when they come.
+            lacks = passed if s[row, N_HOURS] >= HOURS else min(hour - s[row, HOUR_AT], float(HOURS))
+            for lacking in range(1, int(lacks)):
+                hourly[row, (ended + lacking) % HOURS] = mean
+            s[row, N_HOURS] += passed
             if s[row, N_HOURS] >= HOURS:
                 s[row, DAY_MEAN] = np.mean(hourly[row])
                 young = s[row, N_HOURS] - HOURS + 1.0
-                if young == 1.0:
+                if young <= passed:
                     s[row, USUAL_DAY] = s[row, DAY_MEAN]
-                rate = max(1.0 / young, 3600.0 / LONG_SECONDS)
+                rate = passed * max(1.0 / max(young, passed), 3600.0 / LONG_SECONDS)
                 s[row, USUAL_DAY] += rate * (s[row, DAY_MEAN] - s[row, USUAL_DAY])
             else:
                 s[row, DAY_MEAN] = s[row, USUAL_DAY]

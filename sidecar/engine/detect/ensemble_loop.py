@@ -372,7 +372,7 @@ def run(
 
             learn_runs(s, row, x[row, t], dt, stands, samples, alarms[row, IN_ALARM] > 0.0)
             usual_y = centre + clip(error, CLIP_CENTRE * scale) if warm else y
-            learn_drift(s, hourly, row, now, usual_y, max(up, down), stands, samples)
+            learn_drift(s, hourly, row, now, usual_y, max(up, down), step, stands, samples)
 
             s[row, LAST_LESS_HOUR] = y
             # A shift that stays becomes the new normal after a stated time.

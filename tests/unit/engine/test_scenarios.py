@@ -119,6 +119,19 @@ def test_a_series_that_stands_still_is_seen(kind: str) -> None:
     assert not fires[at + 60 + FOR :].any()
 
 
+@pytest.mark.parametrize("hours", [1, 2, 4])
+def test_a_leak_is_told_as_a_drift_within_days_at_steps_of_hours_too(hours: int) -> None:
+    """A sixth of the level a day, in noise of a hundredth."""
+    a_day, learning = 24 // hours, 540
+    values = 100 + np.random.default_rng(3).normal(0, 1, learning + 3 * a_day)
+    values[learning:] += 16 * np.arange(3 * a_day) / a_day
+    times = (START // 3600 + hours * np.arange(len(values), dtype=np.int64)) * 3_600_000
+    _, score = score_series(times, values, detector="shape")
+    told = np.flatnonzero(score.shape[0] == 1)
+    assert len(told)
+    assert told[0] >= learning
+
+
 def test_a_slow_leak_is_seen_before_the_level_doubles() -> None:
     at = 14 * DAY
     values = platform("flat", 18, 3)
