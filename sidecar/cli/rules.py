@@ -7,12 +7,13 @@ import click
 from sidecar.cli.rules_approve import approve, reject
 from sidecar.cli.rules_audit import audit
 from sidecar.cli.rules_backtest import backtest
+from sidecar.cli.rules_drift import drift
 from sidecar.cli.rules_generate import generate
 from sidecar.cli.rules_join import join
 from sidecar.cli.rules_plan import apply, plan
 from sidecar.cli.rules_replay import replay
 from sidecar.cli.rules_republish import republish
-from sidecar.cli.rules_revisions import diff, drift, log, rollback, show
+from sidecar.cli.rules_revisions import diff, log, rollback, show
 
 
 @click.group()
