@@ -56,6 +56,8 @@ BUSY_REST, CALM_REST = 3.0, 0.3
 """After a pass the loop rests so many times as long as it worked: where deliveries come, they go first."""
 NOTE = "usual rates of alerts"
 SWEEP_SECONDS = 60.0
+FORGET_ROWS = 5_000
+"""So many alerts are let go of before others have their turn."""
 BIG, BIG_SECONDS = 100, 2.0
 """An incident of a storm is judged anew so often, however fast it grows."""
 
@@ -241,7 +243,7 @@ class AlertsLoop:
             try:
                 if time.monotonic() - swept >= SWEEP_SECONDS:
                     swept, noted = time.monotonic(), False
-                    self._sweep()
+                    await self._sweep()
                 await self._work()
                 if not noted:
                     # Again until it is stored: a turn with nothing to store does not show that there is room.
@@ -384,11 +386,14 @@ class AlertsLoop:
             self._metrics.by_priority.labels(incident.priority).inc()
         self._announcer.stored(incident, before)
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         """Forget what is long over; doubt what was not repeated for long; measure."""
         now_ns = int(self._now() * 1e9)
         memory = self.intake.memory
-        memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS)
+        n_forgotten = FORGET_ROWS
+        while n_forgotten == FORGET_ROWS:  # A storm's 100,000 are over at once: up to .5 s.
+            n_forgotten = memory.forget_resolved(now_ns - REMEMBER_RESOLVED_NS, most=FORGET_ROWS)
+            await asyncio.sleep(0)
         doubtful = memory.doubt(
             now_ns, after_ns=UNKNOWN_AFTER_NS, listening_since_ns=self._listening_since_ns
         )

@@ -152,17 +152,25 @@ class Memory:
                     self.n_open -= 1
                     self.n_evicted += 1
 
-    def forget_resolved(self, before_ns: int) -> int:
-        """Drop resolved episodes last seen before then; how many."""
-        old = [
+    def forget_resolved(self, before_ns: int, *, most: int | None = None) -> int:
+        """Drop resolved episodes last seen before then, so many at most; how many."""
+        every = (
             key
             for key, episode in self.episodes.items()
             if episode.state == "resolved" and episode.last_seen_ns < before_ns
-        ]
+        )
+        old = list(islice(every, most))
         for key in old:
             del self.episodes[key]
             self.inferred.pop(key, None)
+        if old and len(old) != most:
+            # Once for all slices: of what is held no longer, each storm would leave its keys behind.
+            self._of_storms = deque(key for key in self._of_storms if self._is_of_storm(key))
         return len(old)
+
+    def _is_of_storm(self, key: Key) -> bool:
+        held = self.episodes.get(key)
+        return held is not None and held.bonds is STORM_BONDS
 
     def _fold_one(self, event: AlertEvent, delivery: Delivery, changes: Changes) -> None:
         if event.firing:

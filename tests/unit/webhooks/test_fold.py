@@ -200,6 +200,18 @@ def test_repeats_are_not_written_each_time() -> None:
     assert len(memory.fold([delivery(alert(), at_seconds=90)]).durable()) == 1
 
 
+def test_a_storm_s_episodes_are_forgotten_in_slices_and_wholly() -> None:
+    """Their keys, kept to let go of them first where there are too many, stayed for ever."""
+    memory = Memory()
+    memory.birthplace["default"] = "storm"
+    for times in ({}, {"ends": T1}):
+        memory.apply(memory.fold([delivery(*(alert(f"A{i}", **times) for i in range(5)), alert("B"))]))
+    slices = [memory.forget_resolved(EPOCH + 10**15, most=2) for _ in range(4)]
+    assert slices == [2, 2, 1, 0]
+    assert [e.labels["alertname"] for e in memory.episodes.values()] == ["B"]
+    assert list(memory._of_storms) == list(memory.episodes)
+
+
 def test_resolved_episodes_are_forgotten_after_a_while() -> None:
     memory, _ = told(delivery(alert("A")), delivery(alert("B", starts=T0, ends=T1)))
     assert memory.forget_resolved(EPOCH + 10**15) == 1

@@ -369,14 +369,14 @@ async def test_checklist_9_what_is_not_repeated_becomes_unknown_not_resolved(tmp
         await _until(lambda: not s.loop.placing.pending)
         (episode,) = s.loop.intake.memory.episodes.values()
         episode.last_seen_ns -= 13 * 3600 * 10**9
-        s.loop._sweep()
+        await s.loop._sweep()
         assert episode.state == "firing", "we have not listened for so long"
         s.loop._listening_since_ns -= 13 * 3600 * 10**9
         s.loop.intake.memory.truncated_at_ns["default"] = episode.first_seen_ns
-        s.loop._sweep()
+        await s.loop._sweep()
         assert episode.state == "firing", "3.7.8: alerts were left out meanwhile, absence says nothing"
         s.loop.intake.memory.truncated_at_ns.clear()
-        s.loop._sweep()
+        await s.loop._sweep()
         assert episode.state == "unknown"
         await s.loop._work()
         (stored,) = await s.store.open_episodes()
