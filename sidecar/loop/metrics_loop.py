@@ -127,13 +127,28 @@ class MetricsLoop:
         )
 
     async def _look_again(self) -> None:
-        """Watch what has come since the first proposal too; what is watched stays, for it has learnt."""
+        """Watch what has come since the first proposal too.
+
+        What is watched stays, for it has learnt; unless it is proposed anew by its name, with more labels.
+        """
         for pause_seconds in chain(LOOK_AGAIN_SECONDS, repeat(LOOK_AGAIN_SECONDS[-1])):
             await asyncio.sleep(pause_seconds)
             queries = await self._wait_for_proposal()
             if queries:
                 self._log.info("more to watch than before", queries=[query.name for query in queries])
+                await self._leave({query.name for query in queries})
                 self._begin([self._make_watch(query) for query in queries])
+
+    async def _leave(self, names: Collection[str]) -> None:
+        """Watch those no more, of which others take the place."""
+        left = [task for task in self._tasks if task.get_name() in {f"watch-{name}" for name in names}]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        self._tasks = [task for task in self._tasks if task not in left]
+        for watch in [watch for watch in self.watches if watch.query.name in names]:
+            self.watches.remove(watch)
+            watch.retire()  # Its scores are of other series than those that come.
 
     def _hand_over(self, watches: Sequence[Watch]) -> None:
         """Let these go on where those of their names were before; the others are taken off the page."""

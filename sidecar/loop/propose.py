@@ -97,6 +97,9 @@ async def propose(
 ) -> Proposal:
     """Ask the source what it has, and choose what to watch beside what is `watched` already.
 
+    One that is watched is proposed anew, by its name, where its metric has got labels since that it should
+    be split by: it is to take the other's place.
+
     Order: what existing alerts measure, then errors, latency, traffic, targets
     up, recorded series, states, and last machines and runtimes. Every query is
     tried on the server, so its count of series is true at this moment. Both
@@ -104,29 +107,28 @@ async def propose(
 
     Raises: PullError where the source cannot be asked at all.
     """
-    if len(watched) >= max_queries:
-        return Proposal((), (), 0)  # To count every name costs a large server seconds.
     at_ms = int(now() * 1000)
-    metrics = await _metrics(source, at_ms)
+    full = len(watched) >= max_queries  # To count every name costs a large server seconds.
+    metrics = await _metrics(source, at_ms, _names_in(watched) if full else "")
     alerts, left_out = _alerts(await source.rules())
     found, worthless = candidates(metrics, alerts)
     step = step_seconds(await source.targets())
     chosen: list[ProposedQuery] = []
     taken = {query.name for query in watched}
     exprs = {query.expr for query in watched}
-    known = frozenset(taken)
+    before = {query.name: query.expr for query in watched}
     total = await _n_series(source, watched, at_ms)
     looks = 0
     passed_over: dict[str, list[str]] = {}
     for candidate in found:
-        # What has got more labels since is proposed as another expression, by the same name.
-        if candidate.expr in exprs or candidate.name in known:
+        was = before.get(candidate.name)
+        if candidate.expr in exprs or (was is not None and not _says_more(candidate, was)):
             continue
         exprs.add(candidate.expr)
-        if len(taken) >= max_queries or looks >= LOOKS_AT_MOST:
+        if (len(taken) >= max_queries and was is None) or looks >= LOOKS_AT_MOST:
             passed_over.setdefault(FULL, []).append(candidate.name)
             continue
-        if candidate.rank >= Rank.DETAIL and len(taken) >= ENOUGH_QUERIES:
+        if candidate.rank >= Rank.DETAIL and len(taken) >= ENOUGH_QUERIES and was is None:
             passed_over.setdefault(DETAIL, []).append(candidate.name)
             continue
         looks += 1
@@ -135,7 +137,7 @@ async def propose(
         if why:
             passed_over.setdefault(why, []).append(candidate.name)
             continue
-        name = _unused(candidate.name, taken)
+        name = _unused(candidate.name, taken) if was is None else candidate.name
         chosen.append(ProposedQuery(_config(candidate, name, step), candidate.reason, n_series))
         total += n_series
     left_out.extend(LeftOut(shorten(names), why) for why, names in passed_over.items())
@@ -154,12 +156,38 @@ def step_seconds(targets: Iterable[Target]) -> float:
     return usual * max(math.ceil(15.0 / usual), 1)
 
 
-async def _metrics(source: ProposalSource, at_ms: int) -> list[MetricFacts]:
+def _says_more(candidate: Candidate, was: str) -> bool:
+    """Whether the expression says all that the one before it did, and more: by more labels, or more errors.
+
+    One that says less, or something else, is no reason to learn anew, nor is what people did to an alert.
+    """
+    return candidate.rank is not Rank.ALERTED and _words(was) < _words(candidate.expr)
+
+
+def _words(expr: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[\w:]+", expr))
+
+
+_PARTS = ("_bucket", "_count", "_sum")
+
+
+def _names_in(watched: Sequence[QueryConfig]) -> str:
+    """A regular expression for the metrics of these queries, with all parts of histograms and summaries."""
+    words = {re.sub(rf"({'|'.join(_PARTS)})$", "", word) for query in watched for word in _words(query.expr)}
+    return f"({'|'.join(sorted(words))})({'|'.join(_PARTS)})?"
+
+
+async def _metrics(source: ProposalSource, at_ms: int, names: str) -> list[MetricFacts]:
+    """What the source has; `names`: only metrics that this regular expression matches, where it is given."""
     types: dict[str, tuple[str, str]] = {}
     for entry in await source.metadata():
         types.setdefault(entry.name, (entry.type, entry.help))
+    which = f'__name__=~"{names}"' if names else '__name__!=""'
     counted = await source.instant(
-        'count by (__name__) ({__name__!=""})', at_ms=at_ms, name="proposal", max_series=NAMES_AT_MOST
+        f"count by (__name__) ({{{which}}})",
+        at_ms=at_ms,
+        name="proposal",
+        max_series=NAMES_AT_MOST,
     )
     metrics: list[MetricFacts] = []
     for labels, count in zip(counted.labels, counted.values[:, 0], strict=True):

@@ -218,6 +218,38 @@ async def test_what_comes_after_the_first_proposal_is_watched_beside_it(
     assert [entry["log_level"] for entry in logs] == ["warning", "info", "info"]
 
 
+async def test_what_is_proposed_anew_takes_the_place_of_the_one_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_loop, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(metrics_loop, "LOOK_AGAIN_SECONDS", (0.0, 0.0))
+    split = QUERY.model_copy(update={"expr": f"sum by (job) ({QUERY.expr})"})
+    answers = [[QUERY], [split]]
+
+    async def propose(_: Sequence[QueryConfig]) -> Sequence[QueryConfig]:
+        if not answers:
+            await asyncio.Event().wait()
+        return answers.pop(0)
+
+    watches = {QUERY.expr: Script([None]), split.expr: Script([None])}
+    watches[split.expr].query = split
+    loop = MetricsLoop(
+        (),
+        make_watch=lambda query: cast(Watch, watches[query.expr]),
+        propose=propose,
+        clock=SourceClock(),
+        metrics=LoopMetrics(CollectorRegistry()),
+        snapshot_interval_seconds=3600.0,
+    )
+    loop.start()
+    async with asyncio.timeout(20):
+        await watches[split.expr].done.wait()
+    assert loop.queries == [split]
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    assert names.count(f"watch-{QUERY.name}") == 1
+    await loop.stop()
+
+
 async def test_a_model_that_cannot_be_saved_does_not_keep_the_others_from_it() -> None:
     class Broken(Script):
         async def checkpoint(self) -> None:

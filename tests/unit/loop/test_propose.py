@@ -282,11 +282,34 @@ async def test_what_is_watched_already_is_not_proposed_again_and_takes_its_room(
 
     server.asked.clear()
     assert not (await propose(server, watched=watched, max_queries=3)).queries
-    assert not server.asked, "there is no room, whatever it has"
+    assert '{__name__!=""}' not in " ".join(server.asked), "there is no room, whatever else it has"
 
     by_code = [query.model_copy(update={"expr": f"sum by (code) ({query.expr})"}) for query in watched]
     again = await propose(server, watched=by_code, now=lambda: 1000.0)
     assert "queue" not in " ".join(query.config.name for query in again.queries), "it has more labels since"
+
+
+@pytest.mark.parametrize("max_queries", [25, 1], ids=["room", "full"])
+async def test_a_metric_that_got_labels_is_proposed_anew_by_its_name(max_queries: int) -> None:
+    class Labelled(Server):
+        labels: tuple[dict[str, str], ...] = ({"job": "api"},)
+
+        async def instant(self, expr: str, *, at_ms: int, name: str, max_series: int) -> SeriesBatch:
+            if expr == "asked_total":
+                return batch(series(expr, *self.labels), [1.0] * len(self.labels))
+            return await super().instant(expr, at_ms=at_ms, name=name, max_series=max_series)
+
+    server = Labelled({"asked_total": 2})
+    watched = configs(await propose(server, now=lambda: 1000.0))
+    assert [query.expr for query in watched] == ["sum by (job) (rate(asked_total[5m]))"]
+    server.labels = ({"job": "api", "shop": "a"}, {"job": "api", "shop": "b"})
+    again = configs(await propose(server, watched=watched, max_queries=max_queries, now=lambda: 1000.0))
+    assert [(one.name, one.expr) for one in again] == [
+        ("asked_rate", "sum by (job, shop) (rate(asked_total[5m]))")
+    ]
+    server.labels = ({"job": "api"},)
+    back = await propose(server, watched=again, max_queries=max_queries, now=lambda: 1000.0)
+    assert not back.queries, "what has learnt stays where labels are fewer"
 
 
 async def test_an_unreachable_server_is_no_empty_proposal() -> None:
