@@ -16,8 +16,10 @@ from sidecar.errors import ModelError
 from sidecar.series import FloatArray
 
 LEAST_ROWS = 5  # Fewer are no pool: each learns by itself.
-LOWEST = 0.6
-"""The least factor where the budget is the usual one; a stricter one begins higher, and may go as low."""
+LOWEST = 0.5
+"""The least factor where the budget is the usual one; a stricter one begins higher, and may go as low.
+
+It is reached at steps of an hour, by noise of few values and by what is much like the sample before."""
 
 EXPONENT = 2.0
 """Alarms at a threshold say how many there would be at another by this power of their ratio. That of tame

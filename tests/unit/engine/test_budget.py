@@ -71,6 +71,12 @@ def test_at_steps_of_five_minutes_series_meet_it_together_from_the_third_week_to
     assert 0.5 <= alarms / usual_false_alarms(FIVE_MINUTES) <= 2.0
 
 
+@pytest.mark.parametrize("kind", ["ar1", "quantised"])
+def test_at_steps_of_an_hour_series_meet_it_together_from_the_second_month_on(kind: str) -> None:
+    alarms = alarms_a_month(kind, None, days=60, learning_days=30, n_series=60, step=HOUR)
+    assert 0.5 <= alarms / usual_false_alarms(HOUR) <= 2.0
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "heavy tail"])
 def test_from_the_sixth_week_a_stated_budget_of_one_a_month_is_met_within_a_factor_of_two(kind: str) -> None:
     assert 0.5 <= alarms_a_month(kind, 1.0, days=46, learning_days=36, n_series=50) <= 2.0
