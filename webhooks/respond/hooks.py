@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -70,11 +71,17 @@ class HookMetrics:
 
 def verdict(hook: Hook, past: Past, now: float) -> str:
     """What a hook that matches may do now: run, dry, cooling or stopped."""
-    if past.failures >= hook.max_failures and now - past.last_run < hook.reset_after:
+    since = _apart(now, past.last_run)
+    if past.failures >= hook.max_failures and since < hook.reset_after:
         return "stopped"
-    if past.last_run and now - past.last_run < hook.cooldown:
+    if past.last_run and since < hook.cooldown:
         return "cooling"
     return "dry" if hook.dry_run else "run"
+
+
+def _apart(now: float, then: float) -> float:
+    """Seconds between, either way: one that ran while the clock was a year ahead must not rest for that."""
+    return abs(now - then)
 
 
 class Hooks:
@@ -166,7 +173,7 @@ class Hooks:
                 del past.ended[next(iter(past.ended))]
             await self._keep()
         else:
-            past.done = [*past.done, incident.incident_id][-MAX_DONE:]
+            past.done = self._with(past.done, incident)
         stopped = past.failures >= hook.max_failures
         self._metrics.stopped.labels(hook.name).set(float(stopped))
         self._metrics.runs.labels(hook.name, outcome).inc()
@@ -176,12 +183,19 @@ class Hooks:
     async def _write_down(self, past: Past, incident: Incident) -> None:
         """Keep that a run begins. Raises: StoreError, and then it has not begun."""
         before = past.done, past.last_run
-        past.done, past.last_run = [*past.done, incident.incident_id][-MAX_DONE:], self._now()
+        past.done, past.last_run = self._with(past.done, incident), self._now()
         try:
             await self._keep()
         except StoreError:
             past.done, past.last_run = before
             raise
+
+    def _with(self, done: list[str], incident: Incident) -> list[str]:
+        """What a hook has done, with this; of too many the oldest go that are over, and do not come again."""
+        done = [*done, incident.incident_id]
+        over = (one for one in done if one not in self._open)
+        gone = set(islice(over, max(len(done) - MAX_DONE, 0)))
+        return [one for one in done if one not in gone]
 
     async def _do(self, hook: Hook, past: Past, incident: Incident) -> tuple[str, str]:
         try:
@@ -212,7 +226,7 @@ class Hooks:
         if hook.after is None:
             return True
         ended = self._past.get(hook.after, Past()).ended.get(incident.incident_id)
-        return ended is not None and self._now() - ended >= hook.wait
+        return ended is not None and _apart(self._now(), ended) >= hook.wait
 
     async def _keep(self) -> None:
         await self._notes.put_note(NOTE, msgspec.json.encode(self._past))

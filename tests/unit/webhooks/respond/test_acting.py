@@ -18,7 +18,7 @@ from sidecar.records import Episode, Feedback, Incident, Response, TimelineEntry
 from tests.unit.webhooks.respond.incidents import NOW, Clock, Held, episode, incident
 from webhooks.notify.message import stamp
 from webhooks.own import inner_delivery, own_event, without_echoes
-from webhooks.respond import silences
+from webhooks.respond import hooks, silences
 from webhooks.respond.document import Report, Section
 from webhooks.respond.hooks import HookMetrics, Hooks
 from webhooks.respond.lifecycle import ActionError
@@ -375,6 +375,32 @@ async def test_a_hook_cools_down() -> None:
     deeds.clock.now += 600
     assert await deeds.act("i3") == "ok"
     assert [text for _, _, text in deeds.told] == ["restart: done", "restart: cooling", "restart: done"]
+
+
+async def test_a_hook_rests_by_the_time_between_also_where_the_clock_was_ahead() -> None:
+    """It rested for as long as the clock had been ahead, a year, say."""
+    deeds = Deeds(cooldown=600)
+    begin, deeds.clock.now = deeds.clock.now, deeds.clock.now + 365 * 86_400
+    assert await deeds.act("i1") == "ok"
+    deeds.clock.now -= 30
+    assert await deeds.act("i2") == "cooling"
+    deeds.clock.now = begin
+    assert await deeds.act("i3") == "ok"
+
+
+async def test_a_hook_runs_once_an_incident_however_many_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the number that is remembered it would run for the first again, and for each after it."""
+    monkeypatch.setattr(hooks, "MAX_DONE", 3)
+    deeds = Deeds(cooldown=600)
+    names = [f"i{n}" for n in range(6)]
+    deeds.hooks.consider(incident(name, priority="P1") for name in names)
+    assert [[await deeds.act(name) for name in names] for _ in range(2)] == [
+        ["ok", *["cooling"] * 5],
+        [""] * 6,
+    ]
+    deeds.hooks.consider(incident(name, state="resolved") for name in names[1:])
+    await deeds.act("i6")
+    assert deeds.hooks._past["restart"].done == ["i0", "i5", "i6"]
 
 
 async def test_a_hook_that_fails_too_often_is_stopped() -> None:
