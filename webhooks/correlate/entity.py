@@ -10,90 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from itertools import islice
 
 import msgspec
 
+from webhooks.correlate.labels import (
+    CLAIM_LABELS,
+    CLUSTER_LABELS,
+    HOST_LABELS,
+    IDENTITY_LABELS,
+    NAMES_NOTHING,
+    NODE_LABELS,
+    POD_LABELS,
+    SCRAPER_LABELS,
+    plain,
+)
 from webhooks.correlate.topology import Topology
-
-IDENTITY_LABELS = (
-    "service",
-    "app",
-    "microservice",
-    "component",
-    "workload",
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "replicaset",
-    "horizontalpodautoscaler",
-    "ingress",
-    "container",
-    "pod",
-    "persistentvolumeclaim",
-    "cronjob",
-    "job_name",
-    "job",
-    "database",
-    "cache",
-    "queue",
-    "topic",
-    "function",
-    "upstream",
-    "backend",
-    "target",
-    "url",
-    "node",
-    "host",
-    "instance",
-    "device",
-    "namespace",
-)
-"""Labels that say what an alert is about, the most telling first, by their plain names."""
-
-SYNONYMS = {
-    "svc": "service",
-    "service_id": "service",
-    "serviceid": "service",
-    "application": "app",
-    "app_kubernetes_io": "app",
-    "k8s_app": "app",
-    "system": "app",
-    "project": "app",
-    "owner": "workload",
-    "hpa": "horizontalpodautoscaler",
-    "pvc": "persistentvolumeclaim",
-    "volume": "persistentvolumeclaim",
-    "db": "database",
-    "datname": "database",
-    "lambda": "function",
-    "functionname": "function",
-    "hostname": "host",
-    "nodename": "node",
-    "server": "host",
-    "machine": "host",
-    "vm": "host",
-    "addr": "instance",
-    "address": "instance",
-    "endpoint_url": "url",
-    "probe_target": "target",
-    "kafka_topic": "topic",
-}
-_PREFIX = re.compile(
-    r"^(exported|kubernetes|k8s|kube|label|labels|destination|target|dst|server|meta|io)_(?=.)"
-)
-_SUFFIX = re.compile(r"(?<=.)_(name|id)$")
-
-NODE_LABELS = ("node", "host")
-POD_LABELS = frozenset({"pod", "replicaset"})
-CLAIM_LABELS = frozenset({"persistentvolumeclaim", "job_name", "cronjob"})
-HOST_LABELS = frozenset({"instance", "target", "url", "host", "node"})
-CLUSTER_LABELS = ("cluster", "environment", "env")
-SCRAPER_LABELS = frozenset({"job", "service", "container", "app", "pod"})
-NAMES_NOTHING = frozenset(
-    {"alertname", "severity", "namespace", "team", "cluster", "job", "environment", "env", "region"}
-)
 
 _SCRAPER = re.compile(
     r"exporter|kube-state-metrics|^blackbox|^kubelet$|cadvisor|^probe|^node$|^telegraf$|^snmp$|^windows$|cloudwatch"
@@ -103,6 +35,15 @@ _SCRAPER = re.compile(
 _POD_HASH = re.compile(r"-[a-z0-9]{6,10}-[a-z0-9]{5}$")
 _SHORT_HASH = re.compile(r"-(?=[a-z0-9]*\d)[bcdfghjklmnpqrstvwxz2456789]{5}$")
 _ORDINAL = re.compile(r"-\d+$")
+_QUALIFIED = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"[a-z0-9-]+/([a-z0-9][a-z0-9.-]*)",  # Of a namespace.
+        r"([a-z0-9-]+)\.[a-z0-9-]+\.svc(?:\.[a-z0-9.-]+)?",  # In a cluster's DNS.
+        r"(?:prod|production|prd|live)[-_.]([a-z0-9].*)",
+        r"(.+)[-_.](?:prod|production|prd)",
+    )
+)
 _IP = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
 _SEPARATOR = re.compile(r"[^a-z0-9]+")
 _TOKEN = re.compile(r"[^\s,;()\[\]{}<>'\"`|=]+")
@@ -116,6 +57,9 @@ _VOLUME = frozenset(
     {"data", "storage", "vol", "volume", "pvc", "disk", "www", "wal", "logs", "db", "datadir", "pgdata"}
 )
 
+
+_FREE = HOST_LABELS | {"topic", "queue", "function", "device", "namespace", "database", "cache"}
+"""What these name is no workload, and has names of its own form."""
 
 MAX_VALUE = 1000
 """So much of a label's value is read; a URL may have some hundred characters, a name hardly as many."""
@@ -284,7 +228,9 @@ class EntityReader:
             )
         elif label in CLAIM_LABELS:
             text = _ORDINAL.sub("", _ORDINAL.sub("", text))
-        found = self.topology.find(text)
+        if label not in _FREE:
+            text = _unqualified(text)
+        found = self.topology.find(text) or self.topology.find(_other_form(text))
         if found is not None:
             return found
         if label in POD_LABELS | CLAIM_LABELS | HOST_LABELS:
@@ -361,35 +307,23 @@ def _keep(known: set[str], entity: str) -> None:
     known.add(entity)
 
 
-def plain(labels: Mapping[str, str]) -> dict[str, str]:
-    """Labels under the plain names of `IDENTITY_LABELS`; where two mean the same, the plainer one stays.
+def _unqualified(text: str) -> str:
+    """A workload's own name: without its namespace, the cluster's domain, or that it is the live one.
 
-    >>> plain({"k8s_deployment_name": "cart", "svc": "c", "service": "cart"})
-    {'deployment': 'cart', 'service': 'cart'}
+    What says `staging` keeps it: that is another system.
+
+    >>> [_unqualified(name) for name in ("shop/cart", "cart.shop.svc.cluster.local", "prod-cart")]
+    ['cart', 'cart', 'cart']
     """
-    read: dict[str, str] = {}
-    for name, value in labels.items():
-        known = _plain_name(name)
-        if known == name or known not in labels:
-            read.setdefault(known, value)
-    return read
+    for qualified in _QUALIFIED:
+        if found := qualified.fullmatch(text):
+            text = found.group(1)
+    return text
 
 
-@lru_cache(maxsize=4096)
-def _plain_name(name: str) -> str:
-    if name in ("job_name", "alertname") or name in IDENTITY_LABELS:
-        return name
-    text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    for _ in range(3):
-        if text in SYNONYMS:
-            return SYNONYMS[text]
-        if text in IDENTITY_LABELS or text in ("cluster", "namespace"):
-            return text
-        shorter = _PREFIX.sub("", _SUFFIX.sub("", text))
-        if shorter == text:
-            break
-        text = shorter
-    return name
+def _other_form(text: str) -> str:
+    """A name with the word for what it is, or without it: `cart-service` for `cart`."""
+    return text.removesuffix("-service") if text.endswith("-service") else f"{text}-service"
 
 
 def _host(text: str) -> str:

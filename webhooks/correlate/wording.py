@@ -15,7 +15,10 @@ import msgspec
 MAX_NAME = 200
 MAX_TEXTS = 2048
 """Remembered are a rule's few texts; one that names its pod never comes again, and is up to a kilobyte."""
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[_-]+")
+_CAMEL = re.compile(
+    r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[45](?:xx|\d\d)(?![a-z0-9]))|[_-]+"
+)
+"""Between words, and before the class of an HTTP status: `Http5xxRatio`, `Gateway504`."""
 
 _HEARTBEAT = re.compile(
     r"\b(always (be )?firing|dead ?man'?s? (switch|snitch)|heartbeat alert|used to inhibit"
@@ -29,21 +32,33 @@ _LOAD = re.compile(
     r"\b(traffic|request rate|requests? per second|rps|qps|throughput|call volume|surge|flood|ddos)\b"
 )
 _MONITORING = re.compile(
-    r"\b(prometheus|alertmanager|scrape|scraping|rule evaluations?|remote write|ingesting samples"
+    r"\b(prom|prometheus|thanos|mimir|cortex|vm ?agent|vm ?alert|alertmanager|scrape|scraping"
+    r"|rule evaluations?|remote write|ingesting samples"
     r"|exporter down|monitoring (is )?(down|out))\b"
 )
 _DOWN = re.compile(
     r"\b(is down|are down|down|unreachable|not ?ready|unavailable|outage|offline|crash\w*|oom\w*"
     r"|out of memory|panic|dead|lost|no leader|no master|missing master|split ?brain|partition(ed)?"
-    r"|read ?only|corrupt\w*|evict\w*)\b"
+    r"|read ?only|corrupt\w*|evict\w*|unhealthy|sealed|(not|no longer) running|stopped|killed|hung|stuck"
+    r"|stall(s|ed)?|disappeared|back ?off|restart(s|ing)|unready|failed state"
+    r"|cluster red|red status|no (alive|active|available)"
+    r"|(bad|failed|degraded) (disk|drive|raid)|raid)\b"
 )
 _RESOURCE = re.compile(
-    r"\b(disk|volume|filesystem|memory|inode|full|filling|fill up|exhaust\w*|saturat\w*|limit"
-    r"|max_connections|pool|lock(s|ed)?|deadlock|replication|certificate|expir\w+|rollout|deploy\w*"
+    r"\b(disk|volume|filesystem|memory|heap|swap|inodes?|steal|full|filling|fill up"
+    r"|exhaust\w*|saturat\w*|limit"
+    r"|max_\w*conn\w*|(too many|maximum|max|running out of|out of|no|few) (connections?|clients?)"
+    r"|connections? (near|exhaust\w*|high|limit|used|in use)|no space|space left|out of space"
+    r"|under[- ]replicated|in[- ]sync|unassigned shards?|network interface|receive errors|transmit errors"
+    r"|pool|lock(s|ed)?|deadlock|blocked|replication|certificate|(tls|ssl|x509) certs?"
+    r"|expir\w+|rollout|deploy\w*"
     r"|config\w*|quota|throttl\w*"
     r"|leak|license|file descriptors|handles|slow quer\w+|query time|packet loss|clock|gc pauses?|flapping)\b"
 )
-_SCRAPED = re.compile(r"\btargets?\b.{0,60}\b(down|unreachable|missing|disappeared|absent)\b|\btarget down\b")
+_SCRAPED = re.compile(
+    r"\btargets?\b.{0,60}\b(down|unreachable|missing|disappeared|absent)\b|\btarget down\b"
+    r"|\bscrap(e|es|ing)\b.{0,20}\bfail\w*|\bfail\w*.{0,12}\bscrap(e|es|ing)\b"
+)
 _NODE = re.compile(r"\b(nodes?|hosts?|machines?|hypervisor|vms?|kubelet|node-exporter)\b")
 _SERVES_ALL = re.compile(
     r"\b(core ?dns|kube ?dns|dns|servfail|nxdomain|name resolution|ntp|ldap|service mesh|istiod)\b"
@@ -51,19 +66,27 @@ _SERVES_ALL = re.compile(
 _PROMISE = re.compile(r"\b(error budget|budget burn|burn rate|slo|sla|service level)\b")
 _SYMPTOM = re.compile(
     r"\b(latency|slow|p9\d|response time|timeouts?|error budget|burn\w*|budget|5xx|error rate|error ratio"
-    r"|backlog|lag|queue|upstream|downstream|dependency|apdex|slo)\b"
+    r"|bad gateway|backlog|lag|behind|queue|upstream|downstream|dependency|apdex|slo)\b"
 )
 _HARD = re.compile(
-    r"\b(5xx|50\d\b|server errors?|error (rate|ratio)|errors? (are )?(high|above)|high errors?"
-    r"|errors? high|failing|failed requests?|requests? fail\w*|probe\w* .{0,8}fail\w*"
-    r"|fail\w* probes?|(too many|throw\w*|return\w*|many) errors|errors? spik\w+"
-    r"|lookups? fail\w*|no (master|leader)|missing master|probe to \S+ failed|availability"
-    r"|unavailable|servfail|(burns?|budget).{0,25}\bfast|14\.4x?|is down|down\b|unreachable"
-    r"|outage|exceptions?|expired|has expired|no healthy|not serving|rejected|refused|full)\b"
+    r"\b(5xx|50\d\b|server errors?|bad gateway|error (rate|ratio)|errors? (are )?(high|above)"
+    r"|high errors?(?! budget)|errors? high|failing|failed requests?|requests? fail\w*"
+    r"|failures? (rate|ratio|high|spik\w+|above)|high failures?|\d% of [^.]{0,40}\bfail\w*"
+    r"|\d% of [^.]{0,40}\berrors?|probe\w* .{0,8}fail\w*|unsuccessful|health ?checks?\b.{0,25}\bfail\w*"
+    r"|fail\w* (probes?|health ?checks?)|(too many|throw\w*|return\w*|many) errors|errors? spik\w+"
+    r"|low success|success (rate|ratio).{0,30}\b(low|below|under|less|fell|drop\w*|falling)"
+    r"|lookups? fail\w*|lookup failures?|no (master|leader|active controller)|missing master"
+    r"|probe to \S+ failed|availability|(cannot|can ?not|can't) be reached|(does|do) ?n[o']t (respond|answer)"
+    r"|not responding|unavailable|servfail|(burns?|budget).{0,25}\bfast|14\.4x?|is down|down\b|unreachable"
+    r"|outage|exceptions?|expired|has expired|cert\w* (is )?invalid"
+    r"|no space left|no (alive|healthy)|not serving|rejected|refused"
+    r"|cluster red|red status|sealed|offline partitions?|partitions? (is |are )?offline|full)\b"
 )
 _NOT_HARD = re.compile(
     r"\b(targets?|crash\w*|replicas?|rollout|waiting state|non-ready|calls? (from|to)|sees errors|handshake"
-    r"|outbound|egress|dependenc(y|ies)|jobs?|filling|latency|near|expires?|will|predicted|replication)\b"
+    r"|scrap(e|es|ing)|burn\w* ?(6h|12h|24h|72h|1d|3d)|slow burn|outbound|egress"
+    r"|dependenc(y|ies)|jobs?|filling|latency|near"
+    r"|almost|nearly|expires?|will|predicted|replication)\b"
 )
 _FOR = re.compile(
     r"(?:more|longer|greater) than (\d+)\s*(s|sec|seconds?|m|min|mins|minutes?|h|hours?)\b"

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sidecar.records import AlertEvent, Delivery
-from webhooks.correlate.entity import CLUSTER_LABELS
+from webhooks.correlate.labels import CLUSTER_LABELS
 
 ENOUGH_GAPS = 3
 """So many pauses are seen before one is known to be too long."""

@@ -22,7 +22,7 @@ from sidecar.config.response import SilencesConfig
 from sidecar.errors import PullError
 from sidecar.records import Episode, Incident
 from sidecar.telemetry import get_logger
-from webhooks.correlate.entity import IDENTITY_LABELS, plain
+from webhooks.correlate.labels import IDENTITY_LABELS, plain
 from webhooks.respond.lifecycle import ActionError
 
 AUTHOR = "pronoia"

@@ -11,8 +11,9 @@ import pytest
 from sidecar.records import Episode
 from tests.unit.webhooks.deliveries import EPOCH, SECOND
 from tests.unit.webhooks.test_correlate import GRAPH, Stream, episode
-from webhooks.correlate.entity import EntityReader, plain
+from webhooks.correlate.entity import EntityReader
 from webhooks.correlate.group import Group
+from webhooks.correlate.labels import plain
 from webhooks.correlate.sighting import sight
 from webhooks.correlate.topology import Topology, TopologyError, load
 from webhooks.correlate.wording import read
@@ -36,6 +37,15 @@ from webhooks.offline import correlate
         pytest.param({"persistentvolumeclaim": "data-cart-db-0"}, "cart-db", id="claim"),
         pytest.param({"job": "cart", "instance": "10.1.2.3:80"}, "cart", id="job of the service itself"),
         pytest.param({"deployment": "cart", "job": "kube-state-metrics"}, "cart", id="job of a scraper"),
+        pytest.param({"serviceName": "cart"}, "cart", id="camel case"),
+        pytest.param({"owner": "shop", "pod": "cart-0"}, "cart", id="an owner is a team"),
+        pytest.param({"owner_name": "cart", "job": "kube-state-metrics"}, "cart", id="a pod's owner"),
+        pytest.param({"service": "shop/cart"}, "cart", id="with its namespace"),
+        pytest.param({"service": "cart.shop.svc.cluster.local"}, "cart", id="name in the cluster's DNS"),
+        pytest.param({"app": "prod-cart"}, "cart", id="the live one"),
+        pytest.param({"app": "cart-production"}, "cart", id="the live one, said after"),
+        pytest.param({"app": "staging-cart"}, "staging-cart", id="another system"),
+        pytest.param({"topic": "orders/paid"}, "orders/paid", id="topic with a path"),
         pytest.param({"function_name": "resize"}, "resize", id="function"),
         pytest.param({}, "rule", id="nothing but a name"),
     ],
@@ -55,6 +65,8 @@ def test_the_graph_decides_between_labels() -> None:
     labels = {"alertname": "R", "service": "metrics-agent", "pod": "cart-db-0"}
     assert reader.read(labels, {}).entity == "cart-db"
     assert reader.read({"alertname": "R", "thing": "mailer"}, {}).entity == "mailer"
+    assert reader.read({"alertname": "R", "service": "mailer-service"}, {}).entity == "mailer"
+    assert not reader.read({"alertname": "R", "service": "search", "squad": "mailer"}, {}).others
 
 
 def test_an_ordinary_word_is_no_mention_unless_pointed_at() -> None:
