@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from rules.alone import alone
 from rules.document import RuleFile
-from rules.publisher import Found, not_put_back
+from rules.publisher import Found, not_put_back, not_reloaded
 from rules.verify import RuleServer, begin_reload, wait_until_live
 from sidecar.durable import TEMPORARY, replace_file
 from sidecar.errors import PullError, RuleError, RuleReason
@@ -125,7 +125,7 @@ class Publisher:
                 try:
                     await self._server.reload()
                 except PullError as error:
-                    raise RuleError(RuleReason.RELOAD_FAILED, str(error)) from error
+                    raise not_reloaded(self.place(group), error) from error
 
     async def sweep(self) -> None:
         """Remove temporary files that a killed process left."""

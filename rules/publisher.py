@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from rules.document import RuleFile
-from sidecar.errors import RuleError, RuleReason, SidecarError
+from sidecar.errors import PullError, RuleError, RuleReason, SidecarError
 
 
 class Found(StrEnum):
@@ -26,6 +26,15 @@ def not_put_back(error: SidecarError, trouble: RuleError) -> NotPutBack:
     """A publication that failed, and so did the way back: both have to be known."""
     return NotPutBack(
         RuleReason(trouble.reason), f"{error}; and what was there before cannot be put back: {trouble}"
+    )
+
+
+def not_reloaded(place: str, error: PullError) -> RuleError:
+    """A text that was put back into its place, and that the server was not made to load."""
+    return RuleError(
+        RuleReason.RELOAD_FAILED,
+        f"{place} is written, and Prometheus does not load it ({error}); "
+        "once it does, do this again, so that it is remembered",
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from rules.adapt.place import Place
 from rules.publish import POLL_SECONDS
-from rules.publisher import not_put_back
+from rules.publisher import not_put_back, not_reloaded
 from rules.read import WrittenRule, of_server, read_text
 from rules.verify import RuleServer, begin_reload, meaning
 from sidecar.errors import PullError, RuleError, RuleReason
@@ -45,7 +45,10 @@ class Placing:
     async def reload(self, place: Place) -> None:
         """Have the place read again, where Prometheus must be told to. Raises: RuleError."""
         if place.needs_reload:
-            await _reloaded(self._server.reload())
+            try:
+                await self._server.reload()
+            except PullError as error:
+                raise not_reloaded(place.group, error) from error
 
     async def reload_quietly(self, place: Place) -> None:
         """The same, where nothing more can be done if it fails."""
@@ -76,7 +79,10 @@ class Placing:
     async def _load(self, place: Place, wanted: Sequence[WrittenRule]) -> None:
         """Return once every rewritten rule is loaded and was evaluated without an error."""
         if place.needs_reload:
-            await _reloaded(begin_reload(self._server))
+            try:
+                await begin_reload(self._server)
+            except PullError as error:
+                raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error
         deadline = self._monotonic() + self._timeout
         missing = [rule.key for rule in wanted]
         names = {rule.name for rule in wanted}
@@ -109,10 +115,3 @@ async def _still_there(place: Place, wanted: Sequence[WrittenRule]) -> None:
     if lost is not None:
         words = f"{place.group} was written by others at the same moment, without {lost.key}; plan again"
         raise RuleError(RuleReason.HAND_EDITED, words)
-
-
-async def _reloaded(reload: Awaitable[None]) -> None:
-    try:
-        await reload
-    except PullError as error:
-        raise RuleError(RuleReason.RELOAD_FAILED, f"reload refused ({error})") from error

@@ -119,7 +119,8 @@ def _show_drift(found: list[Drift]) -> None:
         elif one.instead:
             click.echo(
                 f"{one.group}: its place holds {one.instead}, as a roll-back under way or a killed process "
-                f"leaves it; look again in a minute, or --repair {one.group} puts {one.revision} back"
+                f"leaves it; look again in a minute: pronoia rules rollback {one.group} ends it, "
+                f"--repair {one.group} puts {one.revision} back"
             )
         elif one.in_place is not Found.SAME:
             theirs = f", --accept {one.group} leaves it to you" if is_adapted(one.group) else ""

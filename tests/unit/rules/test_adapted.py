@@ -167,6 +167,20 @@ async def test_what_was_begun_is_drift(alive: Killed, what: str) -> None:
     assert (found.state, found.in_place, found.loaded, found.fine) == ("begun", Found.SAME, False, False)
 
 
+async def test_a_roll_back_that_is_not_loaded_says_what_is_done_and_goes_on_when_asked_again(
+    killed: Killed,
+) -> None:
+    (begun,) = await killed.rules.of_state("begun")
+    await killed.store.put_revision(msgspec.structs.replace(begun, state="live"))
+    killed.server.refuses = True
+    with pytest.raises(RuleError, match=r"own\.yaml is written, and Prometheus does not load it .*again"):
+        await killed.rules.take_back(killed.group, "by hand")
+    assert (killed.file.read_text(), await killed.states()) == (BEFORE, ["live"])
+    killed.server.refuses = False
+    assert (await killed.rules.take_back(killed.group, "by hand")).state == "rolled_back"
+    assert (killed.file.read_text(), await killed.states()) == (BEFORE, [])
+
+
 async def test_a_later_shadow_outlives_the_end_of_one_that_was_begun(shadowing: Killed) -> None:
     (begun,) = await shadowing.rules.of_state("begun")
     later = msgspec.structs.replace(begun, revision_id="later", state="canary")
