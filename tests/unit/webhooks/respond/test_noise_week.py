@@ -79,6 +79,20 @@ async def test_it_is_made_once_a_week_and_says_what_is_new() -> None:
     assert "10 of 10 that ended by themselves" in change.reason
 
 
+async def test_a_report_of_while_the_clock_was_ahead_delays_the_next_by_no_more_than_a_week() -> None:
+    store, clock = Store(FLAPS), Clock()
+
+    async def send(*_: str, **__: str) -> None:
+        raise AssertionError("there is no team to be told")
+
+    week = NoiseWeek(store, store, teams=lambda: [], send=send, bus=EventBus(), now=clock)
+    clock.now += 365 * 86_400
+    await week.look()
+    clock.now -= 365 * 86_400
+    assert await week.look()
+    assert not await week.look()
+
+
 def test_a_change_that_would_have_hidden_what_people_took_on_is_not_handed_on() -> None:
     taken = [episode("Flaps", 20 + n, lasted=30.0, home=f"t{n}", at=-60.0 * n) for n in range(5)]
     responses = {f"t{n}": Response(f"t{n}", "default", 0, first_acknowledged_at_ns=1) for n in range(5)}
