@@ -6,6 +6,7 @@ All of it within a bound of time: a message does not wait for a Prometheus that 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ class Enricher:
         self._metrics = metrics
         self._now = now
         self._source: Source | None = None
-        self._not_before = 0.0
+        self._late_at = -math.inf
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._found: dict[str, Enrichment] = {}
         self._log = get_logger("enrichment")
@@ -175,7 +176,9 @@ class Enricher:
 
     async def _asked(self, query: EnrichmentQuery, labels: Mapping[str, str]) -> tuple[str, str]:
         expr = filled(query.expr, labels, in_string)
-        if expr is None or self._source is None or self._now() < self._not_before:
+        # Either way: the clock may have been set back since it was late.
+        rests = abs(self._now() - self._late_at) < REST_SECONDS
+        if expr is None or self._source is None or rests:
             return "skipped", ""
         try:
             async with asyncio.timeout(self._config.timeout), self._slots:
@@ -183,7 +186,7 @@ class Enricher:
                     expr, at_ms=int(self._now() * 1000), name=query.name, max_series=MAX_SERIES
                 )
         except TimeoutError:
-            self._not_before = self._now() + REST_SECONDS
+            self._late_at = self._now()
             return "late", ""
         except PullError as error:
             self._log.warning("a query for a message failed", query=query.name, err=str(error))

@@ -144,6 +144,10 @@ async def test_a_prometheus_that_was_late_is_not_waited_for_at_once_again() -> N
     for name in ("i1", "i2"):
         await enricher.prepare([incident(name)])
     assert len(source.asked) == 1
+    source.seconds, set_back = 0.0, enricher._now() - 365 * 86_400
+    enricher._now = lambda: set_back
+    await enricher.prepare([incident("i3")])
+    assert len(source.asked) == 2, "a clock that was set back since is no reason to wait for longer"
 
 
 async def test_a_query_of_an_absent_label_is_not_asked() -> None:
