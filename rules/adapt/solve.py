@@ -1,8 +1,8 @@
 """The rewrite of a rule that meets its objective on the past, chosen by what holds on weeks not learned from.
 
-Pure. What suits all of the history is searched for first; the same choice is then made
-again on the first part of the history alone and held against what came after, part by
-part, in the order of time.
+Pure. What suits all of the history is searched for first: the form, the `for` and the number.
+The number alone is then chosen again on the first part of the history and held against what
+came after, part by part, in the order of time.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
+from sidecar import plain_yaml
 from sidecar.cli.options import read_config
 from sidecar.config.load import load_text
 from sidecar.config.vmanomaly import Imported, from_vmanomaly
@@ -58,8 +59,11 @@ def vmanomaly(files: tuple[Path, ...], target: Path, force: bool) -> None:
     source: dict[str, Any] = {}
     for file in files:
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            document = plain_yaml.load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            words = f"{file}: {plain_yaml.place_of(error)} {plain_yaml.words_of(error)}"
+            raise click.BadParameter(words, param_hint="FILES") from error
+        except UnicodeDecodeError as error:
             raise click.BadParameter(f"{file}: cannot be read: {error}", param_hint="FILES") from error
         if not isinstance(document, dict):
             raise click.BadParameter(f"{file}: is not a configuration", param_hint="FILES")

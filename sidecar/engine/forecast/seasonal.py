@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sidecar.engine.arrays import RowArrays
-from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, VISITS_REMEMBERED, places, read_at, teach
+from sidecar.engine.profile import HOURS_OF_DAY, HOURS_OF_WEEK, VISITS_REMEMBERED, place, read_at, teach
 from sidecar.series import Forecast, SeriesBatch
 
 PENDING = 12  # Forecasts that wait at once, per horizon.
@@ -35,8 +35,10 @@ def _places(seconds):
     """Where times fall in a day and a week, (T, 4) bins and (T, 2) shares: the same for all rows."""
     bins = np.empty((len(seconds), 4), dtype=np.int64)
     shares = np.empty((len(seconds), 2))
-    bins[:, 0], bins[:, 1], shares[:, 0] = places(seconds, HOURS_OF_DAY, 1.0)
-    bins[:, 2], bins[:, 3], shares[:, 1] = places(seconds, HOURS_OF_WEEK, 1.0)
+    # One by one: assigned as slices, numba compiles its formatting of strings for a shape that does not fit.
+    for t in range(len(seconds)):
+        bins[t, 0], bins[t, 1], shares[t, 0] = place(seconds[t], HOURS_OF_DAY, 1.0)
+        bins[t, 2], bins[t, 3], shares[t, 1] = place(seconds[t], HOURS_OF_WEEK, 1.0)
     return bins, shares
 
 

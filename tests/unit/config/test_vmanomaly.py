@@ -118,3 +118,11 @@ def test_the_file_that_is_written_can_be_run(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 2, "it is there already"
     source.write_text("[1, 2]")
     assert CliRunner().invoke(main, [*arguments, "--force"]).exit_code == 2
+
+
+def test_a_day_that_is_none_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "vmanomaly.yml"
+    source.write_text("reader:\n  since: 2026-13-45\n")
+    refused = CliRunner().invoke(main, ["import", "vmanomaly", str(source)])
+    assert refused.exit_code == 2
+    assert "line 2" in refused.output
