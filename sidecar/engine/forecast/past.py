@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sidecar.engine.arrays import measurements
+from sidecar.engine.forecast.spikes import LONGEST, without_spikes
 from sidecar.series import BoolArray, FloatArray, TimeArray
 
 DAY_SECONDS = 86400.0
@@ -178,7 +179,11 @@ class Past:
         self.week = WEEK_DAYS * day if self.day and self.n >= 8 * day + 1 else 0
         filled = _fill(grid, max(round(3600.0 / step_seconds), 1), self.day)
         self.centre = float(np.median(filled))
-        self.y: FloatArray = filled - self.centre
+        calm = without_spikes(filled, self.day)
+        if calm is not filled:
+            # What the newest are, the next will tell; until then a forecast doubts (`doubt.py`).
+            calm[-LONGEST:] = filled[-LONGEST:]
+        self.y: FloatArray = calm - self.centre
         self._memo: dict[tuple[object, ...], Any] = {}
         self.non_negative = bool(np.nanmin(grid) >= 0.0)
         self.positive = bool(np.nanmin(grid) > 0.0)
