@@ -7,7 +7,6 @@ came after, part by part, in the order of time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +37,7 @@ from rules.adapt.uncertainty import (
 from rules.adapt.unlike import unlike
 from rules.incidents import KnownIncident
 from sidecar.config.fields import format_duration
+from sidecar.promql.quoted import matchers
 from sidecar.promql.quoted import written as as_label
 
 FOLDS = 4
@@ -367,11 +367,7 @@ def _while_firing(evidence: Evidence) -> str:
     names = {name for labels in evidence.labels for name in labels} - own.keys()
     told = {"alertname": evidence.rule.name, "alertstate": "firing"}
     told |= {name: value for name, value in own.items() if "{{" not in value}
-    # Quoted as JSON is, which PromQL reads alike.
-    matchers = ",".join(
-        f"{as_label(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in told.items()
-    )
-    return f"on ({', '.join(map(as_label, sorted(names)))}) ALERTS{{{matchers}}}"
+    return f"on ({', '.join(map(as_label, sorted(names)))}) ALERTS{{{matchers(told)}}}"
 
 
 def _changes(old: Candidate, new: Candidate) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Names of the detectors that a query may choose from; written by tools/detector_names.py."""
+"""Names of the detectors that a query may choose from; written by tools/registry_names.py."""
 
 from __future__ import annotations
 

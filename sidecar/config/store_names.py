@@ -1,4 +1,4 @@
-"""Names of the stores that a configuration may choose; written by tools/store_names.py."""
+"""Names of the stores that a configuration may choose; written by tools/registry_names.py."""
 
 from __future__ import annotations
 

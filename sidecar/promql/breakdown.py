@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import promql_parser as promql
 
-from sidecar.promql.quoted import written
+from sidecar.promql.quoted import matchers, written
 from sidecar.promql.syntax import Syntax, bare, children
 
 ADDITIVE = frozenset(("sum", "count"))
@@ -126,11 +125,9 @@ def _selector_texts(node: promql.Expr) -> list[str]:
 
 
 def _narrowed(selector: str, narrow: Mapping[str, str]) -> str:
-    matchers = ",".join(
-        f"{written(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in sorted(narrow.items())
-    )
-    if not matchers:
+    added = matchers(dict(sorted(narrow.items())))
+    if not added:
         return selector
     if not selector.endswith("}"):
-        return f"{selector}{{{matchers}}}"
-    return f"{selector[:-1]}{',' if not selector.endswith('{}') else ''}{matchers}}}"
+        return f"{selector}{{{added}}}"
+    return f"{selector[:-1]}{',' if not selector.endswith('{}') else ''}{added}}}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 STRING = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`"""
 MATCHERS = rf"\{{(?:{STRING}|[^{{}}\"'`])*\}}"
@@ -26,6 +27,17 @@ def written(name: str) -> str:
     ('job', '"http.route"')
     """
     return name if LEGAL_LABEL.fullmatch(name) else json.dumps(name, ensure_ascii=False)
+
+
+def matchers(labels: Mapping[str, str]) -> str:
+    """Labels as they stand in braces, each equal to its value; JSON's quotes are read alike.
+
+    >>> matchers({"job": "a", "http.route": '"'})
+    'job="a","http.route"="\\\\""'
+    """
+    return ",".join(
+        f"{written(name)}={json.dumps(value, ensure_ascii=False)}" for name, value in labels.items()
+    )
 
 
 def said(literal: str) -> str:

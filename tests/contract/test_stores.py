@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -23,7 +23,6 @@ from sidecar.records import (
     Incident,
     OutboxMessage,
     Response,
-    RuleRevision,
     SeriesVerdict,
     Signal,
     TimelineEntry,
@@ -31,8 +30,9 @@ from sidecar.records import (
 from sidecar.store import registry
 from sidecar.store.protocol import Opener, Store
 from tests.contract.memory_store import MemoryStore
+from tests.unit.store.revisions import revision
 from tests.unit.webhooks.deliveries import EPOCH, alert, delivery
-from tools import store_names
+from tools.registry_names import store_names
 from webhooks.pipeline import AlertsLoop
 
 ALL: dict[str, Opener] = {**registry.STORES, "memory": MemoryStore}
@@ -95,28 +95,15 @@ def message(incident_id: str, number: int, **changes: Any) -> OutboxMessage:
     return OutboxMessage(key=key, incident_id=incident_id, number=number, n_episodes=1, **values)
 
 
-def revision(i: int, **changes: object) -> RuleRevision:
-    values: dict[str, Any] = {
-        "revision_id": f"r{i}",
-        "group": "g",
-        "created_at_ns": i,
-        "content": "c",
-        "content_hash": "h",
-        "evidence": {"n": 1},
-        "checks": {"promtool": "ok"},
-        "state": "live",
-    }
-    return RuleRevision(**{**values, **changes})
-
-
 def ids(found: list[Episode]) -> list[str]:
     return [one.fingerprint for one in found]
 
 
 def test_the_configuration_names_the_registered_stores() -> None:
-    assert store_names.NAMES.read_text() == store_names.render(), "run: python -m tools.store_names"
+    for path, text in store_names().items():
+        assert path.read_text() == text, "run: python -m tools.registry_names"
     with pytest.raises(ValidationError, match="sqlite"):
-        StoreConfig(kind=cast(Any, "sqlight"))
+        StoreConfig.model_validate({"kind": "sqlight"})
 
 
 async def test_what_was_put_is_there_when_it_is_opened_again(opened: Open) -> None:

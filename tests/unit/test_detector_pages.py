@@ -12,9 +12,9 @@ from sidecar.config.council import Member
 from sidecar.config.fields import format_duration
 from sidecar.config.model import QueryConfig
 from sidecar.engine.registry import DETECTORS
-from tools import detector_names
 from tools.detector_cases import CASES, came_true, cases, judged
 from tools.detector_pages import bytes_a_series
+from tools.registry_names import detector_names
 
 PAGES = Path(__file__).parents[2] / "docs" / "detectors"
 SECTIONS = ["What it sees", "Why", "Right and wrong", "Options", "Cost", "When to switch it off"]
@@ -23,7 +23,8 @@ MOST_BYTES = 40 * 1024
 
 def test_pages_registry_configuration_and_cases_have_the_same_names() -> None:
     pages = {page.stem for page in PAGES.glob("*.md")} - {"README"}
-    assert detector_names.NAMES.read_text() == detector_names.render(), "run: python -m tools.detector_names"
+    for path, text in detector_names().items():
+        assert path.read_text() == text, "run: python -m tools.registry_names"
     assert set(get_args(Member)) < set(DETECTORS), "sidecar/config/council.py and the registry"
     assert pages == set(DETECTORS), "docs/detectors and the registry"
     assert set(CASES) == set(DETECTORS), "tools/detector_cases.py and the registry"

@@ -1,4 +1,7 @@
-"""Samples of an impossible size, alone or in twos, that no rule of a forecast is to learn from."""
+"""Samples of an impossible size, alone or in twos, that no rule of a forecast is to learn from.
+
+A glitch (`nature.py`) is another thing: once in all of the past, a hundred times as far off, and longer.
+"""
 
 from __future__ import annotations
 

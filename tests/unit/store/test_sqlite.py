@@ -18,10 +18,11 @@ from structlog.testing import capture_logs
 
 from sidecar.config.model import StoreConfig
 from sidecar.errors import StoreError, StoreFull
-from sidecar.records import Delivery, Episode, Incident, OutboxMessage, Response, RuleRevision
+from sidecar.records import Delivery, Episode, Incident, OutboxMessage, Response
 from sidecar.store import maintenance, responses, schema, sqlite
 from sidecar.store.connection import FILE, connect, reading
 from sidecar.store.sqlite import SqliteStore
+from tests.unit.store.revisions import revision
 
 SECOND = 1_000_000_000
 
@@ -53,20 +54,6 @@ def episode(i: int = 0, **changes: object) -> Episode:
 
 def delivery(n: int = 0, received_at_ns: int = 1) -> Delivery:
     return Delivery("default", "r", f"g{n}", "http://am", received_at_ns, b"h", 0, [], [])
-
-
-def revision(i: int, **changes: object) -> RuleRevision:
-    values: dict[str, object] = {
-        "revision_id": f"r{i}",
-        "group": "g",
-        "created_at_ns": i,
-        "content": "c",
-        "content_hash": "h",
-        "evidence": {"n": 1},
-        "checks": {"promtool": "ok"},
-        "state": "live",
-    }
-    return RuleRevision(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("state", ["open", "resolved", None])
